@@ -1,0 +1,66 @@
+#include "bindings/arrays.h"
+
+namespace fnn::bindings {
+
+std::string shape_text(const std::vector<index>& shape) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::vector<index> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
+
+void check_array(const py::array& array, const char* name, const std::vector<index>& shape, const py::dtype& dtype,
+                 Access access) {
+    if (!py::detail::npy_api::get().PyArray_EquivTypes_(array.dtype().ptr(), dtype.ptr()))
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) + ", expected " +
+                             std::string(py::str(dtype)));
+    if (shape_of(array) != shape)
+        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) + ", expected " +
+                              shape_text(shape));
+    if ((array.flags() & py::array::c_style) == 0)
+        throw py::value_error(std::string(name) + " is not C-contiguous, as it must be");
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(dtype.alignment()) != 0)
+        throw py::value_error(std::string(name) + " is not aligned, as it must be");
+    if (access == Access::write && !array.writeable())
+        throw py::value_error(std::string(name) + " is read-only, but it is written to");
+}
+
+Source source_of(const py::array& x, const char* name, index columns) {
+    if (x.ndim() != 2)
+        throw py::value_error(std::string(name) + " has " + std::to_string(x.ndim()) +
+                              " dimensions, expected 2: (n, " + std::to_string(columns) + ")");
+    if (x.shape(1) != columns)
+        throw py::value_error(std::string(name) + " has " + std::to_string(x.shape(1)) + " columns, expected " +
+                              std::to_string(columns));
+    const py::dtype dtype = x.dtype();
+    const auto fail = [&] {
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(dtype)) +
+                             ", expected float32, float64, an integer type or bool in native byte order");
+    };
+    Source source{static_cast<const char*>(x.data()), DType::float32, x.shape(0), x.strides(0), x.strides(1)};
+    const auto size = dtype.itemsize();
+    const auto of_size = [&](DType one, DType two, DType four, DType eight) {
+        return size == 1 ? one : size == 2 ? two : size == 4 ? four : eight;
+    };
+    if (dtype.byteorder() != '=' && dtype.byteorder() != '|') fail();
+    switch (dtype.kind()) {
+        case 'f':
+            if (size != 4 && size != 8) fail();
+            source.dtype = size == 4 ? DType::float32 : DType::float64;
+            break;
+        case 'i': source.dtype = of_size(DType::int8, DType::int16, DType::int32, DType::int64); break;
+        case 'u': source.dtype = of_size(DType::uint8, DType::uint16, DType::uint32, DType::uint64); break;
+        case 'b': source.dtype = DType::uint8; break;
+        default: fail();
+    }
+    return source;
+}
+
+Loss loss_of(const std::string& name) {
+    if (name == "cross_entropy") return Loss::cross_entropy;
+    if (name == "mse") return Loss::mse;
+    throw py::value_error("loss is '" + name + "', expected 'cross_entropy' or 'mse'");
+}
+
+}  // namespace fnn::bindings

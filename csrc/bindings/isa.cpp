@@ -1,0 +1,65 @@
+#include "bindings/isa.h"
+
+#include <atomic>
+#include <stdexcept>
+
+namespace fnn::bindings {
+
+namespace {
+
+struct Library {
+    const char* name;
+    const Table& (*table)();
+    bool (*runs_here)();
+};
+
+// The features that the build asks the compiler for, and that the operating system saves the registers.
+const Library libraries[] = {
+#ifdef FNN_HAVE_AVX512
+    {"avx512", avx512::table,
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+     }},
+#endif
+#ifdef FNN_HAVE_AVX2
+    {"avx2", avx2::table,
+     [] {
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+     }},
+#endif
+    {"portable", portable::table, [] { return true; }},
+};
+
+std::atomic<const Library*> current{nullptr};
+
+const Library& in_use() {
+    if (current.load() == nullptr) use_isa(available_isas().front());
+    return *current.load();
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+    std::vector<std::string> names;
+    for (const Library& library : libraries)
+        if (library.runs_here()) names.push_back(library.name);
+    return names;
+}
+
+std::string current_isa() { return in_use().name; }
+
+const Table& current_table() { return in_use().table(); }
+
+void use_isa(const std::string& name) {
+    std::string all;
+    for (const Library& library : libraries) {
+        if (!library.runs_here()) continue;
+        if (name == library.name) return current.store(&library);
+        all += (all.empty() ? "" : ", ") + std::string(library.name);
+    }
+    throw std::invalid_argument("instruction set '" + name + "' is not one that this build and this processor have: " + all);
+}
+
+}  // namespace fnn::bindings

@@ -1,0 +1,174 @@
+// Single kernels on arrays: for tests, benchmarks and the Python side.
+#include <map>
+
+#include "bindings/network.h"
+#include "exec/threads.h"
+
+namespace fnn::bindings {
+
+UpdateSpec update_of(const py::tuple& update) {
+    if (update.size() != 2 || !py::isinstance<py::str>(update[0]) || !py::isinstance<py::dict>(update[1]))
+        throw py::type_error("update is " + std::string(py::repr(update)) +
+                             ", expected a tuple of a name and a dict of numbers");
+    const auto name = py::cast<std::string>(update[0]);
+    UpdateSpec spec;
+    double nesterov = 0;
+    std::map<std::string, double*> fields = {{"weight_decay", &spec.weight_decay}};
+    if (name == "sgd") {
+        spec.kind = UpdateKind::sgd;
+        fields["momentum"] = &spec.momentum;
+        fields["nesterov"] = &nesterov;
+    } else if (name == "adam" || name == "adamw") {
+        spec.kind = name == "adam" ? UpdateKind::adam : UpdateKind::adamw;
+        fields["beta1"] = &spec.beta1;
+        fields["beta2"] = &spec.beta2;
+        fields["eps"] = &spec.eps;
+    } else {
+        throw py::value_error("update is '" + name + "', expected 'sgd', 'adam' or 'adamw'");
+    }
+    const auto numbers = py::cast<py::dict>(update[1]);
+    for (const auto& [key, value] : numbers) {
+        const std::string text = py::str(key);
+        const auto field = fields.find(text);
+        if (field == fields.end()) throw py::value_error("update '" + name + "' has no number '" + text + "'");
+        if (PyNumber_Check(value.ptr()) == 0)
+            throw py::type_error("update '" + name + "': " + text + " is " + std::string(py::repr(value)) +
+                                 ", expected a number");
+        *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
+        fields.erase(field);
+    }
+    if (!fields.empty()) throw py::value_error("update '" + name + "' lacks '" + fields.begin()->first + "'");
+    spec.nesterov = nesterov != 0;
+    return spec;
+}
+
+namespace {
+
+// f(T{}) for the type of an array.
+template <class F>
+auto with_type_of(const py::array& array, const char* name, const F& f) {
+    if (py::isinstance<py::array_t<float>>(array)) return f(float{});
+    if (py::isinstance<py::array_t<double>>(array)) return f(double{});
+    throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
+                         ", expected float32 or float64");
+}
+
+template <class T>
+const T* matrix(const py::array& x, const char* name, index& rows, index& cols, index& stride, bool write) {
+    constexpr index size = sizeof(T);
+    if (!py::isinstance<py::array_t<T>>(x))
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(x.dtype())) + ", expected " +
+                             dtype_name<T>());
+    if (x.ndim() != 2) throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(x)) + ", expected 2 dimensions");
+    rows = x.shape(0);
+    cols = x.shape(1);
+    const bool single_row = rows <= 1 || cols == 0, single_col = cols <= 1 || rows == 0;
+    stride = single_row ? cols : x.strides(0) / size;
+    if ((!single_col && x.strides(1) != size) || (!single_row && (x.strides(0) % size != 0 || stride < cols)))
+        throw py::value_error(std::string(name) + " has rows that are not contiguous in memory");
+    if (write && !x.writeable()) throw py::value_error(std::string(name) + " is read-only, but it is written to");
+    return static_cast<const T*>(x.data());
+}
+
+void gemm(const py::array& a, const py::array& b, py::array c, double alpha, double beta, bool transpose_a,
+          bool transpose_b) {
+    with_type_of(c, "c", [&](auto zero) {
+        using T = decltype(zero);
+        Gemm<T> g{};
+        index ar, ac, br, bc;
+        g.a = matrix<T>(a, "a", ar, ac, g.a_stride, false);
+        g.b = matrix<T>(b, "b", br, bc, g.b_stride, false);
+        g.c = const_cast<T*>(matrix<T>(c, "c", g.m, g.n, g.c_stride, true));
+        if (transpose_a) std::swap(ar, ac);
+        if (transpose_b) std::swap(br, bc);
+        if (ac != br)
+            throw py::value_error("gemm: op(a) has " + std::to_string(ac) + " columns, op(b) has " + std::to_string(br) + " rows");
+        if (g.m != ar || g.n != bc)
+            throw py::value_error("gemm: c has shape " + shape_text({g.m, g.n}) + ", expected " + shape_text({ar, bc}));
+        g.k = ac;
+        g.transpose_a = transpose_a;
+        g.transpose_b = transpose_b;
+        g.alpha = T(alpha);
+        g.beta = T(beta);
+        static Pool pool;
+        Arena arena = pool.take();
+        {
+            const auto& table = functions<T>(current_table());
+            const int threads = get_num_threads();
+            const py::gil_scoped_release release;
+            table.gemm(g, threads, check_signals, arena);
+        }
+        pool.give(std::move(arena));
+    });
+}
+
+py::array unary(const std::string& name, const py::array& x) {
+    static const std::map<std::string, Elementary> names = {{"exp", Elementary::exp},
+                                                            {"log", Elementary::log},
+                                                            {"log1p", Elementary::log1p},
+                                                            {"tanh", Elementary::tanh},
+                                                            {"erf", Elementary::erf}};
+    const auto found = names.find(name);
+    if (found == names.end()) throw py::value_error("unary: no function '" + name + "'");
+    return with_type_of(x, "x", [&](auto zero) -> py::array {
+        using T = decltype(zero);
+        const index n = x.size();
+        const T* in = to_read<T>(x, "x", {n});
+        py::array_t<T> y(n);
+        functions<T>(current_table()).elementary(found->second, in, y.mutable_data(), n);
+        return std::move(y);
+    });
+}
+
+void random_uniform(std::uint64_t seed, std::uint64_t stream, py::array out) {
+    with_type_of(out, "out", [&](auto zero) {
+        using T = decltype(zero);
+        functions<T>(current_table()).uniform(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
+    });
+}
+
+void random_normal(std::uint64_t seed, std::uint64_t stream, py::array out) {
+    with_type_of(out, "out", [&](auto zero) {
+        using T = decltype(zero);
+        functions<T>(current_table()).normal(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
+    });
+}
+
+py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, index n) {
+    if (n < 0) throw py::value_error("n is " + std::to_string(n) + ", expected at least 0");
+    py::array_t<std::int64_t> order(n);
+    current_table().permutation(seed, stream, order.mutable_data(), n);
+    return order;
+}
+
+void update(const py::tuple& update, py::array params, const py::array& grads, const py::list& state, double lr,
+            index step) {
+    with_type_of(params, "params", [&](auto zero) {
+        using T = decltype(zero);
+        const UpdateSpec spec = update_of(update);
+        const index n = params.size();
+        T* p = to_write<T>(params, "params", {n});
+        const T* g = to_read<T>(grads, "grads", {n});
+        T* states[max_states] = {};
+        states_of<T>(spec, state, n, states);
+        const auto& table = functions<T>(current_table());
+        const int threads = get_num_threads();
+        const py::gil_scoped_release release;
+        table.update(spec, p, g, states, n, lr, step, threads);
+    });
+}
+
+}  // namespace
+
+void register_kernels(py::module_& m) {
+    using namespace pybind11::literals;
+    m.def("gemm", gemm, "a"_a, "b"_a, "c"_a, "alpha"_a = 1.0, "beta"_a = 0.0, "transpose_a"_a = false,
+          "transpose_b"_a = false);
+    m.def("unary", unary, "name"_a, "x"_a);
+    m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
+    m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
+    m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);
+    m.def("update", update, "update"_a, "params"_a, "grads"_a, "state"_a, "lr"_a, "step"_a);
+}
+
+}  // namespace fnn::bindings

@@ -1,0 +1,81 @@
+// The compiled module pyfast_nn._core.
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+
+#include "bindings/network.h"
+#include "exec/threads.h"
+
+namespace fnn::bindings {
+
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}
+
+py::dict build_config() {
+    using namespace pybind11::literals;
+    return py::dict("version"_a = FNN_VERSION, "isa"_a = current_isa(), "available_isas"_a = available_isas(),
+                    "openmp"_a = openmp_version(), "compiler"_a = compiler(), "cuda"_a = false);
+}
+
+void set_threads(int n) {
+    if (n < 1) throw py::value_error("n is " + std::to_string(n) + ", expected at least 1");
+    set_num_threads(n);
+}
+
+double checked_measurement(double (*measure)(double, int), double seconds, int threads) {
+    if (threads < 1) throw py::value_error("threads is " + std::to_string(threads) + ", expected at least 1");
+    const py::gil_scoped_release release;
+    return measure(seconds, threads);
+}
+
+// PYFAST_NN_ISA, read once.
+void choose_isa() {
+    const char* wanted = std::getenv("PYFAST_NN_ISA");
+    if (wanted == nullptr || *wanted == '\0') return use_isa(available_isas().front());
+    try {
+        use_isa(wanted);
+    } catch (const std::invalid_argument& e) {
+        throw py::import_error(std::string("PYFAST_NN_ISA: ") + e.what());
+    }
+}
+
+}  // namespace
+
+void register_runtime(py::module_& m) {
+    using namespace pybind11::literals;
+    m.def("isa", current_isa);
+    m.def("available_isas", available_isas);
+    m.def("use_isa", use_isa, "name"_a);
+    m.def("build_config", build_config);
+    m.def("set_num_threads", set_threads, "n"_a);
+    m.def("get_num_threads", get_num_threads);
+    m.def("allocations", allocations);
+    m.def("fail_allocation", fail_allocation, "k"_a);
+    m.def("fail_in_team", fail_in_team, "k"_a);
+    m.def(
+        "fma_peak",
+        [](double seconds, int threads) { return checked_measurement(current_table().fma_peak, seconds, threads); },
+        "seconds"_a, "threads"_a);
+    m.def(
+        "memory_bandwidth",
+        [](double seconds, int threads) {
+            return checked_measurement(current_table().memory_bandwidth, seconds, threads);
+        },
+        "seconds"_a, "threads"_a);
+}
+
+}  // namespace fnn::bindings
+
+PYBIND11_MODULE(_core, m) {
+    fnn::bindings::choose_isa();
+    fnn::bindings::register_runtime(m);
+    fnn::bindings::register_kernels(m);
+    fnn::bindings::register_network(m);
+}

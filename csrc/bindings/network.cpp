@@ -1,0 +1,305 @@
+#include "bindings/network.h"
+
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <utility>
+
+namespace fnn::bindings {
+
+Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as) {
+    const std::lock_guard<std::mutex> lock(gate_.mutex_);
+    if (gate_.training_)
+        throw std::runtime_error("the network is being trained by another call; wait until its epoch has ended");
+    if (as_ == As::trainer && gate_.readers_ > 0)
+        throw std::runtime_error("the network is in use by another call; it cannot be trained at the same time");
+    if (as_ == As::trainer)
+        gate_.training_ = true;
+    else
+        ++gate_.readers_;
+}
+
+Gate::Pass::~Pass() {
+    const std::lock_guard<std::mutex> lock(gate_.mutex_);
+    if (as_ == As::trainer)
+        gate_.training_ = false;
+    else
+        --gate_.readers_;
+}
+
+Arena Pool::take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) return {};
+    Arena arena = std::move(free_.back());
+    free_.pop_back();
+    return arena;
+}
+
+void Pool::give(Arena arena) {
+    constexpr std::size_t most = 4;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.size() < most) free_.push_back(std::move(arena));
+}
+
+Network::Network(const std::string& dtype, index in_features, const std::vector<std::pair<std::string, index>>& layers)
+    : is_float64(dtype == "float64"), plan(in_features, layers) {
+    if (dtype != "float32" && dtype != "float64")
+        throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+}
+
+void check_signals() {
+    py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+namespace {
+
+// An arena of the network's pool for one call.
+class Borrowed {
+   public:
+    explicit Borrowed(Pool& pool) : arena(pool.take()), pool_(pool) {}
+    ~Borrowed() { pool_.give(std::move(arena)); }
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+
+    Arena arena;
+
+   private:
+    Pool& pool_;
+};
+
+// f(T{}) for the network's type.
+template <class F>
+auto with_type(const Network& net, const F& f) {
+    return net.is_float64 ? f(double{}) : f(float{});
+}
+
+// Runs f(context) without the GIL, with an arena and the number of threads of this call.
+template <class F>
+void call(Network& net, Gate::As as, const F& f) {
+    const Gate::Pass pass(net.gate, as);
+    Borrowed borrowed(net.pool);
+    const Context context{net.plan, borrowed.arena, get_num_threads(), check_signals};
+    const py::gil_scoped_release release;
+    f(context);
+}
+
+using As = Gate::As;
+
+void forward(Network& net, const py::array& parameters, const py::array& X, py::array out) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, o); });
+    });
+}
+
+void need_rows(index n) {
+    if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
+}
+
+std::pair<double, index> evaluate(Network& net, const py::array& parameters, const py::array& X, const py::array& y,
+                                  const std::string& loss_name) {
+    return with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Loss loss = loss_of(loss_name);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        need_rows(x.rows);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        Score score;
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
+        return std::pair<double, index>(score.loss / double(x.rows), loss == Loss::cross_entropy ? score.right : -1);
+    });
+}
+
+double loss_and_grad(Network& net, const py::array& parameters, const py::array& X, const py::array& y,
+                     const std::string& loss_name, py::array grad) {
+    return with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Loss loss = loss_of(loss_name);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        need_rows(x.rows);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
+        Score score;
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader,
+             [&](const Context& context) { table.loss_and_gradient(context, p, x, targets, loss, g, &score); });
+        return score.loss / double(x.rows);
+    });
+}
+
+void jvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X, py::array out,
+         py::array dout) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
+        T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
+        T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
+    });
+}
+
+void hvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X, const py::array& y,
+         const std::string& loss_name, py::array hv) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Loss loss = loss_of(loss_name);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        need_rows(x.rows);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        T* product = to_write<T>(hv, "hv", {net.plan.n_parameters});
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, [&](const Context& context) {
+            table.hessian_product(context, p, direction, x, targets, loss, product);
+        });
+    });
+}
+
+void train(Network& net, py::array parameters, const py::array& X, const py::array& y, const std::string& loss_name,
+           const py::array& order, index batch_size, const py::array& lr, const py::tuple& update,
+           const py::list& state, index step, py::array report) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Loss loss = loss_of(loss_name);
+        const Source x = source_of(X, "X", net.plan.in_features());
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        Epoch<T> epoch{};
+        epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
+        if (order.ndim() != 1) throw py::value_error("order has shape " + shape_text(shape_of(order)) + ", expected (m,)");
+        epoch.rows = order.shape(0);
+        epoch.order = to_read<std::int64_t>(order, "order", {epoch.rows});
+        for (index i = 0; i < epoch.rows; ++i)
+            if (epoch.order[i] < 0 || epoch.order[i] >= x.rows)
+                throw py::value_error("order[" + std::to_string(i) + "] is " + std::to_string(epoch.order[i]) +
+                                      ", expected a row of X in [0, " + std::to_string(x.rows) + ")");
+        if (batch_size < 1)
+            throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
+        if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
+        epoch.batch_size = batch_size < epoch.rows ? batch_size : epoch.rows;
+        const index steps = epoch.rows == 0 ? 0 : (epoch.rows + epoch.batch_size - 1) / epoch.batch_size;
+        epoch.lr = to_read<double>(lr, "lr", {steps});
+        epoch.update = update_of(update);
+        epoch.steps_before = step;
+        states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
+        double* numbers = to_write<double>(report, "report", {3});
+
+        Score score;
+        const auto report_score = [&] {
+            numbers[0] = score.loss;
+            numbers[1] = loss == Loss::cross_entropy ? double(score.right) : -1;
+            numbers[2] = double(score.steps);
+        };
+        const auto& table = functions<T>(current_table());
+        try {
+            call(net, As::trainer,
+                 [&](const Context& context) { table.train(context, x, targets, loss, epoch, &score); });
+        } catch (...) {
+            report_score();
+            throw;
+        }
+        report_score();
+        if (!score.finite) {
+            PyErr_SetString(PyExc_FloatingPointError, ("step " + std::to_string(score.steps)).c_str());
+            throw py::error_already_set();
+        }
+    });
+}
+
+// out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
+class Pullback {
+   public:
+    Pullback(std::shared_ptr<Network> net, index rows) : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
+
+    template <class T>
+    void run_forward(const T* parameters, const Source& x, T* out) {
+        const Gate::Pass pass(net_->gate, As::reader);
+        const Context context{net_->plan, arena_, get_num_threads(), check_signals};
+        const py::gil_scoped_release release;
+        functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
+    }
+
+    void operator()(const py::array& dout, py::array dparameters, py::array dX) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const T* d = to_read<T>(dout, "dout", {rows_, net_->plan.out_features()});
+            T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
+            T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
+            const Gate::Pass pass(gate_, As::trainer);  // its buffers serve one call at a time
+            const Context context{net_->plan, arena_, get_num_threads(), check_signals};
+            const py::gil_scoped_release release;
+            functions<T>(*table_).pull_back(context, rows_, d, g, dx);
+        });
+    }
+
+   private:
+    std::shared_ptr<Network> net_;
+    index rows_;
+    const Table* table_;
+    Arena arena_;
+    Gate gate_;
+};
+
+std::unique_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& X,
+                              py::array out) {
+    return with_type(*net, [&](auto zero) {
+        using T = decltype(zero);
+        const Source x = source_of(X, "X", net->plan.in_features());
+        const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
+        T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
+        auto pullback = std::make_unique<Pullback>(net, x.rows);
+        pullback->run_forward(p, x, o);
+        return pullback;
+    });
+}
+
+py::list parameter_layout(const Network& net) {
+    py::list layout;
+    for (const Node& node : net.plan.nodes) {
+        if (node.linear != Linear::dense) continue;
+        const index in = net.plan.buffers[node.input].features, out = net.plan.buffers[node.output].features;
+        layout.append(py::make_tuple(node.layer, "weight", node.weight, py::make_tuple(in, out)));
+        layout.append(py::make_tuple(node.layer, "bias", node.bias, py::make_tuple(out)));
+    }
+    return layout;
+}
+
+}  // namespace
+
+void register_network(py::module_& m) {
+    using namespace pybind11::literals;
+    py::class_<Pullback>(m, "Pullback").def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
+    py::class_<Network, std::shared_ptr<Network>>(m, "Network")
+        .def(py::init<const std::string&, index, const std::vector<std::pair<std::string, index>>&>(), "dtype"_a,
+             "in_features"_a, "layers"_a)
+        .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
+        .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
+        .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
+        .def_property_readonly("n_parameters", [](const Network& n) { return n.plan.n_parameters; })
+        .def_property_readonly("parameter_layout", parameter_layout)
+        .def_property_readonly("couples_rows", [](const Network& n) { return n.plan.traits.couples_rows; })
+        .def_property_readonly("is_random", [](const Network& n) { return n.plan.traits.is_random; })
+        .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
+        .def_property_readonly("piecewise_linear", [](const Network& n) { return n.plan.traits.piecewise_linear; })
+        .def("forward", forward, "parameters"_a, "X"_a, "out"_a)
+        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a)
+        .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a)
+        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a)
+        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a)
+        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a)
+        .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a, "update"_a,
+             "state"_a, "step"_a, "report"_a);
+}
+
+}  // namespace fnn::bindings

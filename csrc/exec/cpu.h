@@ -1,0 +1,141 @@
+// A call's team of threads: how it starts, waits for itself, and stops. The only place with `#pragma omp`.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <stdexcept>
+#include <thread>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "exec/range.h"
+#include "exec/threads.h"
+
+namespace fnn {
+
+// Asked by thread 0 about twenty times a second; throws when the caller wants the call to end (Ctrl-C).
+struct Interrupt {
+    void (*check)() = nullptr;
+};
+
+}  // namespace fnn
+
+namespace fnn::FNN_ISA::exec {
+
+inline void relax() {
+#if defined(__SSE2__)
+    _mm_pause();
+#endif
+}
+
+// Subnormal numbers count as zero while this object lives: they appear in Adam's moments of inputs that
+// are always zero, and cost a hundred cycles each.
+class FlushDenormals {
+   public:
+#if defined(__SSE2__)
+    FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // FTZ | DAZ
+    ~FlushDenormals() { _mm_setcsr(saved_); }
+
+   private:
+    unsigned saved_;
+#else
+    FlushDenormals() {}
+#endif
+};
+
+// What the threads of one call share.
+struct Team {
+    std::atomic<int> waiting{0};
+    std::atomic<unsigned> round{0};
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;  // of the thread that set `failed`
+};
+
+// Leaves a thread whose team has failed elsewhere.
+struct Stopped {};
+
+// One thread's view of its team.
+class Exec {
+   public:
+    Exec(Team& team, int rank, int size, Interrupt interrupt)
+        : rank(rank), size(size), team_(team), interrupt_(interrupt), asked_(Clock::now()) {}
+
+    const int rank;
+    const int size;
+
+    // This thread's part of n pieces of work that do not depend on each other. Which thread computes a
+    // piece never changes its bits.
+    Range share(index n) const { return cut({0, n}, size, rank); }
+
+    // Waits for all threads; throws if one of them has failed.
+    void barrier() {
+        if (size == 1) return;
+        const unsigned round = team_.round.load(std::memory_order_relaxed);
+        if (team_.waiting.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
+            team_.waiting.store(0, std::memory_order_relaxed);
+            team_.round.fetch_add(1, std::memory_order_release);
+        } else {
+            // Briefly in a loop, then giving way: eight threads on two cores must get on.
+            for (int spins = 0; team_.round.load(std::memory_order_acquire) == round; ++spins) {
+                if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
+                spins < 4096 ? relax() : std::this_thread::yield();
+            }
+        }
+        if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
+    }
+
+    // To be called now and then where it is safe to stop: by the clock, thread 0 asks whether the caller
+    // wants the call to end.
+    void poll() {
+        if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
+        if (rank != 0 || interrupt_.check == nullptr) return;
+        const auto now = Clock::now();
+        if (now - asked_ < std::chrono::milliseconds(50)) return;
+        asked_ = now;
+        interrupt_.check();
+    }
+
+   private:
+    using Clock = std::chrono::steady_clock;
+    Team& team_;
+    Interrupt interrupt_;
+    Clock::time_point asked_;
+};
+
+// Runs body(exec) on a team of `threads`, all of which walk the same program. An exception in one ends all
+// at their next barrier and leaves this function.
+template <class Body>
+void run(int threads, Interrupt interrupt, const Body& body) {
+    Team team;
+    const auto member = [&](int rank, int size) {
+        FlushDenormals flush;
+        try {
+            Exec exec(team, rank, size, interrupt);
+            if (team_fails(rank)) throw std::runtime_error("a failure was asked for in this thread");
+            body(exec);
+        } catch (const Stopped&) {
+        } catch (...) {
+            if (!team.failed.exchange(true)) team.error = std::current_exception();
+        }
+    };
+    if (threads <= 1) {
+        member(0, 1);
+    } else {
+#ifdef _OPENMP
+        note_team();
+#pragma omp parallel num_threads(threads)
+        member(omp_get_thread_num(), omp_get_num_threads());
+#else
+        member(0, 1);
+#endif
+    }
+    if (team.error) std::rethrow_exception(team.error);
+}
+
+}  // namespace fnn::FNN_ISA::exec

@@ -1,0 +1,72 @@
+// What this machine can do at best: the two numbers that every benchmark is held against.
+#pragma once
+
+#include <chrono>
+
+#include "exec/cpu.h"
+#include "exec/memory.h"
+#include "exec/simd.h"
+
+namespace fnn::FNN_ISA::exec {
+
+inline double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The best rate that work(exec), which does `amount` on each thread, reaches within a time.
+template <class Work>
+double best_rate(double seconds, int threads, double amount, const Work& work) {
+    double best = 0;
+    bool more = true;
+    run(threads, {}, [&](Exec& exec) {
+        const double until = seconds_now() + seconds;
+        while (more) {
+            exec.barrier();
+            const double start = seconds_now();
+            work(exec);
+            exec.barrier();
+            const double now = seconds_now();
+            if (exec.rank == 0) {
+                const double rate = amount * exec.size / (now - start);
+                best = rate > best ? rate : best;
+                more = now < until;
+            }
+            exec.barrier();
+        }
+    });
+    return best;
+}
+
+// FLOP/s of float32 multiply-adds that wait for nothing, all threads together.
+inline double fma_peak(double seconds, int threads) {
+    constexpr index rounds = 20000, chains = 12;
+    return best_rate(seconds, threads, 2.0 * rounds * chains * lanes<float>, [](Exec&) {
+        // Unknown to the compiler, and such that the sums stay of one size.
+        volatile float half = 0.5f, one = 1.0f;
+        const Vector<float> x = broadcast<float>(half), y = broadcast<float>(one);
+        Vector<float> sum[chains] = {};
+        for (index i = 0; i < rounds; ++i)
+#pragma GCC unroll 12
+            for (index j = 0; j < chains; ++j) sum[j] = multiply_add(sum[j], x, y);
+        volatile float sink = 0;
+        for (const auto& s : sum) sink = sink + s[0];
+    });
+}
+
+// Bytes per second of a loop that reads two arrays and writes one of them (as an update does), all far larger than
+// the caches.
+inline double memory_bandwidth(double seconds, int threads) {
+    constexpr index n = index{16} << 20;  // floats in each array
+    Arena arena;
+    float* const x = static_cast<float*>(arena.reserve(std::size_t(2 * n) * sizeof(float)));
+    float* const y = x + n;
+    for (index i = 0; i < 2 * n; ++i) x[i] = 1;
+    return best_rate(seconds, threads, 3.0 * n * sizeof(float) / threads, [&](Exec& exec) {
+        const Range mine = exec.share(n / lanes<float>);
+        const Vector<float> half = broadcast(0.5f);
+        for (index i = mine.begin; i < mine.end; ++i)
+            store(y + i * lanes<float>, multiply_add(half, load(y + i * lanes<float>), load(x + i * lanes<float>)));
+    });
+}
+
+}  // namespace fnn::FNN_ISA::exec

@@ -1,0 +1,54 @@
+#include "exec/memory.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+namespace fnn {
+
+namespace {
+
+std::atomic<std::size_t> made{0};
+std::atomic<std::size_t> failing{0};
+
+void* allocate(std::size_t bytes) {
+    made.fetch_add(1, std::memory_order_relaxed);
+    std::size_t left = failing.load();
+    while (left != 0 && !failing.compare_exchange_weak(left, left - 1)) {
+    }
+    if (left == 1) throw std::bad_alloc();
+    constexpr std::size_t alignment = 64;
+    if (bytes > SIZE_MAX - alignment) throw std::bad_alloc();
+    void* data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    if (data == nullptr) throw std::bad_alloc();
+    return data;
+}
+
+}  // namespace
+
+Arena::Arena(Arena&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), capacity_(std::exchange(other.capacity_, 0)) {}
+
+Arena& Arena::operator=(Arena&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+}
+
+Arena::~Arena() { std::free(data_); }
+
+void* Arena::reserve(std::size_t bytes) {
+    if (bytes <= capacity_ && data_ != nullptr) return data_;
+    std::free(std::exchange(data_, nullptr));
+    capacity_ = 0;
+    data_ = allocate(bytes);
+    capacity_ = bytes;
+    return data_;
+}
+
+std::size_t allocations() { return made.load(std::memory_order_relaxed); }
+
+void fail_allocation(std::size_t k) { failing.store(k); }
+
+}  // namespace fnn

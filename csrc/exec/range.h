@@ -1,0 +1,38 @@
+// Half-open ranges and how they are cut.
+#pragma once
+
+#include "common.h"
+
+namespace fnn::FNN_ISA::exec {
+
+struct Range {
+    index begin = 0;
+    index end = 0;
+
+    index size() const { return end - begin; }
+    bool empty() const { return end <= begin; }
+};
+
+inline index divide_up(index a, index b) { return (a + b - 1) / b; }
+
+inline Range intersect(Range a, Range b) {
+    const Range both{a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
+    return both.empty() ? Range{} : both;
+}
+
+// The part-th of `parts` pieces of r whose sizes differ by one at most.
+inline Range cut(Range r, index parts, index part) {
+    const index n = r.size();
+    return {r.begin + n * part / parts, r.begin + n * (part + 1) / parts};
+}
+
+// Calls f(piece) for the fewest pieces of r that are no longer than `limit`, all of nearly one size
+// (28 rows in tiles of at most 13 are 9 + 9 + 10, not 13 + 13 + 2).
+template <class F>
+inline void for_pieces(Range r, index limit, const F& f) {
+    if (r.empty()) return;
+    const index parts = divide_up(r.size(), limit);
+    for (index i = 0; i < parts; ++i) f(cut(r, parts, i));
+}
+
+}  // namespace fnn::FNN_ISA::exec

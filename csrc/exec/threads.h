@@ -1,0 +1,21 @@
+// How many threads a call may use: one number for the process.
+#pragma once
+
+namespace fnn {
+
+// The number that was set, or else what OpenMP says now (so that OMP_NUM_THREADS, threadpoolctl and joblib
+// work); one in a child of fork whose parent had used threads, where libgomp cannot start a team.
+int get_num_threads();
+void set_num_threads(int n);
+
+// To be called before a team starts, so that a later fork knows.
+void note_team();
+
+// For tests: an exception leaves thread k of the next team (-1: none).
+void fail_in_team(int k);
+bool team_fails(int rank);
+
+// The date of the OpenMP specification that the compiler implements (_OPENMP), 0 without OpenMP.
+int openmp_version();
+
+}  // namespace fnn

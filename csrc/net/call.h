@@ -1,0 +1,61 @@
+// What crosses from the bindings into an instruction set's library: plain views and numbers.
+#pragma once
+
+#include "common.h"
+#include "exec/memory.h"
+#include "optim/spec.h"
+
+namespace fnn {
+
+class Plan;
+
+enum class DType { float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64 };
+
+// The user's array of inputs as it lies in memory: any strides, converted while rows are gathered.
+struct Source {
+    const char* data = nullptr;
+    DType dtype = DType::float32;
+    index rows = 0;
+    index row_stride = 0;  // bytes
+    index col_stride = 0;
+};
+
+enum class Loss { cross_entropy, mse };
+
+// One of the two: labels (n,), or rows (n, out).
+template <class T>
+struct Targets {
+    const std::int64_t* labels = nullptr;
+    const T* values = nullptr;
+};
+
+// What every call needs.
+struct Context {
+    const Plan& plan;
+    Arena& arena;  // this call's own
+    int threads;
+    void (*interrupt)();  // asked now and then; throws to end the call
+};
+
+// One pass over the examples that trains; parameters and states are updated in place.
+template <class T>
+struct Epoch {
+    T* parameters;  // flat, row-major, as are the states
+    T* states[max_states];
+    const std::int64_t* order;  // (rows,) of the examples
+    index rows;
+    index batch_size;
+    const double* lr;  // one for each step
+    UpdateSpec update;
+    index steps_before;  // updates that the states have seen
+};
+
+// Sums over rows, so that they can be added up.
+struct Score {
+    double loss = 0;
+    index right = 0;
+    index steps = 0;       // of training that are complete
+    bool finite = true;    // false: the loss of the step after those was not
+};
+
+}  // namespace fnn

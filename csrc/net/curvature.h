@@ -1,0 +1,62 @@
+// Derivatives along a direction of the parameters: of the outputs, and of the gradient (Pearlmutter 1994).
+#pragma once
+
+#include "net/evaluate.h"
+
+namespace fnn::FNN_ISA::net {
+
+// The Jacobian-vector product: out and dout (n, out_features), along direction (n_parameters,).
+template <class T>
+void push_forward(const Context& call, const T* parameters, const T* direction, const Source& x, T* out, T* dout) {
+    const Plan& plan = call.plan;
+    Needs needs;
+    needs.tangent = true;
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
+    exec::run(team_size(call.threads, 3 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters, direction);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows);
+                forward(now, rows);
+                tangent_forward(now, rows);
+                put_rows<T>(out, now.a(plan.output()), first, rows);
+                put_rows<T>(dout, now.ra(plan.output()), first, rows);
+            });
+        });
+    });
+}
+
+// product (n_parameters,) = Hessian of the mean loss times direction.
+template <class T>
+void hessian_product(const Context& call, const T* parameters, const T* direction, const Source& x,
+                     const Targets<T>& y, Loss loss, T* product) {
+    const Plan& plan = call.plan;
+    const int last = plan.output();
+    Needs needs;
+    needs.gradient = needs.tangent = true;
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
+    const T factor = T(1.0 / double(x.rows));
+    exec::run(team_size(call.threads, 9 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        const Range units = exec.share(ws.units());
+        pack_parameters(exec, ws, parameters, direction);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            const Batch<T> examples{y, nullptr, first, plan.out_features()};
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows);
+                forward(now, rows);
+                tangent_forward(now, rows);
+                score_outputs<T>(now, loss, examples, rows, factor);
+                loss_tangent<T>(loss, examples, now.a(last), now.ra(last), now.rda(last), rows, factor);
+                backward(now, rows);
+                tangent_backward(now, rows);
+            });
+            exec.barrier();
+            parameter_tangent(now, units, first > 0);
+        });
+        ws.unpack(product, ws.gradient, units);
+    });
+}
+
+}  // namespace fnn::FNN_ISA::net

@@ -1,0 +1,134 @@
+// Outputs, scores, gradients and directional derivatives over many examples.
+#pragma once
+
+#include "net/gather.h"
+#include "net/team.h"
+
+namespace fnn::FNN_ISA::net {
+
+// Each thread's part of the parameters (and of a direction) into panels.
+template <class T>
+inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
+    const Range mine = exec.share(ws.units());
+    ws.pack(ws.parameters, parameters, mine);
+    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
+    if (direction != nullptr) {
+        ws.pack(ws.direction, direction, mine);
+        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, mine);
+    }
+    exec.barrier();
+}
+
+// Rows `rows` of a chunk that starts at example `first`, into the caller's array (n, features).
+template <class T>
+inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
+    for (index r = rows.begin; r < rows.end; ++r) exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
+}
+
+// out (n, out_features)
+template <class T>
+void outputs(const Context& call, const T* parameters, const Source& x, T* out) {
+    const Plan& plan = call.plan;
+    Workspace<T> ws(plan, chunk_size(x.rows), {}, call.arena);
+    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows);
+                forward(now, rows);
+                put_rows<T>(out, now.a(plan.output()), first, rows);
+            });
+        });
+    });
+}
+
+// The sum of the losses and the number of right answers.
+template <class T>
+void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss, Score* score) {
+    const Plan& plan = call.plan;
+    Workspace<T> ws(plan, chunk_size(x.rows), {}, call.arena);
+    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows);
+                forward(now, rows);
+                score_outputs<T>(now, loss, {y, nullptr, first, plan.out_features()}, rows, T(1));
+            });
+            collect(exec, now.scores, batch, score);
+        });
+    });
+}
+
+// gradient (n_parameters,) of the mean loss, and the sum of the losses.
+template <class T>
+void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss,
+                       T* gradient, Score* score) {
+    const Plan& plan = call.plan;
+    Needs needs;
+    needs.gradient = true;
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
+    const T factor = T(1.0 / double(x.rows));
+    exec::run(team_size(call.threads, 3 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        const Range units = exec.share(ws.units());
+        pack_parameters(exec, ws, parameters);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows);
+                forward(now, rows);
+                score_outputs<T>(now, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
+                backward(now, rows);
+            });
+            collect(exec, now.scores, batch, score);
+            parameter_gradient(now, units, first > 0);
+        });
+        ws.unpack(gradient, ws.gradient, units);
+    });
+}
+
+// Outputs, with everything kept in the arena that `pull_back` needs.
+template <class T>
+Needs pullback_needs() {
+    Needs needs;
+    needs.gradient = needs.input_gradient = true;
+    return needs;
+}
+
+template <class T>
+void outputs_for_pullback(const Context& call, const T* parameters, const Source& x, T* out) {
+    const Plan& plan = call.plan;
+    Workspace<T> ws(plan, x.rows, pullback_needs<T>(), call.arena);
+    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters);
+        for_own_pieces(exec, x.rows, [&](Range rows) {
+            gather<T>(ws.a(0), x, nullptr, 0, rows);
+            forward(ws, rows);
+            put_rows<T>(out, ws.a(plan.output()), 0, rows);
+        });
+    });
+}
+
+// The vector-Jacobian product: gradient (n_parameters,) and dx (rows, in_features) of the sum of out * dout.
+template <class T>
+void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* dx) {
+    const Plan& plan = call.plan;
+    Workspace<T> ws(plan, rows, pullback_needs<T>(), call.arena);
+    const Panels<T> last = ws.da(plan.output());
+    exec::run(team_size(call.threads, 2 * rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+        for_own_pieces(exec, rows, [&](Range mine) {
+            for (index r = mine.begin; r < mine.end; ++r)
+                exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols), sizeof(T));
+            backward(ws, mine);
+            put_rows<T>(dx, ws.d(0), 0, mine);
+        });
+        exec.barrier();
+        const Range units = exec.share(ws.units());
+        parameter_gradient(ws, units, false);
+        ws.unpack(gradient, ws.gradient, units);
+    });
+}
+
+}  // namespace fnn::FNN_ISA::net

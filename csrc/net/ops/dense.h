@@ -1,0 +1,66 @@
+// The linear part of a dense layer, z = x w + b, its four maps, and those of its parameters.
+#pragma once
+
+#include "exec/gemm/multiply.h"
+#include "exec/reduce.h"
+#include "net/plan.h"
+
+namespace fnn::FNN_ISA::net {
+
+using exec::Initial;
+using exec::Panels;
+using exec::Range;
+
+// x (batch, in), w (in, out), b (out,), z (batch, out); wt is w'. An epilogue runs over each finished tile.
+template <class T>
+struct Dense {
+    static constexpr Traits traits{};
+
+    using In = Panels<const T>;
+
+    template <class Epilogue>
+    static void forward(Panels<T> z, In x, In w, const T* b, Range rows, const Epilogue& epilogue) {
+        exec::multiply(z, x, w, Initial<T>::bias(b), rows, {0, z.count()}, epilogue);
+    }
+
+    // dx (+)= dz w'
+    template <class Epilogue>
+    static void backward(Panels<T> dx, In dz, In wt, Range rows, bool add, const Epilogue& epilogue) {
+        exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, {0, dx.count()}, epilogue);
+    }
+
+    // rz = rx w + x v + c along the direction (v, c) of the parameters and rx of the input (null: zero)
+    template <class Epilogue>
+    static void tangent_forward(Panels<T> rz, In x, In rx, In w, In v, const T* c, Range rows,
+                                const Epilogue& epilogue) {
+        const Range all{0, rz.count()};
+        if (rx.data == nullptr) return exec::multiply(rz, x, v, Initial<T>::bias(c), rows, all, epilogue);
+        exec::multiply(rz, x, v, Initial<T>::bias(c), rows, all);
+        exec::multiply(rz, rx, w, Initial<T>::add(), rows, all, epilogue);
+    }
+
+    // rdx (+)= rdz w' + dz v'
+    template <class Epilogue>
+    static void tangent_backward(Panels<T> rdx, In dz, In rdz, In wt, In vt, Range rows, bool add,
+                                 const Epilogue& epilogue) {
+        const Range all{0, rdx.count()};
+        exec::multiply(rdx, rdz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, all);
+        exec::multiply(rdx, dz, vt, Initial<T>::add(), rows, all, epilogue);
+    }
+
+    // dw (+)= x' dz, for some rows of panel p
+    static void weight_gradient(Panels<T> dw, In x, In dz, bool add, Range rows, index p) {
+        exec::multiply_transposed(dw, x, dz, add ? Initial<T>::add() : Initial<T>::zero(), rows, p);
+    }
+
+    // db (+)= column sums of dz, for panel p
+    static void bias_gradient(T* db, In dz, bool add, index p) {
+        T* out = db + p * Panels<T>::full;
+        if (dz.width(p) == Panels<T>::full)
+            exec::column_sums<T, 2>(out, dz.panel(p), dz.rows, add);
+        else
+            exec::column_sums<T, 1>(out, dz.panel(p), dz.rows, add);
+    }
+};
+
+}  // namespace fnn::FNN_ISA::net

@@ -1,0 +1,119 @@
+// The walks through a plan: forward, backward, and the tangent (directional derivative) of each.
+#pragma once
+
+#include "net/ops/activation.h"
+#include "net/ops/dense.h"
+#include "net/ops/identity.h"
+#include "net/workspace.h"
+
+namespace fnn::FNN_ISA::net {
+
+// The walks over rows touch no other rows, so each thread takes its own through all nodes without waiting. Those over
+// units need the walks of all rows to be complete.
+
+template <class T>
+void forward(Workspace<T>& ws, Range rows) {
+    for (const Node& node : ws.plan.nodes) {
+        const Panels<T> z = ws.a(node.output), x = ws.a(node.input);
+        const auto activate = [&](index first, index count) {
+            activation_forward<T>(node.activation, z.data, z.data, {first, first + count});
+        };
+        if (node.linear == Linear::dense)
+            Dense<T>::forward(z, x, ws.weight(ws.parameters, node), ws.bias(ws.parameters, node), rows, activate);
+        else
+            identity<T>(z, x, rows, false, activate);
+    }
+}
+
+// d = da f'(z) for a stretch of a buffer.
+template <class T>
+void complete_gradient(Workspace<T>& ws, int buffer, Range r) {
+    activation_backward<T>(ws.activation_of(buffer), ws.d(buffer).data, ws.da(buffer).data, ws.a(buffer).data, r);
+}
+
+template <class T>
+void complete_tangent(Workspace<T>& ws, int buffer, Range r) {
+    activation_tangent_backward<T>(ws.activation_of(buffer), ws.rd(buffer).data, ws.rda(buffer).data,
+                                   ws.da(buffer).data, ws.a(buffer).data, ws.rz(buffer).data, r);
+}
+
+// Starts from da of the output.
+template <class T>
+void backward(Workspace<T>& ws, Range rows) {
+    const int last = ws.plan.output();
+    for_stretches(ws.d(last), rows, [&](Range r) { complete_gradient(ws, last, r); });
+    for (std::size_t n = ws.plan.nodes.size(); n-- > 0;) {
+        const Node& node = ws.plan.nodes[n];
+        if (!ws.wants_gradient(node.input)) continue;
+        const Panels<T> dx = ws.da(node.input), dz = ws.d(node.output);
+        const auto complete = [&](index first, index count) {
+            if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
+        };
+        if (node.linear == Linear::dense)
+            Dense<T>::backward(dx, dz, ws.weight_transposed(ws.transposed, node), rows, node.adds_gradient, complete);
+        else
+            identity<T>(dx, dz, rows, node.adds_gradient, complete);
+    }
+}
+
+// The gradient with respect to a share of the parameters, added to what is there or not.
+template <class T>
+void parameter_gradient(Workspace<T>& ws, Range units, bool add) {
+    ws.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
+        const Panels<T> x = ws.a(node.input), dz = ws.d(node.output);
+        Dense<T>::weight_gradient(ws.weight(ws.gradient, node), x, dz, add, rows, p);
+        if (with_bias) Dense<T>::bias_gradient(ws.bias(ws.gradient, node), dz, add, p);
+    });
+}
+
+// The tangent of `forward` along the direction; the network's input does not move.
+template <class T>
+void tangent_forward(Workspace<T>& ws, Range rows) {
+    for (const Node& node : ws.plan.nodes) {
+        const Panels<T> rz = ws.rz(node.output), x = ws.a(node.input), rx = ws.ra(node.input);
+        const auto activate = [&](index first, index count) {
+            activation_tangent_forward<T>(node.activation, ws.ra(node.output).data, rz.data, ws.a(node.output).data,
+                                          {first, first + count});
+        };
+        if (node.linear == Linear::dense)
+            Dense<T>::tangent_forward(rz, x, rx, ws.weight(ws.parameters, node), ws.weight(ws.direction, node),
+                                      ws.bias(ws.direction, node), rows, activate);
+        else
+            identity<T>(rz, rx, rows, false, activate);
+    }
+}
+
+// The tangent of `backward`, which must have run; starts from rda of the output.
+template <class T>
+void tangent_backward(Workspace<T>& ws, Range rows) {
+    const int last = ws.plan.output();
+    for_stretches(ws.rd(last), rows, [&](Range r) { complete_tangent(ws, last, r); });
+    for (std::size_t n = ws.plan.nodes.size(); n-- > 0;) {
+        const Node& node = ws.plan.nodes[n];
+        if (!ws.wants_gradient(node.input)) continue;
+        const Panels<T> rdx = ws.rda(node.input), dz = ws.d(node.output), rdz = ws.rd(node.output);
+        const auto complete = [&](index first, index count) {
+            if (node.completes_gradient) complete_tangent(ws, node.input, {first, first + count});
+        };
+        if (node.linear == Linear::dense)
+            Dense<T>::tangent_backward(rdx, dz, rdz, ws.weight_transposed(ws.transposed, node),
+                                       ws.weight_transposed(ws.direction_transposed, node), rows, node.adds_gradient,
+                                       complete);
+        else
+            identity<T>(rdx, rdz, rows, node.adds_gradient, complete);
+    }
+}
+
+// The tangent of `parameter_gradient`.
+template <class T>
+void parameter_tangent(Workspace<T>& ws, Range units, bool add) {
+    ws.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
+        const Panels<T> x = ws.a(node.input), rx = ws.ra(node.input), dz = ws.d(node.output), rdz = ws.rd(node.output);
+        const Panels<T> hv = ws.weight(ws.gradient, node);
+        Dense<T>::weight_gradient(hv, x, rdz, add, rows, p);
+        if (rx.data != nullptr) Dense<T>::weight_gradient(hv, rx, dz, true, rows, p);
+        if (with_bias) Dense<T>::bias_gradient(ws.bias(ws.gradient, node), rdz, add, p);
+    });
+}
+
+}  // namespace fnn::FNN_ISA::net

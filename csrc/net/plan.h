@@ -1,0 +1,64 @@
+// What a network is: nodes in topological order over buffers, immutable, the same for every instruction set.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common.h"
+
+namespace fnn {
+
+enum class Linear { dense, identity };
+enum class Activation { identity, relu, tanh, sigmoid };
+
+// What a layer says of itself; curvature refuses or adapts on these.
+struct Traits {
+    bool couples_rows = false;       // the output of a row depends on other rows
+    bool is_random = false;          // draws random numbers while training
+    bool has_state = false;          // keeps numbers that are saved but not differentiated
+    bool piecewise_linear = true;    // in its input, for fixed parameters
+};
+
+// The output of one node, or the network's input (buffer 0): (rows, features).
+struct Buffer {
+    index features = 0;
+    int producer = -1;  // the node that writes it, -1 for the input
+};
+
+// output = activation(linear(input)). An activation that stands alone has the identity as its linear part.
+struct Node {
+    Linear linear = Linear::identity;
+    Activation activation = Activation::identity;
+    int input = 0;
+    int output = 0;
+    int layer = 0;      // of the list that the user gave: the one with the parameters
+    index weight = 0;   // where they start in the flat vector: (in, out), row-major
+    index bias = 0;     // (out,)
+    // Going backward, nodes write the gradient of their input in turn: the first overwrites, the others
+    // add, and the last one multiplies by the derivative of the activation that made the input.
+    bool adds_gradient = false;
+    bool completes_gradient = true;
+};
+
+class Plan {
+   public:
+    // layers: (kind, units), as ("dense", 256) or ("relu", 0).
+    // Throws std::invalid_argument for an unknown kind or an impossible size.
+    Plan(index in_features, const std::vector<std::pair<std::string, index>>& layers);
+
+    std::vector<Buffer> buffers;
+    std::vector<Node> nodes;
+    index n_parameters = 0;
+    Traits traits;  // of the whole network
+
+    index in_features() const { return buffers.front().features; }
+    index out_features() const { return buffers[nodes.empty() ? 0 : nodes.back().output].features; }
+    int output() const { return nodes.empty() ? 0 : nodes.back().output; }
+
+    // The multiply-adds that one row costs going forward.
+    index work_per_row() const;
+};
+
+}  // namespace fnn

@@ -1,0 +1,92 @@
+// An epoch: gather, forward, loss, backward, update, for every batch; no allocation, no Python.
+#pragma once
+
+#include <cmath>
+
+#include "exec/cpu.h"
+#include "net/gather.h"
+#include "net/pass.h"
+#include "net/team.h"
+#include "optim/update.h"
+
+namespace fnn::FNN_ISA::net {
+
+template <class T>
+void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss, const Epoch<T>& epoch, Score* score) {
+    const Plan& plan = call.plan;
+    const index capacity = epoch.batch_size < epoch.rows ? epoch.batch_size : epoch.rows;
+    const index steps = capacity == 0 ? 0 : exec::divide_up(epoch.rows, capacity);
+    Needs needs;
+    needs.gradient = true;
+    needs.states = update_states(epoch.update);
+    Workspace<T> ws(plan, capacity, needs, call.arena);
+    const int threads = team_size(call.threads, 3 * capacity * plan.work_per_row());
+    const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
+
+    const auto pack = [&](Exec& exec) {
+        const Range mine = exec.share(ws.units());
+        ws.pack(ws.parameters, epoch.parameters, mine);
+        for (int k = 0; k < needs.states; ++k) ws.pack(ws.states[k], epoch.states[k], mine);
+        ws.transpose(ws.transposed, ws.parameters, mine);
+    };
+    const auto unpack = [&](Exec& exec) {
+        const Range mine = exec.share(ws.units());
+        ws.unpack(epoch.parameters, ws.parameters, mine);
+        for (int k = 0; k < needs.states; ++k) ws.unpack(epoch.states[k], ws.states[k], mine);
+    };
+
+    std::atomic<bool> packed{false};
+    const auto walk = [&](Exec& exec) {
+        const Range units = exec.share(ws.units());
+        pack(exec);
+        exec.barrier();
+        packed.store(true);
+        for (index step = 0; step < steps; ++step) {
+            // Up to the barrier the step may be left; after it, every update is made by all threads.
+            const index first = step * capacity;
+            const index batch = epoch.rows - first < capacity ? epoch.rows - first : capacity;
+            // A shorter last batch uses the first rows of every buffer.
+            Workspace<T> now = ws.of_rows(batch);
+            const Batch<T> examples{y, epoch.order, first, plan.out_features()};
+            const T factor = T(1.0 / double(batch));
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather(now.a(0), x, epoch.order, first, rows);
+                forward(now, rows);
+                score_outputs(now, loss, examples, rows, factor);
+                backward(now, rows);
+            });
+            exec.barrier();
+
+            // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
+            const Score sum = add_up(now.scores, batch);
+            if (!std::isfinite(sum.loss)) {
+                if (exec.rank == 0) score->finite = false;
+                break;
+            }
+            if (exec.rank == 0) {
+                score->loss += sum.loss;
+                score->right += sum.right;
+            }
+            parameter_gradient(now, units, false);
+            optim::with_rule<T>(epoch.update, epoch.lr[step], epoch.steps_before + step, [&](const auto& rule) {
+                ws.for_stretches_of_units(units, [&](index at, index count) {
+                    optim::apply(rule, all, {at, at + count});
+                });
+            });
+            ws.transpose(ws.transposed, ws.parameters, units);
+            exec.barrier();
+            if (exec.rank == 0) score->steps = step + 1;
+        }
+    };
+
+    std::exception_ptr error;
+    try {
+        exec::run(threads, {call.interrupt}, walk);
+    } catch (...) {
+        error = std::current_exception();
+    }
+    if (packed.load()) exec::run(threads, {}, unpack);
+    if (error) std::rethrow_exception(error);
+}
+
+}  // namespace fnn::FNN_ISA::net

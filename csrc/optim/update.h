@@ -1,0 +1,77 @@
+// Updates over a stretch {parameters, gradient, states}: the drop-in optimizers and `fit` run the same loop.
+#pragma once
+
+#include <cmath>
+
+#include "exec/cpu.h"
+#include "exec/elementwise.h"
+#include "optim/spec.h"
+#include "rules/updates.h"
+
+namespace fnn::FNN_ISA::optim {
+
+template <class T>
+struct Stretch {
+    T* parameters;
+    const T* gradient;
+    T* states[max_states];
+};
+
+template <class T, class Rule>
+struct Apply {
+    Rule rule;
+    T *p, *s0, *s1;
+    const T* g;
+    void operator()(index i) const {
+        if constexpr (Rule::states == 0)
+            rule(p[i], g[i]);
+        else if constexpr (Rule::states == 1)
+            rule(p[i], g[i], s0[i]);
+        else
+            rule(p[i], g[i], s0[i], s1[i]);
+    }
+};
+
+// f(rule) with the rule for one step; step counts those already taken.
+template <class T, class F>
+inline void with_rule(const UpdateSpec& spec, double lr, index step, const F& f) {
+    const auto adam = [&](auto decoupled) {
+        const double t = double(step + 1);
+        f(rules::Adam<T, decltype(decoupled)::value>{
+            T(spec.beta2), T(spec.eps), T(spec.weight_decay), T(1 - spec.beta1), T(1 - spec.beta2),
+            T(lr / (1 - std::pow(spec.beta1, t))), T(1 / std::sqrt(1 - std::pow(spec.beta2, t))),
+            T(1 - lr * spec.weight_decay)});
+    };
+    switch (spec.kind) {
+        case UpdateKind::sgd:
+            if (spec.momentum == 0)
+                f(rules::SGD<T>{T(lr), T(spec.weight_decay)});
+            else if (spec.nesterov)
+                f(rules::Momentum<T, true>{T(lr), T(spec.weight_decay), T(spec.momentum)});
+            else
+                f(rules::Momentum<T, false>{T(lr), T(spec.weight_decay), T(spec.momentum)});
+            return;
+        case UpdateKind::adam: return adam(std::false_type{});
+        case UpdateKind::adamw: return adam(std::true_type{});
+    }
+}
+
+template <class T, class Rule>
+inline void apply(const Rule& rule, const Stretch<T>& s, exec::Range r) {
+    exec::elementwise(r, Apply<T, Rule>{rule, s.parameters, s.states[0], s.states[1], s.gradient});
+}
+
+// One update of n numbers.
+template <class T>
+void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* states, index n, double lr,
+            index step, int threads) {
+    constexpr index smallest_shared = 50 * 1000;
+    const int used = update_states(spec);
+    const Stretch<T> s{parameters, gradient, {used > 0 ? states[0] : nullptr, used > 1 ? states[1] : nullptr}};
+    with_rule<T>(spec, lr, step, [&](const auto& rule) {
+        exec::run(n < smallest_shared ? 1 : threads, {},
+                  [&](exec::Exec& exec) { apply(rule, s, exec.share(n)); });
+    });
+}
+
+}  // namespace fnn::FNN_ISA::optim

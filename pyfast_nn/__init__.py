@@ -1,0 +1,37 @@
+"""Neural networks and optimizers for people who think in NumPy, at the speed of the hardware.
+
+Examples
+--------
+>>> import pyfast_nn as fnn
+>>> X, y = fnn.datasets.load_digits()
+>>> model = fnn.Sequential([fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)], seed=0)
+>>> history = model.fit(X / 16, y, loss="cross_entropy", epochs=20)
+>>> model.predict(X[:3] / 16)
+array([0, 1, 2])
+"""
+
+from . import datasets, optim
+from .history import History
+from .layers import Dense, ReLU, Sigmoid, Tanh
+from .modelfile import ModelFileError, load
+from .models import Sequential
+from .runtime import build_config, get_num_threads, set_num_threads
+
+__version__ = build_config()["version"]
+
+__all__ = [
+    "Dense",
+    "History",
+    "ModelFileError",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "__version__",
+    "build_config",
+    "datasets",
+    "get_num_threads",
+    "load",
+    "optim",
+    "set_num_threads",
+]

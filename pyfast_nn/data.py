@@ -1,0 +1,209 @@
+"""What users pass, turned into what the core reads: converted here, its shape checked there.
+
+The core reads a feature matrix in place, element by element, with any strides and most dtypes; only
+what it cannot read (float16, other byte order, misaligned memory, lists) is copied.
+"""
+
+import numpy as np
+
+from . import losses
+from .checks import describe
+
+
+def as_array(value, name):
+    """Return `value` as a plain array without copying one that is an array already."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected values without a mask, got a masked array; fill it first"
+        )
+    if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+        raise TypeError(
+            f"{name}: expected a dense array, got {type(value).__name__}; use .toarray()"
+        )
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(
+            f"{name}: expected an array of numbers, got {describe(value)}: {error}"
+        ) from None
+
+
+def _as_numbers(value, name):
+    """Return `value` as an array of real numbers that the core can read."""
+    array = as_array(value, name)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        dtype = np.float32 if array.dtype.itemsize == 2 else np.float64
+        with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
+            array = array.astype(dtype)
+    if not (array.dtype.isnative and array.flags.aligned):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def features(X, name="X"):
+    """Return `X` as an array (n, in_features) of any strides that the core can read."""
+    array = _as_numbers(X, name)
+    if array.ndim != 2:
+        hint = (
+            "; one example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
+            if array.ndim == 1
+            else ""
+        )
+        raise ValueError(
+            f"{name}: expected 2 dimensions (examples, features), got shape {array.shape}{hint}"
+        )
+    return array
+
+
+def contiguous(value, dtype, name):
+    """Return `value` as a C-contiguous array of `dtype`."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(_as_numbers(value, name), dtype=dtype)
+
+
+def check_finite(X, dtype, name):
+    """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`."""
+    if X.dtype.kind != "f":
+        return
+    rows = max(1, 2**18 // max(1, X.shape[1]))  # in blocks: never a converted copy of the whole
+    for first in range(0, len(X), rows):
+        block = X[first : first + rows]
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(block.astype(dtype, copy=False))
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"{name}: expected finite {np.dtype(dtype)} numbers, got {block[row, column]} "
+                f"in row {first + row}, column {column}"
+            )
+
+
+def targets(y, loss, n, out_features, classes, dtype, name="y"):
+    """Return `y` as the core takes it: labels int64 (n,), or rows of `dtype` (n, out_features).
+
+    Parameters
+    ----------
+    y : array_like
+        For ``"cross_entropy"`` labels (n,), or rows of probabilities (n, out_features); for
+        ``"mse"`` (n, out_features), or (n,) when there is one output.
+    loss : str
+    n, out_features : int
+        Rows of X, columns of the output.
+    classes : None or ndarray (out_features,)
+        The model's `classes_`, to which bool and string labels are mapped.
+    dtype : numpy.dtype
+        Of the network.
+    """
+    array = as_array(y, name)
+    if array.ndim == 0 or len(array) != n:
+        raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
+    if losses.is_classification(loss) and array.ndim == 1:
+        return _column_numbers(array, out_features, classes, name)
+    rows = contiguous(array, dtype, name)
+    if rows.ndim == 1 and out_features == 1:
+        rows = rows.reshape(n, 1)
+    if rows.shape != (n, out_features):
+        expected = f"({n},) labels or " if losses.is_classification(loss) else ""
+        hint = f"; labels are {name}.ravel()" if expected and rows.shape == (n, 1) else ""
+        raise ValueError(
+            f"{name}: expected shape {expected}({n}, {out_features}), one column per output of "
+            f"the network, got {rows.shape}{hint}"
+        )
+    check_finite(rows, dtype, name)
+    if losses.is_classification(loss):
+        _check_probabilities(rows, name)
+    return rows
+
+
+def find_classes(y, out_features, name="y"):
+    """Return the classes (out_features,) that labels `y` name; None for rows of probabilities.
+
+    Integers and integral floats are column numbers, so their classes are 0, 1, ...; bool labels are
+    (False, True), strings sorted.
+    """
+    array = as_array(y, name)
+    if array.ndim != 1:
+        return None
+    kind = _label_kind(array, name)
+    if kind == "number":
+        return np.arange(out_features)
+    classes = np.array([False, True]) if kind == "bool" else np.unique(array.astype(np.str_))
+    if len(classes) != out_features:
+        raise ValueError(
+            f"{name}: has {len(classes)} classes ({_some(classes)}), but the network has "
+            f"{out_features} outputs; end it with Dense({len(classes)})"
+        )
+    return classes
+
+
+def _column_numbers(labels, out_features, classes, name):
+    """Return labels (n,) as int64 column numbers."""
+    kind = _label_kind(labels, name)
+    if kind == "number":
+        whole = np.isfinite(labels) if labels.dtype.kind == "f" else True
+        with np.errstate(invalid="ignore"):
+            wrong = ~(
+                whole & (labels >= 0) & (labels < out_features) & (labels == np.trunc(labels))
+            )
+        if wrong.any():
+            row = np.argmax(wrong)
+            raise ValueError(
+                f"{name}: expected whole numbers from 0 to {out_features - 1}, one per output of "
+                f"the network, got {labels[row]} in row {row}"
+            )
+        return np.ascontiguousarray(labels, dtype=np.int64)
+    if classes is None:
+        raise ValueError(
+            f"{name}: {kind} labels are numbered by the first fit, and this model has had none; "
+            "fit it first, or pass column numbers"
+        )
+    if _label_kind(classes, "classes_") != kind:
+        raise ValueError(
+            f"{name}: expected labels of the classes fixed by the first fit ({_some(classes)}), "
+            f"got {kind} labels"
+        )
+    labels = labels.astype(np.str_ if kind == "string" else np.bool_)
+    columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    unknown = classes[columns] != labels
+    if unknown.any():
+        row = np.argmax(unknown)
+        raise ValueError(
+            f"{name}: expected one of the classes fixed by the first fit ({_some(classes)}), "
+            f"got {labels[row]!s} in row {row}"
+        )
+    return columns.astype(np.int64)
+
+
+def _label_kind(labels, name):
+    """Return "number", "bool" or "string"."""
+    if labels.dtype.kind in "fiu":
+        return "number"
+    if labels.dtype.kind == "b":
+        return "bool"
+    if labels.dtype.kind in "UT" or (
+        labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)
+    ):
+        return "string"
+    raise TypeError(
+        f"{name}: expected labels that are integers, bool or strings, "
+        f"got an array of dtype {labels.dtype}"
+    )
+
+
+def _check_probabilities(rows, name):
+    total = rows.sum(axis=1, dtype=np.float64)
+    wrong = (rows < 0).any(axis=1) | (abs(total - 1) > 1e-3)  # room for sums of float16
+    if wrong.any():
+        row = np.argmax(wrong)
+        raise ValueError(
+            f"{name}: expected rows of probabilities, each >= 0 and of sum 1, got minimum "
+            f"{rows[row].min():g} and sum {total[row]:g} in row {row}"
+        )
+
+
+def _some(classes):
+    texts = [str(c) for c in classes[:5]]
+    return ", ".join(texts) + (", ..." if len(classes) > 5 else "")

@@ -1,0 +1,228 @@
+"""Model files: safetensors, which is data and never code.
+
+One tensor per named parameter; the metadata key ``pyfast_nn`` holds a JSON object with
+``format_version``, ``layers``, ``in_features``, ``dtype``, ``seed``, ``epochs_trained``,
+``classes`` and ``loss``.
+"""
+
+import contextlib
+import os
+
+import numpy as np
+
+FORMAT_VERSION = 1
+_KEY = "pyfast_nn"
+_FIELDS = {
+    "format_version",
+    "layers",
+    "in_features",
+    "dtype",
+    "seed",
+    "epochs_trained",
+    "classes",
+    "loss",
+}
+
+
+class ModelFileError(ValueError):
+    """A file that is not an intact model; the message names the file and what is wrong."""
+
+
+# ---------------------------------------------------------------------- save
+
+
+def save(model, path):
+    """Write `model` to `path`; see `Sequential.save`."""
+    import json
+
+    import safetensors.numpy
+
+    from . import layers
+
+    description = {
+        "format_version": FORMAT_VERSION,
+        "layers": [layers.to_config(layer) for layer in model.layers],
+        "in_features": model.in_features,
+        "dtype": model.dtype.name,
+        "seed": model.seed,
+        "epochs_trained": model.epochs_trained,
+        "classes": None if model.classes_ is None else model.classes_.tolist(),
+        "loss": model.loss,
+    }
+    raw = safetensors.numpy.save(model.named_parameters(), metadata={_KEY: json.dumps(description)})
+    _replace(os.path.realpath(path), raw)
+
+
+def _replace(path, raw):
+    """Make `path` a file of the bytes `raw`, or leave it as it was.
+
+    There is one temporary name per target, locked while in use: what a killed process left there is
+    taken over by the next save, and two processes that save at once take turns.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.tmp")
+    with _open_locked(temporary) as file:
+        try:
+            file.truncate(0)
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)  # the new name, too, must survive a power cut
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path):
+    """Return the file at `path`, made if needed, open for writing and locked by us alone."""
+    import fcntl
+
+    while True:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # while we waited, its owner renamed or removed it
+
+
+# ---------------------------------------------------------------------- load
+
+
+def load(path):
+    """Read a model that `Sequential.save` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Sequential
+        With its parameters, `classes_`, `loss`, `seed` and `epochs_trained`. The optimizer's state
+        is not part of the file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not an intact model; a subclass of ValueError.
+    OSError
+        If it cannot be read; FileNotFoundError if there is none.
+
+    Examples
+    --------
+    >>> model.save("m.safetensors")
+    >>> model = fnn.load("m.safetensors")
+    """
+    with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
+        raw = file.read()
+    try:
+        return _decode(raw)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+
+
+def _decode(raw):
+    import safetensors
+    import safetensors.numpy
+
+    try:
+        tensors = safetensors.numpy.load(raw)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"not an intact safetensors file ({error})") from error
+    description = _describe(raw)
+    try:
+        model = _make_model(description)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"its description is not valid: {error}") from error
+    _check_tensors(tensors, model._shapes(description["in_features"]), model.dtype)
+    model.build(description["in_features"])
+    for name, parameter in model.named_parameters().items():
+        parameter[...] = tensors[name]
+    return model
+
+
+def _describe(raw):
+    """Return the JSON object in the metadata of a file that the library has accepted."""
+    import json
+
+    length = int.from_bytes(raw[:8], "little")
+    try:
+        metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
+        if _KEY not in metadata:
+            raise ModelFileError(f"a safetensors file, but not of pyfast_nn: no metadata {_KEY!r}")
+        description = json.loads(metadata[_KEY])
+    except (json.JSONDecodeError, UnicodeError, RecursionError) as error:
+        raise ModelFileError(f"metadata {_KEY!r} is not valid JSON ({error})") from error
+    if not isinstance(description, dict):
+        raise ModelFileError(f"metadata {_KEY!r} is not a JSON object")
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"format version {version!r}; this pyfast_nn reads version {FORMAT_VERSION}"
+        )
+    if set(description) != _FIELDS:
+        wrong = ", ".join(sorted(map(repr, set(description) ^ _FIELDS)))
+        raise ModelFileError(f"metadata {_KEY!r} has missing or unknown fields: {wrong}")
+    return description
+
+
+def _make_model(description):
+    """Return the unbuilt model; TypeError or ValueError if a value is impossible."""
+    from . import checks, layers, losses
+    from .models import Sequential
+
+    if not isinstance(description["layers"], list):
+        raise TypeError("layers: expected a list")
+    model = Sequential(
+        [layers.from_config(config) for config in description["layers"]],
+        dtype=description["dtype"],
+        seed=description["seed"],
+    )
+    in_features = checks.integer(description["in_features"], "in_features", minimum=1)
+    model.epochs_trained = checks.integer(
+        description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
+    )
+    model.loss = None if description["loss"] is None else losses.check(description["loss"])
+    model.classes_ = _check_classes(description["classes"], model._widths(in_features)[-1])
+    return model
+
+
+def _check_tensors(tensors, shapes, dtype):
+    """Compare with the declared shapes before anything of their size is allocated."""
+    if set(shapes) != set(tensors):
+        wrong = ", ".join(sorted(map(repr, set(shapes) ^ set(tensors))))
+        raise ModelFileError(f"missing or unknown tensors: {wrong}")
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ModelFileError(
+                f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, but the layers need "
+                f"{dtype} of shape {shape}"
+            )
+
+
+def _check_classes(classes, out_features):
+    """Return `classes` as an array of sorted distinct labels of one kind, or None."""
+    if classes is None:
+        return None
+    if not isinstance(classes, list) or len(classes) != out_features:
+        raise ValueError(f"classes: expected one for each of {out_features} outputs")
+    if classes == list(range(out_features)) and all(type(c) is int for c in classes):
+        return np.arange(out_features)
+    if classes == [False, True] and all(type(c) is bool for c in classes):
+        return np.array(classes)
+    if all(type(c) is str for c in classes) and sorted(set(classes)) == classes:
+        return np.array(classes)
+    raise ValueError("classes: expected 0, 1, ..., or false and true, or sorted distinct strings")

@@ -1,0 +1,691 @@
+"""The model: layers, one flat vector of parameters, and what can be computed with them."""
+
+import time
+
+import numpy as np
+
+from . import _core, checks, data, initializers, losses, modelfile, optim
+from .history import History
+from .layers import Dense, Layer
+from .progress import check as check_verbose
+from .progress import progress
+
+
+class Sequential:
+    """A stack of layers.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        `Dense`, `ReLU`, `Tanh`, `Sigmoid`; applied in this order.
+    dtype : {"float32", "float64"}
+        Of the parameters and of all that is computed. Inputs of other dtypes are converted.
+    seed : int
+        At least 0. Initial parameters and the row order of every epoch are functions of it.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    dtype : numpy.dtype
+    seed : int
+    epochs_trained : int
+        Epochs finished by all fits; the row order of an epoch depends on it.
+    loss : str or None
+        The loss of the last fit.
+    classes_ : ndarray (out_features,) or None
+        The label of each output column, fixed by the first fit on labels: 0, 1, ... for integer
+        labels, (False, True) for bool, the sorted strings for strings.
+    history : History or None
+        Of the last fit, also of one that was interrupted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above.
+
+    Notes
+    -----
+    The first of `build`, `fit` and all that takes X fixes the number of input features. Several
+    threads may compute with one model at a time; while one of them is within an epoch of `fit`, the
+    others get a RuntimeError.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Dense(256), fnn.ReLU(), fnn.Dense(10)], dtype="float32", seed=0)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=fnn.optim.Adam(lr=1e-3))
+    >>> labels = model.predict(Xt)
+    """
+
+    def __init__(self, layers, *, dtype="float32", seed=0):
+        self._layers = _check_layers(layers)
+        self._dtype = _check_dtype(dtype)
+        self._seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
+        self._net = None
+        self._parameters = None
+        self._claims = {}  # "fit": the token of the call that trains
+        self.epochs_trained = 0
+        self.loss = None
+        self.classes_ = None
+        self.history = None
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def layers(self):
+        """The layers (tuple)."""
+        return self._layers
+
+    @property
+    def dtype(self):
+        """Of the parameters and of all that is computed (numpy.dtype)."""
+        return self._dtype
+
+    @property
+    def seed(self):
+        """What initial parameters and row orders are functions of (int)."""
+        return self._seed
+
+    @property
+    def built(self):
+        """Whether the number of input features is known, and so the parameters exist (bool)."""
+        return self._net is not None
+
+    @property
+    def in_features(self):
+        """Columns of X (int)."""
+        return self._network().in_features
+
+    @property
+    def out_features(self):
+        """Columns of the outputs (int)."""
+        return self._network().out_features
+
+    @property
+    def n_parameters(self):
+        """Length of `parameters` (int)."""
+        return self._network().n_parameters
+
+    def build(self, in_features):
+        """Fix the number of input features and make the initial parameters.
+
+        Parameters
+        ----------
+        in_features : int
+            Columns of X, at least 1.
+
+        Returns
+        -------
+        Sequential
+            The model itself.
+
+        Raises
+        ------
+        ValueError
+            If it was built with another number before.
+
+        Examples
+        --------
+        >>> model.build(784).n_parameters
+        203530
+        """
+        in_features = checks.integer(in_features, "in_features", minimum=1)
+        if self.built:
+            if in_features != self.in_features:
+                raise ValueError(
+                    f"in_features: expected {self.in_features}, with which this model was built, "
+                    f"got {in_features}"
+                )
+            return self
+        net = self._make_network(in_features)
+        parameters = np.zeros(net.n_parameters, self.dtype)
+        followers = (*self.layers[1:], None)
+        for stream, (i, name, view) in enumerate(_views(net, parameters)):
+            init = self.layers[i].initializer(name, followers[i])
+            fan_in, fan_out = self.layers[i].parameter_shapes(self._widths(in_features)[i])[
+                "weight"
+            ]
+            initializers.fill(view, init, fan_in, fan_out, self.seed, stream)
+        self._net, self._parameters = net, parameters
+        return self
+
+    @property
+    def parameters(self):
+        """All parameters as one flat vector (n_parameters,): a writable view of the real thing.
+
+        Assignment copies the values in; their shape must be (n_parameters,).
+        """
+        self._network()
+        return self._parameters[:]
+
+    @parameters.setter
+    def parameters(self, values):
+        self._network()
+        values = data.contiguous(values, self.dtype, "parameters")
+        if values.shape != self._parameters.shape:
+            raise ValueError(
+                f"parameters: expected shape {self._parameters.shape}, got {values.shape}"
+            )
+        self._parameters[:] = values
+
+    def named_parameters(self):
+        """Return the parameters as a dict of writable views.
+
+        Returns
+        -------
+        dict
+            ``{"0.weight": (in, out), "0.bias": (out,), "2.weight": ...}``: number of the layer and
+            name.
+        """
+        self._network()
+        return {f"{i}.{name}": view for i, name, view in _views(self._net, self._parameters)}
+
+    def summary(self):
+        """Return a table of layers, output shapes and numbers of parameters, for `print` (str)."""
+        lines = [f"{'':3} {'layer':32} {'output':>14} {'parameters':>14}"]
+        widths = self._widths(self.in_features) if self.built else [None] * len(self.layers)
+        for i, (layer, width) in enumerate(zip(self.layers, widths, strict=False)):
+            output = f"(n, {layer.units or width})" if layer.units or self.built else "(n, ?)"
+            shapes = layer.parameter_shapes(width).values() if self.built else ()
+            count = f"{sum(int(np.prod(s)) for s in shapes):,}" if self.built else "?"
+            lines.append(f"{i:<3} {layer!r:32} {output:>14} {count:>14}")
+        total = (
+            f"{self.n_parameters:,} parameters, {self.in_features} inputs"
+            if self.built
+            else "not built"
+        )
+        return "\n".join([*lines, f"{total}, {self.dtype}"])
+
+    def __repr__(self):
+        layers = ", ".join(map(repr, self.layers))
+        return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed})"
+
+    # ------------------------------------------------------------------ training
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        loss=None,
+        optimizer=None,
+        epochs=10,
+        batch_size=128,
+        shuffle=True,
+        validation_data=None,
+        verbose="auto",
+    ):
+        """Train in place. A second fit goes on from the current parameters.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+            Finite real numbers of any dtype and strides; converted batch by batch, never copied
+            whole (except float16, other byte orders and misaligned memory).
+        y : array_like
+            For ``"cross_entropy"`` labels (n,): integers and integral floats are column numbers of
+            the output; bool and string labels are mapped to columns through the sorted `classes_`,
+            fixed at the first fit. Or rows of probabilities (n, out_features). For ``"mse"`` values
+            (n, out_features), or (n,) when there is one output.
+        loss : {"cross_entropy", "mse"}, optional
+            Softmax cross-entropy of the raw outputs, or the squared error, averaged over all
+            elements. None is the loss of the last fit.
+        optimizer : pyfast_nn.optim.Optimizer, optional
+            None is a new ``Adam()``. One that has trained this model before goes on with its state
+            and step count; one that has trained another model is refused.
+        epochs, batch_size : int
+            At least 1. The last batch of an epoch may be smaller.
+        shuffle : bool
+            New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
+            order.
+        validation_data : (X, y), optional
+            Evaluated after each epoch.
+        verbose : {"auto", 0, 1}
+            0 is quiet, 1 shows each epoch on stderr; "auto" does so on a terminal only.
+
+        Returns
+        -------
+        History
+            Per-epoch lists; also `self.history`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is impossible; the message names it. Nothing is trained then.
+        FloatingPointError
+            If the loss of a step is infinite or NaN. That step is not applied.
+        RuntimeError
+            If another thread is within a fit of this model.
+
+        Notes
+        -----
+        After Ctrl-C the parameters, the optimizer's state and step count and `history` are those of
+        the steps and epochs done, and the model may be used and trained further.
+
+        Examples
+        --------
+        >>> history = model.fit(X, y, loss="cross_entropy", optimizer=fnn.optim.Adam(lr=1e-3),
+        ...                     epochs=10, batch_size=128, validation_data=(Xv, yv))
+        >>> history["val_accuracy"][-1]
+        0.975
+        """
+        token = object()
+        try:
+            if self._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
+                raise RuntimeError("fit: this model is within a fit already")
+            loss = self._check_loss(loss)
+            epochs = checks.integer(epochs, "epochs", minimum=1)
+            batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+            shuffle = checks.boolean(shuffle, "shuffle")
+            style = check_verbose(verbose)
+            X = self._training_features(X, self.in_features if self.built else None)
+            classes = self._find_classes(y, loss, X.shape[1])
+            y = self._targets(y, loss, X, classes)
+            validation = self._check_validation(validation_data, loss, X.shape[1], classes)
+            optimizer = _check_optimizer(optimizer)
+            self.build(X.shape[1])
+            optimizer._attach(self)
+
+            self.loss, self.classes_, self.history = loss, classes, History()
+            with progress(style, epochs) as show:
+                for _ in range(epochs):
+                    record = self._train_epoch(
+                        X, y, loss, optimizer, min(batch_size, len(X)), shuffle
+                    )
+                    if validation is not None:
+                        scores = self._evaluate(*validation, loss)
+                        record |= {f"val_{key}": value for key, value in scores.items()}
+                    self.history._append(record)
+                    show(record)
+            return self.history
+        finally:
+            if self._claims.get("fit") is token:
+                self._claims.clear()
+
+    def _train_epoch(self, X, y, loss, optimizer, batch_size, shuffle):
+        """Train for one epoch: one call of the core. Return the record of the history."""
+        n = len(X)
+        order = _core.permutation(self.seed, self.epochs_trained, n) if shuffle else np.arange(n)
+        lr = optimizer._rates(-(-n // batch_size))
+        update, state = optimizer._update(), optimizer._vectors(self._parameters)
+        step, report = (
+            optimizer.step_count,
+            optimizer._begin_epoch(),
+        )  # report: summed loss, right, steps
+        start = time.perf_counter()
+        try:
+            self._net.train(
+                self._parameters, X, y, loss, order, batch_size, lr, update, state, step, report
+            )
+        except FloatingPointError:
+            raise FloatingPointError(
+                f"the loss is not finite in epoch {self.history.epochs + 1}, step "
+                f"{int(report[2]) + 1} of it (both counted from 1); this step was not applied. "
+                f"Likely cures: a lower learning rate (it is {lr[int(report[2])]:g}), inputs "
+                "scaled to about -1 to 1"
+            ) from None
+        seconds = time.perf_counter() - start
+        self.epochs_trained += 1
+        record = _scores(report[0] / n, report[1], n, loss)
+        return record | {"lr": float(lr[-1]), "seconds": seconds}
+
+    # ------------------------------------------------------------------ using it
+
+    def forward(self, X, *, training=False):
+        """Return the raw outputs.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+        training : bool
+            Whether layers act as in training; those of this version act alike.
+
+        Returns
+        -------
+        ndarray (n, out_features)
+            Of the model's dtype.
+        """
+        X = self._built_features(X)
+        out = np.empty((len(X), self.out_features), self.dtype)
+        self._net.forward(self._parameters, X, out)
+        return out
+
+    def predict(self, X):
+        """Return what the loss of the last fit makes of the outputs.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+
+        Returns
+        -------
+        ndarray
+            For ``"cross_entropy"`` the most likely labels (n,), of the kind that `fit` was given;
+            for ``"mse"`` the outputs (n, out_features), or (n,) when there is one.
+
+        Raises
+        ------
+        ValueError
+            If the model has not been fitted; `forward` gives the raw outputs of any model.
+        """
+        loss = self._check_loss(None)
+        out = self.forward(X)
+        if losses.is_classification(loss):
+            columns = out.argmax(axis=1)
+            return columns if self.classes_ is None else self.classes_[columns]
+        return out[:, 0] if out.shape[1] == 1 else out
+
+    def predict_proba(self, X):
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+
+        Returns
+        -------
+        ndarray (n, out_features)
+            Rows of sum 1, columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If the last fit's loss was not ``"cross_entropy"``.
+        """
+        loss = self._check_loss(None)
+        if not losses.is_classification(loss):
+            raise ValueError(
+                f"predict_proba: the loss of the last fit, {loss!r}, gives no probabilities"
+            )
+        return losses.softmax(self.forward(X))
+
+    def evaluate(self, X, y, *, loss=None):
+        """Return the mean loss, and for labels the accuracy.
+
+        Parameters
+        ----------
+        X, y, loss
+            As for `fit`.
+
+        Returns
+        -------
+        dict
+            ``{"loss": float, "accuracy": float}``; no accuracy where it has no meaning.
+        """
+        loss = self._check_loss(loss)
+        X = self._built_features(X)
+        return self._evaluate(X, self._targets(y, loss, X, self.classes_), loss)
+
+    # ------------------------------------------------------------------ derivatives
+
+    def loss_and_grad(self, X, y, *, loss=None, training=False):
+        """Return the mean loss and its gradient in the parameters.
+
+        Parameters
+        ----------
+        X, y, loss
+            As for `fit`.
+        training : bool
+            As for `forward`.
+
+        Returns
+        -------
+        loss : float
+        grad : ndarray (n_parameters,)
+
+        Examples
+        --------
+        >>> loss, grad = model.loss_and_grad(X, y, loss="cross_entropy")
+        >>> model.parameters -= 0.1 * grad
+        """
+        loss = self._check_loss(loss)
+        X = self._built_features(X)
+        y = self._targets(y, loss, X, self.classes_)
+        grad = np.empty_like(self._parameters)
+        return self._net.loss_and_grad(self._parameters, X, y, loss, grad), grad
+
+    def vjp(self, X, *, training=False):
+        """Return the raw outputs and a function that pulls their gradient back; for own losses.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+        training : bool
+            As for `forward`.
+
+        Returns
+        -------
+        out : ndarray (n, out_features)
+        pullback : callable
+            ``dparams, dX = pullback(dout)`` takes the gradient (n, out_features) of a number in
+            `out` and returns that number's gradients (n_parameters,) and (n, in_features). It owns
+            its activations and may be called any number of times until the parameters change; then
+            it raises RuntimeError.
+
+        Examples
+        --------
+        >>> out, pullback = model.vjp(X)
+        >>> dparams, dX = pullback(2 * (out - y) / out.size)
+        """
+        X = self._built_features(X)
+        out = np.empty((len(X), self.out_features), self.dtype)
+        return out, _Pullback(self, self._net.vjp(self._parameters, X, out), X.shape)
+
+    def jvp(self, X, v, *, training=False):
+        """Return the raw outputs and their directional derivative along `v`.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+        v : array_like (n_parameters,)
+            Direction in the space of parameters.
+        training : bool
+            As for `forward`.
+
+        Returns
+        -------
+        out, dout : ndarray (n, out_features)
+        """
+        X = self._built_features(X)
+        v = data.contiguous(v, self.dtype, "v")
+        out = np.empty((len(X), self.out_features), self.dtype)
+        dout = np.empty_like(out)
+        self._net.jvp(self._parameters, v, X, out, dout)
+        return out, dout
+
+    def hvp(self, X, y, v, *, loss=None, training=False):
+        """Return the product of the Hessian of the mean loss, in the parameters, with `v`.
+
+        Parameters
+        ----------
+        X, y, loss
+            As for `fit`.
+        v : array_like (n_parameters,)
+        training : bool
+            As for `forward`.
+
+        Returns
+        -------
+        ndarray (n_parameters,)
+
+        References
+        ----------
+        B. A. Pearlmutter (1994), "Fast exact multiplication by the Hessian", Neural Computation
+        6(1), https://doi.org/10.1162/neco.1994.6.1.147.
+        """
+        loss = self._check_loss(loss)
+        X = self._built_features(X)
+        y = self._targets(y, loss, X, self.classes_)
+        v = data.contiguous(v, self.dtype, "v")
+        hv = np.empty_like(self._parameters)
+        self._net.hvp(self._parameters, v, X, y, loss, hv)
+        return hv
+
+    # ------------------------------------------------------------------ file
+
+    def save(self, path):
+        """Write the model to a safetensors file; `pyfast_nn.load` reads it.
+
+        The file is complete or not there: it is written beside `path`, flushed to disk, and
+        renamed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an older file of that name is intact then.
+        RuntimeError
+            If the model is not built.
+        """
+        self._network()
+        modelfile.save(self, path)
+
+    # ------------------------------------------------------------------ checks
+
+    def _network(self):
+        if self._net is None:
+            raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
+        return self._net
+
+    def _make_network(self, in_features):
+        return _core.Network(self.dtype.name, in_features, [(x.kind, x.units) for x in self.layers])
+
+    def _widths(self, in_features):
+        """Return the number of columns in front of each layer, and behind the last."""
+        widths = [in_features]
+        for layer in self.layers:
+            widths.append(layer.units or widths[-1])
+        return widths
+
+    def _shapes(self, in_features):
+        """Return {name: shape} of all parameters, named as in `named_parameters`."""
+        widths = self._widths(in_features)
+        return {
+            f"{i}.{name}": shape
+            for i, layer in enumerate(self.layers)
+            for name, shape in layer.parameter_shapes(widths[i]).items()
+        }
+
+    def _training_features(self, X, in_features, name="X"):
+        X = data.features(X, name)
+        if len(X) == 0:
+            raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
+        if in_features not in (None, X.shape[1]):
+            raise ValueError(f"{name}: has {X.shape[1]} columns, expected {in_features}")
+        data.check_finite(X, self.dtype, name)
+        return X
+
+    def _built_features(self, X):
+        X = data.features(X)
+        if not self.built:
+            self.build(X.shape[1])
+        return X
+
+    def _targets(self, y, loss, X, classes, name="y"):
+        out_features = self._widths(X.shape[1])[-1]
+        return data.targets(y, loss, len(X), out_features, classes, self.dtype, name)
+
+    def _check_loss(self, loss):
+        if loss is not None:
+            return losses.check(loss)
+        if self.loss is None:
+            raise ValueError(
+                f"loss: this model has not been fitted, so expected one of {losses.NAMES}"
+            )
+        return self.loss
+
+    def _find_classes(self, y, loss, in_features):
+        if self.classes_ is not None or not losses.is_classification(loss):
+            return self.classes_
+        return data.find_classes(y, self._widths(in_features)[-1])
+
+    def _check_validation(self, validation_data, loss, in_features, classes):
+        if validation_data is None:
+            return None
+        try:
+            X, y = validation_data
+        except (TypeError, ValueError):
+            came = checks.describe(validation_data)
+            raise TypeError(f"validation_data: expected a pair (X, y), got {came}") from None
+        X = self._training_features(X, in_features, "validation_data[0]")
+        return X, self._targets(y, loss, X, classes, "validation_data[1]")
+
+    def _evaluate(self, X, y, loss):
+        if len(X) == 0:
+            raise ValueError(f"X: expected at least one row, got shape {X.shape}")
+        value, correct = self._net.evaluate(self._parameters, X, y, loss)
+        return _scores(value, correct, len(X), loss)
+
+
+class _Pullback:
+    """``dparams, dX = pullback(dout)``; see `Sequential.vjp`."""
+
+    def __init__(self, model, pullback, shape):
+        self._model = model
+        self._pullback = pullback
+        self._shape = shape
+        self._before = model._parameters.copy()
+
+    def __call__(self, dout):
+        parameters = self._model._parameters
+        if not np.array_equal(parameters.view(np.uint8), self._before.view(np.uint8)):
+            raise RuntimeError(
+                "pullback: the model's parameters have changed since vjp; call vjp again"
+            )
+        dout = data.contiguous(dout, parameters.dtype, "dout")
+        dparameters = np.empty_like(parameters)
+        dX = np.empty(self._shape, parameters.dtype)
+        self._pullback(dout, dparameters, dX)
+        return dparameters, dX
+
+
+def _views(net, parameters):
+    """Yield (layer number, name, view) for each parameter in the flat vector."""
+    for i, name, offset, shape in net.parameter_layout:
+        yield i, name, parameters[offset : offset + int(np.prod(shape))].reshape(shape)
+
+
+def _scores(loss_value, correct, n, loss):
+    scores = {"loss": float(loss_value)}
+    if losses.is_classification(loss) and correct >= 0:
+        scores["accuracy"] = float(correct / n)
+    return scores
+
+
+def _check_layers(layers):
+    try:
+        layers = tuple(layers)
+    except TypeError:
+        raise TypeError(
+            f"layers: expected a list of layers, got {checks.describe(layers)}"
+        ) from None
+    if not layers:
+        raise ValueError("layers: expected at least one layer, got none")
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = "; write it with parentheses" if isinstance(layer, type) else ""
+            raise TypeError(f"layers[{i}]: expected a layer, got {checks.describe(layer)}{hint}")
+        if isinstance(layer, Dense) and any(layer is other for other in layers[:i]):
+            raise ValueError(f"layers[{i}]: the same Dense comes twice; weights cannot be shared")
+    return layers
+
+
+def _check_dtype(dtype):
+    try:
+        name = np.dtype(dtype).name if dtype is not None else "None"
+    except TypeError:
+        name = repr(dtype)
+    return np.dtype(checks.choice(name, "dtype", ("float32", "float64")))
+
+
+def _check_optimizer(optimizer):
+    if optimizer is None:
+        return optim.Adam()
+    if not isinstance(optimizer, optim.Optimizer):
+        came = checks.describe(optimizer)
+        raise TypeError(
+            f"optimizer: expected an optimizer such as fnn.optim.Adam(lr=1e-3), got {came}"
+        )
+    return optimizer

@@ -1,0 +1,319 @@
+"""Optimizers, with the names, defaults and formulas of `torch.optim`.
+
+An optimizer is what `Sequential.fit` takes. It holds its own state (momenta) and the number of
+steps taken, so that a second fit with the same optimizer goes on where the first one ended.
+"""
+
+import weakref
+
+import numpy as np
+
+from . import checks
+
+
+class _Hyper:
+    """A hyper-parameter: an attribute that checks what is assigned to it."""
+
+    def __init__(self, check):
+        self._check = check
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, optimizer, owner=None):
+        return self if optimizer is None else optimizer.__dict__[self._name]
+
+    def __set__(self, optimizer, value):
+        optimizer.__dict__[self._name] = self._check(value, self._name)
+
+
+def _check_lr(lr, name):
+    if callable(lr):
+        return lr
+    if isinstance(lr, (list, tuple, np.ndarray)):
+        return _check_rates(np.array(lr), 0)
+    return checks.real(lr, name, minimum=0)
+
+
+def _check_rates(rates, first):
+    """Return `rates`, the learning rates of steps `first`, `first` + 1, ..., as float64."""
+    if rates.dtype.kind not in "fiu" or rates.ndim != 1:
+        raise TypeError(
+            f"lr: expected one real number per step, got {rates.dtype} of shape {rates.shape}"
+        )
+    rates = rates.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(rates) & (rates >= 0)))
+    if len(bad):
+        raise ValueError(
+            f"lr: expected finite numbers >= 0, got {rates[bad[0]]} at step {first + bad[0]}"
+        )
+    return rates
+
+
+def _check_nonnegative(value, name):
+    return checks.real(value, name, minimum=0)
+
+
+def _check_betas(betas, name):
+    try:
+        beta1, beta2 = betas
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected two numbers, got {checks.describe(betas)}") from None
+    return (
+        checks.real(beta1, f"{name}[0]", minimum=0, below=1),
+        checks.real(beta2, f"{name}[1]", minimum=0, below=1),
+    )
+
+
+class Optimizer:
+    """What all optimizers have in common.
+
+    Every hyper-parameter is an attribute that may be read and, between fits, assigned.
+    """
+
+    lr = _Hyper(_check_lr)
+
+    def __init__(self, params):
+        if params is not None:
+            raise NotImplementedError(
+                f"{type(self).__name__}(params): optimizers for arrays of your own are not "
+                "available in this version; without params this is the optimizer of Sequential.fit"
+            )
+        self._model = None  # weak reference to the model that the state belongs to
+        self._state = []
+        self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
+
+    @property
+    def step_count(self):
+        """Number of steps taken (int)."""
+        before, report = self._progress
+        return before + int(report[2])
+
+    @property
+    def state(self):
+        """The state: list of flat vectors (n_parameters,), empty before the first fit."""
+        return list(self._state)
+
+    def _update(self):
+        """Return (name, {hyper-parameter: float}) as the core takes it."""
+        raise NotImplementedError
+
+    def _n_vectors(self):
+        """Number of state vectors that the update uses."""
+        raise NotImplementedError
+
+    def _attach(self, model):
+        """Make this the optimizer of `model`, with zeros as state if it is new."""
+        if self._model is None:
+            self._model = weakref.ref(model)
+        elif self._model() is not model:
+            raise ValueError(
+                f"optimizer: this {type(self).__name__} holds the state of another model "
+                f"({self.step_count} steps); make a new one for this model"
+            )
+
+    def _vectors(self, parameters):
+        """Return the state vectors that the update uses, made when first asked for."""
+        while len(self._state) < self._n_vectors():
+            self._state.append(np.zeros_like(parameters))
+        return self._state[: self._n_vectors()]
+
+    def _begin_epoch(self):
+        """Return the array (3,) into which the core reports; `step_count` follows it."""
+        report = np.zeros(3)
+        self._progress = (
+            self.step_count,
+            report,
+        )  # one assignment: Ctrl-C comes before or after it
+        return report
+
+    def _rates(self, steps):
+        """Return the learning rates (steps,) of the next `steps` steps, float64."""
+        first = self.step_count
+        if callable(self.lr):
+            return _check_rates(_evaluate(self.lr, first, steps), first)
+        if isinstance(self.lr, np.ndarray):
+            if first + steps > len(self.lr):
+                raise ValueError(
+                    f"lr: expected a value for each step up to {first + steps - 1}, "
+                    f"got {len(self.lr)} values"
+                )
+            return _check_rates(self.lr[first : first + steps], first)
+        return np.full(steps, self.lr)
+
+    def __repr__(self):
+        values = {name: self.__dict__[name] for name in self._hyper_parameters()}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
+
+    @classmethod
+    def _hyper_parameters(cls):
+        return [
+            k
+            for base in reversed(cls.__mro__)
+            for k, v in vars(base).items()
+            if isinstance(v, _Hyper)
+        ]
+
+
+def _evaluate(schedule, first, steps):
+    """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
+    try:
+        rates = np.asarray(schedule(np.arange(first, first + steps)))
+    except Exception:  # not written for arrays; what is wrong with it otherwise shows below
+        rates = None
+    if rates is None or rates.shape != (steps,):
+        rates = np.asarray([schedule(step) for step in range(first, first + steps)])
+    return rates
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum.
+
+    Per step, with gradient ``g``, as in torch::
+
+        g = g + weight_decay * p
+        v = momentum * v + g
+        p = p - lr * (g + momentum * v if nesterov else v)
+
+    Parameters
+    ----------
+    params : None
+        Arrays of the user's own; not available in this version.
+    lr : float, array or callable
+        Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
+        or one int where it does not take arrays) to values; finite and at least 0.
+    momentum : float
+        At least 0 (heavy ball; Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5).
+    nesterov : bool
+        Nesterov's form of momentum (Sutskever et al. 2013,
+        https://proceedings.mlr.press/v28/sutskever13.html).
+    weight_decay : float
+        Coefficient of the L2 penalty ``weight_decay / 2 * |p|^2`` on all parameters, at least 0.
+
+    Raises
+    ------
+    NotImplementedError
+        If `params` is given.
+    TypeError, ValueError
+        If a hyper-parameter is impossible.
+
+    Examples
+    --------
+    >>> fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
+    """
+
+    momentum = _Hyper(_check_nonnegative)
+    nesterov = _Hyper(checks.boolean)
+    weight_decay = _Hyper(_check_nonnegative)
+
+    def __init__(self, params=None, *, lr=1e-2, momentum=0.0, nesterov=False, weight_decay=0.0):
+        super().__init__(params)
+        self.lr = lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self._update()
+
+    def _update(self):
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
+        hyper = {
+            "momentum": self.momentum,
+            "nesterov": float(self.nesterov),
+            "weight_decay": self.weight_decay,
+        }
+        return "sgd", hyper
+
+    def _n_vectors(self):
+        return 1 if self.momentum else 0
+
+
+class Adam(Optimizer):
+    """Adam, as in torch.
+
+    Per step ``t`` = 1, 2, ..., with gradient ``g``::
+
+        g = g + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2
+        p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Parameters
+    ----------
+    params : None
+        Arrays of the user's own; not available in this version.
+    lr : float, array or callable
+        Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
+        or one int where it does not take arrays) to values; finite and at least 0.
+    betas : (float, float)
+        Decay rates of the two moments, each in [0, 1).
+    eps : float
+        At least 0.
+    weight_decay : float
+        Coefficient of the L2 penalty on all parameters, at least 0.
+
+    Raises
+    ------
+    NotImplementedError
+        If `params` is given.
+    TypeError, ValueError
+        If a hyper-parameter is impossible.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba (2015), "Adam: a method for stochastic optimization", ICLR,
+    https://arxiv.org/abs/1412.6980.
+
+    Examples
+    --------
+    >>> optimizer = fnn.optim.Adam(lr=1e-3)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
+    """
+
+    betas = _Hyper(_check_betas)
+    eps = _Hyper(_check_nonnegative)
+    weight_decay = _Hyper(_check_nonnegative)
+    _name = "adam"
+
+    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params)
+        self.lr = lr
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    def _update(self):
+        beta1, beta2 = self.betas
+        hyper = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "weight_decay": self.weight_decay}
+        return self._name, hyper
+
+    def _n_vectors(self):
+        return 2
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, as in torch.
+
+    Per step ``p = p - lr * weight_decay * p``, then Adam's step without its penalty.
+
+    Parameters
+    ----------
+    params, lr, betas, eps
+        As for `Adam`.
+    weight_decay : float
+        Decay of all parameters per step and unit of learning rate, at least 0.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter (2019), "Decoupled weight decay regularization", ICLR,
+    https://arxiv.org/abs/1711.05101.
+
+    Examples
+    --------
+    >>> fnn.optim.AdamW(lr=1e-3, weight_decay=0.05)
+    """
+
+    _name = "adamw"
+
+    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -1,0 +1,75 @@
+"""What a fit shows while it runs."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+from . import checks
+
+_SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def check(verbose):
+    """Return the style for `verbose`: "bar", "lines" or "quiet"."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if isinstance(verbose, str):
+        checks.choice(verbose, "verbose", ("auto",))
+        return "bar" if terminal else "quiet"
+    if not checks.integer(verbose, "verbose", 0, 1):
+        return "quiet"
+    return "bar" if terminal else "lines"
+
+
+@contextmanager
+def progress(style, epochs):
+    """Yield a function that shows the record of one finished epoch, on stderr."""
+    if style == "quiet":
+        yield lambda record: None
+    elif style == "lines":
+        done = iter(range(1, epochs + 1))
+        yield lambda record: print(
+            f"epoch {next(done)}/{epochs}", *_texts(record), sep="  ", file=sys.stderr, flush=True
+        )
+    else:
+        with _bar(epochs) as show:
+            yield show
+
+
+@contextmanager
+def _bar(epochs):
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=8,
+    )
+    with bar:
+        task = bar.add_task("", total=epochs, numbers="")
+        done, shown = 0, 0.0
+
+        def show(record):
+            nonlocal done, shown
+            done += 1
+            now = time.monotonic()
+            if done == epochs or now - shown > 0.1:  # an epoch may take microseconds
+                shown = now
+                bar.update(task, completed=done, numbers="  ".join(_texts(record)))
+
+        yield show
+
+
+def _texts(record):
+    texts = [f"{key} {record[key]:.4f}" for key in _SHOWN if key in record]
+    return [*texts, f"{record['seconds']:.3g} s/epoch"]

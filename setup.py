@@ -1,0 +1,143 @@
+"""Build of the compiled module: one static library for each instruction set, then the bindings.
+
+The name, version and dependencies of the project stand in pyproject.toml.
+``PYFAST_NN_WERROR=1`` in the environment turns compiler warnings into errors.
+"""
+
+import os
+import platform
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+COMMON = ["-std=c++17", "-g0", "-fPIC", "-fopenmp", "-Wall", "-Wextra"]
+COMMON += ["-fvisibility=hidden", "-fvisibility-inlines-hidden"]
+if os.environ.get("PYFAST_NN_WERROR", "0") != "0":
+    COMMON += ["-Werror"]
+
+# Never -ffast-math, never -march=native: results depend on neither the compiler's mood nor its
+# machine. Without -fno-math-errno and -fno-trapping-math GCC does not vectorise sqrt; -fno-wrapv
+# undoes what many Pythons pass to their extensions.
+NUMERICS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv"]
+
+X86_ISAS = {
+    "avx512": [
+        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512cd"),
+        *("-mfma", "-mbmi2", "-mprefer-vector-width=512"),
+    ],
+    "avx2": ["-mavx2", "-mfma", "-mbmi2"],
+}
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
+ISAS = {**(X86_ISAS if IS_X86 else {}), "portable": []}
+
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+BUILD_FILES = ["setup.py", "pyproject.toml"]
+
+
+def refuse_unsupported(compiler):
+    """Stop with one clear line where the sources are known not to build."""
+    if compiler.compiler_type == "msvc":
+        raise SystemExit(
+            "pyfast_nn cannot be built with MSVC: its kernels use the vector extensions "
+            "of GCC and Clang. On Windows use WSL."
+        )
+    if sys.platform in ("win32", "darwin"):
+        raise SystemExit(
+            f"pyfast_nn builds on Linux with GCC or Clang; not yet on {platform.system()}."
+        )
+
+
+def is_fresh(object_file):
+    """Whether an object file is newer than everything that the compiler read to make it."""
+    object_file = Path(object_file)
+    dependency_file = object_file.with_suffix(".d")  # written by -MMD
+    if not (object_file.exists() and dependency_file.exists()):
+        return False
+    rule = dependency_file.read_text().replace("\\\n", " ")
+    made = object_file.stat().st_mtime
+    inputs = [Path(name) for name in rule.split(": ", 1)[1].split() + BUILD_FILES]
+    return all(path.exists() and path.stat().st_mtime < made for path in inputs)
+
+
+def compile_stale_in_parallel(compiler):
+    """Make ``compiler.compile`` skip fresh objects and compile the others side by side."""
+    compile_serially = compiler.compile
+
+    def compile_one(source, output_dir, **options):
+        (object_file,) = compiler.object_filenames([source], output_dir=output_dir)
+        if not is_fresh(object_file):
+            options["extra_postargs"] = [*(options.get("extra_postargs") or []), "-MMD"]
+            compile_serially([source], output_dir=output_dir, **options)
+        return object_file
+
+    def compile_all(sources, output_dir=None, **options):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(
+                pool.map(lambda source: compile_one(source, output_dir, **options), sources)
+            )
+
+    compiler.compile = compile_all
+
+
+class BuildLibraries(build_clib):
+    """All instruction sets side by side, in a folder that every Python version shares."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.build_clib = self.build_temp = str(Path("build") / f"isa.{sysconfig.get_platform()}")
+
+    def build_libraries(self, libraries):
+        refuse_unsupported(self.compiler)
+        compile_stale_in_parallel(self.compiler)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda library: build_clib.build_libraries(self, [library]), libraries))
+
+
+class BuildExtension(build_ext):
+    def run(self):
+        self.run_command("build_clib")  # `setup.py build_ext` alone would not
+        super().run()
+
+    def build_extensions(self):
+        import pybind11
+
+        refuse_unsupported(self.compiler)
+        compile_stale_in_parallel(self.compiler)
+        for extension in self.extensions:
+            extension.include_dirs.append(pybind11.get_include())
+            extension.define_macros.append(("FNN_VERSION", f'"{self.distribution.get_version()}"'))
+        super().build_extensions()
+
+
+def isa_library(isa, flags):
+    source = f"csrc/isa/{isa}.cpp"
+    build_info = {
+        "sources": [source],
+        "include_dirs": ["csrc"],
+        "cflags": [*COMMON, *NUMERICS, *flags, f"-DFNN_ISA={isa}"],
+        "obj_deps": {"": [*HEADERS, *BUILD_FILES]},
+    }
+    return f"fnn_{isa}", build_info
+
+
+core = Extension(
+    "pyfast_nn._core",
+    sources=sorted(str(path) for path in Path("csrc").glob("*/*.cpp") if path.parent.name != "isa"),
+    include_dirs=["csrc"],
+    define_macros=[(f"FNN_HAVE_{isa.upper()}", "1") for isa in ISAS if isa != "portable"],
+    extra_compile_args=[*COMMON, "-O2"],
+    extra_link_args=["-fopenmp"],
+    depends=[*HEADERS, *BUILD_FILES, *(f"csrc/isa/{isa}.cpp" for isa in ISAS)],
+    language="c++",
+)
+
+setup(
+    ext_modules=[core],
+    libraries=[isa_library(isa, flags) for isa, flags in ISAS.items()],
+    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
+)
