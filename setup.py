@@ -108,6 +108,7 @@ class BuildExtension(build_ext):
 
         refuse_unsupported(self.compiler)
         compile_stale_in_parallel(self.compiler)
+        self.compiler.force = True  # link: a new static library alone would not be noticed
         for extension in self.extensions:
             extension.include_dirs.append(pybind11.get_include())
             extension.define_macros.append(("FNN_VERSION", f'"{self.distribution.get_version()}"'))

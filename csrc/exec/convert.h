@@ -45,21 +45,6 @@ inline void row_from_panels(T* to, Panels<const T> from, index r) {
     }
 }
 
-// to = from', for the given rows of panel p of `from`.
-template <class T>
-inline void transpose(Panels<T> to, Panels<const T> from, index p, Range rows) {
-    constexpr index full = Panels<T>::full;
-    const index width = from.width(p), used = from.used(p);
-    for (index q = rows.begin / full; q * full < rows.end; ++q) {
-        const Range piece = intersect(rows, {q * full, (q + 1) * full});
-        const index to_width = to.width(q);
-        const T* in = from.row(p, piece.begin);
-        T* out = to.row(q, p * full) + (piece.begin - q * full);
-        for (index o = 0; o < used; ++o)
-            for (index i = 0; i < piece.size(); ++i) out[o * to_width + i] = in[i * width + o];
-    }
-}
-
 // Zeros in the padding of the given rows.
 template <class T>
 inline void clear_padding(Panels<T> x, Range rows) {

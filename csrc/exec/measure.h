@@ -41,15 +41,16 @@ double best_rate(double seconds, int threads, double amount, const Work& work) {
 inline double fma_peak(double seconds, int threads) {
     constexpr index rounds = 20000, chains = 12;
     return best_rate(seconds, threads, 2.0 * rounds * chains * lanes<float>, [](Exec&) {
-        // Unknown to the compiler, and such that the sums stay of one size.
+        // Unknown to the compiler, all different, and such that the sums stay of one size.
         volatile float half = 0.5f, one = 1.0f;
         const Vector<float> x = broadcast<float>(half), y = broadcast<float>(one);
-        Vector<float> sum[chains] = {};
+        Vector<float> sum[chains];
+        for (auto& s : sum) s = broadcast<float>(one);
         for (index i = 0; i < rounds; ++i)
 #pragma GCC unroll 12
             for (index j = 0; j < chains; ++j) sum[j] = multiply_add(sum[j], x, y);
-        volatile float sink = 0;
-        for (const auto& s : sum) sink = sink + s[0];
+        // Every lane is used, or the compiler would leave some out.
+        for (const auto& s : sum) __asm__ volatile("" : : "m"(s));
     });
 }
 

@@ -11,8 +11,9 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
     const Plan& plan = call.plan;
     Needs needs;
     needs.tangent = true;
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
-    exec::run(team_size(call.threads, 3 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -35,9 +36,10 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
     const int last = plan.output();
     Needs needs;
     needs.gradient = needs.tangent = true;
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
+    const int threads = team_size(call.threads, 9 * x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
-    exec::run(team_size(call.threads, 9 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         const Range units = exec.share(ws.units());
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -47,8 +49,9 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
                 gather<T>(now.a(0), x, nullptr, first, rows);
                 forward(now, rows);
                 tangent_forward(now, rows);
-                score_outputs<T>(now, loss, examples, rows, factor);
-                loss_tangent<T>(loss, examples, now.a(last), now.ra(last), now.rda(last), rows, factor);
+                score_outputs<T>(exec, now, loss, examples, rows, factor);
+                loss_tangent<T>(loss, examples, now.a(last), now.ra(last), now.rda(last), rows, factor,
+                                ws.scratch(exec.rank));
                 backward(now, rows);
                 tangent_backward(now, rows);
             });

@@ -29,8 +29,9 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, T* out) {
     const Plan& plan = call.plan;
-    Workspace<T> ws(plan, chunk_size(x.rows), {}, call.arena);
-    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    const int threads = team_size(call.threads, x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -47,15 +48,16 @@ void outputs(const Context& call, const T* parameters, const Source& x, T* out) 
 template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss, Score* score) {
     const Plan& plan = call.plan;
-    Workspace<T> ws(plan, chunk_size(x.rows), {}, call.arena);
-    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    const int threads = team_size(call.threads, x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
                 gather<T>(now.a(0), x, nullptr, first, rows);
                 forward(now, rows);
-                score_outputs<T>(now, loss, {y, nullptr, first, plan.out_features()}, rows, T(1));
+                score_outputs<T>(exec, now, loss, {y, nullptr, first, plan.out_features()}, rows, T(1));
             });
             collect(exec, now.scores, batch, score);
         });
@@ -69,9 +71,10 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     const Plan& plan = call.plan;
     Needs needs;
     needs.gradient = true;
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, call.arena);
+    const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
-    exec::run(team_size(call.threads, 3 * x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         const Range units = exec.share(ws.units());
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -79,7 +82,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
             for_own_pieces(exec, batch, [&](Range rows) {
                 gather<T>(now.a(0), x, nullptr, first, rows);
                 forward(now, rows);
-                score_outputs<T>(now, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
+                score_outputs<T>(exec, now, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
                 backward(now, rows);
             });
             collect(exec, now.scores, batch, score);
@@ -89,19 +92,16 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     });
 }
 
-// Outputs, with everything kept in the arena that `pull_back` needs.
-template <class T>
-Needs pullback_needs() {
-    Needs needs;
-    needs.gradient = needs.input_gradient = true;
-    return needs;
-}
+// A pullback is two calls on one workspace, which must not depend on the number of threads of either.
+constexpr Needs pullback_needs{true, true};
 
+// Outputs, with everything kept in the arena that `pull_back` needs.
 template <class T>
 void outputs_for_pullback(const Context& call, const T* parameters, const Source& x, T* out) {
     const Plan& plan = call.plan;
-    Workspace<T> ws(plan, x.rows, pullback_needs<T>(), call.arena);
-    exec::run(team_size(call.threads, x.rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    const int threads = team_size(call.threads, x.rows * plan.work_per_row());
+    Workspace<T> ws(plan, x.rows, pullback_needs, 0, call.arena);
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_own_pieces(exec, x.rows, [&](Range rows) {
             gather<T>(ws.a(0), x, nullptr, 0, rows);
@@ -115,9 +115,10 @@ void outputs_for_pullback(const Context& call, const T* parameters, const Source
 template <class T>
 void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* dx) {
     const Plan& plan = call.plan;
-    Workspace<T> ws(plan, rows, pullback_needs<T>(), call.arena);
+    const int threads = team_size(call.threads, 2 * rows * plan.work_per_row());
+    Workspace<T> ws(plan, rows, pullback_needs, 0, call.arena);
     const Panels<T> last = ws.da(plan.output());
-    exec::run(team_size(call.threads, 2 * rows * plan.work_per_row()), {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
         for_own_pieces(exec, rows, [&](Range mine) {
             for (index r = mine.begin; r < mine.end; ++r)
                 exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols), sizeof(T));

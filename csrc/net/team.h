@@ -41,9 +41,9 @@ inline void for_chunks(Exec& exec, index n, const F& f) {
 }
 
 template <class T>
-inline void score_outputs(Workspace<T>& ws, Loss loss, const Batch<T>& batch, Range rows, T factor) {
+inline void score_outputs(Exec& exec, Workspace<T>& ws, Loss loss, const Batch<T>& batch, Range rows, T factor) {
     const int last = ws.plan.output();
-    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores);
+    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
 }
 
 // In the order of the rows, whoever computed them.

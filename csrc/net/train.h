@@ -19,8 +19,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
     Needs needs;
     needs.gradient = true;
     needs.states = update_states(epoch.update);
-    Workspace<T> ws(plan, capacity, needs, call.arena);
     const int threads = team_size(call.threads, 3 * capacity * plan.work_per_row());
+    Workspace<T> ws(plan, capacity, needs, threads, call.arena);
     const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
 
     const auto pack = [&](Exec& exec) {
@@ -49,10 +49,12 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
             Workspace<T> now = ws.of_rows(batch);
             const Batch<T> examples{y, epoch.order, first, plan.out_features()};
             const T factor = T(1.0 / double(batch));
+            prefetch(x, plan.in_features(), y, epoch.order, first + batch,
+                     exec.share(exec::intersect({0, capacity}, {0, epoch.rows - first - batch}).size()));
             for_own_pieces(exec, batch, [&](Range rows) {
                 gather(now.a(0), x, epoch.order, first, rows);
                 forward(now, rows);
-                score_outputs(now, loss, examples, rows, factor);
+                score_outputs(exec, now, loss, examples, rows, factor);
                 backward(now, rows);
             });
             exec.barrier();

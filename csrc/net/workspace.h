@@ -6,6 +6,7 @@
 
 #include "exec/convert.h"
 #include "exec/memory.h"
+#include "exec/transpose.h"
 #include "net/ops/loss.h"
 #include "net/plan.h"
 
@@ -44,7 +45,8 @@ template <class T>
 class Workspace {
    public:
     // Takes what it needs from the arena. The same arguments lay it out in the same way.
-    Workspace(const Plan& plan, index rows, Needs needs, Arena& arena) : plan(plan), rows(rows), needs(needs) {
+    Workspace(const Plan& plan, index rows, Needs needs, int threads, Arena& arena)
+        : plan(plan), rows(rows), needs(needs), threads_(threads) {
         Carver count(nullptr);
         lay_out(count);
         Carver carver(arena.reserve(count.used()));
@@ -83,6 +85,9 @@ class Workspace {
     Panels<T> rda(int b) const { return rd(b); }
 
     RowScores<T> scores;
+
+    // A thread's own block of rows for the loss.
+    T* scratch(int rank) const { return scratch_ + rank * Block<T>::size(plan.out_features()); }
 
     Panels<T> weight(T* image, const Node& node) const {
         return {image + slots_[&node - plan.nodes.data()].weight, in(node), out(node)};
@@ -219,7 +224,8 @@ class Workspace {
             if (a_ == nullptr) continue;  // counting
             a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
         }
-        scores = {carver.take<T>(rows), carver.take<T>(rows), carver.take<T>(rows), carver.take<std::uint8_t>(rows)};
+        scores = {carver.take<T>(rows), carver.take<std::uint8_t>(rows)};
+        scratch_ = carver.take<T>(threads_ * Block<T>::size(plan.out_features()));
     }
 
     void place_parameters() {
@@ -235,6 +241,8 @@ class Workspace {
     }
 
     Slot* slots_;  // by node
+    T* scratch_;
+    int threads_;
     T **a_, **d_, **da_, **rz_, **ra_, **rd_;
 };
 

@@ -1,8 +1,11 @@
 // Losses over rows of outputs: value, gradient, and Hessian in the outputs times a direction.
 #pragma once
 
+#include <algorithm>
+#include <utility>
+
 #include "exec/elementwise.h"
-#include "exec/reduce.h"
+#include "exec/transpose.h"
 #include "net/call.h"
 #include "rules/losses.h"
 
@@ -28,213 +31,196 @@ struct Batch {
 template <class T>
 struct RowScores {
     T* loss;
-    T* normaliser;  // of the softmax
-    T* mass;        // of the targets
     std::uint8_t* right;
 };
 
-// ---- softmax cross-entropy
-
-// The target of output j of one row: a label, or probabilities.
+// As many rows as a vector has lanes, transposed: for each output the rows side by side, so that reductions over the
+// outputs are elementwise, and every formula vectorises over rows.
 template <class T>
-struct OneHot {
-    int label;
-    T operator()(index j) const { return int(j) == label ? 1 : 0; }
+struct Block {
+    static constexpr index w = exec::lanes<T>;
+
+    index out;         // rows of each of the following (out, w), which reach to a whole number of vectors
+    T *z, *t, *dz;     // outputs, targets, and the gradient
+    T *rz, *rdz;       // a direction, and the Hessian times it
+
+    // Elements of scratch memory for one block.
+    static index size(index out) { return 5 * exec::divide_up(out, w) * w * w; }
+
+    Block(T* scratch, index out) : out(out) {
+        const index each = size(out) / 5;
+        for (T** const part : {&z, &t, &dz, &rz, &rdz}) *part = std::exchange(scratch, scratch + each);
+    }
+
+    void load_targets(const Batch<T>& batch, index first, index n) {
+        std::fill(t, t + out * w, T(0));
+        for (index r = 0; r < n; ++r) {
+            if (batch.targets.labels != nullptr)
+                t[batch.label(first + r) * w + r] = 1;
+            else
+                for (index j = 0; j < out; ++j) t[j * w + r] = batch.values(first + r)[j];
+        }
+    }
+
+    // f(r) for the rows of the block, which do not see each other.
+    template <class F>
+    static void for_rows(const F& f) {
+        exec::elementwise({0, w}, f);
+    }
+
+    // Clears what the padding of the outputs would get.
+    void clear_padding(T* x) const { std::fill(x + out * w, x + exec::divide_up(out, w) * w * w, T(0)); }
 };
 
+// A number for each row of a block.
 template <class T>
-struct Probabilities {
-    const T* row;
-    T operator()(index j) const { return row[j]; }
+struct alignas(exec::vector_bytes) Lanes {
+    T at[exec::lanes<T>];
+    explicit Lanes(T x) {
+        for (T& a : at) a = x;
+    }
+    T& operator[](index r) { return at[r]; }
+    T operator[](index r) const { return at[r]; }
 };
 
+// The largest of x (out, w) over the outputs, and the first that has it.
 template <class T>
-struct Exponentials {
-    T* e;
-    const T* z;
-    T max;
-    void operator()(index j) const { e[j] = rules::CrossEntropy<T>::exponential(z[j], max); }
-};
+struct Largest {
+    Lanes<T> value{0}, where{0};
 
-template <class T, class Target>
-struct CrossEntropyGradient {
-    T* dz;  // holds the exponentials
-    Target target;
-    T per_sum, mass, factor;
-    index first;
-    void operator()(index j) const {
-        dz[j] = factor * rules::CrossEntropy<T>::gradient(dz[j] * per_sum, target(first + j), mass);
+    Largest(const T* x, index out) {
+        exec::Vector<T> best = exec::load(x), at{};
+        for (index j = 1; j < out; ++j) {
+            const exec::Vector<T> xj = exec::load(x + j * Block<T>::w);
+            at = xj > best ? exec::broadcast(T(j)) : at;
+            best = xj > best ? xj : best;
+        }
+        exec::store(value.at, best);
+        exec::store(where.at, at);
     }
 };
 
+// p = softmax(z); gives the sums of exp(z - max).
 template <class T>
-struct Scale {
-    T* x;
-    T factor;
-    void operator()(index j) const { x[j] *= factor; }
-};
-
-template <class T>
-struct CrossEntropyCurvature {
-    T* rdz;  // holds the softmax
-    const T* rz;
-    T mean, mass, factor;
-    void operator()(index j) const {
-        rdz[j] = factor * rules::CrossEntropy<T>::curvature(rdz[j], rz[j], mean, mass);
-    }
-};
-
-template <class T>
-struct AddLogNormaliser {
-    T* loss;
-    const T *sum, *mass;
-    void operator()(index r) const { loss[r] += rules::CrossEntropy<T>::log_normaliser(sum[r], mass[r]); }
-};
-
-// e = exp(z - max z) for one row; gives the largest z and the sum.
-template <class T>
-inline void softmax_row(Panels<T> e, Panels<const T> z, index r, T& max, T& sum) {
-    max = exec::reduce_row(z, r, exec::Max<T>{});
-    exec::Vector<T> sums{};
-    for (index p = 0; p < z.count(); ++p) {
-        exec::elementwise({0, z.width(p)}, Exponentials<T>{e.row(p, r), z.row(p, r), max});
-        sums = exec::reduce_vectors(sums, e.row(p, r), z.used(p), exec::Add<T>{});
-    }
-    sum = exec::reduce_lanes<T>(sums, exec::Add<T>{});
+inline Lanes<T> softmax(T* p, const T* z, index out, const Lanes<T>& max) {
+    using Rule = rules::CrossEntropy<T>;
+    constexpr index w = Block<T>::w;
+    Lanes<T> sum(0), scale(0);
+    for (index j = 0; j < out; ++j)
+        Block<T>::for_rows([&, pj = p + j * w, zj = z + j * w](index r) {
+            pj[r] = Rule::exponential(zj[r], max[r]);
+            sum[r] += pj[r];
+        });
+    Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
+    for (index j = 0; j < out; ++j) Block<T>::for_rows([&, pj = p + j * w](index r) { pj[r] *= scale[r]; });
+    return sum;
 }
 
-template <class T, class Target>
-inline void cross_entropy_gradient(Panels<T> dz, index r, Target target, T sum, T mass, T factor) {
-    for (index p = 0; p < dz.count(); ++p) {
-        T* d = dz.row(p, r);
-        exec::elementwise({0, dz.used(p)}, CrossEntropyGradient<T, Target>{d, target, 1 / sum, mass, factor,
-                                                                           p * Panels<T>::full});
-        for (index j = dz.used(p); j < dz.width(p); ++j) d[j] = 0;
-    }
+template <class T>
+inline Lanes<T> sum_over_outputs(const T* x, index out) {
+    Lanes<T> sum(0);
+    for (index j = 0; j < out; ++j)
+        Block<T>::for_rows([&, xj = x + j * Block<T>::w](index r) { sum[r] += xj[r]; });
+    return sum;
+}
+
+template <class T>
+inline void cross_entropy(const Block<T>& b, T factor, Lanes<T>& loss, Lanes<T>& right) {
+    using Rule = rules::CrossEntropy<T>;
+    constexpr index w = Block<T>::w;
+    const Largest<T> guess(b.z, b.out), likeliest(b.t, b.out);
+    const Lanes<T>& max = guess.value;
+    const Lanes<T> sum = softmax(b.dz, b.z, b.out, max);
+    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    Block<T>::for_rows([&](index r) {
+        loss[r] = Rule::log_normaliser(sum[r], mass[r]);
+        right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0;
+    });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
+            loss[r] += Rule::value(z[r], t[r], max[r]);
+            dz[r] = factor * Rule::gradient(dz[r], t[r], mass[r]);
+        });
+}
+
+template <class T>
+inline void cross_entropy_tangent(const Block<T>& b, T factor) {
+    using Rule = rules::CrossEntropy<T>;
+    constexpr index w = Block<T>::w;
+    Lanes<T> mean(0);
+    softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
+    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) { mean[r] += p[r] * rz[r]; });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) {
+            p[r] = factor * Rule::curvature(p[r], rz[r], mean[r], mass[r]);
+        });
+}
+
+// Losses that are means over the outputs of a function of one output.
+template <class Rule, class T>
+inline void elementwise_loss(const Block<T>& b, T factor, Lanes<T>& loss, Lanes<T>& right) {
+    constexpr index w = Block<T>::w;
+    const T share = 1 / T(b.out);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
+            loss[r] += Rule::value(z[r], t[r]);
+            dz[r] = factor * share * Rule::gradient(z[r], t[r]);
+        });
+    Block<T>::for_rows([&](index r) {
+        loss[r] *= share;
+        right[r] = 0;
+    });
+}
+
+template <class Rule, class T>
+inline void elementwise_loss_tangent(const Block<T>& b, T factor) {
+    const T share = 1 / T(b.out);
+    exec::elementwise({0, b.out * Block<T>::w}, [&, f = factor * share](index i) {
+        b.rdz[i] = f * Rule::curvature(b.z[i], b.t[i], b.rz[i]);
+    });
 }
 
 // The scores of the given rows, and dz = factor times the gradient.
 template <class T>
-inline void cross_entropy(const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows, T factor,
-                          const RowScores<T>& scores) {
-    using Rule = rules::CrossEntropy<T>;
-    constexpr index full = Panels<T>::full;
-    for (index r = rows.begin; r < rows.end; ++r) {
-        T max, sum;
-        softmax_row(dz, z, r, max, sum);
-        const index guess = exec::find_in_row(z, r, max);
-        T value = 0, mass = 1;
-        if (batch.targets.labels != nullptr) {
-            const auto label = batch.label(r);
-            value = Rule::value(z.row(label / full, r)[label % full], 1, max);
-            scores.right[r] = guess == label;
-            cross_entropy_gradient(dz, r, OneHot<T>{int(label)}, sum, mass, factor);
-        } else {
-            const T* t = batch.values(r);
-            index likeliest = 0;
-            mass = 0;
-            for (index j = 0; j < z.cols; ++j) {
-                mass += t[j];
-                value += Rule::value(z.row(j / full, r)[j % full], t[j], max);
-                if (t[j] > t[likeliest]) likeliest = j;
-            }
-            scores.right[r] = guess == likeliest;
-            cross_entropy_gradient(dz, r, Probabilities<T>{t}, sum, mass, factor);
-        }
-        scores.loss[r] = value;
-        scores.normaliser[r] = sum;
-        scores.mass[r] = mass;
-    }
-    exec::elementwise(rows, AddLogNormaliser<T>{scores.loss, scores.normaliser, scores.mass});
-}
-
-// rdz = factor times the Hessian times rz.
-template <class T>
-inline void cross_entropy_tangent(const Batch<T>& batch, Panels<const T> z, Panels<const T> rz, Panels<T> rdz,
-                                  Range rows, T factor) {
-    for (index r = rows.begin; r < rows.end; ++r) {
-        T max, sum, mass = 1;
-        softmax_row(rdz, z, r, max, sum);
-        if (batch.targets.values != nullptr) {
-            mass = 0;
-            for (index j = 0; j < z.cols; ++j) mass += batch.values(r)[j];
-        }
-        for (index p = 0; p < z.count(); ++p) exec::elementwise({0, z.used(p)}, Scale<T>{rdz.row(p, r), 1 / sum});
-        const T mean = exec::dot_row<T>(rdz, rz, r);
-        for (index p = 0; p < z.count(); ++p) {
-            exec::elementwise({0, z.used(p)},
-                              CrossEntropyCurvature<T>{rdz.row(p, r), rz.row(p, r), mean, mass, factor});
-            for (index j = z.used(p); j < z.width(p); ++j) rdz.row(p, r)[j] = 0;
-        }
-    }
-}
-
-// ---- losses that are means over the outputs of a function of one output
-
-template <class T, class Rule>
-struct ElementwiseGradient {
-    T* dz;
-    const T *z, *t;
-    T factor;
-    void operator()(index j) const { dz[j] = factor * Rule::gradient(z[j], t[j]); }
-};
-
-template <class T, class Rule>
-struct ElementwiseCurvature {
-    T* rdz;
-    const T *z, *t, *rz;
-    T factor;
-    void operator()(index j) const { rdz[j] = factor * Rule::curvature(z[j], t[j], rz[j]); }
-};
-
-template <class T, class Rule>
-inline void elementwise_loss(const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows, T factor,
-                             const RowScores<T>& scores) {
-    for (index r = rows.begin; r < rows.end; ++r) {
-        T value = 0;
-        for (index p = 0; p < z.count(); ++p) {
-            const T *zr = z.row(p, r), *t = batch.values(r) + p * Panels<T>::full;
-            T* d = dz.row(p, r);
-            for (index j = 0; j < z.used(p); ++j) value += Rule::value(zr[j], t[j]);
-            exec::elementwise({0, z.used(p)}, ElementwiseGradient<T, Rule>{d, zr, t, factor / T(z.cols)});
-            for (index j = z.used(p); j < z.width(p); ++j) d[j] = 0;
-        }
-        scores.loss[r] = value / T(z.cols);
-        scores.right[r] = 0;
-    }
-}
-
-template <class T, class Rule>
-inline void elementwise_loss_tangent(const Batch<T>& batch, Panels<const T> z, Panels<const T> rz, Panels<T> rdz,
-                                     Range rows, T factor) {
-    for (index r = rows.begin; r < rows.end; ++r)
-        for (index p = 0; p < z.count(); ++p) {
-            const T* t = batch.values(r) + p * Panels<T>::full;
-            T* rd = rdz.row(p, r);
-            exec::elementwise({0, z.used(p)}, ElementwiseCurvature<T, Rule>{rd, z.row(p, r), t, rz.row(p, r),
-                                                                            factor / T(z.cols)});
-            for (index j = z.used(p); j < z.width(p); ++j) rd[j] = 0;
-        }
-}
-
-// ---- by name
-
-template <class T>
 inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows, T factor,
-                         const RowScores<T>& scores) {
-    switch (loss) {
-        case Loss::cross_entropy: return cross_entropy(batch, z, dz, rows, factor, scores);
-        case Loss::mse: return elementwise_loss<T, rules::SquaredError<T>>(batch, z, dz, rows, factor, scores);
+                         const RowScores<T>& scores, T* scratch) {
+    Block<T> b(scratch, z.cols);
+    for (index first = rows.begin; first < rows.end; first += b.w) {
+        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        exec::load_columns(b.z, z, first, n);
+        b.load_targets(batch, first, n);
+        Lanes<T> value(0), right(0);
+        switch (loss) {
+            case Loss::cross_entropy: cross_entropy(b, factor, value, right); break;
+            case Loss::mse: elementwise_loss<rules::SquaredError<T>>(b, factor, value, right); break;
+        }
+        b.clear_padding(b.dz);
+        exec::store_columns(dz, b.dz, first, n);
+        for (index r = 0; r < n; ++r) {
+            scores.loss[first + r] = value[r];
+            scores.right[first + r] = right[r] != 0;
+        }
     }
 }
 
+// rdz = factor times the Hessian in the outputs times rz.
 template <class T>
 inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz, Panels<T> rdz,
-                         Range rows, T factor) {
-    switch (loss) {
-        case Loss::cross_entropy: return cross_entropy_tangent(batch, z, rz, rdz, rows, factor);
-        case Loss::mse:
-            return elementwise_loss_tangent<T, rules::SquaredError<T>>(batch, z, rz, rdz, rows, factor);
+                         Range rows, T factor, T* scratch) {
+    Block<T> b(scratch, z.cols);
+    for (index first = rows.begin; first < rows.end; first += b.w) {
+        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        exec::load_columns(b.z, z, first, n);
+        exec::load_columns(b.rz, rz, first, n);
+        b.load_targets(batch, first, n);
+        switch (loss) {
+            case Loss::cross_entropy: cross_entropy_tangent(b, factor); break;
+            case Loss::mse: elementwise_loss_tangent<rules::SquaredError<T>>(b, factor); break;
+        }
+        b.clear_padding(b.rdz);
+        exec::store_columns(rdz, b.rdz, first, n);
     }
 }
 

@@ -1,0 +1,107 @@
+// Transposition in registers, a vector of rows by a vector of columns at a time.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "exec/panels.h"
+#include "exec/range.h"
+
+namespace fnn::FNN_ISA::exec {
+
+// Lane l of the result is lane Lane[l] of a followed by b.
+template <class V, int... Lane>
+inline V shuffle(V a, V b, std::integer_sequence<int, Lane...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, Lane...);
+#else
+    using Integer = std::conditional_t<sizeof(a[0]) == 4, std::int32_t, std::int64_t>;
+    typedef Integer Lanes __attribute__((vector_size(sizeof(V))));
+    return __builtin_shuffle(a, b, Lanes{Lane...});
+#endif
+}
+
+// Of a pair of rows S apart: the blocks of S columns that stay, and those that change places across the diagonal.
+template <int S, class V, int... L>
+inline void exchange(V& a, V& b, std::integer_sequence<int, L...>) {
+    constexpr int n = sizeof...(L);
+    const V upper = shuffle(a, b, std::integer_sequence<int, ((L & S) ? L - S + n : L)...>{});
+    const V lower = shuffle(a, b, std::integer_sequence<int, ((L & S) ? L + n : L + S)...>{});
+    a = upper;
+    b = lower;
+}
+
+template <class T, int S>
+inline void exchange_all(Vector<T> (&v)[lanes<T>]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i)
+        if ((i & S) == 0) exchange<S>(v[i], v[i + S], std::make_integer_sequence<int, lanes<T>>{});
+    if constexpr (2 * S < lanes<T>) exchange_all<T, 2 * S>(v);
+}
+
+// v[i][j] <- v[j][i]
+template <class T>
+inline void transpose_square(Vector<T> (&v)[lanes<T>]) {
+    exchange_all<T, 1>(v);
+}
+
+// The square whose first `used` rows lie `stride` elements apart, transposed; the missing rows count as zero.
+template <class T>
+inline void load_transposed(Vector<T> (&v)[lanes<T>], const T* from, index stride, index used) {
+    if (used == lanes<T>) {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i) v[i] = load(from + i * stride);
+    } else {
+        for (int i = 0; i < lanes<T>; ++i) v[i] = i < used ? load(from + i * stride) : Vector<T>{};
+    }
+    transpose_square<T>(v);
+}
+
+// to[j, r] = from[r0 + r, j] for r < n <= lanes and every column j, the padding included; to (padded columns, lanes).
+template <class T>
+inline void load_columns(T* to, Panels<const T> from, index r0, index n) {
+    constexpr index w = lanes<T>;
+    for (index p = 0; p < from.count(); ++p)
+        for (index j = 0; j < from.width(p); j += w, to += w * w) {
+            Vector<T> v[w];
+            load_transposed<T>(v, from.row(p, r0) + j, from.width(p), n);
+#pragma GCC unroll 16
+            for (index i = 0; i < w; ++i) store(to + i * w, v[i]);
+        }
+}
+
+// The way back: to[r0 + r, j] = from[j, r].
+template <class T>
+inline void store_columns(Panels<T> to, const T* from, index r0, index n) {
+    constexpr index w = lanes<T>;
+    for (index p = 0; p < to.count(); ++p)
+        for (index j = 0; j < to.width(p); j += w, from += w * w) {
+            Vector<T> v[w];
+            load_transposed<T>(v, from, w, w);
+            for (index i = 0; i < n; ++i) store(to.row(p, r0 + i) + j, v[i]);
+        }
+}
+
+// to = from', for the given rows of panel p of `from`.
+template <class T>
+inline void transpose(Panels<T> to, Panels<const T> from, index p, Range rows) {
+    constexpr index full = Panels<T>::full, w = lanes<T>;
+    const index width = from.width(p), used = from.used(p);
+    for (index q = rows.begin / full; q * full < rows.end; ++q) {
+        const Range piece = intersect(rows, {q * full, (q + 1) * full});
+        const index to_width = to.width(q);
+        for (index i = piece.begin; i < piece.end; i += w) {
+            const index n = piece.end - i < w ? piece.end - i : w;
+            for (index j = 0; j < used; j += w) {
+                Vector<T> v[w];
+                load_transposed<T>(v, from.row(p, i) + j, width, n);
+                T* out = to.row(q, p * full + j) + (i - q * full);
+                // The neighbours of a short piece may be another thread's.
+                for (index o = 0; o < w && j + o < used; ++o)
+                    std::memcpy(out + o * to_width, &v[o], std::size_t(n) * sizeof(T));
+            }
+        }
+    }
+}
+
+}  // namespace fnn::FNN_ISA::exec
