@@ -10,14 +10,14 @@ std::string shape_text(const std::vector<index>& shape) {
 
 std::vector<index> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
-void check_array(const py::array& array, const char* name, const std::vector<index>& shape, const py::dtype& dtype,
-                 Access access) {
+void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
+                 const py::dtype& dtype, Access access) {
     if (!py::detail::npy_api::get().PyArray_EquivTypes_(array.dtype().ptr(), dtype.ptr()))
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) + ", expected " +
-                             std::string(py::str(dtype)));
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
+                             ", expected " + std::string(py::str(dtype)));
     if (shape_of(array) != shape)
-        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) + ", expected " +
-                              shape_text(shape));
+        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
+                              ", expected " + shape_text(shape));
     if ((array.flags() & py::array::c_style) == 0)
         throw py::value_error(std::string(name) + " is not C-contiguous, as it must be");
     if (reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(dtype.alignment()) != 0)
@@ -31,8 +31,8 @@ Source source_of(const py::array& x, const char* name, index columns) {
         throw py::value_error(std::string(name) + " has " + std::to_string(x.ndim()) +
                               " dimensions, expected 2: (n, " + std::to_string(columns) + ")");
     if (x.shape(1) != columns)
-        throw py::value_error(std::string(name) + " has " + std::to_string(x.shape(1)) + " columns, expected " +
-                              std::to_string(columns));
+        throw py::value_error(std::string(name) + " has " + std::to_string(x.shape(1)) +
+                              " columns, expected " + std::to_string(columns));
     const py::dtype dtype = x.dtype();
     const auto fail = [&] {
         throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(dtype)) +
@@ -49,10 +49,17 @@ Source source_of(const py::array& x, const char* name, index columns) {
             if (size != 4 && size != 8) fail();
             source.dtype = size == 4 ? DType::float32 : DType::float64;
             break;
-        case 'i': source.dtype = of_size(DType::int8, DType::int16, DType::int32, DType::int64); break;
-        case 'u': source.dtype = of_size(DType::uint8, DType::uint16, DType::uint32, DType::uint64); break;
-        case 'b': source.dtype = DType::uint8; break;
-        default: fail();
+        case 'i':
+            source.dtype = of_size(DType::int8, DType::int16, DType::int32, DType::int64);
+            break;
+        case 'u':
+            source.dtype = of_size(DType::uint8, DType::uint16, DType::uint32, DType::uint64);
+            break;
+        case 'b':
+            source.dtype = DType::uint8;
+            break;
+        default:
+            fail();
     }
     return source;
 }

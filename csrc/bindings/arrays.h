@@ -29,8 +29,8 @@ std::vector<index> shape_of(const py::array& array);
 enum class Access { read, write };
 
 // Throws TypeError for a wrong dtype, ValueError for a wrong shape or layout, or if it cannot be written.
-void check_array(const py::array& array, const char* name, const std::vector<index>& shape, const py::dtype& dtype,
-                 Access access);
+void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
+                 const py::dtype& dtype, Access access);
 
 // The data of a C-contiguous array of type T and the given shape.
 template <class T>

@@ -20,13 +20,15 @@ const Library libraries[] = {
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("bmi2");
      }},
 #endif
 #ifdef FNN_HAVE_AVX2
     {"avx2", avx2::table,
      [] {
-         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("bmi2");
      }},
 #endif
     {"portable", portable::table, [] { return true; }},
@@ -59,7 +61,8 @@ void use_isa(const std::string& name) {
         if (name == library.name) return current.store(&library);
         all += (all.empty() ? "" : ", ") + std::string(library.name);
     }
-    throw std::invalid_argument("instruction set '" + name + "' is not one that this build and this processor have: " + all);
+    throw std::invalid_argument("instruction set '" + name +
+                                "' is not one that this build and this processor have: " + all);
 }
 
 }  // namespace fnn::bindings

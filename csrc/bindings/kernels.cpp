@@ -30,7 +30,8 @@ UpdateSpec update_of(const py::tuple& update) {
     for (const auto& [key, value] : numbers) {
         const std::string text = py::str(key);
         const auto field = fields.find(text);
-        if (field == fields.end()) throw py::value_error("update '" + name + "' has no number '" + text + "'");
+        if (field == fields.end())
+            throw py::value_error("update '" + name + "' has no number '" + text + "'");
         if (PyNumber_Check(value.ptr()) == 0)
             throw py::type_error("update '" + name + "': " + text + " is " + std::string(py::repr(value)) +
                                  ", expected a number");
@@ -57,16 +58,19 @@ template <class T>
 const T* matrix(const py::array& x, const char* name, index& rows, index& cols, index& stride, bool write) {
     constexpr index size = sizeof(T);
     if (!py::isinstance<py::array_t<T>>(x))
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(x.dtype())) + ", expected " +
-                             dtype_name<T>());
-    if (x.ndim() != 2) throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(x)) + ", expected 2 dimensions");
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(x.dtype())) +
+                             ", expected " + dtype_name<T>());
+    if (x.ndim() != 2)
+        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(x)) +
+                              ", expected 2 dimensions");
     rows = x.shape(0);
     cols = x.shape(1);
     const bool single_row = rows <= 1 || cols == 0, single_col = cols <= 1 || rows == 0;
     stride = single_row ? cols : x.strides(0) / size;
     if ((!single_col && x.strides(1) != size) || (!single_row && (x.strides(0) % size != 0 || stride < cols)))
         throw py::value_error(std::string(name) + " has rows that are not contiguous in memory");
-    if (write && !x.writeable()) throw py::value_error(std::string(name) + " is read-only, but it is written to");
+    if (write && !x.writeable())
+        throw py::value_error(std::string(name) + " is read-only, but it is written to");
     return static_cast<const T*>(x.data());
 }
 
@@ -82,9 +86,11 @@ void gemm(const py::array& a, const py::array& b, py::array c, double alpha, dou
         if (transpose_a) std::swap(ar, ac);
         if (transpose_b) std::swap(br, bc);
         if (ac != br)
-            throw py::value_error("gemm: op(a) has " + std::to_string(ac) + " columns, op(b) has " + std::to_string(br) + " rows");
+            throw py::value_error("gemm: op(a) has " + std::to_string(ac) + " columns, op(b) has " +
+                                  std::to_string(br) + " rows");
         if (g.m != ar || g.n != bc)
-            throw py::value_error("gemm: c has shape " + shape_text({g.m, g.n}) + ", expected " + shape_text({ar, bc}));
+            throw py::value_error("gemm: c has shape " + shape_text({g.m, g.n}) + ", expected " +
+                                  shape_text({ar, bc}));
         g.k = ac;
         g.transpose_a = transpose_a;
         g.transpose_b = transpose_b;
@@ -123,14 +129,16 @@ py::array unary(const std::string& name, const py::array& x) {
 void random_uniform(std::uint64_t seed, std::uint64_t stream, py::array out) {
     with_type_of(out, "out", [&](auto zero) {
         using T = decltype(zero);
-        functions<T>(current_table()).uniform(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
+        functions<T>(current_table())
+            .uniform(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
     });
 }
 
 void random_normal(std::uint64_t seed, std::uint64_t stream, py::array out) {
     with_type_of(out, "out", [&](auto zero) {
         using T = decltype(zero);
-        functions<T>(current_table()).normal(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
+        functions<T>(current_table())
+            .normal(seed, stream, to_write<T>(out, "out", shape_of(out)), out.size());
     });
 }
 
@@ -141,8 +149,8 @@ py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, 
     return order;
 }
 
-void update(const py::tuple& update, py::array params, const py::array& grads, const py::list& state, double lr,
-            index step) {
+void update(const py::tuple& update, py::array params, const py::array& grads, const py::list& state,
+            double lr, index step) {
     with_type_of(params, "params", [&](auto zero) {
         using T = decltype(zero);
         const UpdateSpec spec = update_of(update);

@@ -61,7 +61,9 @@ void register_runtime(py::module_& m) {
     m.def("fail_in_team", fail_in_team, "k"_a);
     m.def(
         "fma_peak",
-        [](double seconds, int threads) { return checked_measurement(current_table().fma_peak, seconds, threads); },
+        [](double seconds, int threads) {
+            return checked_measurement(current_table().fma_peak, seconds, threads);
+        },
         "seconds"_a, "threads"_a);
     m.def(
         "memory_bandwidth",

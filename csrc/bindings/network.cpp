@@ -10,9 +10,11 @@ namespace fnn::bindings {
 Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as) {
     const std::lock_guard<std::mutex> lock(gate_.mutex_);
     if (gate_.training_)
-        throw std::runtime_error("the network is being trained by another call; wait until its epoch has ended");
+        throw std::runtime_error(
+            "the network is being trained by another call; wait until its epoch has ended");
     if (as_ == As::trainer && gate_.readers_ > 0)
-        throw std::runtime_error("the network is in use by another call; it cannot be trained at the same time");
+        throw std::runtime_error(
+            "the network is in use by another call; it cannot be trained at the same time");
     if (as_ == As::trainer)
         gate_.training_ = true;
     else
@@ -29,19 +31,16 @@ Gate::Pass::~Pass() {
 
 Arena Pool::take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.empty()) return {};
-    Arena arena = std::move(free_.back());
-    free_.pop_back();
-    return arena;
+    return waiting_ == 0 ? Arena() : std::move(free_[--waiting_]);
 }
 
 void Pool::give(Arena arena) {
-    constexpr std::size_t most = 4;
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.size() < most) free_.push_back(std::move(arena));
+    if (waiting_ < free_.size()) free_[waiting_++] = std::move(arena);
 }
 
-Network::Network(const std::string& dtype, index in_features, const std::vector<std::pair<std::string, index>>& layers)
+Network::Network(const std::string& dtype, index in_features,
+                 const std::vector<std::pair<std::string, index>>& layers)
     : is_float64(dtype == "float64"), plan(in_features, layers) {
     if (dtype != "float32" && dtype != "float64")
         throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
@@ -101,8 +100,8 @@ void need_rows(index n) {
     if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
 }
 
-std::pair<double, index> evaluate(Network& net, const py::array& parameters, const py::array& X, const py::array& y,
-                                  const std::string& loss_name) {
+std::pair<double, index> evaluate(Network& net, const py::array& parameters, const py::array& X,
+                                  const py::array& y, const std::string& loss_name) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Loss loss = loss_of(loss_name);
@@ -112,8 +111,10 @@ std::pair<double, index> evaluate(Network& net, const py::array& parameters, con
         const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
-        return std::pair<double, index>(score.loss / double(x.rows), loss == Loss::cross_entropy ? score.right : -1);
+        call(net, As::reader,
+             [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
+        return std::pair<double, index>(score.loss / double(x.rows),
+                                        loss == Loss::cross_entropy ? score.right : -1);
     });
 }
 
@@ -129,8 +130,9 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::array&
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader,
-             [&](const Context& context) { table.loss_and_gradient(context, p, x, targets, loss, g, &score); });
+        call(net, As::reader, [&](const Context& context) {
+            table.loss_and_gradient(context, p, x, targets, loss, g, &score);
+        });
         return score.loss / double(x.rows);
     });
 }
@@ -145,12 +147,13 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
+        call(net, As::reader,
+             [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
     });
 }
 
-void hvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X, const py::array& y,
-         const std::string& loss_name, py::array hv) {
+void hvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X,
+         const py::array& y, const std::string& loss_name, py::array hv) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Loss loss = loss_of(loss_name);
@@ -167,9 +170,9 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
     });
 }
 
-void train(Network& net, py::array parameters, const py::array& X, const py::array& y, const std::string& loss_name,
-           const py::array& order, index batch_size, const py::array& lr, const py::tuple& update,
-           const py::list& state, index step, py::array report) {
+void train(Network& net, py::array parameters, const py::array& X, const py::array& y,
+           const std::string& loss_name, const py::array& order, index batch_size, const py::array& lr,
+           const py::tuple& update, const py::list& state, index step, py::array report) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Loss loss = loss_of(loss_name);
@@ -177,13 +180,15 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
         const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
         Epoch<T> epoch{};
         epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
-        if (order.ndim() != 1) throw py::value_error("order has shape " + shape_text(shape_of(order)) + ", expected (m,)");
+        if (order.ndim() != 1)
+            throw py::value_error("order has shape " + shape_text(shape_of(order)) + ", expected (m,)");
         epoch.rows = order.shape(0);
         epoch.order = to_read<std::int64_t>(order, "order", {epoch.rows});
         for (index i = 0; i < epoch.rows; ++i)
             if (epoch.order[i] < 0 || epoch.order[i] >= x.rows)
-                throw py::value_error("order[" + std::to_string(i) + "] is " + std::to_string(epoch.order[i]) +
-                                      ", expected a row of X in [0, " + std::to_string(x.rows) + ")");
+                throw py::value_error("order[" + std::to_string(i) + "] is " +
+                                      std::to_string(epoch.order[i]) + ", expected a row of X in [0, " +
+                                      std::to_string(x.rows) + ")");
         if (batch_size < 1)
             throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
         if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
@@ -220,7 +225,8 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
 class Pullback {
    public:
-    Pullback(std::shared_ptr<Network> net, index rows) : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
+    Pullback(std::shared_ptr<Network> net, index rows)
+        : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
 
     template <class T>
     void run_forward(const T* parameters, const Source& x, T* out) {
@@ -251,8 +257,8 @@ class Pullback {
     Gate gate_;
 };
 
-std::unique_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& X,
-                              py::array out) {
+std::unique_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
+                              const py::array& X, py::array out) {
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const Source x = source_of(X, "X", net->plan.in_features());
@@ -279,10 +285,11 @@ py::list parameter_layout(const Network& net) {
 
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
-    py::class_<Pullback>(m, "Pullback").def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
+    py::class_<Pullback>(m, "Pullback")
+        .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
-        .def(py::init<const std::string&, index, const std::vector<std::pair<std::string, index>>&>(), "dtype"_a,
-             "in_features"_a, "layers"_a)
+        .def(py::init<const std::string&, index, const std::vector<std::pair<std::string, index>>&>(),
+             "dtype"_a, "in_features"_a, "layers"_a)
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
@@ -291,15 +298,16 @@ void register_network(py::module_& m) {
         .def_property_readonly("couples_rows", [](const Network& n) { return n.plan.traits.couples_rows; })
         .def_property_readonly("is_random", [](const Network& n) { return n.plan.traits.is_random; })
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
-        .def_property_readonly("piecewise_linear", [](const Network& n) { return n.plan.traits.piecewise_linear; })
+        .def_property_readonly("piecewise_linear",
+                               [](const Network& n) { return n.plan.traits.piecewise_linear; })
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a)
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a)
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a)
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a)
         .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a)
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a)
-        .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a, "update"_a,
-             "state"_a, "step"_a, "report"_a);
+        .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
+             "update"_a, "state"_a, "step"_a, "report"_a);
 }
 
 }  // namespace fnn::bindings

@@ -1,6 +1,7 @@
 // A plan with its pool of workspaces, as Python holds it.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -36,7 +37,7 @@ class Gate {
     bool training_ = false;
 };
 
-// Arenas that wait for the next call.
+// Arenas that wait for the next call; those that find no place are freed.
 class Pool {
    public:
     Arena take();
@@ -44,12 +45,14 @@ class Pool {
 
    private:
     std::mutex mutex_;
-    std::vector<Arena> free_;
+    std::array<Arena, 4> free_;
+    std::size_t waiting_ = 0;
 };
 
 class Network {
    public:
-    Network(const std::string& dtype, index in_features, const std::vector<std::pair<std::string, index>>& layers);
+    Network(const std::string& dtype, index in_features,
+            const std::vector<std::pair<std::string, index>>& layers);
 
     const bool is_float64;
     const Plan plan;

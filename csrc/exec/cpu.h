@@ -17,15 +17,6 @@
 #include "exec/range.h"
 #include "exec/threads.h"
 
-namespace fnn {
-
-// Asked by thread 0 about twenty times a second; throws when the caller wants the call to end (Ctrl-C).
-struct Interrupt {
-    void (*check)() = nullptr;
-};
-
-}  // namespace fnn
-
 namespace fnn::FNN_ISA::exec {
 
 inline void relax() {
@@ -94,11 +85,11 @@ class Exec {
     // wants the call to end.
     void poll() {
         if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
-        if (rank != 0 || interrupt_.check == nullptr) return;
+        if (rank != 0 || interrupt_ == nullptr) return;
         const auto now = Clock::now();
         if (now - asked_ < std::chrono::milliseconds(50)) return;
         asked_ = now;
-        interrupt_.check();
+        interrupt_();
     }
 
    private:

@@ -18,7 +18,7 @@ template <class Work>
 double best_rate(double seconds, int threads, double amount, const Work& work) {
     double best = 0;
     bool more = true;
-    run(threads, {}, [&](Exec& exec) {
+    run(threads, nullptr, [&](Exec& exec) {
         const double until = seconds_now() + seconds;
         while (more) {
             exec.barrier();
@@ -54,8 +54,8 @@ inline double fma_peak(double seconds, int threads) {
     });
 }
 
-// Bytes per second of a loop that reads two arrays and writes one of them (as an update does), all far larger than
-// the caches.
+// Bytes per second of a loop that reads two arrays and writes one of them (as an update does), all far larger
+// than the caches.
 inline double memory_bandwidth(double seconds, int threads) {
     constexpr index n = index{16} << 20;  // floats in each array
     Arena arena;
@@ -66,7 +66,8 @@ inline double memory_bandwidth(double seconds, int threads) {
         const Range mine = exec.share(n / lanes<float>);
         const Vector<float> half = broadcast(0.5f);
         for (index i = mine.begin; i < mine.end; ++i)
-            store(y + i * lanes<float>, multiply_add(half, load(y + i * lanes<float>), load(x + i * lanes<float>)));
+            store(y + i * lanes<float>,
+                  multiply_add(half, load(y + i * lanes<float>), load(x + i * lanes<float>)));
     });
 }
 

@@ -5,7 +5,8 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// out (+)= sums of the N vectors' columns of x (rows, N vectors); every fourth row goes to the same partial sum.
+// out (+)= sums of the N vectors' columns of x (rows, N vectors); every fourth row goes to the same partial
+// sum.
 template <class T, int N>
 inline void column_sums(T* out, const T* x, index rows, bool add) {
     Vector<T> sum[4][N] = {};

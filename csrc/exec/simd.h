@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #endif
 
+#include <cstring>
+
 #include "common.h"
 
 namespace fnn::FNN_ISA::exec {
@@ -37,13 +39,20 @@ inline Vector<T> load(const T* p) {  // p aligned to a vector
 }
 
 template <class T>
+inline Vector<T> load_unaligned(const T* p) {
+    Vector<T> v;
+    std::memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+template <class T>
 inline void store(T* p, Vector<T> v) {
     *reinterpret_cast<Vector<T>*>(p) = v;
 }
 
 template <class T>
 inline Vector<T> broadcast(T x) {
-    return Vector<T>{} + x;
+    return x - Vector<T>{};  // which is x, also for -0, and so no operation at all
 }
 
 // a * b + c: rounded once where the instruction set fuses it, otherwise twice.

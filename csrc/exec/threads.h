@@ -3,6 +3,10 @@
 
 namespace fnn {
 
+// Called by thread 0 about twenty times a second; throws when the caller wants the call to end (Ctrl-C). Or
+// null.
+using Interrupt = void (*)();
+
 // The number that was set, or else what OpenMP says now (so that OMP_NUM_THREADS, threadpoolctl and joblib
 // work); one in a child of fork whose parent had used threads, where libgomp cannot start a team.
 int get_num_threads();

@@ -21,7 +21,8 @@ inline V shuffle(V a, V b, std::integer_sequence<int, Lane...>) {
 #endif
 }
 
-// Of a pair of rows S apart: the blocks of S columns that stay, and those that change places across the diagonal.
+// Of a pair of rows S apart: the blocks of S columns that stay, and those that change places across the
+// diagonal.
 template <int S, class V, int... L>
 inline void exchange(V& a, V& b, std::integer_sequence<int, L...>) {
     constexpr int n = sizeof...(L);
@@ -50,14 +51,15 @@ template <class T>
 inline void load_transposed(Vector<T> (&v)[lanes<T>], const T* from, index stride, index used) {
     if (used == lanes<T>) {
 #pragma GCC unroll 16
-        for (int i = 0; i < lanes<T>; ++i) v[i] = load(from + i * stride);
+        for (int i = 0; i < lanes<T>; ++i) v[i] = load_unaligned(from + i * stride);
     } else {
-        for (int i = 0; i < lanes<T>; ++i) v[i] = i < used ? load(from + i * stride) : Vector<T>{};
+        for (int i = 0; i < lanes<T>; ++i) v[i] = i < used ? load_unaligned(from + i * stride) : Vector<T>{};
     }
     transpose_square<T>(v);
 }
 
-// to[j, r] = from[r0 + r, j] for r < n <= lanes and every column j, the padding included; to (padded columns, lanes).
+// to[j, r] = from[r0 + r, j] for r < n <= lanes and every column j, the padding included; to (padded columns,
+// lanes).
 template <class T>
 inline void load_columns(T* to, Panels<const T> from, index r0, index n) {
     constexpr index w = lanes<T>;

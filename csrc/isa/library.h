@@ -30,11 +30,16 @@ template <class T>
 void elementary(Elementary function, const T* x, T* y, index n) {
     using E = Elementary;
     switch (function) {
-        case E::exp: return exec::elementwise({0, n}, Elementwise<T, E::exp>{y, x});
-        case E::log: return exec::elementwise({0, n}, Elementwise<T, E::log>{y, x});
-        case E::log1p: return exec::elementwise({0, n}, Elementwise<T, E::log1p>{y, x});
-        case E::tanh: return exec::elementwise({0, n}, Elementwise<T, E::tanh>{y, x});
-        case E::erf: return exec::elementwise({0, n}, Elementwise<T, E::erf>{y, x});
+        case E::exp:
+            return exec::elementwise({0, n}, Elementwise<T, E::exp>{y, x});
+        case E::log:
+            return exec::elementwise({0, n}, Elementwise<T, E::log>{y, x});
+        case E::log1p:
+            return exec::elementwise({0, n}, Elementwise<T, E::log1p>{y, x});
+        case E::tanh:
+            return exec::elementwise({0, n}, Elementwise<T, E::tanh>{y, x});
+        case E::erf:
+            return exec::elementwise({0, n}, Elementwise<T, E::erf>{y, x});
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exec/gemm/spec.h"
+#include "exec/threads.h"
 #include "net/call.h"
 #include "optim/spec.h"
 
@@ -18,14 +19,15 @@ struct Functions {
                               T* gradient, Score*);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
-    void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out, T* dout);
+    void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
+                         T* dout);
     void (*hessian_product)(const Context&, const T* parameters, const T* direction, const Source& x,
                             const Targets<T>& y, Loss, T* product);
     void (*train)(const Context&, const Source& x, const Targets<T>& y, Loss, const Epoch<T>&, Score*);
 
     void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, double lr,
                    index step, int threads);
-    void (*gemm)(const Gemm<T>&, int threads, void (*interrupt)(), Arena&);
+    void (*gemm)(const Gemm<T>&, int threads, Interrupt interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

@@ -3,6 +3,7 @@
 
 #include "common.h"
 #include "exec/memory.h"
+#include "exec/threads.h"
 #include "optim/spec.h"
 
 namespace fnn {
@@ -34,7 +35,7 @@ struct Context {
     const Plan& plan;
     Arena& arena;  // this call's own
     int threads;
-    void (*interrupt)();  // asked now and then; throws to end the call
+    Interrupt interrupt;
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.
@@ -54,8 +55,8 @@ struct Epoch {
 struct Score {
     double loss = 0;
     index right = 0;
-    index steps = 0;       // of training that are complete
-    bool finite = true;    // false: the loss of the step after those was not
+    index steps = 0;     // of training that are complete
+    bool finite = true;  // false: the loss of the step after those was not
 };
 
 }  // namespace fnn

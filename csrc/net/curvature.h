@@ -7,13 +7,14 @@ namespace fnn::FNN_ISA::net {
 
 // The Jacobian-vector product: out and dout (n, out_features), along direction (n_parameters,).
 template <class T>
-void push_forward(const Context& call, const T* parameters, const T* direction, const Source& x, T* out, T* dout) {
+void push_forward(const Context& call, const T* parameters, const T* direction, const Source& x, T* out,
+                  T* dout) {
     const Plan& plan = call.plan;
     Needs needs;
     needs.tangent = true;
     const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -39,7 +40,7 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
     const int threads = team_size(call.threads, 9 * x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         const Range units = exec.share(ws.units());
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {

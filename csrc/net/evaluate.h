@@ -22,7 +22,8 @@ inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, c
 // Rows `rows` of a chunk that starts at example `first`, into the caller's array (n, features).
 template <class T>
 inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
-    for (index r = rows.begin; r < rows.end; ++r) exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
+    for (index r = rows.begin; r < rows.end; ++r)
+        exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
 }
 
 // out (n, out_features)
@@ -31,7 +32,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, T* out) 
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -46,11 +47,12 @@ void outputs(const Context& call, const T* parameters, const Source& x, T* out) 
 
 // The sum of the losses and the number of right answers.
 template <class T>
-void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss, Score* score) {
+void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss,
+              Score* score) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -66,15 +68,15 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
 
 // gradient (n_parameters,) of the mean loss, and the sum of the losses.
 template <class T>
-void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss,
-                       T* gradient, Score* score) {
+void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
+                       Loss loss, T* gradient, Score* score) {
     const Plan& plan = call.plan;
     Needs needs;
     needs.gradient = true;
     const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         const Range units = exec.share(ws.units());
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -101,7 +103,7 @@ void outputs_for_pullback(const Context& call, const T* parameters, const Source
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
     Workspace<T> ws(plan, x.rows, pullback_needs, 0, call.arena);
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_own_pieces(exec, x.rows, [&](Range rows) {
             gather<T>(ws.a(0), x, nullptr, 0, rows);
@@ -118,10 +120,11 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
     const int threads = team_size(call.threads, 2 * rows * plan.work_per_row());
     Workspace<T> ws(plan, rows, pullback_needs, 0, call.arena);
     const Panels<T> last = ws.da(plan.output());
-    exec::run(threads, {call.interrupt}, [&](Exec& exec) {
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
         for_own_pieces(exec, rows, [&](Range mine) {
             for (index r = mine.begin; r < mine.end; ++r)
-                exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols), sizeof(T));
+                exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols),
+                                       sizeof(T));
             backward(ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
         });

@@ -8,8 +8,8 @@
 
 namespace fnn::FNN_ISA::net {
 
-// The walks over rows touch no other rows, so each thread takes its own through all nodes without waiting. Those over
-// units need the walks of all rows to be complete.
+// The walks over rows touch no other rows, so each thread takes its own through all nodes without waiting.
+// Those over units need the walks of all rows to be complete.
 
 template <class T>
 void forward(Workspace<T>& ws, Range rows) {
@@ -19,7 +19,8 @@ void forward(Workspace<T>& ws, Range rows) {
             activation_forward<T>(node.activation, z.data, z.data, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::forward(z, x, ws.weight(ws.parameters, node), ws.bias(ws.parameters, node), rows, activate);
+            Dense<T>::forward(z, x, ws.weight(ws.parameters, node), ws.bias(ws.parameters, node), rows,
+                              activate);
         else
             identity<T>(z, x, rows, false, activate);
     }
@@ -28,7 +29,8 @@ void forward(Workspace<T>& ws, Range rows) {
 // d = da f'(z) for a stretch of a buffer.
 template <class T>
 void complete_gradient(Workspace<T>& ws, int buffer, Range r) {
-    activation_backward<T>(ws.activation_of(buffer), ws.d(buffer).data, ws.da(buffer).data, ws.a(buffer).data, r);
+    activation_backward<T>(ws.activation_of(buffer), ws.d(buffer).data, ws.da(buffer).data, ws.a(buffer).data,
+                           r);
 }
 
 template <class T>
@@ -50,7 +52,8 @@ void backward(Workspace<T>& ws, Range rows) {
             if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::backward(dx, dz, ws.weight_transposed(ws.transposed, node), rows, node.adds_gradient, complete);
+            Dense<T>::backward(dx, dz, ws.weight_transposed(ws.transposed, node), rows, node.adds_gradient,
+                               complete);
         else
             identity<T>(dx, dz, rows, node.adds_gradient, complete);
     }
@@ -72,12 +75,13 @@ void tangent_forward(Workspace<T>& ws, Range rows) {
     for (const Node& node : ws.plan.nodes) {
         const Panels<T> rz = ws.rz(node.output), x = ws.a(node.input), rx = ws.ra(node.input);
         const auto activate = [&](index first, index count) {
-            activation_tangent_forward<T>(node.activation, ws.ra(node.output).data, rz.data, ws.a(node.output).data,
-                                          {first, first + count});
+            activation_tangent_forward<T>(node.activation, ws.ra(node.output).data, rz.data,
+                                          ws.a(node.output).data, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::tangent_forward(rz, x, rx, ws.weight(ws.parameters, node), ws.weight(ws.direction, node),
-                                      ws.bias(ws.direction, node), rows, activate);
+            Dense<T>::tangent_forward(rz, x, rx, ws.weight(ws.parameters, node),
+                                      ws.weight(ws.direction, node), ws.bias(ws.direction, node), rows,
+                                      activate);
         else
             identity<T>(rz, rx, rows, false, activate);
     }
@@ -97,8 +101,8 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
         };
         if (node.linear == Linear::dense)
             Dense<T>::tangent_backward(rdx, dz, rdz, ws.weight_transposed(ws.transposed, node),
-                                       ws.weight_transposed(ws.direction_transposed, node), rows, node.adds_gradient,
-                                       complete);
+                                       ws.weight_transposed(ws.direction_transposed, node), rows,
+                                       node.adds_gradient, complete);
         else
             identity<T>(rdx, rdz, rows, node.adds_gradient, complete);
     }
@@ -108,7 +112,8 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
 template <class T>
 void parameter_tangent(Workspace<T>& ws, Range units, bool add) {
     ws.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
-        const Panels<T> x = ws.a(node.input), rx = ws.ra(node.input), dz = ws.d(node.output), rdz = ws.rd(node.output);
+        const Panels<T> x = ws.a(node.input), rx = ws.ra(node.input), dz = ws.d(node.output),
+                        rdz = ws.rd(node.output);
         const Panels<T> hv = ws.weight(ws.gradient, node);
         Dense<T>::weight_gradient(hv, x, rdz, add, rows, p);
         if (rx.data != nullptr) Dense<T>::weight_gradient(hv, rx, dz, true, rows, p);

@@ -36,7 +36,8 @@ index product(index a, index b) {
 
 Plan::Plan(index in_features, const std::vector<std::pair<std::string, index>>& layers) {
     if (in_features < 1)
-        throw std::invalid_argument("in_features is " + std::to_string(in_features) + ", expected at least 1");
+        throw std::invalid_argument("in_features is " + std::to_string(in_features) +
+                                    ", expected at least 1");
     buffers.push_back({in_features, -1});
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto& [kind, units] = layers[i];

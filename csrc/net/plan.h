@@ -15,10 +15,10 @@ enum class Activation { identity, relu, tanh, sigmoid };
 
 // What a layer says of itself; curvature refuses or adapts on these.
 struct Traits {
-    bool couples_rows = false;       // the output of a row depends on other rows
-    bool is_random = false;          // draws random numbers while training
-    bool has_state = false;          // keeps numbers that are saved but not differentiated
-    bool piecewise_linear = true;    // in its input, for fixed parameters
+    bool couples_rows = false;     // the output of a row depends on other rows
+    bool is_random = false;        // draws random numbers while training
+    bool has_state = false;        // keeps numbers that are saved but not differentiated
+    bool piecewise_linear = true;  // in its input, for fixed parameters
 };
 
 // The output of one node, or the network's input (buffer 0): (rows, features).
@@ -33,9 +33,9 @@ struct Node {
     Activation activation = Activation::identity;
     int input = 0;
     int output = 0;
-    int layer = 0;      // of the list that the user gave: the one with the parameters
-    index weight = 0;   // where they start in the flat vector: (in, out), row-major
-    index bias = 0;     // (out,)
+    int layer = 0;     // of the list that the user gave: the one with the parameters
+    index weight = 0;  // where they start in the flat vector: (in, out), row-major
+    index bias = 0;    // (out,)
     // Going backward, nodes write the gradient of their input in turn: the first overwrites, the others
     // add, and the last one multiplies by the derivative of the activation that made the input.
     bool adds_gradient = false;

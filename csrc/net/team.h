@@ -8,7 +8,8 @@ namespace fnn::FNN_ISA::net {
 
 using exec::Exec;
 
-// Steps too small to share run on one thread: waiting would cost more than the work. Decided by the shapes alone.
+// Steps too small to share run on one thread: waiting would cost more than the work. Decided by the shapes
+// alone.
 constexpr index smallest_shared_work = 400 * 1000;  // multiply-adds between two barriers
 
 inline int team_size(int threads, index work) { return work < smallest_shared_work ? 1 : threads; }
@@ -29,8 +30,8 @@ inline void for_own_pieces(Exec& exec, index batch, const F& f) {
     });
 }
 
-// f(first example, rows of the chunk) for chunks of n examples, on a grid fixed by the shapes; all threads wait after
-// each.
+// f(first example, rows of the chunk) for chunks of n examples, on a grid fixed by the shapes; all threads
+// wait after each.
 template <class F>
 inline void for_chunks(Exec& exec, index n, const F& f) {
     for (index first = 0; first < n; first += chunk_rows) {
@@ -41,7 +42,8 @@ inline void for_chunks(Exec& exec, index n, const F& f) {
 }
 
 template <class T>
-inline void score_outputs(Exec& exec, Workspace<T>& ws, Loss loss, const Batch<T>& batch, Range rows, T factor) {
+inline void score_outputs(Exec& exec, Workspace<T>& ws, Loss loss, const Batch<T>& batch, Range rows,
+                          T factor) {
     const int last = ws.plan.output();
     loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
 }

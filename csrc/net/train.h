@@ -12,7 +12,8 @@
 namespace fnn::FNN_ISA::net {
 
 template <class T>
-void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss, const Epoch<T>& epoch, Score* score) {
+void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss, const Epoch<T>& epoch,
+           Score* score) {
     const Plan& plan = call.plan;
     const index capacity = epoch.batch_size < epoch.rows ? epoch.batch_size : epoch.rows;
     const index steps = capacity == 0 ? 0 : exec::divide_up(epoch.rows, capacity);
@@ -59,7 +60,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
             });
             exec.barrier();
 
-            // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
+            // Each thread adds up all rows, so that all of them know without waiting whether the loss is
+            // finite.
             const Score sum = add_up(now.scores, batch);
             if (!std::isfinite(sum.loss)) {
                 if (exec.rank == 0) score->finite = false;
@@ -70,11 +72,12 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
                 score->right += sum.right;
             }
             parameter_gradient(now, units, false);
-            optim::with_rule<T>(epoch.update, epoch.lr[step], epoch.steps_before + step, [&](const auto& rule) {
-                ws.for_stretches_of_units(units, [&](index at, index count) {
-                    optim::apply(rule, all, {at, at + count});
-                });
-            });
+            optim::with_rule<T>(epoch.update, epoch.lr[step], epoch.steps_before + step,
+                                [&](const auto& rule) {
+                                    ws.for_stretches_of_units(units, [&](index at, index count) {
+                                        optim::apply(rule, all, {at, at + count});
+                                    });
+                                });
             ws.transpose(ws.transposed, ws.parameters, units);
             exec.barrier();
             if (exec.rank == 0) score->steps = step + 1;
@@ -83,11 +86,11 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
 
     std::exception_ptr error;
     try {
-        exec::run(threads, {call.interrupt}, walk);
+        exec::run(threads, call.interrupt, walk);
     } catch (...) {
         error = std::current_exception();
     }
-    if (packed.load()) exec::run(threads, {}, unpack);
+    if (packed.load()) exec::run(threads, nullptr, unpack);
     if (error) std::rethrow_exception(error);
 }
 

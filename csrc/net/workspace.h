@@ -1,5 +1,5 @@
-// Everything that a call computes with, in one arena: parameters in panels, and a buffer for each quantity of each
-// node. Layers hold no memory; they are handed views of this.
+// Everything that a call computes with, in one arena: parameters in panels, and a buffer for each quantity of
+// each node. Layers hold no memory; they are handed views of this.
 #pragma once
 
 #include <cstddef>
@@ -70,12 +70,12 @@ class Workspace {
     T* gradient;
     T* states[2];
     T* direction;
-    T* transposed;            // the weights' transposes, for going backward
+    T* transposed;  // the weights' transposes, for going backward
     T* direction_transposed;
 
-    // By buffer, (rows, features). z is an output before its activation, a after it; d is the derivative of the
-    // loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that a call
-    // does not need are null, and where there is nothing in between, both names mean one memory.
+    // By buffer, (rows, features). z is an output before its activation, a after it; d is the derivative of
+    // the loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that
+    // a call does not need are null, and where there is nothing in between, both names mean one memory.
     Panels<T> a(int b) const { return view(a_, b); }
     Panels<T> d(int b) const { return view(d_, b); }
     Panels<T> da(int b) const { return view(da_, b); }
@@ -109,8 +109,8 @@ class Workspace {
     // Does the backward pass compute the derivative with respect to this buffer?
     bool wants_gradient(int buffer) const { return needs.gradient && (buffer != 0 || needs.input_gradient); }
 
-    // The parameters are shared among threads in units of one row of one panel of a weight; a bias counts as one
-    // more row.
+    // The parameters are shared among threads in units of one row of one panel of a weight; a bias counts as
+    // one more row.
     index units() const {
         index n = 0;
         for (const Node& node : plan.nodes)
@@ -151,10 +151,11 @@ class Workspace {
         for_units(share, [&](const Node& node, index p, Range rows, bool with_bias) {
             const Panels<T> w = weight(image, node);
             for (index i = rows.begin; i < rows.end; ++i)
-                copy_in(w.row(p, i), flat + node.weight + i * w.cols + p * Panels<T>::full, w.used(p), w.width(p));
-            if (with_bias)
-                copy_in(bias(image, node) + p * Panels<T>::full, flat + node.bias + p * Panels<T>::full, w.used(p),
+                copy_in(w.row(p, i), flat + node.weight + i * w.cols + p * Panels<T>::full, w.used(p),
                         w.width(p));
+            if (with_bias)
+                copy_in(bias(image, node) + p * Panels<T>::full, flat + node.bias + p * Panels<T>::full,
+                        w.used(p), w.width(p));
         });
     }
     void unpack(T* flat, T* image, Range share) const {
@@ -163,7 +164,8 @@ class Workspace {
             for (index i = rows.begin; i < rows.end; ++i)
                 copy_out(flat + node.weight + i * w.cols + p * Panels<T>::full, w.row(p, i), w.used(p));
             if (with_bias)
-                copy_out(flat + node.bias + p * Panels<T>::full, bias(image, node) + p * Panels<T>::full, w.used(p));
+                copy_out(flat + node.bias + p * Panels<T>::full, bias(image, node) + p * Panels<T>::full,
+                         w.used(p));
         });
     }
 
@@ -173,7 +175,9 @@ class Workspace {
             if (!wants_gradient(node.input)) return;
             const Panels<T> wt = weight_transposed(image_transposed, node);
             exec::transpose<T>(wt, weight(image, node), p, rows);
-            if (with_bias) exec::clear_padding(wt, exec::intersect({0, wt.rows}, {p * Panels<T>::full, (p + 1) * Panels<T>::full}));
+            if (with_bias)
+                exec::clear_padding(
+                    wt, exec::intersect({0, wt.rows}, {p * Panels<T>::full, (p + 1) * Panels<T>::full}));
         });
     }
 
@@ -234,7 +238,7 @@ class Workspace {
             const Node& node = plan.nodes[n];
             if (node.linear != Linear::dense) continue;
             const index padded = Panels<T>{nullptr, 1, out(node)}.size();
-            slots_[n] = {at, at + in(node) * padded, at_transposed};
+            slots_[n] = {at, at + in(node)*padded, at_transposed};
             at += (in(node) + 1) * padded;
             at_transposed += Panels<T>{nullptr, out(node), in(node)}.size();
         }

@@ -51,8 +51,10 @@ inline void with_rule(const UpdateSpec& spec, double lr, index step, const F& f)
             else
                 f(rules::Momentum<T, false>{T(lr), T(spec.weight_decay), T(spec.momentum)});
             return;
-        case UpdateKind::adam: return adam(std::false_type{});
-        case UpdateKind::adamw: return adam(std::true_type{});
+        case UpdateKind::adam:
+            return adam(std::false_type{});
+        case UpdateKind::adamw:
+            return adam(std::true_type{});
     }
 }
 
@@ -67,9 +69,10 @@ void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* 
             index step, int threads) {
     constexpr index smallest_shared = 50 * 1000;
     const int used = update_states(spec);
-    const Stretch<T> s{parameters, gradient, {used > 0 ? states[0] : nullptr, used > 1 ? states[1] : nullptr}};
+    const Stretch<T> s{
+        parameters, gradient, {used > 0 ? states[0] : nullptr, used > 1 ? states[1] : nullptr}};
     with_rule<T>(spec, lr, step, [&](const auto& rule) {
-        exec::run(n < smallest_shared ? 1 : threads, {},
+        exec::run(n < smallest_shared ? 1 : threads, nullptr,
                   [&](exec::Exec& exec) { apply(rule, s, exec.share(n)); });
     });
 }

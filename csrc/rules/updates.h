@@ -1,5 +1,5 @@
-// Elementwise optimizer rules: (parameter, gradient, state...) -> new values, with torch's names and formulas.
-// A rule is made once per step; what does not depend on the element is computed then, in float64.
+// Elementwise optimizer rules: (parameter, gradient, state...) -> new values, with torch's names and
+// formulas. A rule is made once per step; what does not depend on the element is computed then, in float64.
 // The number of states, and so of further arguments, is `states`.
 #pragma once
 
@@ -31,15 +31,16 @@ struct Momentum {
     }
 };
 
-// Adam, Kingma and Ba (2015); weight decay as an L2 penalty, or decoupled: AdamW, Loshchilov and Hutter (2019).
+// Adam, Kingma and Ba (2015); weight decay as an L2 penalty, or decoupled: AdamW, Loshchilov and Hutter
+// (2019).
 template <class T, bool Decoupled>
 struct Adam {
     static constexpr int states = 2;
     T beta2, eps, weight_decay;
-    T gain1, gain2;      // 1 - beta1, 1 - beta2
-    T step_size;         // lr / (1 - beta1^t)
-    T root_correction;   // 1 / sqrt(1 - beta2^t)
-    T shrink;            // 1 - lr weight_decay
+    T gain1, gain2;     // 1 - beta1, 1 - beta2
+    T step_size;        // lr / (1 - beta1^t)
+    T root_correction;  // 1 / sqrt(1 - beta2^t)
+    T shrink;           // 1 - lr weight_decay
 
     FNN_HD void operator()(T& p, T g, T& m, T& v) const {
         if constexpr (Decoupled)

@@ -6,6 +6,7 @@
 #include "exec/gemm/multiply.h"
 #include "exec/gemm/spec.h"
 #include "exec/memory.h"
+#include "exec/transpose.h"
 
 namespace fnn::FNN_ISA::exec {
 
@@ -19,7 +20,18 @@ inline void pack_rows(Panels<T> to, const T* from, index stride, Range rows) {
 // The same from its transpose: row r of `to` is column r of `from`.
 template <class T>
 inline void pack_columns(Panels<T> to, const T* from, index stride, Range rows) {
-    for (index r = rows.begin; r < rows.end; ++r)
+    constexpr index w = lanes<T>;
+    index r = rows.begin;
+    for (; r + w <= rows.end; r += w)
+        for (index p = 0; p < to.count(); ++p)
+            for (index j = 0; j < to.width(p); j += w) {
+                const index left = to.used(p) - j;
+                Vector<T> v[w];
+                load_transposed<T>(v, from + (p * Panels<T>::full + j) * stride + r, stride,
+                                   left < w ? left : w);
+                for (index i = 0; i < w; ++i) store(to.row(p, r + i) + j, v[i]);
+            }
+    for (; r < rows.end; ++r)
         row_to_panels<T>(to, r, reinterpret_cast<const char*>(from + r), stride * index(sizeof(T)));
 }
 
@@ -38,15 +50,16 @@ inline void put_rows(const Gemm<T>& g, Panels<const T> product, index p, Range r
 }
 
 template <class T>
-void gemm(const Gemm<T>& g, int threads, void (*interrupt)(), Arena& arena) {
+void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
     // A transposed a needs no transposition: its panels are read by columns.
-    Panels<T> a{nullptr, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k}, b{nullptr, g.k, g.n}, c{nullptr, g.m, g.n};
+    Panels<T> a{nullptr, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k}, b{nullptr, g.k, g.n},
+        c{nullptr, g.m, g.n};
     T* const memory = static_cast<T*>(arena.reserve(std::size_t(a.size() + b.size() + c.size()) * sizeof(T)));
     a.data = memory;
     b.data = a.data + a.size();
     c.data = b.data + b.size();
     constexpr index smallest_shared = 200 * 1000;
-    run(g.m * g.n * g.k < smallest_shared ? 1 : threads, {interrupt}, [&](Exec& exec) {
+    run(g.m * g.n * g.k < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
         pack_rows(a, g.a, g.a_stride, exec.share(a.rows));
         if (g.transpose_b)
             pack_columns(b, g.b, g.b_stride, exec.share(b.rows));

@@ -10,7 +10,8 @@ namespace fnn::FNN_ISA::exec {
 // acc[r][n] += sum over k of a[r, k] * b[k, n], in the order of k: the bits of an element do not depend
 // on the tile in which it is computed.
 template <class T, int H, int N, index RowStride, index KStride>
-inline __attribute__((always_inline)) void accumulate(Vector<T> (&acc)[H][N], const T* a, const T* b, index k) {
+inline __attribute__((always_inline)) void accumulate(Vector<T> (&acc)[H][N], const T* a, const T* b,
+                                                      index k) {
     for (index kk = 0; kk < k; ++kk) {
         Vector<T> column[N];
 #pragma GCC unroll 2
@@ -26,17 +27,17 @@ inline __attribute__((always_inline)) void accumulate(Vector<T> (&acc)[H][N], co
 
 template <class T>
 struct Tile {
-    T* c;               // (H, N vectors), contiguous
-    const T* init;      // what the sums start from: c itself, a row that all rows share, or zeros
-    bool shared_init;   // one row for all
-    const T* b;         // (k, N vectors), contiguous
-    const T* a;         // see the two kernels
-    index a_panel;      // by rows: elements from one panel of a to the next
-    const T* a_rest;    // by rows: the last panel of a, from this tile's first row
-    index full;         // by rows: panels of full width before that
-    index rest;         // by rows: columns used in the last panel
-    bool narrow;        // the last panel of a (by rows), or the panel that is read (by columns), is one vector wide
-    index k;            // by columns: rows of a
+    T* c;              // (H, N vectors), contiguous
+    const T* init;     // what the sums start from: c itself, a row that all rows share, or zeros
+    bool shared_init;  // one row for all
+    const T* b;        // (k, N vectors), contiguous
+    const T* a;        // see the two kernels
+    index a_panel;     // by rows: elements from one panel of a to the next
+    const T* a_rest;   // by rows: the last panel of a, from this tile's first row
+    index full;        // by rows: panels of full width before that
+    index rest;        // by rows: columns used in the last panel
+    bool narrow;  // the last panel of a (by rows), or the panel that is read (by columns), is one vector wide
+    index k;      // by columns: rows of a
 };
 
 template <class T, int H, int N>
@@ -57,7 +58,8 @@ inline __attribute__((always_inline)) void finish(const Vector<T> (&acc)[H][N], 
         for (int n = 0; n < N; ++n) store(t.c + (r * N + n) * lanes<T>, acc[r][n]);
 }
 
-// C tile = init + A B where the rows of the tile are rows of A: a points at the tile's first row in the first panel.
+// C tile = init + A B where the rows of the tile are rows of A: a points at the tile's first row in the first
+// panel.
 template <class T, int H, int N>
 void tile_by_rows(const Tile<T>& t) {
     constexpr index full = panel_width<T>, half = full / 2;
@@ -74,7 +76,8 @@ void tile_by_rows(const Tile<T>& t) {
     finish<T, H, N>(acc, t);
 }
 
-// C tile = init + A' B where the rows of the tile are columns of A, all of one panel: a points at the first of them.
+// C tile = init + A' B where the rows of the tile are columns of A, all of one panel: a points at the first
+// of them.
 template <class T, int H, int N>
 void tile_by_columns(const Tile<T>& t) {
     constexpr index full = panel_width<T>, half = full / 2;

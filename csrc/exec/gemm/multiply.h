@@ -32,8 +32,8 @@ struct NoEpilogue {
     void operator()(index, index) const {}
 };
 
-// Blocks: a slice of b (depth, panel) is reused from the second-level cache by all rows, a block of rows of a by
-// all panels.
+// Blocks: a slice of b (depth, panel) is reused from the second-level cache by all rows, a block of rows of a
+// by all panels.
 constexpr index slice_bytes = 128 * 1024;
 constexpr index block_bytes = 384 * 1024;
 
@@ -77,7 +77,8 @@ void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> init
 
 // c[rows of panel p] = initial + a' b; a (k, m), b (k, n), c (m, n).
 template <class T>
-void multiply_transposed(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows, index p) {
+void multiply_transposed(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows,
+                         index p) {
     constexpr index full = panel_width<T>;
     const index k = a.rows, width = c.width(p);
     for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {

@@ -13,10 +13,14 @@ using exec::Range;
 template <class T, class F>
 inline auto with_rule(Activation kind, const F& f) {
     switch (kind) {
-        case Activation::relu: return f(rules::ReLU<T>{});
-        case Activation::tanh: return f(rules::Tanh<T>{});
-        case Activation::sigmoid: return f(rules::Sigmoid<T>{});
-        case Activation::identity: break;
+        case Activation::relu:
+            return f(rules::ReLU<T>{});
+        case Activation::tanh:
+            return f(rules::Tanh<T>{});
+        case Activation::sigmoid:
+            return f(rules::Sigmoid<T>{});
+        case Activation::identity:
+            break;
     }
     return f(rules::Identity<T>{});
 }
@@ -79,12 +83,14 @@ inline void activation_backward(Activation kind, T* dz, const T* da, const T* a,
 template <class T>
 inline void activation_tangent_forward(Activation kind, T* ra, const T* rz, const T* a, Range r) {
     if (kind == Activation::identity && ra == rz) return;
-    with_rule<T>(kind, [&](auto rule) { exec::elementwise(r, TangentForward<T, decltype(rule)>{ra, rz, a}); });
+    with_rule<T>(kind, [&](auto rule) {
+        exec::elementwise(r, TangentForward<T, decltype(rule)>{ra, rz, a});
+    });
 }
 
 template <class T>
-inline void activation_tangent_backward(Activation kind, T* rdz, const T* rda, const T* da, const T* a, const T* rz,
-                                        Range r) {
+inline void activation_tangent_backward(Activation kind, T* rdz, const T* rda, const T* da, const T* a,
+                                        const T* rz, Range r) {
     if (kind == Activation::identity && rdz == rda) return;
     with_rule<T>(kind, [&](auto rule) {
         exec::elementwise(r, TangentBackward<T, decltype(rule)>{rdz, rda, da, a, rz});

@@ -26,7 +26,8 @@ struct Dense {
     // dx (+)= dz w'
     template <class Epilogue>
     static void backward(Panels<T> dx, In dz, In wt, Range rows, bool add, const Epilogue& epilogue) {
-        exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, {0, dx.count()}, epilogue);
+        exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, {0, dx.count()},
+                       epilogue);
     }
 
     // rz = rx w + x v + c along the direction (v, c) of the parameters and rx of the input (null: zero)

@@ -25,7 +25,8 @@ struct AddTo {
 // The stretches of memory that hold the given rows, one for each panel.
 template <class T, class F>
 inline void for_stretches(exec::Panels<T> x, Range rows, const F& f) {
-    for (index p = 0; p < x.count(); ++p) f(Range{x.row(p, rows.begin) - x.data, x.row(p, rows.end) - x.data});
+    for (index p = 0; p < x.count(); ++p)
+        f(Range{x.row(p, rows.begin) - x.data, x.row(p, rows.end) - x.data});
 }
 
 template <class T>
@@ -36,7 +37,8 @@ struct Clear {
 
 // z = x, dx (+)= dz, and their tangents; without `from` (an input that does not move): zero.
 template <class T, class Epilogue>
-inline void identity(exec::Panels<T> to, exec::Panels<const T> from, Range rows, bool add, const Epilogue& epilogue) {
+inline void identity(exec::Panels<T> to, exec::Panels<const T> from, Range rows, bool add,
+                     const Epilogue& epilogue) {
     for_stretches(to, rows, [&](Range r) {
         if (from.data == nullptr)
             exec::elementwise(r, Clear<T>{to.data});

@@ -34,15 +34,15 @@ struct RowScores {
     std::uint8_t* right;
 };
 
-// As many rows as a vector has lanes, transposed: for each output the rows side by side, so that reductions over the
-// outputs are elementwise, and every formula vectorises over rows.
+// As many rows as a vector has lanes, transposed: for each output the rows side by side, so that reductions
+// over the outputs are elementwise, and every formula vectorises over rows.
 template <class T>
 struct Block {
     static constexpr index w = exec::lanes<T>;
 
-    index out;         // rows of each of the following (out, w), which reach to a whole number of vectors
-    T *z, *t, *dz;     // outputs, targets, and the gradient
-    T *rz, *rdz;       // a direction, and the Hessian times it
+    index out;      // rows of each of the following (out, w), which reach to a whole number of vectors
+    T *z, *t, *dz;  // outputs, targets, and the gradient
+    T *rz, *rdz;    // a direction, and the Hessian times it
 
     // Elements of scratch memory for one block.
     static index size(index out) { return 5 * exec::divide_up(out, w) * w * w; }
@@ -184,8 +184,8 @@ inline void elementwise_loss_tangent(const Block<T>& b, T factor) {
 
 // The scores of the given rows, and dz = factor times the gradient.
 template <class T>
-inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows, T factor,
-                         const RowScores<T>& scores, T* scratch) {
+inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows,
+                         T factor, const RowScores<T>& scores, T* scratch) {
     Block<T> b(scratch, z.cols);
     for (index first = rows.begin; first < rows.end; first += b.w) {
         const index n = rows.end - first < b.w ? rows.end - first : b.w;
@@ -193,8 +193,12 @@ inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
         b.load_targets(batch, first, n);
         Lanes<T> value(0), right(0);
         switch (loss) {
-            case Loss::cross_entropy: cross_entropy(b, factor, value, right); break;
-            case Loss::mse: elementwise_loss<rules::SquaredError<T>>(b, factor, value, right); break;
+            case Loss::cross_entropy:
+                cross_entropy(b, factor, value, right);
+                break;
+            case Loss::mse:
+                elementwise_loss<rules::SquaredError<T>>(b, factor, value, right);
+                break;
         }
         b.clear_padding(b.dz);
         exec::store_columns(dz, b.dz, first, n);
@@ -207,8 +211,8 @@ inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
 
 // rdz = factor times the Hessian in the outputs times rz.
 template <class T>
-inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz, Panels<T> rdz,
-                         Range rows, T factor, T* scratch) {
+inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
+                         Panels<T> rdz, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols);
     for (index first = rows.begin; first < rows.end; first += b.w) {
         const index n = rows.end - first < b.w ? rows.end - first : b.w;
@@ -216,8 +220,12 @@ inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
         exec::load_columns(b.rz, rz, first, n);
         b.load_targets(batch, first, n);
         switch (loss) {
-            case Loss::cross_entropy: cross_entropy_tangent(b, factor); break;
-            case Loss::mse: elementwise_loss_tangent<rules::SquaredError<T>>(b, factor); break;
+            case Loss::cross_entropy:
+                cross_entropy_tangent(b, factor);
+                break;
+            case Loss::mse:
+                elementwise_loss_tangent<rules::SquaredError<T>>(b, factor);
+                break;
         }
         b.clear_padding(b.rdz);
         exec::store_columns(rdz, b.rdz, first, n);
