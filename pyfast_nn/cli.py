@@ -105,49 +105,39 @@ def _parser():
     parser = _Parser(prog="pyfast-nn", description="Train small neural networks, fast.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = commands.add_parser(
-        "train",
-        help="train a classifier and write a model file",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    command = commands.add_parser("train", help="train a classifier and write a model file")
     command.set_defaults(run=train)
     command.add_argument(
         "data",
         nargs="*",
         default=["digits"],
-        help="'digits' (built in), one .npz file with X and y, or two IDX files: images and labels",
+        help="'digits' (built in, the default), one .npz file with X and y, or two IDX files, "
+        "images and labels",
     )
-    add = command.add_argument
+
+    def add(name, text, **keywords):
+        if "default" in keywords:
+            text += " (default: %(default)s)"
+        command.add_argument(name, help=text, **keywords)
+
     add(
         "--hidden",
+        "hidden units, or 'none'",
         type=_units,
-        default="256,128",
-        metavar="N,N,...",
-        help="hidden units; 'none' for none",
+        default="512,256",
+        metavar="N,N",
     )
-    add("--epochs", type=int, default=40, metavar="N", help="passes over the training data")
-    add("--batch-size", type=int, default=32, metavar="N", help="examples per step")
-    add("--lr", type=float, metavar="RATE", help="learning rate; None is the optimizer's default")
-    add("--optimizer", choices=_OPTIMIZERS, default="adam", help="update rule")
+    add("--epochs", "passes over the training data", type=int, default=40, metavar="N")
+    add("--batch-size", "examples per step", type=int, default=32, metavar="N")
+    add("--lr", "learning rate, instead of the optimizer's own", type=float, metavar="RATE")
+    add("--optimizer", "update rule", choices=_OPTIMIZERS, default="adam")
     add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the split, the parameters and the row order",
+        "--seed", "of the split, the parameters and the row order", type=int, default=0, metavar="N"
     )
-    add("--threads", type=int, metavar="N", help="threads; None is OpenMP's choice")
-    add(
-        "--val",
-        type=float,
-        default=0.1,
-        metavar="F",
-        help="fraction of the examples for validation",
-    )
-    add(
-        "--test", type=float, default=0.2, metavar="F", help="fraction of the examples for the test"
-    )
-    add("--out", default="model.safetensors", metavar="FILE", help="model file to write")
+    add("--threads", "instead of OpenMP's choice", type=int, metavar="N")
+    add("--val", "fraction of the examples for validation", type=float, default=0.1, metavar="F")
+    add("--test", "fraction of the examples for the test", type=float, default=0.2, metavar="F")
+    add("--out", "model file to write", default="model.safetensors", metavar="FILE")
 
     command = commands.add_parser("info", help="show this build, or what is in a model file")
     command.set_defaults(run=info)

@@ -4,6 +4,8 @@ The core reads a feature matrix in place, element by element, with any strides a
 what it cannot read (float16, other byte order, misaligned memory, lists) is copied.
 """
 
+import sys
+
 import numpy as np
 
 from . import losses
@@ -12,7 +14,8 @@ from .checks import describe
 
 def as_array(value, name):
     """Return `value` as a plain array without copying one that is an array already."""
-    if isinstance(value, np.ma.MaskedArray):
+    masked = sys.modules.get("numpy.ma")  # not loaded: no such array exists
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
             f"{name}: expected values without a mask, got a masked array; fill it first"
         )

@@ -57,7 +57,7 @@ def read_npz(path):
 
     name = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return file["X"], file["y"]
     except KeyError as error:
         raise ValueError(f"{name}: expected the arrays X and y: {error.args[0]}") from None

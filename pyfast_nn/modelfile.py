@@ -50,7 +50,7 @@ def save(model, path):
         "loss": model.loss,
     }
     raw = safetensors.numpy.save(model.named_parameters(), metadata={_KEY: json.dumps(description)})
-    _replace(os.path.realpath(path), raw)
+    _replace(os.path.realpath(os.fsdecode(path)), raw)
 
 
 def _replace(path, raw):
@@ -160,10 +160,12 @@ def _describe(raw):
     length = int.from_bytes(raw[:8], "little")
     try:
         metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
-        if _KEY not in metadata:
-            raise ModelFileError(f"a safetensors file, but not of pyfast_nn: no metadata {_KEY!r}")
         description = json.loads(metadata[_KEY])
-    except (json.JSONDecodeError, UnicodeError, RecursionError) as error:
+    except KeyError:
+        raise ModelFileError(
+            f"a safetensors file, but not of pyfast_nn: no metadata {_KEY!r}"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"metadata {_KEY!r} is not valid JSON ({error})") from error
     if not isinstance(description, dict):
         raise ModelFileError(f"metadata {_KEY!r} is not a JSON object")

@@ -45,9 +45,10 @@ class Sequential:
 
     Notes
     -----
-    The first of `build`, `fit` and all that takes X fixes the number of input features. Several
-    threads may compute with one model at a time; while one of them is within an epoch of `fit`, the
-    others get a RuntimeError.
+    The first of `build`, `fit` and all that takes X fixes the number of input features.
+
+    Several threads may compute with one model at a time. An epoch of `fit` and other calls exclude
+    each other: the later one gets a RuntimeError.
 
     Examples
     --------
@@ -288,9 +289,7 @@ class Sequential:
             self.loss, self.classes_, self.history = loss, classes, History()
             with progress(style, epochs) as show:
                 for _ in range(epochs):
-                    record = self._train_epoch(
-                        X, y, loss, optimizer, min(batch_size, len(X)), shuffle
-                    )
+                    record = self._train_epoch(X, y, loss, optimizer, batch_size, shuffle)
                     if validation is not None:
                         scores = self._evaluate(*validation, loss)
                         record |= {f"val_{key}": value for key, value in scores.items()}

@@ -121,10 +121,8 @@ class Optimizer:
     def _begin_epoch(self):
         """Return the array (3,) into which the core reports; `step_count` follows it."""
         report = np.zeros(3)
-        self._progress = (
-            self.step_count,
-            report,
-        )  # one assignment: Ctrl-C comes before or after it
+        # One assignment, so that Ctrl-C comes before or after it.
+        self._progress = (self.step_count, report)
         return report
 
     def _rates(self, steps):

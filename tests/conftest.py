@@ -29,7 +29,9 @@ hypothesis.settings.load_profile("full" if FULL else "few")
 
 
 def _instruction_sets():
-    return [os.environ["PYFAST_NN_ISA"]] if "PYFAST_NN_ISA" in os.environ else _core.available_isas()
+    return (
+        [os.environ["PYFAST_NN_ISA"]] if "PYFAST_NN_ISA" in os.environ else _core.available_isas()
+    )
 
 
 @pytest.fixture(params=_instruction_sets())

@@ -154,6 +154,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
     with_type_of(params, "params", [&](auto zero) {
         using T = decltype(zero);
         const UpdateSpec spec = update_of(update);
+        if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
         const index n = params.size();
         T* p = to_write<T>(params, "params", {n});
         const T* g = to_read<T>(grads, "grads", {n});

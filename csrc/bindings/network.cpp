@@ -8,25 +8,23 @@
 namespace fnn::bindings {
 
 Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as) {
-    const std::lock_guard<std::mutex> lock(gate_.mutex_);
+    std::unique_lock<std::mutex> lock(gate_.mutex_);
     if (gate_.training_)
-        throw std::runtime_error(
-            "the network is being trained by another call; wait until its epoch has ended");
-    if (as_ == As::trainer && gate_.readers_ > 0)
-        throw std::runtime_error(
-            "the network is in use by another call; it cannot be trained at the same time");
-    if (as_ == As::trainer)
-        gate_.training_ = true;
-    else
+        throw std::runtime_error("the network is being trained by another call; wait until its epoch has ended");
+    if (as_ == As::reader) {
         ++gate_.readers_;
+    } else {
+        gate_.training_ = true;  // nobody else comes in
+        gate_.left_.wait(lock, [&] { return gate_.readers_ == 0; });
+    }
 }
 
 Gate::Pass::~Pass() {
     const std::lock_guard<std::mutex> lock(gate_.mutex_);
     if (as_ == As::trainer)
         gate_.training_ = false;
-    else
-        --gate_.readers_;
+    else if (--gate_.readers_ == 0)
+        gate_.left_.notify_all();
 }
 
 Arena Pool::take() {
@@ -76,11 +74,10 @@ auto with_type(const Network& net, const F& f) {
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
 template <class F>
 void call(Network& net, Gate::As as, const F& f) {
+    const py::gil_scoped_release release;
     const Gate::Pass pass(net.gate, as);
     Borrowed borrowed(net.pool);
-    const Context context{net.plan, borrowed.arena, get_num_threads(), check_signals};
-    const py::gil_scoped_release release;
-    f(context);
+    f(Context{net.plan, borrowed.arena, get_num_threads(), check_signals});
 }
 
 using As = Gate::As;
@@ -230,9 +227,9 @@ class Pullback {
 
     template <class T>
     void run_forward(const T* parameters, const Source& x, T* out) {
+        const py::gil_scoped_release release;
         const Gate::Pass pass(net_->gate, As::reader);
         const Context context{net_->plan, arena_, get_num_threads(), check_signals};
-        const py::gil_scoped_release release;
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -242,9 +239,10 @@ class Pullback {
             const T* d = to_read<T>(dout, "dout", {rows_, net_->plan.out_features()});
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
             T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
-            const Gate::Pass pass(gate_, As::trainer);  // its buffers serve one call at a time
-            const Context context{net_->plan, arena_, get_num_threads(), check_signals};
             const py::gil_scoped_release release;
+            const Gate::Pass pass(net_->gate, As::reader);
+            const std::lock_guard<std::mutex> lock(mutex_);  // its buffers serve one call at a time
+            const Context context{net_->plan, arena_, get_num_threads(), check_signals};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }
@@ -254,7 +252,7 @@ class Pullback {
     index rows_;
     const Table* table_;
     Arena arena_;
-    Gate gate_;
+    std::mutex mutex_;
 };
 
 std::unique_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,

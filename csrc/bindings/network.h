@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -18,7 +19,8 @@ class Gate {
    public:
     enum class As { reader, trainer };
 
-    // Holds the gate while it lives; throws std::runtime_error if another call stands in the way.
+    // Holds the gate while it lives. Throws std::runtime_error while another call trains; a call that trains waits
+    // for those that read. To be made without the GIL, which those need to end.
     class Pass {
        public:
         Pass(Gate& gate, As as);
@@ -33,6 +35,7 @@ class Gate {
 
    private:
     std::mutex mutex_;
+    std::condition_variable left_;
     int readers_ = 0;
     bool training_ = false;
 };

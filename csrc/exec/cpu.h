@@ -72,10 +72,10 @@ class Exec {
             team_.waiting.store(0, std::memory_order_relaxed);
             team_.round.fetch_add(1, std::memory_order_release);
         } else {
-            // Briefly in a loop, then giving way: eight threads on two cores must get on.
+            // For some microseconds in a loop, then giving way: eight threads on two cores must get on.
             for (int spins = 0; team_.round.load(std::memory_order_acquire) == round; ++spins) {
                 if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
-                spins < 4096 ? relax() : std::this_thread::yield();
+                spins < 256 ? relax() : std::this_thread::yield();
             }
         }
         if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};

@@ -41,7 +41,7 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(ws.units());
+        const Range units = exec.share(ws.layout.units());
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -59,7 +59,7 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
             exec.barrier();
             parameter_tangent(now, units, first > 0);
         });
-        ws.unpack(product, ws.gradient, units);
+        ws.layout.unpack(product, ws.gradient, units);
     });
 }
 

@@ -9,11 +9,11 @@ namespace fnn::FNN_ISA::net {
 // Each thread's part of the parameters (and of a direction) into panels.
 template <class T>
 inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
-    const Range mine = exec.share(ws.units());
-    ws.pack(ws.parameters, parameters, mine);
+    const Range mine = exec.share(ws.layout.units());
+    ws.layout.pack(ws.parameters, parameters, mine);
     if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
     if (direction != nullptr) {
-        ws.pack(ws.direction, direction, mine);
+        ws.layout.pack(ws.direction, direction, mine);
         if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, mine);
     }
     exec.barrier();
@@ -77,7 +77,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(ws.units());
+        const Range units = exec.share(ws.layout.units());
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
@@ -90,7 +90,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
             collect(exec, now.scores, batch, score);
             parameter_gradient(now, units, first > 0);
         });
-        ws.unpack(gradient, ws.gradient, units);
+        ws.layout.unpack(gradient, ws.gradient, units);
     });
 }
 
@@ -129,9 +129,9 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
             put_rows<T>(dx, ws.d(0), 0, mine);
         });
         exec.barrier();
-        const Range units = exec.share(ws.units());
+        const Range units = exec.share(ws.layout.units());
         parameter_gradient(ws, units, false);
-        ws.unpack(gradient, ws.gradient, units);
+        ws.layout.unpack(gradient, ws.gradient, units);
     });
 }
 

@@ -19,8 +19,8 @@ void forward(Workspace<T>& ws, Range rows) {
             activation_forward<T>(node.activation, z.data, z.data, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::forward(z, x, ws.weight(ws.parameters, node), ws.bias(ws.parameters, node), rows,
-                              activate);
+            Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
+                              ws.layout.bias(ws.parameters, node), rows, activate);
         else
             identity<T>(z, x, rows, false, activate);
     }
@@ -52,8 +52,8 @@ void backward(Workspace<T>& ws, Range rows) {
             if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::backward(dx, dz, ws.weight_transposed(ws.transposed, node), rows, node.adds_gradient,
-                               complete);
+            Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows,
+                               node.adds_gradient, complete);
         else
             identity<T>(dx, dz, rows, node.adds_gradient, complete);
     }
@@ -62,10 +62,10 @@ void backward(Workspace<T>& ws, Range rows) {
 // The gradient with respect to a share of the parameters, added to what is there or not.
 template <class T>
 void parameter_gradient(Workspace<T>& ws, Range units, bool add) {
-    ws.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
+    ws.layout.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
         const Panels<T> x = ws.a(node.input), dz = ws.d(node.output);
-        Dense<T>::weight_gradient(ws.weight(ws.gradient, node), x, dz, add, rows, p);
-        if (with_bias) Dense<T>::bias_gradient(ws.bias(ws.gradient, node), dz, add, p);
+        Dense<T>::weight_gradient(ws.layout.weight(ws.gradient, node), x, dz, add, rows, p);
+        if (with_bias) Dense<T>::bias_gradient(ws.layout.bias(ws.gradient, node), dz, add, p);
     });
 }
 
@@ -79,9 +79,9 @@ void tangent_forward(Workspace<T>& ws, Range rows) {
                                           ws.a(node.output).data, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::tangent_forward(rz, x, rx, ws.weight(ws.parameters, node),
-                                      ws.weight(ws.direction, node), ws.bias(ws.direction, node), rows,
-                                      activate);
+            Dense<T>::tangent_forward(rz, x, rx, ws.layout.weight(ws.parameters, node),
+                                      ws.layout.weight(ws.direction, node),
+                                      ws.layout.bias(ws.direction, node), rows, activate);
         else
             identity<T>(rz, rx, rows, false, activate);
     }
@@ -100,8 +100,8 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
             if (node.completes_gradient) complete_tangent(ws, node.input, {first, first + count});
         };
         if (node.linear == Linear::dense)
-            Dense<T>::tangent_backward(rdx, dz, rdz, ws.weight_transposed(ws.transposed, node),
-                                       ws.weight_transposed(ws.direction_transposed, node), rows,
+            Dense<T>::tangent_backward(rdx, dz, rdz, ws.layout.weight_transposed(ws.transposed, node),
+                                       ws.layout.weight_transposed(ws.direction_transposed, node), rows,
                                        node.adds_gradient, complete);
         else
             identity<T>(rdx, rdz, rows, node.adds_gradient, complete);
@@ -111,13 +111,13 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
 // The tangent of `parameter_gradient`.
 template <class T>
 void parameter_tangent(Workspace<T>& ws, Range units, bool add) {
-    ws.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
+    ws.layout.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
         const Panels<T> x = ws.a(node.input), rx = ws.ra(node.input), dz = ws.d(node.output),
                         rdz = ws.rd(node.output);
-        const Panels<T> hv = ws.weight(ws.gradient, node);
+        const Panels<T> hv = ws.layout.weight(ws.gradient, node);
         Dense<T>::weight_gradient(hv, x, rdz, add, rows, p);
         if (rx.data != nullptr) Dense<T>::weight_gradient(hv, rx, dz, true, rows, p);
-        if (with_bias) Dense<T>::bias_gradient(ws.bias(ws.gradient, node), rdz, add, p);
+        if (with_bias) Dense<T>::bias_gradient(ws.layout.bias(ws.gradient, node), rdz, add, p);
     });
 }
 

@@ -10,7 +10,7 @@ using exec::Exec;
 
 // Steps too small to share run on one thread: waiting would cost more than the work. Decided by the shapes
 // alone.
-constexpr index smallest_shared_work = 400 * 1000;  // multiply-adds between two barriers
+constexpr index smallest_shared_work = 600 * 1000;  // multiply-adds between two barriers
 
 inline int team_size(int threads, index work) { return work < smallest_shared_work ? 1 : threads; }
 

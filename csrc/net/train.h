@@ -25,20 +25,20 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
     const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
 
     const auto pack = [&](Exec& exec) {
-        const Range mine = exec.share(ws.units());
-        ws.pack(ws.parameters, epoch.parameters, mine);
-        for (int k = 0; k < needs.states; ++k) ws.pack(ws.states[k], epoch.states[k], mine);
+        const Range mine = exec.share(ws.layout.units());
+        ws.layout.pack(ws.parameters, epoch.parameters, mine);
+        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], mine);
         ws.transpose(ws.transposed, ws.parameters, mine);
     };
     const auto unpack = [&](Exec& exec) {
-        const Range mine = exec.share(ws.units());
-        ws.unpack(epoch.parameters, ws.parameters, mine);
-        for (int k = 0; k < needs.states; ++k) ws.unpack(epoch.states[k], ws.states[k], mine);
+        const Range mine = exec.share(ws.layout.units());
+        ws.layout.unpack(epoch.parameters, ws.parameters, mine);
+        for (int k = 0; k < needs.states; ++k) ws.layout.unpack(epoch.states[k], ws.states[k], mine);
     };
 
     std::atomic<bool> packed{false};
     const auto walk = [&](Exec& exec) {
-        const Range units = exec.share(ws.units());
+        const Range units = exec.share(ws.layout.units());
         pack(exec);
         exec.barrier();
         packed.store(true);
@@ -74,7 +74,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
             parameter_gradient(now, units, false);
             optim::with_rule<T>(epoch.update, epoch.lr[step], epoch.steps_before + step,
                                 [&](const auto& rule) {
-                                    ws.for_stretches_of_units(units, [&](index at, index count) {
+                                    ws.layout.for_stretches(units, [&](index at, index count) {
                                         optim::apply(rule, all, {at, at + count});
                                     });
                                 });

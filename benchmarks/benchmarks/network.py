@@ -1,0 +1,23 @@
+"""One call on one batch: the four maps of a network and its curvature."""
+
+import numpy as np
+
+from .common import LOSS, NetworkBenchmark
+
+
+class Maps(NetworkBenchmark):
+    def setup(self, network, dtype, threads):
+        super().setup(network, dtype, threads)
+        self.v = np.ones_like(self.model.parameters)
+
+    def time_forward(self, *_):
+        self.model.forward(self.x)
+
+    def time_loss_and_grad(self, *_):
+        self.model.loss_and_grad(self.x, self.y, loss=LOSS)
+
+    def time_jvp(self, *_):
+        self.model.jvp(self.x, self.v)
+
+    def time_hvp(self, *_):
+        self.model.hvp(self.x, self.y, self.v, loss=LOSS)

@@ -1,0 +1,86 @@
+"""pyfast_nn beside the libraries people would otherwise use, on this machine.
+
+    python benchmarks/compare.py                  # everything below except mnist
+    python benchmarks/compare.py training         # whole training steps, three networks
+    python benchmarks/compare.py gemm             # matrix products on one thread
+    python benchmarks/compare.py startup          # time and memory of the import
+    python benchmarks/compare.py allocations      # allocations of an epoch
+    python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
+    python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
+
+Prints Markdown; ``--readme`` also writes it between the two markers in README.md. Contestants that
+are not installed are left out, and named.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+DEFAULT_SECTIONS = ("training", "gemm", "startup", "allocations")
+
+
+def parse_arguments():
+    description, _, examples = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="default: all but mnist")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeats", type=int, default=5, help="the median of so many (default 5)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="length of one run (default 0.5)"
+    )
+    parser.add_argument("--only", metavar="NETWORK", help="training: this network only")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "mnist"}
+    if unknown:
+        parser.error(f"unknown section {', '.join(sorted(unknown))}")
+    arguments.sections = arguments.sections or list(DEFAULT_SECTIONS)
+    return arguments
+
+
+def write_readme(text):
+    readme = README.read_text(encoding="utf-8")
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"README.md has no place for the tables: {BEGIN} ... {END}")
+    README.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}", encoding="utf-8")
+
+
+def main():
+    arguments = parse_arguments()
+    # Thread pools are sized when they start, some of them by the processors that a process may use.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+
+    from machine import describe_machine
+    from sections import allocations, gemm, mnist, startup, training
+
+    run = {
+        "training": training.run,
+        "gemm": gemm.run,
+        "startup": startup.run,
+        "allocations": allocations.run,
+        "mnist": mnist.run,
+    }
+    command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])
+    text = f"`{command.removesuffix(' --readme')}` on {describe_machine()}\n"
+    print(text, flush=True)
+    for section in arguments.sections:
+        table = run[section](arguments)
+        print(table, flush=True)
+        text += f"\n{table}"
+    if arguments.readme:
+        write_readme(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Plain NumPy: the loop that one writes by hand, with the obvious in-place operations."""
+
+from itertools import pairwise
+
+import numpy as np
+
+NAME = "NumPy"
+
+
+class Adam:
+    def __init__(self, parameters, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
+        self.m = [np.zeros_like(p) for p in parameters]
+        self.v = [np.zeros_like(p) for p in parameters]
+        self.steps = 0
+
+    def step(self, parameters, grads):
+        self.steps += 1
+        rate = self.lr / (1 - self.beta1**self.steps)
+        root = (1 - self.beta2**self.steps) ** 0.5
+        for p, g, m, v in zip(parameters, grads, self.m, self.v, strict=True):
+            m *= self.beta1
+            m += (1 - self.beta1) * g
+            v *= self.beta2
+            v += (1 - self.beta2) * g * g
+            p -= rate * m / (np.sqrt(v) / root + self.eps)
+
+
+def gradients(parameters, x, y):
+    """Gradients of the mean cross-entropy, in the order of `parameters` (w, b, w, b, ...)."""
+    weights, biases = parameters[::2], parameters[1::2]
+    activations = [x]
+    for w, b in zip(weights[:-1], biases[:-1], strict=True):
+        activations.append(np.maximum(activations[-1] @ w + b, 0))
+    z = activations[-1] @ weights[-1] + biases[-1]
+    delta = np.exp(z - z.max(axis=1, keepdims=True))
+    delta /= delta.sum(axis=1, keepdims=True)
+    delta[np.arange(len(y)), y] -= 1
+    delta /= len(y)
+    grads = []
+    for layer in reversed(range(len(weights))):
+        grads += [delta.sum(axis=0), activations[layer].T @ delta]
+        if layer:
+            delta = delta @ weights[layer].T
+            delta *= activations[layer] > 0
+    return grads[::-1]
+
+
+def trainer(sizes, x, y, batch_size):
+    rng = np.random.default_rng(0)
+    parameters = []
+    for inputs, outputs in pairwise(sizes):
+        w = rng.normal(0, np.sqrt(2 / inputs), (inputs, outputs))
+        parameters += [w.astype(np.float32), np.zeros(outputs, np.float32)]
+    adam = Adam(parameters)
+
+    def run(epochs):
+        for _ in range(epochs):
+            order = rng.permutation(len(x))
+            for start in range(0, len(x), batch_size):
+                rows = order[start : start + batch_size]
+                adam.step(parameters, gradients(parameters, x[rows], y[rows]))
+
+    return run

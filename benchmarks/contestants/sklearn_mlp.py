@@ -1,0 +1,30 @@
+"""scikit-learn: `MLPClassifier.fit` in float32, neither early stopping nor penalty."""
+
+import warnings
+
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+NAME = "scikit-learn"
+
+
+def trainer(sizes, x, y, batch_size):
+    model = MLPClassifier(
+        hidden_layer_sizes=sizes[1:-1],
+        solver="adam",
+        alpha=0.0,
+        batch_size=batch_size,
+        learning_rate_init=1e-3,
+        random_state=0,
+        warm_start=True,
+        tol=0.0,
+        n_iter_no_change=10**9,
+    )
+
+    def run(epochs):
+        model.set_params(max_iter=epochs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it trains for all of max_iter
+            model.fit(x, y)
+
+    return run

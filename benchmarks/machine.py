@@ -1,0 +1,63 @@
+"""What this machine is, what it can do, and how many of its threads take part."""
+
+import os
+import platform
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+
+import threadpoolctl
+
+import pyfast_nn as fnn
+from pyfast_nn import _core
+
+PACKAGES = ("numpy", "torch", "scikit-learn", "jax")
+
+
+def processor_name():
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def describe_machine():
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{package} not installed")
+    processors = len(os.sched_getaffinity(0))
+    return (
+        f"{processor_name()}, {processors} processors, {_core.isa()}, "
+        f"Python {platform.python_version()}, {', '.join(versions)}."
+    )
+
+
+def set_threads(threads):
+    """The same number of threads for everybody who can be told so at run time."""
+    with suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(threads)
+    threadpoolctl.threadpool_limits(threads)  # BLAS, whoever loaded it
+    fnn.set_num_threads(threads)
+
+
+@cache
+def bandwidth(threads):
+    """Bytes per second from memory."""
+    return max(_core.memory_bandwidth(0.2, threads) for _ in range(3))
+
+
+def last_level_cache():
+    """Bytes; 0 where the system does not say."""
+    try:
+        return max(0, os.sysconf("SC_LEVEL3_CACHE_SIZE"))
+    except (ValueError, OSError):
+        return 0

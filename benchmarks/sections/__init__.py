@@ -1,0 +1,1 @@
+"""The sections of `compare.py`: each has ``run(arguments)``, which returns Markdown."""
