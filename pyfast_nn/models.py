@@ -11,6 +11,9 @@ from .progress import check as check_verbose
 from .progress import progress
 
 
+_ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
+
+
 class Sequential:
     """A stack of layers.
 
@@ -47,8 +50,8 @@ class Sequential:
     -----
     The first of `build`, `fit` and all that takes X fixes the number of input features.
 
-    Several threads may compute with one model at a time. An epoch of `fit` and other calls exclude
-    each other: the later one gets a RuntimeError.
+    Several threads may compute with one model at a time. An epoch of `fit` waits for those that do;
+    a call from another thread during an epoch gets a RuntimeError.
 
     Examples
     --------
@@ -253,7 +256,8 @@ class Sequential:
         TypeError, ValueError
             If an argument is impossible; the message names it. Nothing is trained then.
         FloatingPointError
-            If the loss of a step is infinite or NaN. That step is not applied.
+            If the loss of a step is infinite or NaN; that step is not applied. If the parameters
+            are, after the last.
         RuntimeError
             If another thread is within a fit of this model.
 
@@ -295,6 +299,11 @@ class Sequential:
                         record |= {f"val_{key}": value for key, value in scores.items()}
                     self.history._append(record)
                     show(record)
+            if not np.isfinite(self._parameters).all():
+                raise FloatingPointError(
+                    f"the parameters are not finite after epoch {self.history.epochs}: the last "
+                    "step overflowed. Likely cure: a lower learning rate"
+                )
             return self.history
         finally:
             if self._claims.get("fit") is token:
@@ -303,7 +312,11 @@ class Sequential:
     def _train_epoch(self, X, y, loss, optimizer, batch_size, shuffle):
         """Train for one epoch: one call of the core. Return the record of the history."""
         n = len(X)
-        order = _core.permutation(self.seed, self.epochs_trained, n) if shuffle else np.arange(n)
+        order = (
+            _core.permutation(self.seed, _ORDERS + self.epochs_trained, n)
+            if shuffle
+            else np.arange(n)
+        )
         lr = optimizer._rates(-(-n // batch_size))
         update, state = optimizer._update(), optimizer._vectors(self._parameters)
         step, report = (
@@ -343,9 +356,12 @@ class Sequential:
         ndarray (n, out_features)
             Of the model's dtype.
         """
+        return self._outputs(X, softmax=False)
+
+    def _outputs(self, X, softmax):
         X = self._built_features(X)
         out = np.empty((len(X), self.out_features), self.dtype)
-        self._net.forward(self._parameters, X, out)
+        self._net.forward(self._parameters, X, out, softmax)
         return out
 
     def predict(self, X):
@@ -395,7 +411,7 @@ class Sequential:
             raise ValueError(
                 f"predict_proba: the loss of the last fit, {loss!r}, gives no probabilities"
             )
-        return losses.softmax(self.forward(X))
+        return self._outputs(X, softmax=True)
 
     def evaluate(self, X, y, *, loss=None):
         """Return the mean loss, and for labels the accuracy.

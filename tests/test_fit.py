@@ -13,11 +13,20 @@ from sklearn.datasets import make_blobs
 import pyfast_nn as fnn
 from pyfast_nn import _core
 
+ORDERS = 2**32  # the random streams of the row orders: one for each epoch
+
 
 @pytest.fixture
 def blobs():
     X, y = make_blobs(250, n_features=4, centers=3, cluster_std=1.5, random_state=0)
     return X / 10, y
+
+
+def test_parameters_that_overflow_in_the_last_step(blobs):
+    data = blobs[0], np.full((250, 3), 1e10)
+    options = {"optimizer": fnn.optim.SGD(lr=1e300), "epochs": 1, "batch_size": 250}
+    with pytest.raises(FloatingPointError, match="parameters are not finite after epoch 1"):
+        fit(make(), data, loss="mse", **options)
 
 
 def make(seed=0, out=3, dtype="float64", hidden=8):
@@ -33,7 +42,7 @@ def adam_loop(model, X, y, epochs, batch_size, lr):
     m = v = np.zeros(model.n_parameters)
     step, losses = 0, []
     for epoch in range(epochs):
-        order = _core.permutation(model.seed, epoch, len(X))
+        order = _core.permutation(model.seed, ORDERS + epoch, len(X))
         total = 0
         for first in range(0, len(X), batch_size):
             rows = order[first : first + batch_size]
@@ -109,7 +118,7 @@ class TestTrajectory:
 
     def test_without_shuffle_the_given_order(self, blobs):
         X, y = blobs
-        order = _core.permutation(0, 0, len(X))
+        order = _core.permutation(0, ORDERS, len(X))
         shuffled, given = make(), make()
         fit(shuffled, blobs, epochs=1)
         fit(given, (X[order], y[order]), epochs=1, shuffle=False)
@@ -403,7 +412,7 @@ k = min(opt.step_count, 30000)
 again, opt2 = fnn.Sequential(layers, dtype="float64").build(20), fnn.optim.SGD(lr=0.01)
 done = 0
 while done < opt.step_count:
-    order = _core.permutation(0, done // 30000, 30000)[: opt.step_count - done]
+    order = _core.permutation(0, 2**32 + done // 30000, 30000)[: opt.step_count - done]
     again.fit(X[order], y[order], loss="cross_entropy", optimizer=opt2, epochs=1, batch_size=1,
               shuffle=False, verbose=0)
     done += len(order)

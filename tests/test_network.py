@@ -259,8 +259,10 @@ def test_strides_of_X(isa, dtype, rng):
 
 @pytest.mark.parametrize(
     "kind",
-    ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
-    + ["float32", "float64"],
+    [
+        *("bool", "float32", "float64"),
+        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    ],
 )
 def test_dtypes_of_X(isa, dtype, rng, kind):
     problem = draw(rng, 19, [dense(13), TANH, dense(3)], 23, dtype)

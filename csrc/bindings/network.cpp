@@ -82,14 +82,14 @@ void call(Network& net, Gate::As as, const F& f) {
 
 using As = Gate::As;
 
-void forward(Network& net, const py::array& parameters, const py::array& X, py::array out) {
+void forward(Network& net, const py::array& parameters, const py::array& X, py::array out, bool softmax) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Source x = source_of(X, "X", net.plan.in_features());
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, o); });
+        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, softmax, o); });
     });
 }
 
@@ -298,7 +298,7 @@ void register_network(py::module_& m) {
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
-        .def("forward", forward, "parameters"_a, "X"_a, "out"_a)
+        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "softmax"_a = false)
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a)
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a)
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a)

@@ -13,7 +13,7 @@ enum class Elementary { exp, log, log1p, tanh, erf };
 // The functions of net/, optim/, exec/ and rules/ for one scalar type; what they do stands there.
 template <class T>
 struct Functions {
-    void (*outputs)(const Context&, const T* parameters, const Source& x, T* out);
+    void (*outputs)(const Context&, const T* parameters, const Source& x, bool softmax, T* out);
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, Loss, Score*);
     void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, Loss,
                               T* gradient, Score*);

@@ -26,9 +26,9 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
         exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
 }
 
-// out (n, out_features)
+// out (n, out_features), or their softmax
 template <class T>
-void outputs(const Context& call, const T* parameters, const Source& x, T* out) {
+void outputs(const Context& call, const T* parameters, const Source& x, bool softmax, T* out) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
@@ -39,6 +39,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, T* out) 
             for_own_pieces(exec, batch, [&](Range rows) {
                 gather<T>(now.a(0), x, nullptr, first, rows);
                 forward(now, rows);
+                if (softmax) softmax_rows(now.a(plan.output()), rows, now.scratch(exec.rank));
                 put_rows<T>(out, now.a(plan.output()), first, rows);
             });
         });

@@ -209,6 +209,19 @@ inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
     }
 }
 
+// The softmax of the given rows, in place.
+template <class T>
+inline void softmax_rows(Panels<T> z, Range rows, T* scratch) {
+    Block<T> b(scratch, z.cols);
+    for (index first = rows.begin; first < rows.end; first += b.w) {
+        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        exec::load_columns<T>(b.z, z, first, n);
+        softmax(b.dz, b.z, b.out, Largest<T>(b.z, b.out).value);
+        b.clear_padding(b.dz);
+        exec::store_columns(z, b.dz, first, n);
+    }
+}
+
 // rdz = factor times the Hessian in the outputs times rz.
 template <class T>
 inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
