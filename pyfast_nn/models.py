@@ -10,7 +10,6 @@ from .layers import Dense, Layer
 from .progress import check as check_verbose
 from .progress import progress
 
-
 _ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
 
 

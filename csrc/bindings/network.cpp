@@ -10,7 +10,8 @@ namespace fnn::bindings {
 Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as) {
     std::unique_lock<std::mutex> lock(gate_.mutex_);
     if (gate_.training_)
-        throw std::runtime_error("the network is being trained by another call; wait until its epoch has ended");
+        throw std::runtime_error(
+            "the network is being trained by another call; wait until its epoch has ended");
     if (as_ == As::reader) {
         ++gate_.readers_;
     } else {

@@ -19,8 +19,8 @@ class Gate {
    public:
     enum class As { reader, trainer };
 
-    // Holds the gate while it lives. Throws std::runtime_error while another call trains; a call that trains waits
-    // for those that read. To be made without the GIL, which those need to end.
+    // Holds the gate while it lives. Throws std::runtime_error while another call trains; a call that trains
+    // waits for those that read. To be made without the GIL, which those need to end.
     class Pass {
        public:
         Pass(Gate& gate, As as);

@@ -34,7 +34,7 @@ class Layout {
         for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
             const Node& node = plan_.nodes[n];
             if (node.linear != Linear::dense) continue;
-            slots_[n] = {at, at + in(node)*padded(out(node)), at_transposed};
+            slots_[n] = {at, at + in(node) * padded(out(node)), at_transposed};
             at += (in(node) + 1) * padded(out(node));
             at_transposed += out(node) * padded(in(node));
         }

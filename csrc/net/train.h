@@ -72,12 +72,11 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
                 score->right += sum.right;
             }
             parameter_gradient(now, units, false);
-            optim::with_rule<T>(epoch.update, epoch.lr[step], epoch.steps_before + step,
-                                [&](const auto& rule) {
-                                    ws.layout.for_stretches(units, [&](index at, index count) {
-                                        optim::apply(rule, all, {at, at + count});
-                                    });
-                                });
+            optim::with_rule<T>(
+                epoch.update, epoch.lr[step], epoch.steps_before + step, [&](const auto& rule) {
+                    ws.layout.for_stretches(
+                        units, [&](index at, index count) { optim::apply(rule, all, {at, at + count}); });
+                });
             ws.transpose(ws.transposed, ws.parameters, units);
             exec.barrier();
             if (exec.rank == 0) score->steps = step + 1;

@@ -83,9 +83,8 @@ inline void activation_backward(Activation kind, T* dz, const T* da, const T* a,
 template <class T>
 inline void activation_tangent_forward(Activation kind, T* ra, const T* rz, const T* a, Range r) {
     if (kind == Activation::identity && ra == rz) return;
-    with_rule<T>(kind, [&](auto rule) {
-        exec::elementwise(r, TangentForward<T, decltype(rule)>{ra, rz, a});
-    });
+    with_rule<T>(kind,
+                 [&](auto rule) { exec::elementwise(r, TangentForward<T, decltype(rule)>{ra, rz, a}); });
 }
 
 template <class T>
