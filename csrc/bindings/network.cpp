@@ -241,7 +241,6 @@ class Pullback {
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
             T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
             const py::gil_scoped_release release;
-            const Gate::Pass pass(net_->gate, As::reader);
             const std::lock_guard<std::mutex> lock(mutex_);  // its buffers serve one call at a time
             const Context context{net_->plan, arena_, get_num_threads(), check_signals};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
