@@ -97,10 +97,10 @@ def foreign_seconds():
     return used / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
-def note_disturbed(results):
+def note_disturbed(work, results):
     """A line for the reader when the machine was never quiet."""
     disturbed = {name: result.disturbed for name, result in results.items() if result.disturbed}
     if not disturbed:
         return ""
     runs = ", ".join(f"{name} {number}" for name, number in disturbed.items())
-    return f"\nRuns kept although others used the machine: {runs}.\n"
+    return f"\n{work}: runs kept although others used the machine: {runs}.\n"

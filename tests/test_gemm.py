@@ -64,7 +64,7 @@ def test_every_tail(isa, dtype, rng, transpose_a, transpose_b):
 
 
 @transposes
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 31, 32, 33, 255, 256, 257, 511, 1023, 1300])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 31, 32, 33, 255, 256, 257, 512, 1024, 1025, 2049, 4500])
 def test_every_inner_size(isa, dtype, rng, k, transpose_a, transpose_b):
     check(rng, 19, 37, k, dtype, transpose_a=transpose_a, transpose_b=transpose_b)
     check(rng, 1, 1, k, dtype, transpose_a=transpose_a, transpose_b=transpose_b)
@@ -87,10 +87,10 @@ def test_larger_than_caches(isa, dtype, rng, sizes, transpose_a, transpose_b):
 
 
 @transposes
-@pytest.mark.parametrize("alpha", [1.0, -0.5, 0.0])
-@pytest.mark.parametrize("beta", [0.0, 1.0, -1.0, 0.25])
+@pytest.mark.parametrize("alpha", [1.0, -0.5])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 0.25])
 def test_alpha_and_beta(isa, dtype, rng, alpha, beta, transpose_a, transpose_b):
-    for m, n, k in [(1, 1, 1), (13, 33, 7), (70, 50, 300), (130, 20, 600)]:
+    for m, n, k in [(1, 1, 1), (13, 33, 7), (70, 20, 600)]:
         check(rng, m, n, k, dtype, alpha, beta, transpose_a, transpose_b)
 
 

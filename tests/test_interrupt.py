@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -209,3 +211,52 @@ def test_handler_that_returns(handlers, name):
     assert_same_bits(training.report, other.report)
     assert training.report[2] == steps
     assert seen or seconds < 0.3
+
+
+REENTRY = """
+import signal, sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from test_interrupt import SGD, make
+
+problem, _ = make("long steps")
+X = np.broadcast_to(problem.X[:1], (40000, 256))  # a call of some tenths of a second
+out, dparameters, dX = problem.empty(40000, 10), problem.empty_vector(), problem.empty(*X.shape)
+pullback = problem.net.vjp(problem.parameters, X, out)
+
+def forward():
+    problem.net.forward(problem.parameters, X, out)
+
+def pull():
+    pullback(out, dparameters, dX)
+
+def train():
+    arguments = (problem.X, problem.y, problem.loss, np.arange(10), 10, np.ones(1), SGD, [], 0)
+    problem.net.train(problem.parameters.copy(), *arguments, np.zeros(3))
+
+calls, answers = {{"pull": pull, "train": train, "forward": forward}}, []
+
+def handler(number, frame):
+    try:
+        calls[{inner!r}]()
+    except RuntimeError:
+        pass
+    answers.append(1)
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+while not answers:
+    calls[{outer!r}]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [("forward", "train"), ("forward", "forward"), ("pull", "pull"), ("pull", "train")],
+)
+def test_handler_that_calls_again(outer, inner):
+    """A handler that runs in the midst of a call and makes another one gets an answer or a
+    RuntimeError: the two must not wait for each other."""
+    script = REENTRY.format(tests=os.path.dirname(__file__), outer=outer, inner=inner)
+    done = subprocess.run([sys.executable, "-c", script], timeout=20, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

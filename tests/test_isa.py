@@ -122,9 +122,9 @@ def read_disassembly(lines):
 def test_code_of_an_instruction_set_stays_in_its_namespace():
     """Else the linker might have kept, say, the AVX-512 copy of an inline function for all."""
     command = ["objdump", "-d", "-C", "--no-show-raw-insn", _core.__file__]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    functions = list(read_disassembly(process.stdout))
-    assert process.wait() == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as objdump:
+        functions = list(read_disassembly(objdump.stdout))
+    assert objdump.returncode == 0
     if not any("fnn::portable::" in name for name, _, _ in functions):
         pytest.skip("the module has been stripped of its symbols")
     wrong = [f"{f}: {example}" for f, level, example in functions if level > allowed_level(f)]

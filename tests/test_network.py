@@ -77,12 +77,25 @@ def test_every_width(isa, dtype, rng, width):
         check_all_maps(draw(rng, sizes[0], layers, 11, dtype, "labels"), rng)
 
 
-@pytest.mark.parametrize("rows", [1, 50, 700])
+@pytest.mark.parametrize("rows", [1, 400])
 def test_deep_and_wide(isa, dtype, rng, rows):
     deep = [layer for _ in range(20) for layer in (dense(9), TANH)]
     check_all_maps(draw(rng, 9, [*deep, dense(3)], rows, dtype, "labels"), rng)
     wide = [dense(300), TANH, dense(129), SIGMOID, dense(17)]
     check_all_maps(draw(rng, 200, wide, rows, dtype), rng)
+
+
+@pytest.mark.parametrize("rows", [1024, 1025, 4500])
+def test_many_rows(isa, dtype, rng, rows):
+    """Sums over so many rows that they are cut."""
+    check_all_maps(draw(rng, 5, [dense(19), TANH, dense(3)], rows, dtype, "labels"), rng)
+
+
+@pytest.mark.parametrize("features", [512, 513, 1024, 1025, 2100, 4500])
+def test_many_features(isa, dtype, rng, features):
+    """Sums over so many inputs, or hidden units, that they are cut."""
+    check_all_maps(draw(rng, features, [dense(5), TANH, dense(3)], 17, dtype), rng)
+    check_all_maps(draw(rng, 3, [dense(features), RELU, dense(6), TANH], 17, dtype), rng)
 
 
 @given(

@@ -239,9 +239,9 @@ def assert_few_roundings(pairs, dtype):
 
 
 @every_update
-@pytest.mark.parametrize("n", [0, 1, 3, 8, 15, 16, 17, 31, 33, 64, 100, 1001, 70001])
+@pytest.mark.parametrize("n", [0, 1, 3, 8, 15, 16, 17, 31, 33, 64, 100, 1001, 20001])
 def test_update(isa, dtype, rng, update, n):
-    for start in (0, 1, 100000):
+    for start in (0, 100000):
         assert_few_roundings(zip(*update_twice(update, n, dtype, rng, start), strict=True), dtype)
 
 

@@ -54,7 +54,7 @@ def run(arguments):
                     f"{rate / result.peak:.0%}",
                 ]
             )
-        notes += note_disturbed(results)
+        notes += note_disturbed(f"{m} x {k} x {n}", results)
     header = ["m x k x n", "library", "us", "GFLOP/s", "of FMA peak"]
     return (
         f"Matrix products: float32, one thread; medians of {arguments.repeats}.\n\n"

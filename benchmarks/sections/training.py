@@ -72,7 +72,7 @@ def run(arguments):
                 threads=arguments.threads,
             )
             rows += table_rows(workload, results, arguments.threads)
-            notes += note_disturbed(results)
+            notes += note_disturbed(workload.name, results)
     header = [
         "network, batch",
         "library",

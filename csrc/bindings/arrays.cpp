@@ -12,7 +12,7 @@ std::vector<index> shape_of(const py::array& array) { return {array.shape(), arr
 
 void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
                  const py::dtype& dtype, Access access) {
-    if (!py::detail::npy_api::get().PyArray_EquivTypes_(array.dtype().ptr(), dtype.ptr()))
+    if (!array.dtype().equal(dtype))
         throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
                              ", expected " + std::string(py::str(dtype)));
     if (shape_of(array) != shape)
@@ -43,7 +43,7 @@ Source source_of(const py::array& x, const char* name, index columns) {
     const auto of_size = [&](DType one, DType two, DType four, DType eight) {
         return size == 1 ? one : size == 2 ? two : size == 4 ? four : eight;
     };
-    if (dtype.byteorder() != '=' && dtype.byteorder() != '|') fail();
+    if (!py::cast<bool>(dtype.attr("isnative"))) fail();
     switch (dtype.kind()) {
         case 'f':
             if (size != 4 && size != 8) fail();
@@ -62,6 +62,18 @@ Source source_of(const py::array& x, const char* name, index columns) {
             fail();
     }
     return source;
+}
+
+std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,
+                                         const char* what) {
+    const std::int64_t* data = to_read<std::int64_t>(array, name, {n});
+    std::vector<std::int64_t> places(data, data + n);
+    for (index i = 0; i < n; ++i)
+        if (places[std::size_t(i)] < 0 || places[std::size_t(i)] >= end)
+            throw py::value_error(std::string(name) + "[" + std::to_string(i) + "] is " +
+                                  std::to_string(places[std::size_t(i)]) + ", expected " + what + " in [0, " +
+                                  std::to_string(end) + ")");
+    return places;
 }
 
 Loss loss_of(const std::string& name) {

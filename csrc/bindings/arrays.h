@@ -49,16 +49,18 @@ Source source_of(const py::array& x, const char* name, index columns);
 
 Loss loss_of(const std::string& name);
 
-// int64 labels (n,) within [0, out), or T (n, out).
+// An int64 vector whose numbers all lie in [0, end), copied: the core takes them as places in memory, and
+// another thread must not change them after the check.
+std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,
+                                         const char* what);
+
+// Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former.
 template <class T>
-Targets<T> targets_of(const py::array& y, Loss loss, index n, index out) {
+Targets<T> targets_of(const py::array& y, Loss loss, index n, index out, std::vector<std::int64_t>& labels) {
     Targets<T> targets;
     if (loss == Loss::cross_entropy && y.ndim() == 1) {
-        targets.labels = to_read<std::int64_t>(y, "y", {n});
-        for (index i = 0; i < n; ++i)
-            if (targets.labels[i] < 0 || targets.labels[i] >= out)
-                throw py::value_error("y[" + std::to_string(i) + "] is " + std::to_string(targets.labels[i]) +
-                                      ", expected a label in [0, " + std::to_string(out) + ")");
+        labels = checked_places(y, "y", n, out, "a label");
+        targets.labels = labels.data();
     } else {
         targets.values = to_read<T>(y, "y", {n, out});
     }

@@ -34,12 +34,7 @@ const Library libraries[] = {
     {"portable", portable::table, [] { return true; }},
 };
 
-std::atomic<const Library*> current{nullptr};
-
-const Library& in_use() {
-    if (current.load() == nullptr) use_isa(available_isas().front());
-    return *current.load();
-}
+std::atomic<const Library*> current{nullptr};  // chosen when the module is loaded
 
 }  // namespace
 
@@ -50,9 +45,9 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-std::string current_isa() { return in_use().name; }
+std::string current_isa() { return current.load()->name; }
 
-const Table& current_table() { return in_use().table(); }
+const Table& current_table() { return current.load()->table(); }
 
 void use_isa(const std::string& name) {
     std::string all;

@@ -1,5 +1,6 @@
 // Single kernels on arrays: for tests, benchmarks and the Python side.
 #include <map>
+#include <utility>
 
 #include "bindings/network.h"
 #include "exec/threads.h"
@@ -69,6 +70,8 @@ const T* matrix(const py::array& x, const char* name, index& rows, index& cols, 
     stride = single_row ? cols : x.strides(0) / size;
     if ((!single_col && x.strides(1) != size) || (!single_row && (x.strides(0) % size != 0 || stride < cols)))
         throw py::value_error(std::string(name) + " has rows that are not contiguous in memory");
+    if (reinterpret_cast<std::uintptr_t>(x.data()) % sizeof(T) != 0)
+        throw py::value_error(std::string(name) + " is not aligned, as it must be");
     if (write && !x.writeable())
         throw py::value_error(std::string(name) + " is read-only, but it is written to");
     return static_cast<const T*>(x.data());
@@ -97,14 +100,10 @@ void gemm(const py::array& a, const py::array& b, py::array c, double alpha, dou
         g.alpha = T(alpha);
         g.beta = T(beta);
         static Pool pool;
-        Arena arena = pool.take();
-        {
-            const auto& table = functions<T>(current_table());
-            const int threads = get_num_threads();
-            const py::gil_scoped_release release;
-            table.gemm(g, threads, check_signals, arena);
-        }
-        pool.give(std::move(arena));
+        Borrowed borrowed(pool);
+        const auto& table = functions<T>(current_table());
+        const py::gil_scoped_release release;
+        table.gemm(g, get_num_threads(), check_signals, borrowed.arena);
     });
 }
 
@@ -159,7 +158,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
         T* p = to_write<T>(params, "params", {n});
         const T* g = to_read<T>(grads, "grads", {n});
         T* states[max_states] = {};
-        states_of<T>(spec, state, n, states);
+        const auto held = states_of<T>(spec, state, n, states);
         const auto& table = functions<T>(current_table());
         const int threads = get_num_threads();
         const py::gil_scoped_release release;

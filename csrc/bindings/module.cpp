@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdlib>
+#include <stdexcept>
 
 #include "bindings/network.h"
 #include "exec/threads.h"

@@ -2,25 +2,53 @@
 
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
 namespace fnn::bindings {
 
-Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as) {
+namespace {
+
+thread_local const Gate::Pass* innermost = nullptr;
+
+}  // namespace
+
+Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as), outer_(innermost) {
     std::unique_lock<std::mutex> lock(gate_.mutex_);
+    if (gate_.forks_ != forks()) {
+        gate_.forks_ = forks();
+        gate_.readers_ = 0;
+        gate_.training_ = false;
+    }
     if (gate_.training_)
         throw std::runtime_error(
             "the network is being trained by another call; wait until its epoch has ended");
     if (as_ == As::reader) {
         ++gate_.readers_;
     } else {
+        for (const Pass* pass = outer_; pass != nullptr; pass = pass->outer_)
+            if (&pass->gate_ == &gate_)
+                throw std::runtime_error("the network cannot be trained from within another call on it");
         gate_.training_ = true;  // nobody else comes in
-        gate_.left_.wait(lock, [&] { return gate_.readers_ == 0; });
+        while (gate_.readers_ > 0) {
+            gate_.left_.wait_for(lock, std::chrono::milliseconds(50));
+            lock.unlock();
+            try {
+                check_signals();
+            } catch (...) {
+                lock.lock();
+                gate_.training_ = false;
+                throw;
+            }
+            lock.lock();
+        }
     }
+    innermost = this;
 }
 
 Gate::Pass::~Pass() {
+    innermost = outer_;
     const std::lock_guard<std::mutex> lock(gate_.mutex_);
     if (as_ == As::trainer)
         gate_.training_ = false;
@@ -34,6 +62,8 @@ Arena Pool::take() {
 }
 
 void Pool::give(Arena arena) {
+    constexpr std::size_t large = std::size_t{64} << 20;  // bytes
+    if (arena.capacity() > large) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (waiting_ < free_.size()) free_[waiting_++] = std::move(arena);
 }
@@ -46,25 +76,16 @@ Network::Network(const std::string& dtype, index in_features,
 }
 
 void check_signals() {
+#if PY_VERSION_HEX >= 0x030D0000
+    if (Py_IsFinalizing()) return;
+#else
+    if (_Py_IsFinalizing()) return;
+#endif
     py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 namespace {
-
-// An arena of the network's pool for one call.
-class Borrowed {
-   public:
-    explicit Borrowed(Pool& pool) : arena(pool.take()), pool_(pool) {}
-    ~Borrowed() { pool_.give(std::move(arena)); }
-    Borrowed(const Borrowed&) = delete;
-    Borrowed& operator=(const Borrowed&) = delete;
-
-    Arena arena;
-
-   private:
-    Pool& pool_;
-};
 
 // f(T{}) for the network's type.
 template <class F>
@@ -106,7 +127,8 @@ std::pair<double, index> evaluate(Network& net, const py::array& parameters, con
         const Source x = source_of(X, "X", net.plan.in_features());
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        std::vector<std::int64_t> labels;
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader,
@@ -124,7 +146,8 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::array&
         const Source x = source_of(X, "X", net.plan.in_features());
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        std::vector<std::int64_t> labels;
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
@@ -159,7 +182,8 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        std::vector<std::int64_t> labels;
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
         T* product = to_write<T>(hv, "hv", {net.plan.n_parameters});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, [&](const Context& context) {
@@ -175,27 +199,25 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
         using T = decltype(zero);
         const Loss loss = loss_of(loss_name);
         const Source x = source_of(X, "X", net.plan.in_features());
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features());
+        std::vector<std::int64_t> labels;
+        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
         Epoch<T> epoch{};
         epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
         if (order.ndim() != 1)
             throw py::value_error("order has shape " + shape_text(shape_of(order)) + ", expected (m,)");
         epoch.rows = order.shape(0);
-        epoch.order = to_read<std::int64_t>(order, "order", {epoch.rows});
-        for (index i = 0; i < epoch.rows; ++i)
-            if (epoch.order[i] < 0 || epoch.order[i] >= x.rows)
-                throw py::value_error("order[" + std::to_string(i) + "] is " +
-                                      std::to_string(epoch.order[i]) + ", expected a row of X in [0, " +
-                                      std::to_string(x.rows) + ")");
+        const std::vector<std::int64_t> places =
+            checked_places(order, "order", epoch.rows, x.rows, "a row of X");
+        epoch.order = places.data();
         if (batch_size < 1)
             throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
         if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
-        epoch.batch_size = batch_size < epoch.rows ? batch_size : epoch.rows;
-        const index steps = epoch.rows == 0 ? 0 : (epoch.rows + epoch.batch_size - 1) / epoch.batch_size;
-        epoch.lr = to_read<double>(lr, "lr", {steps});
+        epoch.batch_size = batch_size;
+        epoch.steps = epoch.rows / batch_size + (epoch.rows % batch_size != 0);
+        epoch.lr = to_read<double>(lr, "lr", {epoch.steps});
         epoch.update = update_of(update);
         epoch.steps_before = step;
-        states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
+        const auto held = states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
         double* numbers = to_write<double>(report, "report", {3});
 
         Score score;
@@ -241,7 +263,8 @@ class Pullback {
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
             T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
             const py::gil_scoped_release release;
-            const std::lock_guard<std::mutex> lock(mutex_);  // its buffers serve one call at a time
+            const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+            if (!lock) throw std::runtime_error("this pullback is in use by another call");
             const Context context{net_->plan, arena_, get_num_threads(), check_signals};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });

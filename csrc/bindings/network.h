@@ -5,6 +5,8 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/arrays.h"
@@ -31,6 +33,7 @@ class Gate {
        private:
         Gate& gate_;
         As as_;
+        const Pass* outer_;  // of the same thread: a signal handler may call from within a call
     };
 
    private:
@@ -38,9 +41,10 @@ class Gate {
     std::condition_variable left_;
     int readers_ = 0;
     bool training_ = false;
+    int forks_ = forks();  // after another fork, those who were inside are not in this process
 };
 
-// Arenas that wait for the next call; those that find no place are freed.
+// Arenas that wait for the next call; large ones, and those that find no place, are freed.
 class Pool {
    public:
     Arena take();
@@ -50,6 +54,20 @@ class Pool {
     std::mutex mutex_;
     std::array<Arena, 4> free_;
     std::size_t waiting_ = 0;
+};
+
+// An arena of a pool for one call.
+class Borrowed {
+   public:
+    explicit Borrowed(Pool& pool) : arena(pool.take()), pool_(pool) {}
+    ~Borrowed() { pool_.give(std::move(arena)); }
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+
+    Arena arena;
+
+   private:
+    Pool& pool_;
 };
 
 class Network {
@@ -73,17 +91,23 @@ void check_signals();
 // The update that ("adam", {"beta1": ..., ...}) names.
 UpdateSpec update_of(const py::tuple& update);
 
-// The states of an update: as many arrays of n numbers as it needs.
+// The states of an update: as many arrays of n numbers as it needs. Gives the arrays, which live as long as
+// that.
 template <class T>
-void states_of(const UpdateSpec& spec, const py::list& state, index n, T** pointers) {
+std::vector<py::array> states_of(const UpdateSpec& spec, const py::list& state, index n, T** pointers) {
     const int expected = update_states(spec);
     if (int(py::len(state)) != expected)
         throw py::value_error("state has " + std::to_string(py::len(state)) + " arrays, expected " +
                               std::to_string(expected));
+    std::vector<py::array> arrays;
     for (int k = 0; k < expected; ++k) {
-        py::array array = py::cast<py::array>(state[std::size_t(k)]);
-        pointers[k] = to_write<T>(array, ("state[" + std::to_string(k) + "]").c_str(), {n});
+        const std::string name = "state[" + std::to_string(k) + "]";
+        const py::object item = state[std::size_t(k)];
+        if (!py::isinstance<py::array>(item)) throw py::type_error(name + " is not an array");
+        arrays.push_back(py::reinterpret_borrow<py::array>(item));
+        pointers[k] = to_write<T>(arrays.back(), name.c_str(), {n});
     }
+    return arrays;
 }
 
 }  // namespace fnn::bindings

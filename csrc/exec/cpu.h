@@ -31,12 +31,15 @@ class FlushDenormals {
    public:
 #if defined(__SSE2__)
     FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // FTZ | DAZ
-    ~FlushDenormals() { _mm_setcsr(saved_); }
+    ~FlushDenormals() { suspend(); }
+    void suspend() { _mm_setcsr(saved_); }
+    void resume() { _mm_setcsr(saved_ | 0x8040); }
 
    private:
     unsigned saved_;
 #else
-    FlushDenormals() {}
+    void suspend() {}
+    void resume() {}
 #endif
 };
 
@@ -54,8 +57,8 @@ struct Stopped {};
 // One thread's view of its team.
 class Exec {
    public:
-    Exec(Team& team, int rank, int size, Interrupt interrupt)
-        : rank(rank), size(size), team_(team), interrupt_(interrupt), asked_(Clock::now()) {}
+    Exec(Team& team, FlushDenormals& flush, int rank, int size, Interrupt interrupt)
+        : rank(rank), size(size), team_(team), flush_(flush), interrupt_(interrupt), asked_(Clock::now()) {}
 
     const int rank;
     const int size;
@@ -64,21 +67,26 @@ class Exec {
     // piece never changes its bits.
     Range share(index n) const { return cut({0, n}, size, rank); }
 
-    // Waits for all threads; throws if one of them has failed.
+    // Waits for all threads; throws if one of them has failed, and so will not come.
     void barrier() {
         if (size == 1) return;
         const unsigned round = team_.round.load(std::memory_order_relaxed);
         if (team_.waiting.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
             team_.waiting.store(0, std::memory_order_relaxed);
             team_.round.fetch_add(1, std::memory_order_release);
-        } else {
-            // For some microseconds in a loop, then giving way: eight threads on two cores must get on.
-            for (int spins = 0; team_.round.load(std::memory_order_acquire) == round; ++spins) {
-                if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
-                spins < 256 ? relax() : std::this_thread::yield();
+            return;
+        }
+        // For some microseconds in a loop, then giving way: eight threads on two cores must get on.
+        int spins = 0;
+        while (team_.round.load(std::memory_order_acquire) == round) {
+            if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
+            if (spins < 256) {
+                ++spins;
+                relax();
+            } else {
+                std::this_thread::yield();
             }
         }
-        if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
     }
 
     // To be called now and then where it is safe to stop: by the clock, thread 0 asks whether the caller
@@ -89,12 +97,15 @@ class Exec {
         const auto now = Clock::now();
         if (now - asked_ < std::chrono::milliseconds(50)) return;
         asked_ = now;
+        flush_.suspend();  // a signal handler is the user's code
         interrupt_();
+        flush_.resume();
     }
 
    private:
     using Clock = std::chrono::steady_clock;
     Team& team_;
+    FlushDenormals& flush_;
     Interrupt interrupt_;
     Clock::time_point asked_;
 };
@@ -107,7 +118,7 @@ void run(int threads, Interrupt interrupt, const Body& body) {
     const auto member = [&](int rank, int size) {
         FlushDenormals flush;
         try {
-            Exec exec(team, rank, size, interrupt);
+            Exec exec(team, flush, rank, size, interrupt);
             if (team_fails(rank)) throw std::runtime_error("a failure was asked for in this thread");
             body(exec);
         } catch (const Stopped&) {
@@ -115,11 +126,10 @@ void run(int threads, Interrupt interrupt, const Body& body) {
             if (!team.failed.exchange(true)) team.error = std::current_exception();
         }
     };
-    if (threads <= 1) {
+    if (team_of(threads) == 1) {
         member(0, 1);
     } else {
 #ifdef _OPENMP
-        note_team();
 #pragma omp parallel num_threads(threads)
         member(omp_get_thread_num(), omp_get_num_threads());
 #else

@@ -5,11 +5,17 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// f(i) for every i of the range; f is a named struct of pointers (so that nvcc can run it too), and no i may
-// write what another reads.
+// The compiler may take it that the turns of the following loop do not depend on each other.
+#if defined(__clang__)
+#define FNN_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define FNN_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+// f(i) for every i of the range; no i may write what another reads.
 template <class F>
 inline void elementwise(Range r, const F f) {
-#pragma GCC ivdep
+    FNN_INDEPENDENT
     for (index i = r.begin; i < r.end; ++i) f(i);
 }
 

@@ -13,9 +13,9 @@ inline double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// The best rate that work(exec), which does `amount` on each thread, reaches within a time.
+// The best rate at which work(exec), which gives what this thread has done, is done within a time.
 template <class Work>
-double best_rate(double seconds, int threads, double amount, const Work& work) {
+double best_rate(double seconds, int threads, const Work& work) {
     double best = 0;
     bool more = true;
     run(threads, nullptr, [&](Exec& exec) {
@@ -23,11 +23,11 @@ double best_rate(double seconds, int threads, double amount, const Work& work) {
         while (more) {
             exec.barrier();
             const double start = seconds_now();
-            work(exec);
+            const double mine = work(exec);
             exec.barrier();
             const double now = seconds_now();
             if (exec.rank == 0) {
-                const double rate = amount * exec.size / (now - start);
+                const double rate = mine * exec.size / (now - start);
                 best = rate > best ? rate : best;
                 more = now < until;
             }
@@ -40,7 +40,7 @@ double best_rate(double seconds, int threads, double amount, const Work& work) {
 // FLOP/s of float32 multiply-adds that wait for nothing, all threads together.
 inline double fma_peak(double seconds, int threads) {
     constexpr index rounds = 20000, chains = 12;
-    return best_rate(seconds, threads, 2.0 * rounds * chains * lanes<float>, [](Exec&) {
+    return best_rate(seconds, threads, [](Exec&) {
         // Unknown to the compiler, all different, and such that the sums stay of one size.
         volatile float half = 0.5f, one = 1.0f;
         const Vector<float> x = broadcast<float>(half), y = broadcast<float>(one);
@@ -51,6 +51,7 @@ inline double fma_peak(double seconds, int threads) {
             for (index j = 0; j < chains; ++j) sum[j] = multiply_add(sum[j], x, y);
         // Every lane is used, or the compiler would leave some out.
         for (const auto& s : sum) __asm__ volatile("" : : "m"(s));
+        return 2.0 * rounds * chains * lanes<float>;
     });
 }
 
@@ -62,12 +63,13 @@ inline double memory_bandwidth(double seconds, int threads) {
     float* const x = static_cast<float*>(arena.reserve(std::size_t(2 * n) * sizeof(float)));
     float* const y = x + n;
     for (index i = 0; i < 2 * n; ++i) x[i] = 1;
-    return best_rate(seconds, threads, 3.0 * n * sizeof(float) / threads, [&](Exec& exec) {
+    return best_rate(seconds, threads, [&](Exec& exec) {
         const Range mine = exec.share(n / lanes<float>);
         const Vector<float> half = broadcast(0.5f);
         for (index i = mine.begin; i < mine.end; ++i)
             store(y + i * lanes<float>,
                   multiply_add(half, load(y + i * lanes<float>), load(x + i * lanes<float>)));
+        return 3.0 * sizeof(float) * double(n) / exec.size;
     });
 }
 

@@ -1,6 +1,7 @@
 #include "exec/memory.h"
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <utility>

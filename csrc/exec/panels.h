@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "exec/range.h"
 #include "exec/simd.h"
 
 namespace fnn::FNN_ISA::exec {
@@ -23,9 +24,9 @@ struct Panels {
     static constexpr index full = panel_width<std::remove_const_t<T>>;
     static constexpr index half = full / 2;
 
-    index count() const { return (cols + full - 1) / full; }
+    index count() const { return divide_up(cols, full); }
     index width(index p) const { return cols - p * full <= half ? half : full; }
-    index used(index p) const { return cols - p * full < full ? cols - p * full : full; }
+    index used(index p) const { return min(cols - p * full, full); }
     index padded() const { return cols == 0 ? 0 : (count() - 1) * full + width(count() - 1); }
     index size() const { return rows * padded(); }
 

@@ -13,10 +13,12 @@ struct Range {
     bool empty() const { return end <= begin; }
 };
 
+inline index min(index a, index b) { return a < b ? a : b; }
+
 inline index divide_up(index a, index b) { return (a + b - 1) / b; }
 
 inline Range intersect(Range a, Range b) {
-    const Range both{a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
+    const Range both{a.begin > b.begin ? a.begin : b.begin, min(a.end, b.end)};
     return both.empty() ? Range{} : both;
 }
 

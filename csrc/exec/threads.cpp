@@ -17,10 +17,14 @@ std::atomic<int> wanted{0};  // 0: ask OpenMP
 std::atomic<int> failing{-1};
 std::atomic<bool> team_used{false};
 std::atomic<bool> forked{false};  // in a child whose parent had used a team
+std::atomic<int> generation{0};
 
-void in_child() {
+#if defined(__unix__) || defined(__APPLE__)
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] {
+    generation.fetch_add(1);
     if (team_used.load()) forked.store(true);
-}
+});
+#endif
 
 }  // namespace
 
@@ -37,12 +41,13 @@ int get_num_threads() {
 
 void set_num_threads(int n) { wanted.store(n); }
 
-void note_team() {
-    if (team_used.exchange(true)) return;
-#if defined(__unix__) || defined(__APPLE__)
-    pthread_atfork(nullptr, nullptr, in_child);
-#endif
+int team_of(int threads) {
+    if (threads <= 1 || forked.load()) return 1;
+    team_used.store(true);
+    return threads;
 }
+
+int forks() { return generation.load(); }
 
 void fail_in_team(int k) { failing.store(k); }
 

@@ -8,12 +8,16 @@ namespace fnn {
 using Interrupt = void (*)();
 
 // The number that was set, or else what OpenMP says now (so that OMP_NUM_THREADS, threadpoolctl and joblib
-// work); one in a child of fork whose parent had used threads, where libgomp cannot start a team.
+// work); one in a child of fork whose parent had used threads of ours, where libgomp cannot start a team.
 int get_num_threads();
 void set_num_threads(int n);
 
-// To be called before a team starts, so that a later fork knows.
-void note_team();
+// How many threads may start now of those asked for: one after such a fork. To be called before a team
+// starts, so that a later fork knows.
+int team_of(int threads);
+
+// How many forks lie between the process that loaded this library and the present one.
+int forks();
 
 // For tests: an exception leaves thread k of the next team (-1: none).
 void fail_in_team(int k);

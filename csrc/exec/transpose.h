@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "exec/panels.h"
@@ -93,7 +94,7 @@ inline void transpose(Panels<T> to, Panels<const T> from, index p, Range rows) {
         const Range piece = intersect(rows, {q * full, (q + 1) * full});
         const index to_width = to.width(q);
         for (index i = piece.begin; i < piece.end; i += w) {
-            const index n = piece.end - i < w ? piece.end - i : w;
+            const index n = min(piece.end - i, w);
             for (index j = 0; j < used; j += w) {
                 Vector<T> v[w];
                 load_transposed<T>(v, from.row(p, i) + j, width, n);

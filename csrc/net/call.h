@@ -46,7 +46,8 @@ struct Epoch {
     const std::int64_t* order;  // (rows,) of the examples
     index rows;
     index batch_size;
-    const double* lr;  // one for each step
+    index steps;
+    const double* lr;  // (steps,)
     UpdateSpec update;
     index steps_before;  // updates that the states have seen
 };

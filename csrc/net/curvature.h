@@ -12,7 +12,7 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
     const Plan& plan = call.plan;
     Needs needs;
     needs.tangent = true;
-    const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
+    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters, direction);
@@ -36,8 +36,8 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
     const Plan& plan = call.plan;
     const int last = plan.output();
     Needs needs;
-    needs.gradient = needs.tangent = true;
-    const int threads = team_size(call.threads, 9 * x.rows * plan.work_per_row());
+    needs.gradient = needs.tangent = needs.loss = true;
+    const int threads = team_size(call.threads, 9 * chunk_size(x.rows) * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -47,13 +47,10 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
             Workspace<T> now = ws.of_rows(batch);
             const Batch<T> examples{y, nullptr, first, plan.out_features()};
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows);
-                forward(now, rows);
+                differentiate(exec, now, x, loss, examples, rows, factor);
                 tangent_forward(now, rows);
-                score_outputs<T>(exec, now, loss, examples, rows, factor);
                 loss_tangent<T>(loss, examples, now.a(last), now.ra(last), now.rda(last), rows, factor,
                                 ws.scratch(exec.rank));
-                backward(now, rows);
                 tangent_backward(now, rows);
             });
             exec.barrier();

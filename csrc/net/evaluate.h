@@ -1,23 +1,9 @@
 // Outputs, scores, gradients and directional derivatives over many examples.
 #pragma once
 
-#include "net/gather.h"
 #include "net/team.h"
 
 namespace fnn::FNN_ISA::net {
-
-// Each thread's part of the parameters (and of a direction) into panels.
-template <class T>
-inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
-    const Range mine = exec.share(ws.layout.units());
-    ws.layout.pack(ws.parameters, parameters, mine);
-    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
-    if (direction != nullptr) {
-        ws.layout.pack(ws.direction, direction, mine);
-        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, mine);
-    }
-    exec.barrier();
-}
 
 // Rows `rows` of a chunk that starts at example `first`, into the caller's array (n, features).
 template <class T>
@@ -30,8 +16,10 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, bool softmax, T* out) {
     const Plan& plan = call.plan;
-    const int threads = team_size(call.threads, x.rows * plan.work_per_row());
-    Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
+    const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
+    Needs needs;
+    needs.loss = softmax;
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -51,8 +39,10 @@ template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss,
               Score* score) {
     const Plan& plan = call.plan;
-    const int threads = team_size(call.threads, x.rows * plan.work_per_row());
-    Workspace<T> ws(plan, chunk_size(x.rows), {}, threads, call.arena);
+    const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
+    Needs needs;
+    needs.loss = true;
+    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -73,8 +63,8 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
                        Loss loss, T* gradient, Score* score) {
     const Plan& plan = call.plan;
     Needs needs;
-    needs.gradient = true;
-    const int threads = team_size(call.threads, 3 * x.rows * plan.work_per_row());
+    needs.gradient = needs.loss = true;
+    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     const T factor = T(1.0 / double(x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -83,10 +73,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows);
-                forward(now, rows);
-                score_outputs<T>(exec, now, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
-                backward(now, rows);
+                differentiate<T>(exec, now, x, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
             });
             collect(exec, now.scores, batch, score);
             parameter_gradient(now, units, first > 0);
@@ -95,7 +82,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     });
 }
 
-// A pullback is two calls on one workspace, which must not depend on the number of threads of either.
+// A pullback is two calls on one workspace.
 constexpr Needs pullback_needs{true, true};
 
 // Outputs, with everything kept in the arena that `pull_back` needs.
@@ -103,7 +90,7 @@ template <class T>
 void outputs_for_pullback(const Context& call, const T* parameters, const Source& x, T* out) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
-    Workspace<T> ws(plan, x.rows, pullback_needs, 0, call.arena);
+    Workspace<T> ws(plan, x.rows, pullback_needs, threads, call.arena);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_own_pieces(exec, x.rows, [&](Range rows) {
@@ -119,7 +106,7 @@ template <class T>
 void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* dx) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, 2 * rows * plan.work_per_row());
-    Workspace<T> ws(plan, rows, pullback_needs, 0, call.arena);
+    Workspace<T> ws(plan, rows, pullback_needs, threads, call.arena);
     const Panels<T> last = ws.da(plan.output());
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         for_own_pieces(exec, rows, [&](Range mine) {

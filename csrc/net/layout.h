@@ -84,7 +84,7 @@ class Layout {
 
     // f(first, count) for the numbers of an image that the units of a share cover.
     template <class F>
-    void for_stretches(Range share, const F& f) const {
+    void for_numbers(Range share, const F& f) const {
         for_units(share, [&](const Node& node, index p, Range rows, bool with_bias) {
             const Panels<T> shape{nullptr, in(node), out(node)};
             const index width = shape.width(p);

@@ -22,7 +22,7 @@ void forward(Workspace<T>& ws, Range rows) {
             Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
                               ws.layout.bias(ws.parameters, node), rows, activate);
         else
-            identity<T>(z, x, rows, false, activate);
+            pass_through<T>(z, x, rows, false, activate);
     }
 }
 
@@ -55,7 +55,7 @@ void backward(Workspace<T>& ws, Range rows) {
             Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows,
                                node.adds_gradient, complete);
         else
-            identity<T>(dx, dz, rows, node.adds_gradient, complete);
+            pass_through<T>(dx, dz, rows, node.adds_gradient, complete);
     }
 }
 
@@ -83,7 +83,7 @@ void tangent_forward(Workspace<T>& ws, Range rows) {
                                       ws.layout.weight(ws.direction, node),
                                       ws.layout.bias(ws.direction, node), rows, activate);
         else
-            identity<T>(rz, rx, rows, false, activate);
+            pass_through<T>(rz, rx, rows, false, activate);
     }
 }
 
@@ -104,7 +104,7 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
                                        ws.layout.weight_transposed(ws.direction_transposed, node), rows,
                                        node.adds_gradient, complete);
         else
-            identity<T>(rdx, rdz, rows, node.adds_gradient, complete);
+            pass_through<T>(rdx, rdz, rows, node.adds_gradient, complete);
     }
 }
 

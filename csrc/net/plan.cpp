@@ -1,7 +1,5 @@
 #include "net/plan.h"
 
-#include <algorithm>
-#include <limits>
 #include <map>
 
 #include "net/ops/activation.h"
@@ -24,36 +22,35 @@ void merge(Traits& all, const Traits& one) {
     all.piecewise_linear &= one.piecewise_linear;
 }
 
-// Sums and products of sizes that do not fit into memory anyway, but must not wrap around.
-index product(index a, index b) {
-    if (a != 0 && b > std::numeric_limits<std::int32_t>::max() * index{1 << 16} / a)
-        throw std::invalid_argument("layers: a weight of " + std::to_string(a) + " x " + std::to_string(b) +
-                                    " is too large");
-    return a * b;
+// Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
+constexpr index largest_width = index{1} << 31;
+constexpr index largest_plan = index{1} << 48;
+
+void check_size(const std::string& name, index size) {
+    if (size < 1 || size > largest_width)
+        throw std::invalid_argument(name + " is " + std::to_string(size) + ", expected 1 to " +
+                                    std::to_string(largest_width));
 }
 
 }  // namespace
 
 Plan::Plan(index in_features, const std::vector<std::pair<std::string, index>>& layers) {
-    if (in_features < 1)
-        throw std::invalid_argument("in_features is " + std::to_string(in_features) +
-                                    ", expected at least 1");
+    check_size("in_features", in_features);
     buffers.push_back({in_features, -1});
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const auto& [kind, units] = layers[i];
         const int last = int(buffers.size()) - 1;
         if (kind == "dense") {
-            if (units < 1)
-                throw std::invalid_argument("layers[" + std::to_string(i) + "]: units is " +
-                                            std::to_string(units) + ", expected at least 1");
+            check_size("layers[" + std::to_string(i) + "]: units", units);
             Node node;
             node.linear = Linear::dense;
             node.input = last;
             node.output = last + 1;
             node.layer = int(i);
             node.weight = n_parameters;
-            node.bias = n_parameters + product(buffers[last].features, units);
+            node.bias = n_parameters + buffers[last].features * units;
             n_parameters = node.bias + units;
+            if (n_parameters > largest_plan) throw std::invalid_argument("layers have too many parameters");
             buffers.push_back({units, int(nodes.size())});
             nodes.push_back(node);
             merge(traits, baseline::net::Dense<float>::traits);

@@ -54,8 +54,8 @@ class Plan {
     Traits traits;  // of the whole network
 
     index in_features() const { return buffers.front().features; }
-    index out_features() const { return buffers[nodes.empty() ? 0 : nodes.back().output].features; }
-    int output() const { return nodes.empty() ? 0 : nodes.back().output; }
+    index out_features() const { return buffers[output()].features; }
+    int output() const { return nodes.back().output; }
 
     // The multiply-adds that one row costs going forward.
     index work_per_row() const;

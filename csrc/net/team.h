@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exec/cpu.h"
+#include "net/gather.h"
 #include "net/pass.h"
 
 namespace fnn::FNN_ISA::net {
@@ -16,7 +17,7 @@ inline int team_size(int threads, index work) { return work < smallest_shared_wo
 
 // Rows of examples that are computed at a time where nothing else asks for more.
 constexpr index chunk_rows = 1024;
-inline index chunk_size(index n) { return n < chunk_rows ? n : chunk_rows; }
+inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
 
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;
@@ -24,6 +25,7 @@ constexpr index piece_rows = 512;
 // f(rows) for this thread's rows of a batch.
 template <class F>
 inline void for_own_pieces(Exec& exec, index batch, const F& f) {
+    exec.poll();  // also where this thread has no rows
     exec::for_pieces(exec.share(batch), piece_rows, [&](Range rows) {
         exec.poll();
         f(rows);
@@ -46,6 +48,29 @@ inline void score_outputs(Exec& exec, Workspace<T>& ws, Loss loss, const Batch<T
                           T factor) {
     const int last = ws.plan.output();
     loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
+}
+
+// For some rows of a batch: from the examples to the derivatives of the factor times the loss.
+template <class T>
+inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, Loss loss, const Batch<T>& batch,
+                          Range rows, T factor) {
+    gather<T>(ws.a(0), x, batch.order, batch.first, rows);
+    forward(ws, rows);
+    score_outputs(exec, ws, loss, batch, rows, factor);
+    backward(ws, rows);
+}
+
+// Each thread's part of the parameters (and of a direction) into panels; all wait for it.
+template <class T>
+inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
+    const Range mine = exec.share(ws.layout.units());
+    ws.layout.pack(ws.parameters, parameters, mine);
+    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
+    if (direction != nullptr) {
+        ws.layout.pack(ws.direction, direction, mine);
+        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, mine);
+    }
+    exec.barrier();
 }
 
 // In the order of the rows, whoever computed them.

@@ -1,11 +1,10 @@
 // An epoch: gather, forward, loss, backward, update, for every batch; no allocation, no Python.
 #pragma once
 
+#include <atomic>
 #include <cmath>
+#include <exception>
 
-#include "exec/cpu.h"
-#include "net/gather.h"
-#include "net/pass.h"
 #include "net/team.h"
 #include "optim/update.h"
 
@@ -15,21 +14,14 @@ template <class T>
 void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss, const Epoch<T>& epoch,
            Score* score) {
     const Plan& plan = call.plan;
-    const index capacity = epoch.batch_size < epoch.rows ? epoch.batch_size : epoch.rows;
-    const index steps = capacity == 0 ? 0 : exec::divide_up(epoch.rows, capacity);
+    const index capacity = exec::min(epoch.batch_size, epoch.rows);
     Needs needs;
-    needs.gradient = true;
+    needs.gradient = needs.loss = true;
     needs.states = update_states(epoch.update);
     const int threads = team_size(call.threads, 3 * capacity * plan.work_per_row());
     Workspace<T> ws(plan, capacity, needs, threads, call.arena);
     const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
 
-    const auto pack = [&](Exec& exec) {
-        const Range mine = exec.share(ws.layout.units());
-        ws.layout.pack(ws.parameters, epoch.parameters, mine);
-        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], mine);
-        ws.transpose(ws.transposed, ws.parameters, mine);
-    };
     const auto unpack = [&](Exec& exec) {
         const Range mine = exec.share(ws.layout.units());
         ws.layout.unpack(epoch.parameters, ws.parameters, mine);
@@ -39,25 +31,21 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
     std::atomic<bool> packed{false};
     const auto walk = [&](Exec& exec) {
         const Range units = exec.share(ws.layout.units());
-        pack(exec);
-        exec.barrier();
+        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], units);
+        pack_parameters<T>(exec, ws, epoch.parameters);
         packed.store(true);
-        for (index step = 0; step < steps; ++step) {
+        for (index step = 0; step < epoch.steps; ++step) {
             // Up to the barrier the step may be left; after it, every update is made by all threads.
             const index first = step * capacity;
-            const index batch = epoch.rows - first < capacity ? epoch.rows - first : capacity;
+            const index batch = exec::min(epoch.rows - first, capacity);
             // A shorter last batch uses the first rows of every buffer.
             Workspace<T> now = ws.of_rows(batch);
             const Batch<T> examples{y, epoch.order, first, plan.out_features()};
             const T factor = T(1.0 / double(batch));
             prefetch(x, plan.in_features(), y, epoch.order, first + batch,
-                     exec.share(exec::intersect({0, capacity}, {0, epoch.rows - first - batch}).size()));
-            for_own_pieces(exec, batch, [&](Range rows) {
-                gather(now.a(0), x, epoch.order, first, rows);
-                forward(now, rows);
-                score_outputs(exec, now, loss, examples, rows, factor);
-                backward(now, rows);
-            });
+                     exec.share(exec::min(capacity, epoch.rows - first - batch)));
+            for_own_pieces(exec, batch,
+                           [&](Range rows) { differentiate(exec, now, x, loss, examples, rows, factor); });
             exec.barrier();
 
             // Each thread adds up all rows, so that all of them know without waiting whether the loss is
@@ -72,14 +60,14 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
                 score->right += sum.right;
             }
             parameter_gradient(now, units, false);
-            optim::with_rule<T>(
+            optim::with_update<T>(
                 epoch.update, epoch.lr[step], epoch.steps_before + step, [&](const auto& rule) {
-                    ws.layout.for_stretches(
+                    ws.layout.for_numbers(
                         units, [&](index at, index count) { optim::apply(rule, all, {at, at + count}); });
                 });
             ws.transpose(ws.transposed, ws.parameters, units);
-            exec.barrier();
             if (exec.rank == 0) score->steps = step + 1;
+            exec.barrier();
         }
     };
 

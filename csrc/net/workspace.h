@@ -19,13 +19,15 @@ struct Needs {
     bool gradient = false;
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
+    bool loss = false;     // or the softmax
     int states = 0;        // of an update
 };
 
 template <class T>
 class Workspace {
    public:
-    // Takes what it needs from the arena. The same arguments lay it out in the same way.
+    // Takes what it needs from the arena. The same arguments lay it out in the same way, and without a loss
+    // the number of threads does not matter.
     Workspace(const Plan& plan, index rows, Needs needs, int threads, Arena& arena)
         : plan(plan), rows(rows), needs(needs), layout(plan), threads_(threads) {
         Carver count(nullptr);
@@ -68,7 +70,9 @@ class Workspace {
     RowScores<T> scores;
 
     // A thread's own block of rows for the loss.
-    T* scratch(int rank) const { return scratch_ + rank * Block<T>::size(plan.out_features()); }
+    T* scratch(int rank) const {
+        return scratch_ + rank * Block<T>::size(plan.out_features(), needs.tangent);
+    }
 
     Activation activation_of(int buffer) const {
         const int producer = plan.buffers[buffer].producer;
@@ -115,8 +119,9 @@ class Workspace {
             if (a_ == nullptr) continue;  // counting
             a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
         }
+        if (!needs.loss) return;
         scores = {carver.take<T>(rows), carver.take<std::uint8_t>(rows)};
-        scratch_ = carver.take<T>(threads_ * Block<T>::size(plan.out_features()));
+        scratch_ = carver.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
     }
 
     T* scratch_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "exec/cpu.h"
 #include "exec/elementwise.h"
@@ -34,7 +35,7 @@ struct Apply {
 
 // f(rule) with the rule for one step; step counts those already taken.
 template <class T, class F>
-inline void with_rule(const UpdateSpec& spec, double lr, index step, const F& f) {
+inline void with_update(const UpdateSpec& spec, double lr, index step, const F& f) {
     const auto adam = [&](auto decoupled) {
         const double t = double(step + 1);
         f(rules::Adam<T, decltype(decoupled)::value>{
@@ -71,7 +72,7 @@ void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* 
     const int used = update_states(spec);
     const Stretch<T> s{
         parameters, gradient, {used > 0 ? states[0] : nullptr, used > 1 ? states[1] : nullptr}};
-    with_rule<T>(spec, lr, step, [&](const auto& rule) {
+    with_update<T>(spec, lr, step, [&](const auto& rule) {
         exec::run(n < smallest_shared ? 1 : threads, nullptr,
                   [&](exec::Exec& exec) { apply(rule, s, exec.share(n)); });
     });

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../common.h"
+#include "common.h"
 
 // Inlined whatever the optimiser's size limits say: a loop with a call in it does not vectorise.
 #define FNN_RULE FNN_HD inline __attribute__((always_inline))

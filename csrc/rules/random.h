@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "math.h"
+#include "rules/math.h"
 
 namespace fnn::FNN_ISA::rules {
 

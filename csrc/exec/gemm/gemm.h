@@ -25,10 +25,9 @@ inline void pack_columns(Panels<T> to, const T* from, index stride, Range rows) 
     for (; r + w <= rows.end; r += w)
         for (index p = 0; p < to.count(); ++p)
             for (index j = 0; j < to.width(p); j += w) {
-                const index left = to.used(p) - j;
                 Vector<T> v[w];
                 load_transposed<T>(v, from + (p * Panels<T>::full + j) * stride + r, stride,
-                                   left < w ? left : w);
+                                   min(to.used(p) - j, w));
                 for (index i = 0; i < w; ++i) store(to.row(p, r + i) + j, v[i]);
             }
     for (; r < rows.end; ++r)
@@ -37,7 +36,7 @@ inline void pack_columns(Panels<T> to, const T* from, index stride, Range rows) 
 
 // Rows of one panel of the product go to their place in c.
 template <class T>
-inline void put_rows(const Gemm<T>& g, Panels<const T> product, index p, Range rows) {
+inline void put_panel(const Gemm<T>& g, Panels<const T> product, index p, Range rows) {
     for (index r = rows.begin; r < rows.end; ++r) {
         const T* from = product.row(p, r);
         T* to = g.c + r * g.c_stride + p * Panels<T>::full;
@@ -74,7 +73,7 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
         if (!g.transpose_a) multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
         for (index p = panels.begin; p < panels.end; ++p) {
             if (g.transpose_a) multiply_transposed<T>(c, a, b, Initial<T>::zero(), rows, p);
-            put_rows<T>(g, c, p, rows);
+            put_panel<T>(g, c, p, rows);
         }
     });
 }

@@ -46,12 +46,12 @@ void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> init
               const Epilogue& epilogue = {}) {
     constexpr index full = panel_width<T>;
     const index k = a.cols;
-    const index row_limit = block_bytes / (index(sizeof(T)) * (k < depth_limit<T> ? k + 1 : depth_limit<T>));
+    const index row_limit = block_bytes / (index(sizeof(T)) * min(k + 1, depth_limit<T>));
     const index block = row_limit < 4 * tile_rows ? 4 * tile_rows : row_limit;
     for_pieces(rows, block, [&](Range block_rows) {
         // At least one pass, so that an inner dimension of zero gives the initial value.
         for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
-            const index depth = k - k0 < depth_limit<T> ? k - k0 : depth_limit<T>;
+            const index depth = min(k - k0, depth_limit<T>);
             const bool last = k0 + depth >= k;
             const index p0 = k0 / full;
             Tile<T> t{};
@@ -83,7 +83,7 @@ void multiply_transposed(Panels<T> c, Panels<const T> a, Panels<const T> b, Init
     const index k = a.rows, width = c.width(p);
     for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
         Tile<T> t{};
-        t.k = k - k0 < depth_limit<T> ? k - k0 : depth_limit<T>;
+        t.k = min(k - k0, depth_limit<T>);
         t.b = b.row(p, k0);
         for (index q = rows.begin / full; q * full < rows.end; ++q) {
             t.narrow = a.width(q) < full;

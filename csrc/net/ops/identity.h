@@ -37,8 +37,8 @@ struct Clear {
 
 // z = x, dx (+)= dz, and their tangents; without `from` (an input that does not move): zero.
 template <class T, class Epilogue>
-inline void identity(exec::Panels<T> to, exec::Panels<const T> from, Range rows, bool add,
-                     const Epilogue& epilogue) {
+inline void pass_through(exec::Panels<T> to, exec::Panels<const T> from, Range rows, bool add,
+                         const Epilogue& epilogue) {
     for_stretches(to, rows, [&](Range r) {
         if (from.data == nullptr)
             exec::elementwise(r, Clear<T>{to.data});

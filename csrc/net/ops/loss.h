@@ -45,11 +45,15 @@ struct Block {
     T *rz, *rdz;    // a direction, and the Hessian times it
 
     // Elements of scratch memory for one block.
-    static index size(index out) { return 5 * exec::divide_up(out, w) * w * w; }
+    static index size(index out, bool tangent) { return (tangent ? 5 : 3) * exec::divide_up(out, w) * w * w; }
 
-    Block(T* scratch, index out) : out(out) {
-        const index each = size(out) / 5;
-        for (T** const part : {&z, &t, &dz, &rz, &rdz}) *part = std::exchange(scratch, scratch + each);
+    Block(T* scratch, index out, bool tangent) : out(out) {
+        const index each = exec::divide_up(out, w) * w * w;
+        z = scratch;
+        t = z + each;
+        dz = t + each;
+        rz = tangent ? dz + each : nullptr;
+        rdz = tangent ? rz + each : nullptr;
     }
 
     void load_targets(const Batch<T>& batch, index first, index n) {
@@ -186,9 +190,9 @@ inline void elementwise_loss_tangent(const Block<T>& b, T factor) {
 template <class T>
 inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows,
                          T factor, const RowScores<T>& scores, T* scratch) {
-    Block<T> b(scratch, z.cols);
+    Block<T> b(scratch, z.cols, false);
     for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        const index n = exec::min(rows.end - first, b.w);
         exec::load_columns(b.z, z, first, n);
         b.load_targets(batch, first, n);
         Lanes<T> value(0), right(0);
@@ -212,9 +216,9 @@ inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
 // The softmax of the given rows, in place.
 template <class T>
 inline void softmax_rows(Panels<T> z, Range rows, T* scratch) {
-    Block<T> b(scratch, z.cols);
+    Block<T> b(scratch, z.cols, false);
     for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        const index n = exec::min(rows.end - first, b.w);
         exec::load_columns<T>(b.z, z, first, n);
         softmax(b.dz, b.z, b.out, Largest<T>(b.z, b.out).value);
         b.clear_padding(b.dz);
@@ -226,9 +230,9 @@ inline void softmax_rows(Panels<T> z, Range rows, T* scratch) {
 template <class T>
 inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
                          Panels<T> rdz, Range rows, T factor, T* scratch) {
-    Block<T> b(scratch, z.cols);
+    Block<T> b(scratch, z.cols, true);
     for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = rows.end - first < b.w ? rows.end - first : b.w;
+        const index n = exec::min(rows.end - first, b.w);
         exec::load_columns(b.z, z, first, n);
         exec::load_columns(b.rz, rz, first, n);
         b.load_targets(batch, first, n);
