@@ -1,0 +1,191 @@
+"""Calls at their edges: who may end them, what they hold, and what forks and handlers meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pyfast_nn import _core
+
+SGD = ("sgd", {"momentum": 0.9, "nesterov": 0.0, "weight_decay": 0.0})
+
+
+@pytest.fixture
+def alarm():
+    """alarm(seconds, handler) calls the handler once."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def set_alarm(seconds, handler):
+        signal.signal(signal.SIGALRM, lambda *_: handler())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def network(in_features=784, units=512):
+    net = _core.Network("float32", in_features, [("dense", units), ("relu", 0), ("dense", 10)])
+    return net, np.full(net.n_parameters, 1e-3, np.float32)
+
+
+def train(net, parameters, X, batch_size, state=None, steps=1):
+    order = np.tile(np.arange(len(X)), steps)
+    lr = np.zeros(-(-len(order) // batch_size))
+    state = [np.zeros_like(parameters)] if state is None else state
+    y = np.zeros(len(X), np.int64)
+    report = np.zeros(3)
+    net.train(parameters, X, y, "cross_entropy", order, batch_size, lr, SGD, state, 0, report)
+    return report
+
+
+def test_ctrl_c_when_thread_0_has_no_rows(alarm, restore_threads):
+    """Of one row, two threads give thread 0 none; it is the one that looks for signals."""
+    _core.set_num_threads(2)
+    net, parameters = network(784, 2048)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    alarm(0.2, stop)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train(net, parameters, np.ones((1, 784), np.float32), 1, steps=20_000)
+    assert time.monotonic() - start < 10  # all steps take far longer
+
+
+def test_handlers_run_without_flush_to_zero(alarm, restore_threads):
+    _core.set_num_threads(1)
+    net, parameters = network()
+    seen = []
+    alarm(0.1, lambda: seen.append(np.float32(1e-40) * np.float32(2)))
+    X = np.broadcast_to(np.ones((1, 784), np.float32), (200_000, 784))
+    out = np.empty((len(X), 10), np.float32)
+    while not seen:
+        net.forward(parameters, X, out)
+    assert seen[0] > 0
+
+
+def test_a_handler_may_not_train_the_network_it_interrupts(alarm, restore_threads):
+    _core.set_num_threads(1)
+    net, parameters = network()
+    X = np.broadcast_to(np.ones((1, 784), np.float32), (200_000, 784))
+    out = np.empty((len(X), 10), np.float32)
+    alarm(0.1, lambda: train(net, parameters.copy(), X[:4], 4))
+    with pytest.raises(RuntimeError, match="from within another call"):
+        for _ in range(100):
+            net.forward(parameters, X, out)
+    train(net, parameters, X[:4], 4)
+
+
+@pytest.mark.parametrize("wrong", [[0.0] * 35, None, 1.0])
+def test_states_must_be_arrays(wrong):
+    """A converted copy would be written to, and lost."""
+    net = _core.Network("float64", 4, [("dense", 7)])
+    order, X = np.arange(3), np.ones((3, 4))
+    arguments = (X, np.zeros((3, 7)), "mse", order, 2, np.zeros(2), SGD, [wrong], 0, np.zeros(3))
+    with pytest.raises(TypeError, match=r"state\[0\] is not an array"):
+        net.train(np.zeros(35), *arguments)
+
+
+def test_native_byte_order_by_another_name():
+    net = _core.Network("float32", 4, [("dense", 2)])
+    X = np.ones((3, 4), np.float32)
+    named = X.view(X.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
+    parameters, out, same = np.ones(10, np.float32), np.empty((3, 2), "f4"), np.empty((3, 2), "f4")
+    net.forward(parameters, X, out)
+    net.forward(parameters, named, same)
+    np.testing.assert_array_equal(out, same)
+
+
+@pytest.mark.parametrize("sizes", [(2**62, 1), (2**31 + 1, 1), (1, 2**31 + 1), (2**31, 2**31)])
+def test_impossible_sizes(sizes):
+    with pytest.raises(ValueError, match=r"expected 1 to|too many parameters"):
+        _core.Network("float32", sizes[0], [("dense", sizes[1])])
+
+
+def test_training_waits_for_those_who_read(restore_threads):
+    """A predictor in the background does not end a fit between two epochs."""
+    _core.set_num_threads(1)
+    net, parameters = network()
+    X = np.ones((2000, 784), np.float32)
+    done = threading.Event()
+    refused = []
+
+    def predict():
+        out = np.empty((len(X), 10), np.float32)
+        while not done.is_set():
+            try:
+                net.forward(parameters, X, out)
+            except RuntimeError:  # an epoch is running
+                refused.append(1)
+                time.sleep(1e-3)
+
+    reader = threading.Thread(target=predict)
+    reader.start()
+    try:
+        for _ in range(20):
+            assert train(net, parameters, X[:64], 32)[2] == 2
+    finally:
+        done.set()
+        reader.join()
+
+
+FORK = """
+import os, sys, threading, time
+import numpy as np
+from pyfast_nn import _core
+
+_core.set_num_threads(2)
+net = _core.Network("float32", 784, [("dense", 512), ("relu", 0), ("dense", 10)])
+parameters = np.full(net.n_parameters, 1e-3, np.float32)
+X = np.broadcast_to(np.ones((1, 784), np.float32), (100_000, 784))
+out = np.empty((len(X), 10), np.float32)
+reader = threading.Thread(target=lambda: net.forward(parameters, X, out))
+reader.start()
+time.sleep(0.05)
+child = os.fork()
+if child == 0:  # the reader is not in this process
+    sgd = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
+    y, order = np.zeros(4, np.int64), np.arange(4)
+    net.train(parameters, X[:4], y, "cross_entropy", order, 4, np.zeros(1), sgd, [], 0, np.zeros(3))
+    os._exit(0 if _core.fma_peak(1e-3, 2) > 0 else 1)
+reader.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_while_another_thread_reads():
+    """The child trains, and measures, and does not wait for a thread that it does not have."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], timeout=120, check=False
+    )
+    assert done.returncode == 0
+
+
+EXIT = """
+import threading, time
+import numpy as np
+from pyfast_nn import _core
+
+net = _core.Network("float32", 784, [("dense", 512), ("relu", 0), ("dense", 10)])
+parameters = np.full(net.n_parameters, 1e-3, np.float32)
+X = np.broadcast_to(np.ones((1, 784), np.float32), (400_000, 784))
+out = np.empty((len(X), 10), np.float32)
+threading.Thread(target=lambda: net.forward(parameters, X, out), daemon=True).start()
+time.sleep(0.2)
+"""
+
+
+def test_exit_while_a_daemon_thread_computes():
+    """The process ends with the daemon's call in the middle; that call does not abort it."""
+    done = subprocess.run([sys.executable, "-c", EXIT], timeout=120, check=False)
+    assert done.returncode == 0
