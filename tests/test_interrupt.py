@@ -258,5 +258,6 @@ def test_handler_that_calls_again(outer, inner):
     """A handler that runs in the midst of a call and makes another one gets an answer or a
     RuntimeError: the two must not wait for each other."""
     script = REENTRY.format(tests=os.path.dirname(__file__), outer=outer, inner=inner)
-    done = subprocess.run([sys.executable, "-c", script], timeout=20, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, timeout=20, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

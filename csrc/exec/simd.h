@@ -46,6 +46,11 @@ inline Vector<T> load_unaligned(const T* p) {
 }
 
 template <class T>
+inline void store_unaligned(T* p, Vector<T> v) {
+    std::memcpy(p, &v, sizeof(v));
+}
+
+template <class T>
 inline void store(T* p, Vector<T> v) {
     *reinterpret_cast<Vector<T>*>(p) = v;
 }

@@ -99,9 +99,14 @@ inline void transpose(Panels<T> to, Panels<const T> from, index p, Range rows) {
                 Vector<T> v[w];
                 load_transposed<T>(v, from.row(p, i) + j, width, n);
                 T* out = to.row(q, p * full + j) + (i - q * full);
-                // The neighbours of a short piece may be another thread's.
-                for (index o = 0; o < w && j + o < used; ++o)
-                    std::memcpy(out + o * to_width, &v[o], std::size_t(n) * sizeof(T));
+#pragma GCC unroll 16
+                for (index o = 0; o < w; ++o) {
+                    if (j + o == used) break;
+                    if (n == w)
+                        store_unaligned(out + o * to_width, v[o]);
+                    else  // the neighbours of a short piece may be another thread's
+                        for (index k = 0; k < n; ++k) out[o * to_width + k] = v[o][k];
+                }
             }
         }
     }

@@ -44,20 +44,4 @@ inline void gather(exec::Panels<T> to, const Source& from, const std::int64_t* o
     }
 }
 
-// Asks for the examples of a later batch: in a shuffled order the processor cannot foresee them.
-template <class T>
-inline void prefetch(const Source& x, index columns, const Targets<T>& y, const std::int64_t* order,
-                     index first, exec::Range rows) {
-    constexpr index line = 64, most = 64;  // bytes; requests for one row
-    const index stride = x.col_stride < 0 ? -x.col_stride : x.col_stride;
-    const index step = stride == 0 ? columns : stride < line ? line / stride : 1;  // columns
-    for (index r = rows.begin; r < rows.end; ++r) {
-        const index example = order[first + r];
-        if (y.labels != nullptr) __builtin_prefetch(y.labels + example);
-        const char* row = x.data + example * x.row_stride;
-        for (index j = 0; j < columns && j < most * step; j += step)
-            __builtin_prefetch(row + j * x.col_stride);
-    }
-}
-
 }  // namespace fnn::FNN_ISA::net

@@ -42,8 +42,6 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
             Workspace<T> now = ws.of_rows(batch);
             const Batch<T> examples{y, epoch.order, first, plan.out_features()};
             const T factor = T(1.0 / double(batch));
-            prefetch(x, plan.in_features(), y, epoch.order, first + batch,
-                     exec.share(exec::min(capacity, epoch.rows - first - batch)));
             for_own_pieces(exec, batch,
                            [&](Range rows) { differentiate(exec, now, x, loss, examples, rows, factor); });
             exec.barrier();
