@@ -16,6 +16,8 @@ import pytest
 import pyfast_nn as fnn
 from pyfast_nn.cli import main
 
+pytestmark = pytest.mark.once
+
 
 def run(capfd, *arguments):
     """Run `pyfast-nn` here; return (exit code, stdout, stderr)."""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import pyfast_nn as fnn
 from pyfast_nn import datasets
 
+pytestmark = pytest.mark.once
+
 
 def test_digits_are_those_of_scikit_learn():
     X, y = datasets.load_digits()

@@ -8,6 +8,8 @@ from scipy import stats
 
 import pyfast_nn as fnn
 
+pytestmark = pytest.mark.once
+
 FAN_IN, FAN_OUT = 300, 200
 
 

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 import pyfast_nn as fnn
 
+pytestmark = pytest.mark.once
+
 FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")
 
 

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 
-pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="the sources are not beside the tests")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not CSRC.is_dir(), reason="the sources are not beside the tests"),
+]
 
 # Which rooms the headers of a room may come from; files directly in csrc/ belong to "common".
 MAY_INCLUDE = {
