@@ -1,16 +1,9 @@
 """The model: layers, one flat vector of parameters, and what can be computed with them."""
 
-import time
-
 import numpy as np
 
-from . import _core, checks, data, initializers, losses, modelfile, optim
-from .history import History
+from . import _core, checks, data, initializers, losses, modelfile, training
 from .layers import Dense, Layer
-from .progress import check as check_verbose
-from .progress import progress
-
-_ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
 
 
 class Sequential:
@@ -272,72 +265,18 @@ class Sequential:
         >>> history["val_accuracy"][-1]
         0.975
         """
-        token = object()
-        try:
-            if self._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
-                raise RuntimeError("fit: this model is within a fit already")
-            loss = self._check_loss(loss)
-            epochs = checks.integer(epochs, "epochs", minimum=1)
-            batch_size = checks.integer(batch_size, "batch_size", minimum=1)
-            shuffle = checks.boolean(shuffle, "shuffle")
-            style = check_verbose(verbose)
-            X = self._training_features(X, self.in_features if self.built else None)
-            classes = self._find_classes(y, loss, X.shape[1])
-            y = self._targets(y, loss, X, classes)
-            validation = self._check_validation(validation_data, loss, X.shape[1], classes)
-            optimizer = _check_optimizer(optimizer)
-            self.build(X.shape[1])
-            optimizer._attach(self)
-
-            self.loss, self.classes_, self.history = loss, classes, History()
-            with progress(style, epochs) as show:
-                for _ in range(epochs):
-                    record = self._train_epoch(X, y, loss, optimizer, batch_size, shuffle)
-                    if validation is not None:
-                        scores = self._evaluate(*validation, loss)
-                        record |= {f"val_{key}": value for key, value in scores.items()}
-                    self.history._append(record)
-                    show(record)
-            if not np.isfinite(self._parameters).all():
-                raise FloatingPointError(
-                    f"the parameters are not finite after epoch {self.history.epochs}: the last "
-                    "step overflowed. Likely cure: a lower learning rate"
-                )
-            return self.history
-        finally:
-            if self._claims.get("fit") is token:
-                self._claims.clear()
-
-    def _train_epoch(self, X, y, loss, optimizer, batch_size, shuffle):
-        """Train for one epoch: one call of the core. Return the record of the history."""
-        n = len(X)
-        order = (
-            _core.permutation(self.seed, _ORDERS + self.epochs_trained, n)
-            if shuffle
-            else np.arange(n)
+        return training.fit(
+            self,
+            X,
+            y,
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            verbose=verbose,
         )
-        lr = optimizer._rates(-(-n // batch_size))
-        update, state = optimizer._update(), optimizer._vectors(self._parameters)
-        step, report = (
-            optimizer.step_count,
-            optimizer._begin_epoch(),
-        )  # report: summed loss, right, steps
-        start = time.perf_counter()
-        try:
-            self._net.train(
-                self._parameters, X, y, loss, order, batch_size, lr, update, state, step, report
-            )
-        except FloatingPointError:
-            raise FloatingPointError(
-                f"the loss is not finite in epoch {self.history.epochs + 1}, step "
-                f"{int(report[2]) + 1} of it (both counted from 1); this step was not applied. "
-                f"Likely cures: a lower learning rate (it is {lr[int(report[2])]:g}), inputs "
-                "scaled to about -1 to 1"
-            ) from None
-        seconds = time.perf_counter() - start
-        self.epochs_trained += 1
-        record = _scores(report[0] / n, report[1], n, loss)
-        return record | {"lr": float(lr[-1]), "seconds": seconds}
 
     # ------------------------------------------------------------------ using it
 
@@ -610,27 +549,18 @@ class Sequential:
             )
         return self.loss
 
-    def _find_classes(self, y, loss, in_features):
-        if self.classes_ is not None or not losses.is_classification(loss):
-            return self.classes_
-        return data.find_classes(y, self._widths(in_features)[-1])
-
-    def _check_validation(self, validation_data, loss, in_features, classes):
-        if validation_data is None:
-            return None
-        try:
-            X, y = validation_data
-        except (TypeError, ValueError):
-            came = checks.describe(validation_data)
-            raise TypeError(f"validation_data: expected a pair (X, y), got {came}") from None
-        X = self._training_features(X, in_features, "validation_data[0]")
-        return X, self._targets(y, loss, X, classes, "validation_data[1]")
-
     def _evaluate(self, X, y, loss):
         if len(X) == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
         value, correct = self._net.evaluate(self._parameters, X, y, loss)
-        return _scores(value, correct, len(X), loss)
+        return self._scores(value, correct, len(X), loss)
+
+    @staticmethod
+    def _scores(loss_value, correct, n, loss):
+        scores = {"loss": float(loss_value)}
+        if losses.is_classification(loss) and correct >= 0:
+            scores["accuracy"] = float(correct / n)
+        return scores
 
 
 class _Pullback:
@@ -661,13 +591,6 @@ def _views(net, parameters):
         yield i, name, parameters[offset : offset + int(np.prod(shape))].reshape(shape)
 
 
-def _scores(loss_value, correct, n, loss):
-    scores = {"loss": float(loss_value)}
-    if losses.is_classification(loss) and correct >= 0:
-        scores["accuracy"] = float(correct / n)
-    return scores
-
-
 def _check_layers(layers):
     try:
         layers = tuple(layers)
@@ -692,14 +615,3 @@ def _check_dtype(dtype):
     except TypeError:
         name = repr(dtype)
     return np.dtype(checks.choice(name, "dtype", ("float32", "float64")))
-
-
-def _check_optimizer(optimizer):
-    if optimizer is None:
-        return optim.Adam()
-    if not isinstance(optimizer, optim.Optimizer):
-        came = checks.describe(optimizer)
-        raise TypeError(
-            f"optimizer: expected an optimizer such as fnn.optim.Adam(lr=1e-3), got {came}"
-        )
-    return optimizer

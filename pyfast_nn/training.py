@@ -1,0 +1,121 @@
+"""What `Sequential.fit` does."""
+
+import time
+
+import numpy as np
+
+from . import _core, checks, data, losses, optim
+from .history import History
+from .progress import check as check_verbose
+from .progress import progress
+
+_ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
+
+
+def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation_data, verbose):
+    """Train `model` in place and return its history; see `Sequential.fit`."""
+    token = object()
+    try:
+        if model._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
+            raise RuntimeError("fit: this model is within a fit already")
+
+        # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
+        loss = model._check_loss(loss)
+        epochs = checks.integer(epochs, "epochs", minimum=1)
+        batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+        shuffle = checks.boolean(shuffle, "shuffle")
+        style = check_verbose(verbose)
+        X = model._training_features(X, model.in_features if model.built else None)
+        classes = _find_classes(model, y, loss, X.shape[1])
+        y = model._targets(y, loss, X, classes)
+        validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
+        optimizer = _check_optimizer(optimizer)
+
+        # The network with its plan, built once, and the optimizer's state.
+        model.build(X.shape[1])
+        optimizer._attach(model)
+        model.loss, model.classes_, model.history = loss, classes, History()
+
+        with progress(style, epochs) as show:
+            for _ in range(epochs):
+                record = _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle)
+                if validation is not None:
+                    scores = model._evaluate(*validation, loss)
+                    record |= {f"val_{key}": value for key, value in scores.items()}
+                model.history._append(record)
+                show(record)
+        if not np.isfinite(model._parameters).all():
+            raise FloatingPointError(
+                f"the parameters are not finite after epoch {model.history.epochs}: the last "
+                "step overflowed. Likely cure: a lower learning rate"
+            )
+        return model.history
+    finally:
+        if model._claims.get("fit") is token:
+            model._claims.clear()
+
+
+def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
+    """Train for one epoch and return the record of it."""
+    # A row order and the learning rate of each step ...
+    order = _row_order(model, len(X), shuffle)
+    lr = optimizer._rates(-(-len(X) // batch_size))
+    update, state = optimizer._update(), optimizer._vectors(model._parameters)
+    step = optimizer.step_count
+    report = optimizer._begin_epoch()  # (3,): summed loss, right answers, steps
+    start = time.perf_counter()
+    try:
+        # ... and one call, in which batches are gathered, and the parameters and state change.
+        model._net.train(
+            model._parameters, X, y, loss, order, batch_size, lr, update, state, step, report
+        )
+    except FloatingPointError:
+        raise FloatingPointError(
+            f"the loss is not finite in epoch {model.history.epochs + 1}, step "
+            f"{int(report[2]) + 1} of it (both counted from 1); this step was not applied. "
+            f"Likely cures: a lower learning rate (it is {lr[int(report[2])]:g}), inputs "
+            "scaled to about -1 to 1"
+        ) from None
+    seconds = time.perf_counter() - start
+    model.epochs_trained += 1
+    return {
+        **model._scores(report[0] / len(X), report[1], len(X), loss),
+        "lr": float(lr[-1]),
+        "seconds": seconds,
+    }
+
+
+def _row_order(model, n, shuffle):
+    """Return the rows (n,) of this epoch: a function of the seed and the epochs trained."""
+    if not shuffle:
+        return np.arange(n)
+    return _core.permutation(model.seed, _ORDERS + model.epochs_trained, n)
+
+
+def _find_classes(model, y, loss, in_features):
+    if model.classes_ is not None or not losses.is_classification(loss):
+        return model.classes_
+    return data.find_classes(y, model._widths(in_features)[-1])
+
+
+def _check_validation(model, validation_data, loss, in_features, classes):
+    if validation_data is None:
+        return None
+    try:
+        X, y = validation_data
+    except (TypeError, ValueError):
+        came = checks.describe(validation_data)
+        raise TypeError(f"validation_data: expected a pair (X, y), got {came}") from None
+    X = model._training_features(X, in_features, "validation_data[0]")
+    return X, model._targets(y, loss, X, classes, "validation_data[1]")
+
+
+def _check_optimizer(optimizer):
+    if optimizer is None:
+        return optim.Adam()
+    if not isinstance(optimizer, optim.Optimizer):
+        came = checks.describe(optimizer)
+        raise TypeError(
+            f"optimizer: expected an optimizer such as fnn.optim.Adam(lr=1e-3), got {came}"
+        )
+    return optimizer
