@@ -6,7 +6,7 @@ Examples
 >>> X, y = fnn.datasets.load_digits()
 >>> model = fnn.Sequential([fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)], seed=0)
 >>> history = model.fit(X / 16, y, loss="cross_entropy", epochs=20)
->>> model.predict(X[:3] / 16)
+>>> model.predict(X[10:13] / 16)
 array([0, 1, 2])
 """
 

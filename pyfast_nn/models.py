@@ -121,7 +121,7 @@ class Sequential:
 
         Examples
         --------
-        >>> model.build(784).n_parameters
+        >>> fnn.Sequential([fnn.Dense(256), fnn.ReLU(), fnn.Dense(10)]).build(784).n_parameters
         203530
         """
         in_features = checks.integer(in_features, "in_features", minimum=1)
@@ -262,8 +262,8 @@ class Sequential:
         --------
         >>> history = model.fit(X, y, loss="cross_entropy", optimizer=fnn.optim.Adam(lr=1e-3),
         ...                     epochs=10, batch_size=128, validation_data=(Xv, yv))
-        >>> history["val_accuracy"][-1]
-        0.975
+        >>> history["val_accuracy"][-1] > 0.8
+        True
         """
         return training.fit(
             self,
@@ -417,7 +417,7 @@ class Sequential:
         Examples
         --------
         >>> out, pullback = model.vjp(X)
-        >>> dparams, dX = pullback(2 * (out - y) / out.size)
+        >>> dparams, dX = pullback(2 * (out - np.eye(10)[y]) / out.size)
         """
         X = self._built_features(X)
         out = np.empty((len(X), self.out_features), self.dtype)

@@ -197,7 +197,7 @@ class SGD(Optimizer):
 
     Examples
     --------
-    >>> fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
+    >>> optimizer = fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
     """
 
     momentum = _Hyper(_check_nonnegative)
@@ -309,6 +309,7 @@ class AdamW(Adam):
     Examples
     --------
     >>> fnn.optim.AdamW(lr=1e-3, weight_decay=0.05)
+    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.05)
     """
 
     _name = "adamw"

@@ -1,0 +1,74 @@
+"""The examples in the documentation run: docstrings, the pages in docs/, the code in the README."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyfast_nn as fnn
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parent.parent
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def names():
+    """What the examples of docstrings may use without saying where it comes from."""
+    X, y = fnn.datasets.load_digits()
+    X = X / 16
+    model = fnn.Sequential([fnn.Dense(32), fnn.ReLU(), fnn.Dense(10)], seed=0)
+    model.fit(X[300:], y[300:], loss="cross_entropy", epochs=3)
+    return {
+        "fnn": fnn,
+        "np": np,
+        "X": X[600:],
+        "y": y[600:],
+        "Xv": X[300:600],
+        "yv": y[300:600],
+        "Xt": X[:300],
+        "yt": y[:300],
+        "model": model,
+        "v": np.ones(model.n_parameters),
+    }
+
+
+def examples():
+    modules = [fnn] + [
+        importlib.import_module(f"pyfast_nn.{module.name}")
+        for module in pkgutil.iter_modules(fnn.__path__)
+        if not module.name.startswith("_")
+    ]
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return [test for module in modules for test in finder.find(module) if test.examples]
+
+
+def run(test):
+    results = doctest.DocTestRunner(optionflags=FLAGS).run(test)
+    assert results.failed == 0, f"{results.failed} of {results.attempted} examples, printed above"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch, restore_threads):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("test", examples(), ids=lambda test: test.name)
+def test_docstring(test):
+    test.globs.update(names())
+    run(test)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.rst")), ids=lambda page: page.name)
+def test_page(page):
+    run(doctest.DocTestParser().get_doctest(page.read_text(), {}, page.name, str(page), 0))
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the README is not beside the tests")
+def test_readme():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
