@@ -243,7 +243,7 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
-class Pullback {
+class Pullback : public Shared {
    public:
     Pullback(std::shared_ptr<Network> net, index rows)
         : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
@@ -278,14 +278,14 @@ class Pullback {
     std::mutex mutex_;
 };
 
-std::unique_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
+std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
                               const py::array& X, py::array out) {
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const Source x = source_of(X, "X", net->plan.in_features());
         const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
-        auto pullback = std::make_unique<Pullback>(net, x.rows);
+        auto pullback = std::make_shared<Pullback>(net, x.rows);
         pullback->run_forward(p, x, o);
         return pullback;
     });
@@ -306,10 +306,13 @@ py::list parameter_layout(const Network& net) {
 
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
-    py::class_<Pullback>(m, "Pullback")
+    py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
-        .def(py::init<const std::string&, index, const std::vector<std::pair<std::string, index>>&>(),
+        .def(py::init([](const std::string& dtype, index in_features,
+                         const std::vector<std::pair<std::string, index>>& layers) {
+                 return std::make_shared<Network>(dtype, in_features, layers);
+             }),
              "dtype"_a, "in_features"_a, "layers"_a)
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })

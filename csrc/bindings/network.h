@@ -70,7 +70,14 @@ class Borrowed {
     Pool& pool_;
 };
 
-class Network {
+// What Python holds by a shared_ptr that std::make_shared made. If pybind11 finds no memory to register such
+// an object, it hands it to its class's `operator delete`, although the shared_ptr owns it: so this does
+// nothing.
+struct Shared {
+    static void operator delete(void*) {}
+};
+
+class Network : public Shared {
    public:
     Network(const std::string& dtype, index in_features,
             const std::vector<std::pair<std::string, index>>& layers);
