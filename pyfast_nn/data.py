@@ -1,14 +1,15 @@
 """What users pass, turned into what the core reads: converted here, its shape checked there.
 
-The core reads a feature matrix in place, element by element, with any strides and most dtypes; only
-what it cannot read (float16, other byte order, misaligned memory, lists) is copied.
+The core reads a feature matrix in place, number by number: any strides, alignment and byte
+order, float16 to float64, integers and bool. What is no array in memory (lists, DataFrames of mixed
+columns) or too wide (long double) is copied.
 """
 
 import sys
 
 import numpy as np
 
-from . import losses
+from . import _core, losses
 from .checks import describe
 
 
@@ -23,32 +24,51 @@ def as_array(value, name):
         raise TypeError(
             f"{name}: expected a dense array, got {type(value).__name__}; use .toarray()"
         )
+    pandas = sys.modules.get("pandas")
     try:
+        if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
+            return _from_pandas(value)
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(
             f"{name}: expected an array of numbers, got {describe(value)}: {error}"
         ) from None
 
 
+def _from_pandas(value):
+    """Return a DataFrame or Series as an array, missing numbers of its own dtypes as NaN."""
+    dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+    if all(dtype == dtypes[0] for dtype in dtypes) and isinstance(dtypes[0], np.dtype):
+        return np.asarray(value)  # in place, where pandas keeps one block
+    if any(dtype.kind not in "fiub" for dtype in dtypes):
+        if value.ndim == 1:
+            return np.asarray(value)  # labels
+        column = next(c for c, dtype in value.dtypes.items() if dtype.kind not in "fiub")
+        raise TypeError(f"column {column!r} has dtype {value.dtypes[column]}")
+    if value.isna().to_numpy().any():
+        return value.to_numpy(dtype=np.float64, na_value=np.nan)
+    return value.to_numpy(
+        dtype=np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+    )
+
+
 def _as_numbers(value, name):
-    """Return `value` as an array of real numbers that the core can read."""
+    """Return `value` as an array of real numbers."""
     array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
-    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
-        dtype = np.float32 if array.dtype.itemsize == 2 else np.float64
-        with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
-            array = array.astype(dtype)
-    if not (array.dtype.isnative and array.flags.aligned):
-        array = array.astype(array.dtype.newbyteorder("="))
     return array
 
 
 def features(X, name="X"):
     """Return `X` as an array (n, in_features) of any strides that the core can read."""
     array = _as_numbers(X, name)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
+            array = array.astype(np.float64)
     if array.ndim != 2:
         hint = (
             "; one example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
@@ -71,17 +91,14 @@ def check_finite(X, dtype, name):
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`."""
     if X.dtype.kind != "f":
         return
-    rows = max(1, 2**18 // max(1, X.shape[1]))  # in blocks: never a converted copy of the whole
-    for first in range(0, len(X), rows):
-        block = X[first : first + rows]
+    row = _core.first_non_finite_row(X, np.dtype(dtype).name)
+    if row is not None:
         with np.errstate(over="ignore"):
-            finite = np.isfinite(block.astype(dtype, copy=False))
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            raise ValueError(
-                f"{name}: expected finite {np.dtype(dtype)} numbers, got {block[row, column]} "
-                f"in row {first + row}, column {column}"
-            )
+            column = np.flatnonzero(~np.isfinite(X[row].astype(dtype)))[0]
+        raise ValueError(
+            f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
+            f"in row {row}, column {column}"
+        )
 
 
 def targets(y, loss, n, out_features, classes, dtype, name="y"):

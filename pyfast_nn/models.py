@@ -215,8 +215,9 @@ class Sequential:
         Parameters
         ----------
         X : array_like (n, in_features)
-            Finite real numbers of any dtype and strides; converted batch by batch, never copied
-            whole (except float16, other byte orders and misaligned memory).
+            Finite real numbers. An array of any real dtype, strides, alignment and byte order is
+            read in place, also a memory-mapped one, and converted batch by batch; only long double
+            is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
         y : array_like
             For ``"cross_entropy"`` labels (n,): integers and integral floats are column numbers of
             the output; bool and string labels are mapped to columns through the sorted `classes_`,

@@ -117,6 +117,92 @@ def test_pandas():
     np.testing.assert_array_equal(model.parameters, expected.parameters)
 
 
+@pytest.mark.once
+class TestDataFrame:
+    def frame(self, **dtypes):
+        pandas = pytest.importorskip("pandas")
+        X = pandas.DataFrame({"a": [1, 0, 1, 1], "b": [0, 1, 1, 0], "c": [0, 0, 1, 1]})
+        return X.astype(dtypes)
+
+    @pytest.mark.parametrize(
+        "dtypes",
+        [
+            {},
+            {"a": "float32"},
+            {"a": "bool", "b": "float16", "c": "uint8"},
+            {"a": "bool"},
+            {"a": "Int64", "b": "Float32", "c": "boolean"},
+            {"a": "UInt8", "b": "UInt8", "c": "UInt8"},
+            {"a": "Int8", "b": "bool", "c": "float64"},
+        ],
+    )
+    def test_numbers_of_mixed_columns(self, dtypes):
+        frame = self.frame(**dtypes)
+        clean = self.frame().to_numpy().astype(float)
+        np.testing.assert_array_equal(make().forward(frame), make().forward(clean))
+        np.testing.assert_array_equal(make().forward(frame[::-1]), make().forward(clean[::-1]))
+
+    def test_missing_numbers_are_nan(self):
+        frame = self.frame(a="Int64", b="boolean")
+        frame.loc[1, "a"] = None
+        assert np.isnan(make().forward(frame)).any(axis=1).tolist() == [False, True, False, False]
+        with pytest.raises(ValueError, match=r"X: .*nan in row 1, column 0"):
+            make().fit(frame, [0, 1, 2, 0], loss="cross_entropy", verbose=0)
+
+    @pytest.mark.parametrize("dtype", ["str", "category", "M8[ns]", "m8[ns]", "complex", "object"])
+    def test_other_columns_are_named(self, dtype):
+        with pytest.raises(TypeError, match=r"X: .*'b'"):
+            make().forward(self.frame(b=dtype))
+
+    def test_series_of_labels(self):
+        labels = self.frame()["c"] * 2
+        expected = make().build(3).evaluate(self.frame(), labels.to_numpy(), loss="cross_entropy")
+        for dtype in ("Int64", "UInt8", "Float32"):
+            y = labels.astype(dtype)
+            assert make().evaluate(self.frame(), y, loss="cross_entropy") == expected
+        y.iloc[2] = None
+        with pytest.raises(ValueError, match=r"y: .*nan in row 2"):
+            make().evaluate(self.frame(), y, loss="cross_entropy")
+
+
+class OnlyDLPack:
+    """As arrays of the array API standard: no __array__."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **keywords):
+        return self.array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+@pytest.mark.once
+class TestDLPack:
+    @pytest.mark.parametrize("kind", ["float16", "float32", "int64", "bool"])
+    def test_in_place(self, kind):
+        X = np.eye(4, 3).astype(kind)
+        given = OnlyDLPack(X[::2, ::-1])
+        np.testing.assert_array_equal(make().forward(given), make().forward(X[::2, ::-1]))
+
+    def test_another_device(self):
+        class Elsewhere(OnlyDLPack):
+            def __dlpack_device__(self):
+                return (2, 0)  # a GPU
+
+            def __dlpack__(self, **keywords):
+                raise BufferError("the data are on device 2")
+
+        with pytest.raises(TypeError, match=r"X: .*device"):
+            make().forward(Elsewhere(np.ones((2, 3))))
+
+    def test_bfloat16(self):
+        torch = pytest.importorskip("torch")
+        with pytest.raises(TypeError, match=r"X: "):
+            make().forward(torch.ones(2, 3, dtype=torch.bfloat16))
+
+
 def test_torch():
     X = np.random.default_rng(0).normal(size=(4, 3))
     torch = pytest.importorskip("torch")

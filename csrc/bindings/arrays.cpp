@@ -1,5 +1,8 @@
 #include "bindings/arrays.h"
 
+#include <map>
+#include <utility>
+
 namespace fnn::bindings {
 
 std::string shape_text(const std::vector<index>& shape) {
@@ -26,6 +29,25 @@ void check_array(const py::array& array, const char* name, const std::vector<ind
         throw py::value_error(std::string(name) + " is read-only, but it is written to");
 }
 
+namespace {
+
+void set_dtype(Source& source, const py::dtype& dtype, const char* name) {
+    static const std::map<std::pair<char, index>, DType> dtypes = {
+        {{'f', 2}, DType::float16}, {{'f', 4}, DType::float32}, {{'f', 8}, DType::float64},
+        {{'i', 1}, DType::int8},    {{'i', 2}, DType::int16},   {{'i', 4}, DType::int32},
+        {{'i', 8}, DType::int64},   {{'u', 1}, DType::uint8},   {{'u', 2}, DType::uint16},
+        {{'u', 4}, DType::uint32},  {{'u', 8}, DType::uint64},  {{'b', 1}, DType::uint8},
+    };
+    const auto found = dtypes.find({dtype.kind(), dtype.itemsize()});
+    if (found == dtypes.end())
+        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(dtype)) +
+                             ", expected float16, float32, float64, an integer type or bool");
+    source.dtype = found->second;
+    source.swapped = !py::cast<bool>(dtype.attr("isnative"));
+}
+
+}  // namespace
+
 Source source_of(const py::array& x, const char* name, index columns) {
     if (x.ndim() != 2)
         throw py::value_error(std::string(name) + " has " + std::to_string(x.ndim()) +
@@ -33,34 +55,12 @@ Source source_of(const py::array& x, const char* name, index columns) {
     if (x.shape(1) != columns)
         throw py::value_error(std::string(name) + " has " + std::to_string(x.shape(1)) +
                               " columns, expected " + std::to_string(columns));
-    const py::dtype dtype = x.dtype();
-    const auto fail = [&] {
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(dtype)) +
-                             ", expected float32, float64, an integer type or bool in native byte order");
-    };
-    Source source{static_cast<const char*>(x.data()), DType::float32, x.shape(0), x.strides(0), x.strides(1)};
-    const auto size = dtype.itemsize();
-    const auto of_size = [&](DType one, DType two, DType four, DType eight) {
-        return size == 1 ? one : size == 2 ? two : size == 4 ? four : eight;
-    };
-    if (!py::cast<bool>(dtype.attr("isnative"))) fail();
-    switch (dtype.kind()) {
-        case 'f':
-            if (size != 4 && size != 8) fail();
-            source.dtype = size == 4 ? DType::float32 : DType::float64;
-            break;
-        case 'i':
-            source.dtype = of_size(DType::int8, DType::int16, DType::int32, DType::int64);
-            break;
-        case 'u':
-            source.dtype = of_size(DType::uint8, DType::uint16, DType::uint32, DType::uint64);
-            break;
-        case 'b':
-            source.dtype = DType::uint8;
-            break;
-        default:
-            fail();
-    }
+    Source source;
+    source.data = static_cast<const char*>(x.data());
+    source.rows = x.shape(0);
+    source.row_stride = x.strides(0);
+    source.col_stride = x.strides(1);
+    set_dtype(source, x.dtype(), name);
     return source;
 }
 

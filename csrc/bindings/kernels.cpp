@@ -166,6 +166,23 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
     });
 }
 
+py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
+    if (dtype != "float32" && dtype != "float64")
+        throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+    const index columns = X.ndim() == 2 ? X.shape(1) : 0;
+    const Source x = source_of(X, "X", columns);
+    if (x.rows == 0 || columns == 0) return py::none();
+    const Table& table = current_table();
+    const auto find =
+        dtype == "float32" ? table.float32.first_non_finite_row : table.float64.first_non_finite_row;
+    const index row = [&] {
+        const py::gil_scoped_release release;
+        Arena arena;
+        return find(x, columns, get_num_threads(), check_signals, arena);
+    }();
+    return row == x.rows ? py::object(py::none()) : py::int_(row);
+}
+
 }  // namespace
 
 void register_kernels(py::module_& m) {
@@ -176,6 +193,7 @@ void register_kernels(py::module_& m) {
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);
+    m.def("first_non_finite_row", first_non_finite_row, "X"_a, "dtype"_a);
     m.def("update", update, "update"_a, "params"_a, "grads"_a, "state"_a, "lr"_a, "step"_a);
 }
 

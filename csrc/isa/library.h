@@ -7,6 +7,7 @@
 #include "isa/table.h"
 #include "net/curvature.h"
 #include "net/evaluate.h"
+#include "net/inspect.h"
 #include "net/random.h"
 #include "net/train.h"
 #include "optim/update.h"
@@ -53,6 +54,7 @@ constexpr Functions<T> functions = {
     net::push_forward<T>,
     net::hessian_product<T>,
     net::train<T>,
+    net::first_non_finite_row<T>,
     optim::update<T>,
     exec::gemm<T>,
     elementary<T>,

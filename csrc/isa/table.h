@@ -25,6 +25,8 @@ struct Functions {
                             const Targets<T>& y, Loss, T* product);
     void (*train)(const Context&, const Source& x, const Targets<T>& y, Loss, const Epoch<T>&, Score*);
 
+    index (*first_non_finite_row)(const Source& x, index columns, int threads, Interrupt, Arena&);
+
     void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, double lr,
                    index step, int threads);
     void (*gemm)(const Gemm<T>&, int threads, Interrupt interrupt, Arena&);

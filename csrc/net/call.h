@@ -10,12 +10,26 @@ namespace fnn {
 
 class Plan;
 
-enum class DType { float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64 };
+enum class DType {
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+};
 
-// The user's array of inputs as it lies in memory: any strides, converted while rows are gathered.
+// The user's array of inputs as it lies in memory: any strides and alignment, converted while rows are
+// gathered.
 struct Source {
     const char* data = nullptr;
     DType dtype = DType::float32;
+    bool swapped = false;  // in the other byte order
     index rows = 0;
     index row_stride = 0;  // bytes
     index col_stride = 0;

@@ -111,8 +111,8 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         for_own_pieces(exec, rows, [&](Range mine) {
             for (index r = mine.begin; r < mine.end; ++r)
-                exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols),
-                                       sizeof(T));
+                exec::row_to_panels<exec::Stored<T>>(
+                    last, r, reinterpret_cast<const char*>(dout + r * last.cols), sizeof(T));
             backward(ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
         });

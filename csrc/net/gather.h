@@ -7,12 +7,40 @@
 
 namespace fnn::FNN_ISA::net {
 
-template <class S, class T>
-inline void gather_as(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first,
-                      exec::Range rows) {
-    for (index r = rows.begin; r < rows.end; ++r) {
-        const index example = order ? order[first + r] : first + r;
-        exec::row_to_panels<S>(to, r, from.data + example * from.row_stride, from.col_stride);
+// f(Stored) for how the numbers of a source are stored.
+template <class F>
+inline void with_stored(const Source& x, const F& f) {
+    using exec::Stored;
+    const auto in_either_order = [&](auto zero) {
+        using S = decltype(zero);
+        if (x.swapped)
+            f(Stored<S, true>{});
+        else
+            f(Stored<S>{});
+    };
+    switch (x.dtype) {
+        case DType::float16:
+            return in_either_order(exec::Half{});
+        case DType::float32:
+            return in_either_order(float{});
+        case DType::float64:
+            return in_either_order(double{});
+        case DType::int8:
+            return f(Stored<std::int8_t>{});
+        case DType::int16:
+            return in_either_order(std::int16_t{});
+        case DType::int32:
+            return in_either_order(std::int32_t{});
+        case DType::int64:
+            return in_either_order(std::int64_t{});
+        case DType::uint8:
+            return f(Stored<std::uint8_t>{});
+        case DType::uint16:
+            return in_either_order(std::uint16_t{});
+        case DType::uint32:
+            return in_either_order(std::uint32_t{});
+        case DType::uint64:
+            return in_either_order(std::uint64_t{});
     }
 }
 
@@ -20,28 +48,13 @@ inline void gather_as(exec::Panels<T> to, const Source& from, const std::int64_t
 template <class T>
 inline void gather(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first,
                    exec::Range rows) {
-    switch (from.dtype) {
-        case DType::float32:
-            return gather_as<float>(to, from, order, first, rows);
-        case DType::float64:
-            return gather_as<double>(to, from, order, first, rows);
-        case DType::int8:
-            return gather_as<std::int8_t>(to, from, order, first, rows);
-        case DType::int16:
-            return gather_as<std::int16_t>(to, from, order, first, rows);
-        case DType::int32:
-            return gather_as<std::int32_t>(to, from, order, first, rows);
-        case DType::int64:
-            return gather_as<std::int64_t>(to, from, order, first, rows);
-        case DType::uint8:
-            return gather_as<std::uint8_t>(to, from, order, first, rows);
-        case DType::uint16:
-            return gather_as<std::uint16_t>(to, from, order, first, rows);
-        case DType::uint32:
-            return gather_as<std::uint32_t>(to, from, order, first, rows);
-        case DType::uint64:
-            return gather_as<std::uint64_t>(to, from, order, first, rows);
-    }
+    with_stored(from, [&](auto stored) {
+        for (index r = rows.begin; r < rows.end; ++r) {
+            const index example = order ? order[first + r] : first + r;
+            exec::row_to_panels<decltype(stored)>(to, r, from.data + example * from.row_stride,
+                                                  from.col_stride);
+        }
+    });
 }
 
 }  // namespace fnn::FNN_ISA::net
