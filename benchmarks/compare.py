@@ -2,14 +2,15 @@
 
     python benchmarks/compare.py                  # everything below except mnist
     python benchmarks/compare.py training         # whole training steps, three networks
+    python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
 
-Prints Markdown; ``--readme`` also writes it between the two markers in README.md. Contestants that
-are not installed are left out, and named.
+Prints Markdown; ``--readme`` also writes it between the two markers in README.md, ``--html FILE``
+as a page. Contestants that are not installed are left out, and named.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-DEFAULT_SECTIONS = ("training", "gemm", "startup", "allocations")
+DEFAULT_SECTIONS = ("training", "inference", "gemm", "startup", "allocations")
 
 
 def parse_arguments():
@@ -38,6 +39,7 @@ def parse_arguments():
     )
     parser.add_argument("--only", metavar="NETWORK", help="training: this network only")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the tables as a page")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "mnist"}
     if unknown:
@@ -55,6 +57,13 @@ def write_readme(text):
     README.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}", encoding="utf-8")
 
 
+def write_html(path, text):
+    from markdown_it import MarkdownIt
+
+    tables = MarkdownIt("commonmark").enable("table").render(text)
+    path.write_text(f"<!doctype html>\n<meta charset=utf-8>\n{tables}", encoding="utf-8")
+
+
 def main():
     arguments = parse_arguments()
     # Thread pools are sized when they start, some of them by the processors that a process may use.
@@ -62,10 +71,11 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
 
     from machine import describe_machine
-    from sections import allocations, gemm, mnist, startup, training
+    from sections import allocations, gemm, inference, mnist, startup, training
 
     run = {
         "training": training.run,
+        "inference": inference.run,
         "gemm": gemm.run,
         "startup": startup.run,
         "allocations": allocations.run,
@@ -80,6 +90,8 @@ def main():
         text += f"\n{table}"
     if arguments.readme:
         write_readme(text)
+    if arguments.html:
+        write_html(arguments.html, text)
 
 
 if __name__ == "__main__":

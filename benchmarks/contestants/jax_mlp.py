@@ -25,11 +25,15 @@ def initial_parameters(sizes, rng):
     ]
 
 
-def mean_loss(parameters, x, y):
+def outputs(parameters, x):
     *hidden, (w_last, b_last) = parameters
     for w, b in hidden:
         x = jax.nn.relu(x @ w + b)
-    log_p = jax.nn.log_softmax(x @ w_last + b_last)
+    return x @ w_last + b_last
+
+
+def mean_loss(parameters, x, y):
+    log_p = jax.nn.log_softmax(outputs(parameters, x))
     return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
 
@@ -63,6 +67,20 @@ def optax_adam(lr):
         return optax.apply_updates(parameters, changes), state
 
     return adam.init, update
+
+
+def predictor(sizes, x):
+    parameters = initial_parameters(sizes, np.random.default_rng(0))
+
+    @jax.jit
+    def probabilities(parameters, x):
+        return jax.nn.softmax(outputs(parameters, x))
+
+    def run(count):
+        for _ in range(count):
+            np.asarray(probabilities(parameters, x))
+
+    return run
 
 
 def trainer(sizes, x, y, batch_size):

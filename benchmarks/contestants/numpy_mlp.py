@@ -26,15 +26,31 @@ class Adam:
             p -= rate * m / (np.sqrt(v) / root + self.eps)
 
 
-def gradients(parameters, x, y):
-    """Gradients of the mean cross-entropy, in the order of `parameters` (w, b, w, b, ...)."""
+def initial_parameters(sizes, rng):
+    """w, b, w, b, ..."""
+    parameters = []
+    for inputs, outputs in pairwise(sizes):
+        w = rng.normal(0, np.sqrt(2 / inputs), (inputs, outputs))
+        parameters += [w.astype(np.float32), np.zeros(outputs, np.float32)]
+    return parameters
+
+
+def activate(parameters, x):
+    """Return the input of each layer, and the probabilities of the classes."""
     weights, biases = parameters[::2], parameters[1::2]
     activations = [x]
     for w, b in zip(weights[:-1], biases[:-1], strict=True):
         activations.append(np.maximum(activations[-1] @ w + b, 0))
     z = activations[-1] @ weights[-1] + biases[-1]
-    delta = np.exp(z - z.max(axis=1, keepdims=True))
-    delta /= delta.sum(axis=1, keepdims=True)
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return activations, p
+
+
+def gradients(parameters, x, y):
+    """Gradients of the mean cross-entropy, in the order of `parameters` (w, b, w, b, ...)."""
+    weights = parameters[::2]
+    activations, delta = activate(parameters, x)
     delta[np.arange(len(y)), y] -= 1
     delta /= len(y)
     grads = []
@@ -46,12 +62,19 @@ def gradients(parameters, x, y):
     return grads[::-1]
 
 
+def predictor(sizes, x):
+    parameters = initial_parameters(sizes, np.random.default_rng(0))
+
+    def run(count):
+        for _ in range(count):
+            activate(parameters, x)
+
+    return run
+
+
 def trainer(sizes, x, y, batch_size):
     rng = np.random.default_rng(0)
-    parameters = []
-    for inputs, outputs in pairwise(sizes):
-        w = rng.normal(0, np.sqrt(2 / inputs), (inputs, outputs))
-        parameters += [w.astype(np.float32), np.zeros(outputs, np.float32)]
+    parameters = initial_parameters(sizes, rng)
     adam = Adam(parameters)
 
     def run(epochs):

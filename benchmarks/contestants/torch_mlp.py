@@ -7,12 +7,27 @@ import torch
 NAME = "torch eager"
 
 
-def trainer(sizes, x, y, batch_size):
+def network(sizes):
     torch.manual_seed(0)
     layers = []
     for inputs, outputs in pairwise(sizes):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1]).train()
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def predictor(sizes, x):
+    model = network(sizes).eval()
+
+    def run(count):
+        with torch.inference_mode():
+            for _ in range(count):
+                model(torch.from_numpy(x)).softmax(1).numpy()
+
+    return run
+
+
+def trainer(sizes, x, y, batch_size):
+    model = network(sizes).train()
     loss_function = torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, y = torch.from_numpy(x), torch.from_numpy(y)
