@@ -114,6 +114,18 @@ def test_any_network(isa, dtype, in_features, layers, rows, target, seed):
     check_all_maps(draw(rng, in_features, layers, rows, dtype, target), rng)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_few_rows_have_the_bits_of_many(isa, dtype, rng, name, rows):
+    """A few rows are computed from the parameters as they lie, many from panels."""
+    problem = draw(rng, *NETWORKS[name], 50, dtype)
+    many = np.empty((50, problem.net.out_features), dtype)
+    few = np.empty((rows, problem.net.out_features), dtype)
+    problem.net.forward(problem.parameters, problem.X, many)
+    problem.net.forward(problem.parameters, problem.X[:rows], few)
+    assert_same_bits(few, many[:rows])
+
+
 def test_no_rows(isa, dtype, rng):
     """Outputs of an empty batch are empty; its pullback is zero. It has no mean loss."""
     problem = draw(rng, 6, [dense(5), TANH, dense(3)], 0, dtype)

@@ -16,12 +16,15 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, bool softmax, T* out) {
     const Plan& plan = call.plan;
-    const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
+    const bool few = x.rows <= few_rows;
+    const int threads = few ? 1 : team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
     Needs needs;
+    needs.packed = !few;
     needs.loss = softmax;
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        pack_parameters(exec, ws, parameters);
+        if (!few) pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
@@ -83,7 +86,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
 }
 
 // A pullback is two calls on one workspace.
-constexpr Needs pullback_needs{true, true};
+constexpr Needs pullback_needs{true, true, true};
 
 // Outputs, with everything kept in the arena that `pull_back` needs.
 template <class T>

@@ -18,7 +18,9 @@ void forward(Workspace<T>& ws, Range rows) {
         const auto activate = [&](index first, index count) {
             activation_forward<T>(node.activation, z.data, z.data, {first, first + count});
         };
-        if (node.linear == Linear::dense)
+        if (node.linear == Linear::dense && ws.flat != nullptr)
+            Dense<T>::forward_few(z, x, ws.flat + node.weight, ws.flat + node.bias, activate);
+        else if (node.linear == Linear::dense)
             Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
                               ws.layout.bias(ws.parameters, node), rows, activate);
         else

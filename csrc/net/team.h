@@ -19,6 +19,9 @@ inline int team_size(int threads, index work) { return work < smallest_shared_wo
 constexpr index chunk_rows = 1024;
 inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
 
+// So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
+constexpr index few_rows = 8;
+
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;
 

@@ -16,6 +16,7 @@ using exec::Range;
 
 // What a call is going to compute.
 struct Needs {
+    bool packed = true;  // parameters in panels; without, only a few rows go forward
     bool gradient = false;
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
@@ -50,6 +51,7 @@ class Workspace {
     // Images; those that a call does not need are null.
     Layout<T> layout;
     T* parameters;
+    const T* flat = nullptr;  // without panels: the parameters as they came
     T* gradient;
     T* states[max_states];
     T* direction;
@@ -96,7 +98,7 @@ class Workspace {
     void lay_out(Carver& carver) {
         layout.place(carver);
         const auto take = [&](bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; };
-        parameters = take(true, layout.size());
+        parameters = take(needs.packed, layout.size());
         gradient = take(needs.gradient, layout.size());
         for (int k = 0; k < max_states; ++k) states[k] = take(k < needs.states, layout.size());
         direction = take(needs.tangent, layout.size());

@@ -1,6 +1,7 @@
 // The linear part of a dense layer, z = x w + b, its four maps, and those of its parameters.
 #pragma once
 
+#include "exec/gemm/few.h"
 #include "exec/gemm/multiply.h"
 #include "exec/reduce.h"
 #include "net/plan.h"
@@ -21,6 +22,13 @@ struct Dense {
     template <class Epilogue>
     static void forward(Panels<T> z, In x, In w, const T* b, Range rows, const Epilogue& epilogue) {
         exec::multiply(z, x, w, Initial<T>::bias(b), rows, {0, z.count()}, epilogue);
+    }
+
+    // For a few rows: w and b as they lie in the flat vector, row-major.
+    template <class Epilogue>
+    static void forward_few(Panels<T> z, In x, const T* w, const T* b, const Epilogue& epilogue) {
+        exec::multiply_few(z, x, w, b);
+        epilogue(0, z.size());
     }
 
     // dx (+)= dz w'

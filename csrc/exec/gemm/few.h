@@ -1,0 +1,58 @@
+// The product of a few rows with a matrix as the user holds it: reading it once is all the work there is, so
+// that packing it first would only double the time.
+#pragma once
+
+#include "exec/panels.h"
+
+namespace fnn::FNN_ISA::exec {
+
+// c = row + a b; a (m, k) and c (m, n) in panels, b (k, n) row-major, row (n,). Each sum runs in the order of
+// k as in `multiply`, and so has the same bits.
+template <class T>
+void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row) {
+    constexpr index w = lanes<T>, full = panel_width<T>, depth = full < 8 ? full : 8;
+    const index n = c.cols, k = a.cols;
+    // One vector of a row of n numbers, from column j on; zeros behind its end.
+    const auto load_row = [&](const T* from, index j) {
+        if (j + w <= n) return load_unaligned(from + j);
+        alignas(vector_bytes) T rest[w] = {};
+        for (index i = j; i < n; ++i) rest[i - j] = from[i];
+        return load<T>(rest);
+    };
+    // f(first column, where it stands in row 0 of c, from row to row of c) for each vector of the columns.
+    const auto for_vectors = [&](const auto& f) {
+        for (index p = 0; p < c.count(); ++p)
+            for (index j = 0; j < c.width(p); j += w) f(p * full + j, c.row(p, 0) + j, c.width(p));
+    };
+    for_vectors([&](index j, T* out, index stride) {
+        for (index r = 0; r < c.rows; ++r) store(out + r * stride, load_row(row, j));
+    });
+    for (index k0 = 0; k0 < k; k0 += depth) {
+        const index q = k0 / full, present = min(k - k0, depth);
+        for_vectors([&](index j, T* out, index stride) {
+            const T* from = b + k0 * n;
+            const T* x = a.row(q, 0) + (k0 - q * full);
+            if (present == depth) {
+                Vector<T> column[depth];
+#pragma GCC unroll 8
+                for (index d = 0; d < depth; ++d) column[d] = load_row(from + d * n, j);
+                for (index r = 0; r < c.rows; ++r) {
+                    Vector<T> sum = load(out + r * stride);
+#pragma GCC unroll 8
+                    for (index d = 0; d < depth; ++d)
+                        sum = multiply_add(broadcast(x[r * a.width(q) + d]), column[d], sum);
+                    store(out + r * stride, sum);
+                }
+            } else {
+                for (index d = 0; d < present; ++d) {
+                    const Vector<T> column = load_row(from + d * n, j);
+                    for (index r = 0; r < c.rows; ++r)
+                        store(out + r * stride,
+                              multiply_add(broadcast(x[r * a.width(q) + d]), column, load(out + r * stride)));
+                }
+            }
+        });
+    }
+}
+
+}  // namespace fnn::FNN_ISA::exec
