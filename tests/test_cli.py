@@ -134,7 +134,7 @@ def folder(tmp_path, monkeypatch):
         ("train --out no/such/folder/m", "--out: cannot write"),
         ("train --out .", "--out: cannot write"),
         ("train missing.npz", "missing.npz: No such file"),
-        ("train not.npz", "not.npz: expected a .npz file"),
+        ("train not.npz", "not.npz: expected an intact .npz file"),
         ("train a b c", "data: expected"),
         ("train mnist", "data: expected"),
         ("train not.npz text.npz", "not.npz: expected an intact IDX file"),

@@ -1,17 +1,23 @@
 """The digits, the readers, and the split."""
 
 import gzip
+import itertools
 import os
 import struct
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 import sklearn.datasets
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 import pyfast_nn as fnn
-from pyfast_nn import datasets
+from conftest import FULL
+from pyfast_nn import _core, datasets
 
 pytestmark = pytest.mark.once
 
@@ -83,6 +89,21 @@ class TestIdx:
         with pytest.raises(FileNotFoundError):
             datasets.read_idx(tmp_path / "a")
 
+    @given(
+        array=hnp.arrays(
+            st.sampled_from(["u1", "i1", "i2", "i4", "f4", "f8"]),
+            hnp.array_shapes(min_side=0, max_dims=4, max_side=4),
+        ),
+        compress=st.booleans(),
+    )
+    def test_any_array(self, array, compress, tmp_path_factory):
+        code = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]
+        path = tmp_path_factory.getbasetemp() / "array.idx"
+        path.write_bytes(gzip.compress(idx(array, code)) if compress else idx(array, code))
+        got = datasets.read_idx(path)
+        assert got.dtype == array.dtype
+        np.testing.assert_array_equal(got, array)
+
     @given(raw=st.binary(max_size=40), compress=st.booleans())
     def test_any_bytes(self, raw, compress, tmp_path_factory):
         path = tmp_path_factory.getbasetemp() / "any.idx"
@@ -99,30 +120,126 @@ class TestNpz:
         np.savez(tmp_path / "a.npz", X=X, y=y, other=1)
         for got, expected in zip(datasets.read_npz(tmp_path / "a.npz"), (X, y), strict=True):
             np.testing.assert_array_equal(got, expected)
+        (other,) = datasets.read_npz(tmp_path / "a.npz", names=["other"])
+        assert other.shape == () and other == 1
+
+    @given(
+        array=hnp.arrays(
+            st.one_of(
+                hnp.integer_dtypes(endianness="?"),
+                hnp.floating_dtypes(endianness="?"),
+                hnp.boolean_dtypes(),
+                hnp.unicode_string_dtypes(min_len=1, max_len=3),
+            ),
+            hnp.array_shapes(min_dims=0, min_side=0, max_side=4),
+        ),
+        fortran=st.booleans(),
+        save=st.sampled_from([np.savez, np.savez_compressed]),
+    )
+    def test_as_numpy_reads_it(self, array, fortran, save, tmp_path_factory):
+        path = tmp_path_factory.getbasetemp() / "any.npz"
+        save(path, X=np.asfortranarray(array) if fortran and array.ndim else array)
+        (got,) = datasets.read_npz(path, ["X"])
+        with np.load(path) as file:
+            np.testing.assert_array_equal(got, file["X"])
+        assert got.dtype.isnative and got.dtype == array.dtype.newbyteorder("=")
+        got[...] = np.zeros((), got.dtype)  # it is ours
 
     def test_mistakes(self, tmp_path):
         path = tmp_path / "a.npz"
         with pytest.raises(FileNotFoundError):
             datasets.read_npz(path)
         np.savez(path, X=1)
-        with pytest.raises(ValueError, match=r"a.npz: expected the arrays X and y: .*y"):
-            datasets.read_npz(path)
-        np.savez(path, X=np.array([None]), y=1)
-        with pytest.raises(ValueError, match=r"a.npz: expected a .npz file"):
+        with pytest.raises(ValueError, match=r"a.npz: expected .* X and y: there is no array y"):
             datasets.read_npz(path)
         with open(path, "wb") as file:
             np.save(file, np.ones(3))
-        with pytest.raises(ValueError, match=r"a.npz"):
+        with pytest.raises(ValueError, match=r"a.npz: expected an intact .npz file"):
             datasets.read_npz(path)
 
-    def test_truncations(self, tmp_path):
+    def test_objects_are_refused_and_not_unpickled(self, tmp_path):
+        class Trap:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "trapped"),)
+
+        np.savez(tmp_path / "a.npz", X=np.array([Trap()]))
+        with pytest.raises(ValueError, match=r"a.npz: .*Python objects"):
+            datasets.read_npz(tmp_path / "a.npz", ["X"])
+        assert not (tmp_path / "trapped").exists()
+
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_every_truncation(self, save, tmp_path):
         path = tmp_path / "a.npz"
-        np.savez_compressed(path, X=np.arange(100), y=np.arange(100))
+        save(path, X=np.arange(30), y=np.arange(3))
         raw = path.read_bytes()
-        for n in range(0, len(raw), 7):
+        for n in range(len(raw)):
             path.write_bytes(raw[:n])
-            with pytest.raises(ValueError, match=r"a.npz"):
+            with pytest.raises(ValueError, match=r"a.npz: expected an intact .npz file"):
                 datasets.read_npz(path)
+
+    @given(data=st.data())
+    def test_any_damage(self, data, tmp_path_factory):
+        path = tmp_path_factory.getbasetemp() / "damaged.npz"
+        np.savez(path, X=np.arange(6.0), y=np.arange(3))
+        raw = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(raw)
+        try:
+            datasets.read_npz(path)
+        except ValueError as error:
+            assert "damaged.npz" in str(error)
+
+    @pytest.mark.parametrize(
+        ("header", "match"),
+        [
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }", "shape"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }", "more bytes"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }", "8 bytes too early"),
+            ("{'descr': '|V0', 'fortran_order': False, 'shape': (2,), }", "itemsize"),
+            ("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }", "Python objects"),
+            ("-" * 9000 + "1", "no header"),
+            ("'", "no header"),
+            ("", "no header"),
+        ],
+    )
+    def test_headers(self, header, match, tmp_path):
+        write_npz(tmp_path / "a.npz", header, np.ones(2).tobytes())
+        with pytest.raises(ValueError, match=rf"a.npz: expected an intact .*{match}"):
+            datasets.read_npz(tmp_path / "a.npz", ["X"])
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_other_compression(self, method, tmp_path):
+        header = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }"
+        write_npz(tmp_path / "a.npz", header, np.ones(2).tobytes(), method)
+        with pytest.raises(ValueError, match=r"a.npz: .* method that NumPy does not use"):
+            datasets.read_npz(tmp_path / "a.npz", ["X"])
+
+
+def write_npz(path, header, content, method=zipfile.ZIP_STORED):
+    """An archive whose array X has any header and any content."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        magic = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1)
+        archive.writestr("X.npy", magic + header.encode() + b"\n" + content)
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx.gz", "npz"])
+def test_memory_is_bounded_by_what_a_file_holds(kind, tmp_path):
+    """2^50 bytes promised, 2^16 there."""
+    path = tmp_path / f"a.{kind}"
+    if kind == "npz":
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**50},), }}"
+        write_npz(path, header, bytes(2**16))
+    else:
+        raw = b"\0\0\10\2" + struct.pack(">II", 2**25, 2**25) + bytes(2**16)
+        path.write_bytes(gzip.compress(raw) if kind == "idx.gz" else raw)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="bytes too early"):
+            datasets.read_npz(path, ["X"]) if kind == "npz" else datasets.read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 class TestSplit:
@@ -160,6 +277,189 @@ class TestSplit:
     def test_impossible(self, y, fractions, error, match):
         with pytest.raises(error, match=match):
             datasets.stratified_split(y, fractions)
+
+
+RARE = 1e-4  # the seeds are fixed: a sound maker passes for good
+MANY = 1_000_000 if FULL else 20_000
+
+MAKERS = {
+    "two spirals": lambda n, **k: datasets.make_two_spirals(n, **({"noise": 0.1} | k)),
+    "noisy sine": lambda n, **k: datasets.make_noisy_sine(n, **k),
+    "parity": lambda n, **k: datasets.make_parity(n, 3, **({"noise": 0.1} | k)),
+    "xor": lambda n, **k: datasets.make_xor(n, **({"noise": 0.1} | k)),
+    "mixture": lambda n, **k: datasets.make_gaussian_mixture(n, [[0, 1], [2, 3], [4, 5]], **k),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+class TestAllMakers:
+    def test_shapes_and_dtypes(self, make):
+        X, y = make(7)
+        assert X.ndim == 2 and len(X) == 7 and X.dtype == np.float64 and y.shape == (7,)
+        assert y.dtype == (np.float64 if make is MAKERS["noisy sine"] else np.int64)
+
+    def test_a_function_of_the_seed(self, make):
+        (X, y), (again, _), (other, _) = make(50, seed=3), make(50, seed=3), make(50, seed=4)
+        np.testing.assert_array_equal(X, again)
+        assert not np.isclose(X, other).any()
+        np.testing.assert_array_equal(make(20, seed=3)[0], X[:20])  # and each row on its number
+        np.testing.assert_array_equal(make(20, seed=3)[1], y[:20])
+
+    def test_the_same_on_every_instruction_set(self, make):
+        before = _core.isa()
+        try:
+            for isa in _core.available_isas():
+                _core.use_isa(isa)
+                X, y = make(500, seed=1)
+                _core.use_isa(before)
+                np.testing.assert_allclose(X, make(500, seed=1)[0], rtol=0, atol=1e-14)
+                np.testing.assert_allclose(y, make(500, seed=1)[1], rtol=0, atol=1e-14)
+        finally:
+            _core.use_isa(before)
+
+    @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, None, True])
+    def test_impossible_seed(self, make, seed):
+        with pytest.raises((TypeError, ValueError), match="seed: expected an integer"):
+            make(5, seed=seed)
+
+    @pytest.mark.parametrize("n", [0, -3, 2.0, "5"])
+    def test_impossible_n_samples(self, make, n):
+        with pytest.raises((TypeError, ValueError), match="n_samples: expected an integer"):
+            make(n)
+
+
+def test_data_and_initial_weights_of_one_seed_are_other_numbers():
+    X, _ = datasets.make_gaussian_mixture(1000, [[0, 0]], seed=0)
+    weights = np.empty(2000)
+    for stream in range(10):  # those of the first parameters of a model
+        _core.random_normal(0, stream, weights)
+        assert not np.isin(X, weights).any()
+
+
+def assert_normal_noise(noise, std):
+    assert stats.kstest(noise.ravel() / std, "norm").pvalue > RARE
+    if noise.ndim == 2:
+        assert abs(np.corrcoef(noise.T)[0, 1]) < 6 / np.sqrt(len(noise))
+
+
+class TestTwoSpirals:
+    @pytest.mark.parametrize("turns", [0, 0.5, 3])
+    def test_law(self, turns):
+        X, y = datasets.make_two_spirals(MANY, turns=turns)
+        assert abs(np.sum(y == 0) - np.sum(y == 1)) <= 1
+        radius = np.hypot(*X.T)
+        assert stats.kstest(radius**2, "uniform").pvalue > RARE
+        points = (X[:, 0] + 1j * X[:, 1]) * np.where(y, -1, 1)  # half a turn brings them together
+        np.testing.assert_allclose(points, radius * np.exp(2j * np.pi * turns * radius), atol=1e-12)
+
+    def test_noise(self):
+        clean, y = datasets.make_two_spirals(MANY, seed=5)
+        noisy, same = datasets.make_two_spirals(MANY, noise=0.3, seed=5)
+        np.testing.assert_array_equal(y, same)
+        assert_normal_noise(noisy - clean, 0.3)
+
+
+class TestNoisySine:
+    def test_law(self):
+        X, y = datasets.make_noisy_sine(MANY, noise=0.2)
+        assert X.shape == (MANY, 1) and stats.kstest(X[:, 0], "uniform").pvalue > RARE
+        residual = y - np.sin(2 * np.pi * X[:, 0])
+        assert_normal_noise(residual, 0.2)
+        assert abs(np.corrcoef(residual, X[:, 0])[0, 1]) < 6 / np.sqrt(MANY)
+
+    def test_without_noise(self):
+        X, y = datasets.make_noisy_sine(9, noise=0)
+        np.testing.assert_allclose(y, np.sin(2 * np.pi * X[:, 0]), rtol=0, atol=1e-15)
+
+
+class TestParity:
+    @pytest.mark.parametrize("n_features", [1, 2, 3, 7])
+    def test_every_row_once(self, n_features):
+        X, y = datasets.make_parity(n_features=n_features)
+        rows = list(itertools.product([0, 1], repeat=n_features))
+        np.testing.assert_array_equal(X, rows)
+        np.testing.assert_array_equal(y, [row.count(1) % 2 for row in rows])
+
+    def test_random_rows(self):
+        X, y = datasets.make_parity(MANY, 3, seed=2)
+        counts = np.bincount(X.astype(int) @ [4, 2, 1], minlength=8)
+        assert stats.chisquare(counts).pvalue > RARE
+        np.testing.assert_array_equal((-1) ** y, np.prod(1 - 2 * X, axis=1))
+
+    def test_noise(self):
+        clean, y = datasets.make_parity(MANY, 2, seed=5)
+        noisy, same = datasets.make_parity(MANY, 2, noise=0.3, seed=5)
+        np.testing.assert_array_equal(y, same)
+        assert_normal_noise(noisy - clean, 0.3)
+        X, y = datasets.make_parity(n_features=12, noise=0.1)
+        assert_normal_noise(X - datasets.make_parity(n_features=12)[0], 0.1)
+
+    def test_xor(self):
+        X, y = datasets.make_xor()
+        assert X.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]] and y.tolist() == [0, 1, 1, 0]
+        X, y = datasets.make_xor(100, noise=0.05, seed=1)
+        bits = np.rint(X)
+        assert set(bits.ravel()) == {0, 1} and (bits != X).all()
+        np.testing.assert_array_equal(y, bits[:, 0] != bits[:, 1])
+
+    @pytest.mark.parametrize("n_features", [0, 21, 2.0])
+    def test_impossible(self, n_features):
+        with pytest.raises((TypeError, ValueError), match="n_features: expected an integer"):
+            datasets.make_parity(n_features=n_features)
+
+
+class TestGaussianMixture:
+    MEANS = ((0.0, 0.0, 5.0), (10.0, 0.0, 0.0), (0.0, -10.0, 0.0))
+
+    @pytest.mark.parametrize("weights", [None, (0.2, 0.5, 0.3), (0.0, 1.0, 0.0), (0.4, 0.6, 0.0)])
+    @pytest.mark.parametrize("std", [0.5, (0.1, 1.0, 2.0)])
+    def test_law(self, weights, std):
+        X, y = datasets.make_gaussian_mixture(MANY, self.MEANS, std=std, weights=weights)
+        weights = np.full(3, 1 / 3) if weights is None else np.array(weights)
+        counts, possible = np.bincount(y, minlength=3), weights > 0
+        assert (counts[~possible] == 0).all()
+        if possible.sum() > 1:
+            assert stats.chisquare(counts[possible], MANY * weights[possible]).pvalue > RARE
+        for k in np.flatnonzero(possible):
+            assert_normal_noise(X[y == k] - self.MEANS[k], np.broadcast_to(std, 3)[k])
+
+    def test_std_zero_gives_the_means(self):
+        X, y = datasets.make_gaussian_mixture(50, self.MEANS, std=0)
+        np.testing.assert_array_equal(X, np.array(self.MEANS)[y])
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "match"),
+        [
+            ({"means": [0, 1]}, ValueError, r"means: expected shape .* got \(2,\)"),
+            ({"means": np.ones((0, 2))}, ValueError, "means"),
+            ({"means": [[np.nan]]}, ValueError, "means: expected finite"),
+            ({"means": "ab"}, TypeError, "means"),
+            ({"std": -1}, ValueError, "std"),
+            ({"std": [1]}, ValueError, "std: .* 2 means"),
+            ({"std": np.inf}, ValueError, "std: expected finite"),
+            ({"weights": [0.5, 0.6]}, ValueError, "weights"),
+            ({"weights": [1.5, -0.5]}, ValueError, "weights"),
+            ({"weights": [1.0]}, ValueError, "weights: expected 2"),
+            ({"weights": [np.nan, 1]}, ValueError, "weights"),
+        ],
+    )
+    def test_impossible(self, arguments, error, match):
+        with pytest.raises(error, match=match):
+            datasets.make_gaussian_mixture(5, **{"means": [[0, 1], [2, 3]], **arguments})
+
+
+@pytest.mark.parametrize(
+    "make", [datasets.make_two_spirals, datasets.make_noisy_sine, datasets.make_parity]
+)
+@pytest.mark.parametrize("noise", [-0.1, np.inf, "loud"])
+def test_impossible_noise(make, noise):
+    with pytest.raises((TypeError, ValueError), match="noise: expected"):
+        make(5, noise=noise)
+
+
+def test_impossible_turns():
+    with pytest.raises(ValueError, match="turns: expected"):
+        datasets.make_two_spirals(5, turns=-1)
 
 
 @pytest.mark.skipif(

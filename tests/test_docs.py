@@ -39,9 +39,9 @@ def names():
 
 def examples():
     modules = [fnn] + [
-        importlib.import_module(f"pyfast_nn.{module.name}")
-        for module in pkgutil.iter_modules(fnn.__path__)
-        if not module.name.startswith("_")
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(fnn.__path__, "pyfast_nn.")
+        if "._" not in module.name
     ]
     finder = doctest.DocTestFinder(exclude_empty=True)
     return [test for module in modules for test in finder.find(module) if test.examples]
