@@ -10,7 +10,7 @@ Examples
 array([0, 1, 2])
 """
 
-from . import datasets, optim
+from . import datasets, losses, optim
 from .history import History
 from .layers import Dense, ReLU, Sigmoid, Tanh
 from .modelfile import ModelFileError, load
@@ -32,6 +32,7 @@ __all__ = [
     "datasets",
     "get_num_threads",
     "load",
+    "losses",
     "optim",
     "set_num_threads",
 ]

@@ -9,6 +9,7 @@ _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Update = tuple[str, dict[str, float]]
+_Loss = tuple[str, dict[str, float]]
 
 class Network:
     def __init__(self, dtype: str, in_features: int, layers: list[tuple[str, int]]) -> None: ...
@@ -31,25 +32,43 @@ class Network:
     @property
     def piecewise_linear(self) -> bool: ...
     def forward(
-        self, parameters: _Array, X: _Array, out: _Array, softmax: bool = False
+        self, parameters: _Array, X: _Array, out: _Array, link: str = "identity"
     ) -> None: ...
     def evaluate(
-        self, parameters: _Array, X: _Array, y: _Array, loss: str
-    ) -> tuple[float, int]: ...
+        self,
+        parameters: _Array,
+        X: _Array,
+        y: _Array,
+        loss: _Loss,
+        weights: _Array | None = None,
+    ) -> tuple[float, float]: ...
     def loss_and_grad(
-        self, parameters: _Array, X: _Array, y: _Array, loss: str, grad: _Array
+        self,
+        parameters: _Array,
+        X: _Array,
+        y: _Array,
+        loss: _Loss,
+        grad: _Array,
+        weights: _Array | None = None,
     ) -> float: ...
     def vjp(self, parameters: _Array, X: _Array, out: _Array) -> Pullback: ...
     def jvp(self, parameters: _Array, v: _Array, X: _Array, out: _Array, dout: _Array) -> None: ...
     def hvp(
-        self, parameters: _Array, v: _Array, X: _Array, y: _Array, loss: str, hv: _Array
+        self,
+        parameters: _Array,
+        v: _Array,
+        X: _Array,
+        y: _Array,
+        loss: _Loss,
+        hv: _Array,
+        weights: _Array | None = None,
     ) -> None: ...
     def train(
         self,
         parameters: _Array,
         X: _Array,
         y: _Array,
-        loss: str,
+        loss: _Loss,
         order: _Integers,
         batch_size: int,
         lr: _Floats,
@@ -57,6 +76,7 @@ class Network:
         state: list[_Array],
         step: int,
         report: _Floats,
+        weights: _Array | None = None,
     ) -> None: ...
 
 class Pullback:  # made by Network.vjp alone

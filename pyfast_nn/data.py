@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from . import _core, losses
+from . import _core
 from .checks import describe
 
 
@@ -107,61 +107,80 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
     Parameters
     ----------
     y : array_like
-        For ``"cross_entropy"`` labels (n,), or rows of probabilities (n, out_features); for
-        ``"mse"`` (n, out_features), or (n,) when there is one output.
-    loss : str
+        What `loss` expects; see `pyfast_nn.losses`.
+    loss : pyfast_nn.losses.Loss
     n, out_features : int
         Rows of X, columns of the output.
-    classes : None or ndarray (out_features,)
+    classes : None or ndarray
         The model's `classes_`, to which bool and string labels are mapped.
     dtype : numpy.dtype
         Of the network.
     """
-    array = as_array(y, name)
+    array = _targets_array(y, loss, out_features, name)
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
-    if losses.is_classification(loss) and array.ndim == 1:
+    if loss.task == "classes" and array.ndim == 1:
         return _column_numbers(array, out_features, classes, name)
+    own = loss.classes(out_features)
+    if own is not None and array.ndim == 1 and label_kind(array, name) != "number":
+        array = own[_column_numbers(array, len(own), classes, name)]
     rows = contiguous(array, dtype, name)
     if rows.ndim == 1 and out_features == 1:
         rows = rows.reshape(n, 1)
-    if rows.shape != (n, out_features):
-        expected = f"({n},) labels or " if losses.is_classification(loss) else ""
-        hint = f"; labels are {name}.ravel()" if expected and rows.shape == (n, 1) else ""
-        raise ValueError(
-            f"{name}: expected shape {expected}({n}, {out_features}), one column per output of "
-            f"the network, got {rows.shape}{hint}"
-        )
+    if rows.shape != (n, out_features) or loss.name == "multi_margin":
+        shapes = [f"({n},) labels"] if loss.task == "classes" else []
+        if loss.name != "multi_margin":
+            shapes.append(f"({n}, {out_features}), one column per output of the network")
+        hint = f"; labels are {name}.ravel()" if shapes[1:] and rows.shape == (n, 1) else ""
+        raise ValueError(f"{name}: expected shape {' or '.join(shapes)}, got {rows.shape}{hint}")
     check_finite(rows, dtype, name)
-    if losses.is_classification(loss):
+    if loss.task == "classes":
         _check_probabilities(rows, name)
+    possible = loss.accepts(rows)
+    if not possible.all():
+        row, column = np.argwhere(~possible)[0]
+        raise ValueError(
+            f"{name}: expected {loss.expected} under {loss.name!r}, got {rows[row, column]:g} "
+            f"in row {row}, column {column}"
+        )
     return rows
 
 
-def find_classes(y, out_features, name="y"):
-    """Return the classes (out_features,) that labels `y` name; None for rows of probabilities.
+def find_classes(y, loss, out_features, name="y"):
+    """Return the classes that labels `y` name, in order; None if `y` are no labels.
 
-    Integers and integral floats are column numbers, so their classes are 0, 1, ...; bool labels are
-    (False, True), strings sorted.
+    Integers and integral floats stand for themselves, so their classes are those of the loss: 0,
+    1, ..., one per output, or the two numbers of a binary loss; bool labels are (False, True),
+    strings sorted.
     """
-    array = as_array(y, name)
-    if array.ndim != 1:
+    own = loss.classes(out_features)
+    array = _targets_array(y, loss, out_features, name)
+    if own is None or array.ndim != 1:
         return None
-    kind = _label_kind(array, name)
+    kind = label_kind(array, name)
     if kind == "number":
-        return np.arange(out_features)
+        return own
     classes = np.array([False, True]) if kind == "bool" else np.unique(array.astype(np.str_))
-    if len(classes) != out_features:
-        raise ValueError(
-            f"{name}: has {len(classes)} classes ({_some(classes)}), but the network has "
-            f"{out_features} outputs; end it with Dense({len(classes)})"
+    if len(classes) != len(own):
+        expected = (
+            f"the network has {out_features} outputs; end it with Dense({len(classes)})"
+            if loss.task == "classes"
+            else f"{loss.name} with one output tells 2 apart"
         )
+        raise ValueError(f"{name}: has {len(classes)} classes ({_some(classes)}), but {expected}")
     return classes
+
+
+def _targets_array(y, loss, out_features, name):
+    array = as_array(y, name)
+    if loss.task == "binary" and out_features == 1 and array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    return array
 
 
 def _column_numbers(labels, out_features, classes, name):
     """Return labels (n,) as int64 column numbers."""
-    kind = _label_kind(labels, name)
+    kind = label_kind(labels, name)
     if kind == "number":
         whole = np.isfinite(labels) if labels.dtype.kind == "f" else True
         with np.errstate(invalid="ignore"):
@@ -180,7 +199,7 @@ def _column_numbers(labels, out_features, classes, name):
             f"{name}: {kind} labels are numbered by the first fit, and this model has had none; "
             "fit it first, or pass column numbers"
         )
-    if _label_kind(classes, "classes_") != kind:
+    if label_kind(classes, "classes_") != kind:
         raise ValueError(
             f"{name}: expected labels of the classes fixed by the first fit ({_some(classes)}), "
             f"got {kind} labels"
@@ -197,7 +216,7 @@ def _column_numbers(labels, out_features, classes, name):
     return columns.astype(np.int64)
 
 
-def _label_kind(labels, name):
+def label_kind(labels, name):
     """Return "number", "bool" or "string"."""
     if labels.dtype.kind in "fiu":
         return "number"

@@ -1,15 +1,329 @@
-"""The losses by name, and what the outputs of a network mean under each."""
+"""Losses, with the names, formulas and reductions of `torch.nn`.
+
+Whatever takes ``loss=`` takes a name or an object: ``"huber"`` is ``Huber()``, and
+``Huber(delta=2)`` has a parameter of its own. With the outputs ``z`` and the targets ``y``:
+
+========================  =========================  ============================================
+name                      object                     targets
+========================  =========================  ============================================
+``cross_entropy``         `CrossEntropy`             labels (n,), or rows of probabilities
+``multi_margin``          `MultiMargin`              labels (n,)
+``binary_cross_entropy``  `BinaryCrossEntropy`       0 and 1, or probabilities of 1; several
+                                                     outputs are several labels
+``hinge``                 `Hinge`                    -1 and 1
+``mse``                   `MSE`                      values
+``mae``                   `MAE`                      values
+``huber``                 `Huber`                    values
+``poisson``               `Poisson`                  counts, at least 0
+``log_cosh``              `LogCosh`                  values
+``quantile``              `Quantile`                 values
+========================  =========================  ============================================
+
+`CrossEntropy` and `MultiMargin` are means over the examples, all others over all elements. They
+act on the raw outputs of a network (logits): the softmax or logistic function is part of the loss.
+At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the second derivative
+of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
+"""
+
+import numpy as np
 
 from . import checks
 
-NAMES = ("cross_entropy", "mse")
+
+class Loss:
+    """What losses have in common: immutable, and equal to a loss with the same parameters."""
+
+    name = ""  # the core's
+    task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
+    link = "identity"  # what makes probabilities of the outputs, as the core calls it
+    codes = ()  # binary: the targets that stand for no and yes
+    expected = "finite numbers"  # as targets
+
+    def get_config(self):
+        """Return the parameters that make this loss, as a dict of floats."""
+        return {}
+
+    def classes(self, out_features):
+        """Return the labels that numbers stand for, in order; None if targets are no labels."""
+        if self.task == "classes":
+            return np.arange(out_features)
+        return np.array(self.codes) if self.task == "binary" and out_features == 1 else None
+
+    def accepts(self, targets):
+        """Return which of the finite targets (n, out_features) are possible, as bools."""
+        return np.ones(targets.shape, bool)
+
+    def _spec(self):
+        """Return (name, {parameter: float}) as the core takes it."""
+        return self.name, self.get_config()
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash((type(self), *self.get_config().values()))
+
+
+class CrossEntropy(Loss):
+    """Softmax cross-entropy, ``-sum_j y_j log softmax(z)_j``, averaged over the examples.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        In [0, 1): the share of the uniform distribution that is mixed into the targets.
+    confidence_penalty : float
+        At least 0: this many times the entropy of the prediction is subtracted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is impossible.
+
+    References
+    ----------
+    C. Szegedy et al. (2016), "Rethinking the inception architecture for computer vision", CVPR,
+    https://arxiv.org/abs/1512.00567 (label smoothing).
+    G. Pereyra et al. (2017), "Regularizing neural networks by penalizing confident output
+    distributions", https://arxiv.org/abs/1701.06548 (confidence penalty).
+
+    Examples
+    --------
+    >>> history = model.fit(X, y, loss=fnn.losses.CrossEntropy(label_smoothing=0.1))
+    """
+
+    name = "cross_entropy"
+    task = "classes"
+    link = "softmax"
+
+    def __init__(self, *, label_smoothing=0.0, confidence_penalty=0.0):
+        self._label_smoothing = checks.real(label_smoothing, "label_smoothing", minimum=0, below=1)
+        self._confidence_penalty = checks.real(confidence_penalty, "confidence_penalty", minimum=0)
+
+    @property
+    def label_smoothing(self):
+        """Share of the uniform distribution in the targets (float)."""
+        return self._label_smoothing
+
+    @property
+    def confidence_penalty(self):
+        """How many times the entropy of the prediction is subtracted (float)."""
+        return self._confidence_penalty
+
+    def get_config(self):
+        return {
+            "label_smoothing": self.label_smoothing,
+            "confidence_penalty": self.confidence_penalty,
+        }
+
+
+class MultiMargin(Loss):
+    """Hinge loss of several classes, ``sum_{j != y} max(0, margin - z_y + z_j) / out_features``.
+
+    Averaged over the examples.
+
+    Parameters
+    ----------
+    margin : float
+        Greater than 0.
+
+    References
+    ----------
+    K. Crammer, Y. Singer (2001), "On the algorithmic implementation of multiclass kernel-based
+    vector machines", JMLR 2, https://jmlr.org/papers/v2/crammer01a.html; summed over the classes
+    as torch does.
+    """
+
+    name = "multi_margin"
+    task = "classes"
+
+    def __init__(self, *, margin=1.0):
+        self._margin = _positive(margin, "margin")
+
+    @property
+    def margin(self):
+        """By how much the right score is to exceed the others (float)."""
+        return self._margin
+
+    def get_config(self):
+        return {"margin": self.margin}
+
+
+class BinaryCrossEntropy(Loss):
+    """Logistic loss, ``-y log p - (1 - y) log(1 - p)`` with ``p = 1 / (1 + exp(-z))``.
+
+    Averaged over all elements. One output tells two classes apart; several outputs are as many
+    labels of an example, each 0 or 1.
+    """
+
+    name = "binary_cross_entropy"
+    task = "binary"
+    link = "sigmoid"
+    codes = (0, 1)
+    expected = "0 and 1, or probabilities from 0 to 1"
+
+    def accepts(self, targets):
+        return (targets >= 0) & (targets <= 1)
+
+
+class Hinge(Loss):
+    """Hinge loss of two classes, ``max(0, 1 - y z)``, averaged over all elements.
+
+    References
+    ----------
+    C. Cortes, V. Vapnik (1995), "Support-vector networks", Machine Learning 20,
+    https://doi.org/10.1007/BF00994018.
+    """
+
+    name = "hinge"
+    task = "binary"
+    codes = (-1, 1)
+    expected = "-1 and 1"
+
+    def accepts(self, targets):
+        return (targets == -1) | (targets == 1)
+
+
+class MSE(Loss):
+    """Squared error, ``(z - y)^2``, averaged over all elements."""
+
+    name = "mse"
+
+
+class MAE(Loss):
+    """Absolute error, ``|z - y|``, averaged over all elements."""
+
+    name = "mae"
+
+
+class Huber(Loss):
+    """Squared error ``(z - y)^2 / 2`` up to a distance ``delta``, then straight on.
+
+    Beyond, it is ``delta (|z - y| - delta / 2)``. Averaged over all elements.
+
+    Parameters
+    ----------
+    delta : float
+        Greater than 0.
+
+    References
+    ----------
+    P. J. Huber (1964), "Robust estimation of a location parameter", Annals of Mathematical
+    Statistics 35, https://doi.org/10.1214/aoms/1177703732.
+    """
+
+    name = "huber"
+
+    def __init__(self, *, delta=1.0):
+        self._delta = _positive(delta, "delta")
+
+    @property
+    def delta(self):
+        """Distance from which on the loss grows linearly (float)."""
+        return self._delta
+
+    def get_config(self):
+        return {"delta": self.delta}
+
+
+class Poisson(Loss):
+    """Negative log-likelihood of counts, ``exp(z) - y z``, averaged over all elements.
+
+    The outputs are logarithms of rates; the term ``log y!``, which they do not change, is left out.
+    """
+
+    name = "poisson"
+    expected = "counts, at least 0"
+
+    def accepts(self, targets):
+        return targets >= 0
+
+
+class LogCosh(Loss):
+    """``log(cosh(z - y))``, averaged over all elements: a smooth relative of `Huber`."""
+
+    name = "log_cosh"
+
+
+class Quantile(Loss):
+    """Pinball loss, ``max(q (y - z), (1 - q) (z - y))``, averaged over all elements.
+
+    It is smallest where z is the q-quantile of y.
+
+    Parameters
+    ----------
+    q : float
+        Between 0 and 1.
+
+    References
+    ----------
+    R. Koenker, G. Bassett (1978), "Regression quantiles", Econometrica 46,
+    https://doi.org/10.2307/1913643.
+    """
+
+    name = "quantile"
+
+    def __init__(self, *, q=0.5):
+        self._q = _positive(q, "q", below=1)
+
+    @property
+    def q(self):
+        """The quantile (float)."""
+        return self._q
+
+    def get_config(self):
+        return {"q": self.q}
+
+
+_BY_NAME = {
+    loss.name: loss
+    for loss in (
+        CrossEntropy,
+        MultiMargin,
+        BinaryCrossEntropy,
+        Hinge,
+        MSE,
+        MAE,
+        Huber,
+        Poisson,
+        LogCosh,
+        Quantile,
+    )
+}
+NAMES = tuple(_BY_NAME)
 
 
 def check(loss):
-    """Return `loss`, one of NAMES."""
-    return checks.choice(loss, "loss", NAMES)
+    """Return the Loss that `loss`, one of NAMES or a Loss, means."""
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str):
+        return _BY_NAME[checks.choice(loss, "loss", NAMES)]()
+    hint = "; write it with parentheses" if isinstance(loss, type) else ""
+    raise TypeError(
+        f"loss: expected an object of pyfast_nn.losses or one of {', '.join(NAMES)}, "
+        f"got {checks.describe(loss)}{hint}"
+    )
 
 
-def is_classification(loss):
-    """Whether the outputs are scores of classes, one column each."""
-    return loss == "cross_entropy"
+def to_config(loss):
+    """Return `loss`, a name, a Loss or None, as plain values for the model file."""
+    return {"type": loss.name, **loss.get_config()} if isinstance(loss, Loss) else loss
+
+
+def from_config(config):
+    """Return the loss that `to_config` described; TypeError or ValueError on anything else."""
+    if not isinstance(config, dict):
+        return None if config is None else checks.choice(config, "loss", NAMES)
+    arguments = dict(config)
+    return _BY_NAME[checks.choice(arguments.pop("type", None), "loss type", NAMES)](**arguments)
+
+
+def _positive(value, name, below=np.inf):
+    value = checks.real(value, name, minimum=0, below=below)
+    if value == 0:
+        raise ValueError(f"{name}: expected a number > 0, got 0")
+    return value

@@ -37,7 +37,7 @@ def save(model, path):
 
     import safetensors.numpy
 
-    from . import layers
+    from . import layers, losses
 
     description = {
         "format_version": FORMAT_VERSION,
@@ -47,7 +47,7 @@ def save(model, path):
         "seed": model.seed,
         "epochs_trained": model.epochs_trained,
         "classes": None if model.classes_ is None else model.classes_.tolist(),
-        "loss": model.loss,
+        "loss": losses.to_config(model.loss),
     }
     raw = safetensors.numpy.save(model.named_parameters(), metadata={_KEY: json.dumps(description)})
     _replace(os.path.realpath(os.fsdecode(path)), raw)
@@ -196,8 +196,10 @@ def _make_model(description):
     model.epochs_trained = checks.integer(
         description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
     )
-    model.loss = None if description["loss"] is None else losses.check(description["loss"])
-    model.classes_ = _check_classes(description["classes"], model._widths(in_features)[-1])
+    model.loss = losses.from_config(description["loss"])
+    model.classes_ = _check_classes(
+        description["classes"], model.loss, model._widths(in_features)[-1]
+    )
     return model
 
 
@@ -215,14 +217,19 @@ def _check_tensors(tensors, shapes, dtype):
             )
 
 
-def _check_classes(classes, out_features):
+def _check_classes(classes, loss, out_features):
     """Return `classes` as an array of sorted distinct labels of one kind, or None."""
+    from . import losses
+
     if classes is None:
         return None
-    if not isinstance(classes, list) or len(classes) != out_features:
+    own = None if loss is None else losses.check(loss).classes(out_features)
+    expected = {out_features, max(2, out_features)} if own is None else {len(own)}
+    if not isinstance(classes, list) or len(classes) not in expected:
         raise ValueError(f"classes: expected one for each of {out_features} outputs")
-    if classes == list(range(out_features)) and all(type(c) is int for c in classes):
-        return np.arange(out_features)
+    numbers = [list(range(len(classes))), [-1, 1]] if own is None else [own.tolist()]
+    if classes in numbers and all(type(c) is int for c in classes):
+        return np.array(classes)
     if classes == [False, True] and all(type(c) is bool for c in classes):
         return np.array(classes)
     if all(type(c) is str for c in classes) and sorted(set(classes)) == classes:

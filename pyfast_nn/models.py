@@ -25,11 +25,12 @@ class Sequential:
     seed : int
     epochs_trained : int
         Epochs finished by all fits; the row order of an epoch depends on it.
-    loss : str or None
-        The loss of the last fit.
-    classes_ : ndarray (out_features,) or None
-        The label of each output column, fixed by the first fit on labels: 0, 1, ... for integer
-        labels, (False, True) for bool, the sorted strings for strings.
+    loss : str, pyfast_nn.losses.Loss or None
+        The loss of the last fit, as it was given.
+    classes_ : ndarray or None
+        The labels that outputs stand for, fixed by the first fit on labels: of each column, or of
+        the two sides of one output. For integer labels 0, 1, ... (-1 and 1 for ``"hinge"``),
+        (False, True) for bool, the sorted strings for strings.
     history : History or None
         Of the last fit, also of one that was interrupted.
 
@@ -219,13 +220,16 @@ class Sequential:
             read in place, also a memory-mapped one, and converted batch by batch; only long double
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
         y : array_like
-            For ``"cross_entropy"`` labels (n,): integers and integral floats are column numbers of
-            the output; bool and string labels are mapped to columns through the sorted `classes_`,
-            fixed at the first fit. Or rows of probabilities (n, out_features). For ``"mse"`` values
-            (n, out_features), or (n,) when there is one output.
-        loss : {"cross_entropy", "mse"}, optional
-            Softmax cross-entropy of the raw outputs, or the squared error, averaged over all
-            elements. None is the loss of the last fit.
+            What the loss expects: values (n, out_features), (n,) when there is one output; or
+            labels (n,). Under ``"cross_entropy"`` and ``"multi_margin"`` integers and integral
+            floats are column numbers of the output; under ``"binary_cross_entropy"`` with one
+            output they are 0 and 1, under ``"hinge"`` -1 and 1. Bool and string labels are mapped
+            to these through the sorted `classes_`, fixed at the first fit. ``"cross_entropy"``
+            takes rows of probabilities, too, ``"binary_cross_entropy"`` probabilities, and with
+            several outputs as many labels of each example.
+        loss : str or pyfast_nn.losses.Loss, optional
+            A name of the table in `pyfast_nn.losses`, or an object such as
+            ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
         optimizer : pyfast_nn.optim.Optimizer, optional
             None is a new ``Adam()``. One that has trained this model before goes on with its state
             and step count; one that has trained another model is refused.
@@ -295,12 +299,12 @@ class Sequential:
         ndarray (n, out_features)
             Of the model's dtype.
         """
-        return self._outputs(X, softmax=False)
+        return self._outputs(X, "identity")
 
-    def _outputs(self, X, softmax):
+    def _outputs(self, X, link):
         X = self._built_features(X)
         out = np.empty((len(X), self.out_features), self.dtype)
-        self._net.forward(self._parameters, X, out, softmax)
+        self._net.forward(self._parameters, X, out, link)
         return out
 
     def predict(self, X):
@@ -313,8 +317,11 @@ class Sequential:
         Returns
         -------
         ndarray
-            For ``"cross_entropy"`` the most likely labels (n,), of the kind that `fit` was given;
-            for ``"mse"`` the outputs (n, out_features), or (n,) when there is one.
+            For losses of labels the labels (n,), of the kind that `fit` was given: of the column
+            with the largest output, or of one output whether it is above 0. For binary losses of
+            several outputs the same of each: 0 or 1, -1 or 1 for ``"hinge"``, (n, out_features).
+            Otherwise the outputs (n, out_features), or (n,) when there is one; under ``"poisson"``
+            they are logarithms of rates.
 
         Raises
         ------
@@ -323,9 +330,12 @@ class Sequential:
         """
         loss = self._check_loss(None)
         out = self.forward(X)
-        if losses.is_classification(loss):
-            columns = out.argmax(axis=1)
-            return columns if self.classes_ is None else self.classes_[columns]
+        labels = self._labels(loss)
+        if loss.task == "classes":
+            return labels[out.argmax(axis=1)]
+        if loss.task == "binary":
+            above = (out > 0).astype(np.intp)
+            return np.array(loss.codes)[above] if labels is None else labels[above[:, 0]]
         return out[:, 0] if out.shape[1] == 1 else out
 
     def predict_proba(self, X):
@@ -337,23 +347,25 @@ class Sequential:
 
         Returns
         -------
-        ndarray (n, out_features)
-            Rows of sum 1, columns in the order of `classes_`.
+        ndarray (n, n_classes)
+            Rows of sum 1, columns in the order of `classes_`. For several labels of an example
+            the probability of each, (n, out_features).
 
         Raises
         ------
         ValueError
-            If the last fit's loss was not ``"cross_entropy"``.
+            If the last fit's loss was neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``.
         """
         loss = self._check_loss(None)
-        if not losses.is_classification(loss):
+        if loss.link == "identity":
             raise ValueError(
-                f"predict_proba: the loss of the last fit, {loss!r}, gives no probabilities"
+                f"predict_proba: the loss of the last fit, {self.loss!r}, gives no probabilities"
             )
-        return self._outputs(X, softmax=True)
+        p = self._outputs(X, loss.link)
+        return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
 
     def evaluate(self, X, y, *, loss=None):
-        """Return the mean loss, and for labels the accuracy.
+        """Return the mean loss, and the accuracy where outputs may be right or wrong.
 
         Parameters
         ----------
@@ -363,7 +375,8 @@ class Sequential:
         Returns
         -------
         dict
-            ``{"loss": float, "accuracy": float}``; no accuracy where it has no meaning.
+            ``{"loss": float, "accuracy": float}``; no accuracy where it has no meaning. An example
+            with several labels is right if all of them are. Probabilities count as their label.
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
@@ -395,7 +408,7 @@ class Sequential:
         X = self._built_features(X)
         y = self._targets(y, loss, X, self.classes_)
         grad = np.empty_like(self._parameters)
-        return self._net.loss_and_grad(self._parameters, X, y, loss, grad), grad
+        return self._net.loss_and_grad(self._parameters, X, y, loss._spec(), grad), grad
 
     def vjp(self, X, *, training=False):
         """Return the raw outputs and a function that pulls their gradient back; for own losses.
@@ -471,7 +484,7 @@ class Sequential:
         y = self._targets(y, loss, X, self.classes_)
         v = data.contiguous(v, self.dtype, "v")
         hv = np.empty_like(self._parameters)
-        self._net.hvp(self._parameters, v, X, y, loss, hv)
+        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv)
         return hv
 
     # ------------------------------------------------------------------ file
@@ -542,25 +555,29 @@ class Sequential:
         return data.targets(y, loss, len(X), out_features, classes, self.dtype, name)
 
     def _check_loss(self, loss):
-        if loss is not None:
-            return losses.check(loss)
-        if self.loss is None:
-            raise ValueError(
-                f"loss: this model has not been fitted, so expected one of {losses.NAMES}"
-            )
-        return self.loss
+        """Return the Loss that the argument `loss` of a method means."""
+        if loss is None and self.loss is None:
+            names = ", ".join(losses.NAMES)
+            raise ValueError(f"loss: this model has not been fitted, so expected one of {names}")
+        return losses.check(self.loss if loss is None else loss)
+
+    def _labels(self, loss):
+        """Return what the outputs stand for under `loss`; None if no labels."""
+        own = loss.classes(self.out_features)
+        return own if own is None or self.classes_ is None else self.classes_
 
     def _evaluate(self, X, y, loss):
         if len(X) == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        value, correct = self._net.evaluate(self._parameters, X, y, loss)
-        return self._scores(value, correct, len(X), loss)
+        scores = self._net.evaluate(self._parameters, X, y, loss._spec())
+        return self._scores(*scores, loss)
 
     @staticmethod
-    def _scores(loss_value, correct, n, loss):
-        scores = {"loss": float(loss_value)}
-        if losses.is_classification(loss) and correct >= 0:
-            scores["accuracy"] = float(correct / n)
+    def _scores(value, accuracy, loss):
+        """Return the means of losses and right answers as a record of the history."""
+        scores = {"loss": float(value)}
+        if loss.task != "values":
+            scores["accuracy"] = float(accuracy)
         return scores
 
 

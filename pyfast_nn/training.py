@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from . import _core, checks, data, losses, optim
+from . import _core, checks, data, optim
 from .history import History
 from .progress import check as check_verbose
 from .progress import progress
@@ -20,7 +20,7 @@ def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation
             raise RuntimeError("fit: this model is within a fit already")
 
         # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
-        loss = model._check_loss(loss)
+        given, loss = loss if loss is not None else model.loss, model._check_loss(loss)
         epochs = checks.integer(epochs, "epochs", minimum=1)
         batch_size = checks.integer(batch_size, "batch_size", minimum=1)
         shuffle = checks.boolean(shuffle, "shuffle")
@@ -34,7 +34,7 @@ def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation
         # The network with its plan, built once, and the optimizer's state.
         model.build(X.shape[1])
         optimizer._attach(model)
-        model.loss, model.classes_, model.history = loss, classes, History()
+        model.loss, model.classes_, model.history = given, classes, History()
 
         with progress(style, epochs) as show:
             for _ in range(epochs):
@@ -67,7 +67,17 @@ def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
     try:
         # ... and one call, in which batches are gathered, and the parameters and state change.
         model._net.train(
-            model._parameters, X, y, loss, order, batch_size, lr, update, state, step, report
+            model._parameters,
+            X,
+            y,
+            loss._spec(),
+            order,
+            batch_size,
+            lr,
+            update,
+            state,
+            step,
+            report,
         )
     except FloatingPointError:
         raise FloatingPointError(
@@ -79,7 +89,7 @@ def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
     seconds = time.perf_counter() - start
     model.epochs_trained += 1
     return {
-        **model._scores(report[0] / len(X), report[1], len(X), loss),
+        **model._scores(report[0] / len(X), report[1] / len(X), loss),
         "lr": float(lr[-1]),
         "seconds": seconds,
     }
@@ -93,9 +103,21 @@ def _row_order(model, n, shuffle):
 
 
 def _find_classes(model, y, loss, in_features):
-    if model.classes_ is not None or not losses.is_classification(loss):
-        return model.classes_
-    return data.find_classes(y, model._widths(in_features)[-1])
+    """Return the `classes_` of the model from this fit on."""
+    known, out_features = model.classes_, model._widths(in_features)[-1]
+    own = loss.classes(out_features)
+    if own is None:
+        return known
+    if known is None:
+        return data.find_classes(y, loss, out_features)
+    if data.label_kind(known, "classes_") == "number":  # which is to say, those of the loss
+        return own
+    if len(known) != len(own):
+        raise ValueError(
+            f"loss: expected one for the {len(known)} classes fixed by the first fit, "
+            f"got {loss!r}, which tells {len(own)} apart"
+        )
+    return known
 
 
 def _check_validation(model, validation_data, loss, in_features, classes):

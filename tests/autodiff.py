@@ -22,12 +22,31 @@ def forward(network, parameters, X):
     return values
 
 
+def loss_of(z, y, loss):
+    """Mean loss of outputs z (n, k), differentiable; by torch's own function where it has one."""
+    functional, (name, parameters) = torch().nn.functional, loss
+    if name == "cross_entropy":
+        logp = functional.log_softmax(z, 1)
+        penalty = parameters["confidence_penalty"] * (logp.exp() * logp).sum(1).mean()
+        smoothing = parameters["label_smoothing"]
+        return functional.cross_entropy(z, y, label_smoothing=smoothing) + penalty
+    return {
+        "multi_margin": functional.multi_margin_loss,
+        "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "hinge": lambda z, y: functional.relu(1 - y * z).mean(),
+        "mse": functional.mse_loss,
+        "mae": functional.l1_loss,
+        "huber": functional.huber_loss,
+        "poisson": functional.poisson_nll_loss,
+        "log_cosh": lambda z, y: torch().log(torch().cosh(z - y)).mean(),
+        "quantile": lambda z, y, q: torch().maximum(q * (y - z), (q - 1) * (y - z)).mean(),
+    }[name](z, y, **parameters)
+
+
 def loss_function(network, X, y, loss):
     """Return the mean loss as a function of the flat parameters (a torch tensor)."""
     X, y = torch().as_tensor(np.asarray(X, np.float64)), torch().as_tensor(y)
-    functional = torch().nn.functional
-    function = {"mse": functional.mse_loss, "cross_entropy": functional.cross_entropy}[loss]
-    return lambda parameters: function(forward(network, parameters, X), y)
+    return lambda parameters: loss_of(forward(network, parameters, X), y, loss)
 
 
 def optimizer(update, parameters, lr):

@@ -57,43 +57,136 @@ def log_softmax(z):
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def _probabilities(z, y):
+def _log_cosh(d):
+    with np.errstate(over="ignore"):  # where the other branch is taken
+        small = d**2 / 2 - d**4 / 12 + d**6 / 45 - 17 * d**8 / 2520
+    return np.where(abs(d) < 0.02, small, np.logaddexp(d, -d) - np.log(2))
+
+
+# A loss is (name, {parameter: number}), as the core takes it. Those of one output z and its target
+# t: value, first and second derivative in z. At a kink the derivative is 0.
+ELEMENTWISE = {
+    "binary_cross_entropy": (
+        lambda z, t: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z),
+        lambda z, t: (1 - t) * sigmoid(z) - t * sigmoid(-z),
+        lambda z, t: sigmoid(z) * sigmoid(-z),
+    ),
+    "hinge": (
+        lambda z, t: np.maximum(0, 1 - t * z),
+        lambda z, t: np.where(t * z < 1, -t, 0.0),
+        lambda z, t: 0 * z,
+    ),
+    "mse": (lambda z, t: (z - t) ** 2, lambda z, t: 2 * (z - t), lambda z, t: 2 + 0 * z),
+    "mae": (lambda z, t: abs(z - t), lambda z, t: np.sign(z - t), lambda z, t: 0 * z),
+    "huber": (
+        lambda z, t, delta: np.where(
+            abs(z - t) <= delta, (z - t) ** 2 / 2, delta * abs(z - t) - delta**2 / 2
+        ),
+        lambda z, t, delta: np.clip(z - t, -delta, delta),
+        lambda z, t, delta: (abs(z - t) <= delta).astype(np.float64),
+    ),
+    "poisson": (
+        lambda z, t: np.exp(z) - t * z,
+        lambda z, t: np.exp(z) - t,
+        lambda z, t: np.exp(z),
+    ),
+    "log_cosh": (
+        lambda z, t: _log_cosh(z - t),
+        lambda z, t: np.tanh(z - t),
+        lambda z, t: 4 * sigmoid(2 * (z - t)) * sigmoid(2 * (t - z)),
+    ),
+    "quantile": (
+        lambda z, t, q: np.maximum(q * (t - z), (1 - q) * (z - t)),
+        lambda z, t, q: np.where(z == t, 0, np.where(z < t, -q, 1 - q)),
+        lambda z, t, q: 0 * z,
+    ),
+}
+MSE = ("mse", {})
+CROSS_ENTROPY = ("cross_entropy", {"label_smoothing": 0.0, "confidence_penalty": 0.0})
+
+
+def _probabilities(z, y, smoothing=0.0):
     """Rows of probabilities (n, k), from themselves or from integer labels (n,)."""
-    return np.eye(z.shape[1])[y] if y.ndim == 1 else np.asarray(y, np.float64)
+    p = np.eye(z.shape[1])[y] if y.ndim == 1 else np.asarray(y, np.float64)
+    return (1 - smoothing) * p + smoothing / z.shape[1]
+
+
+def _margins(z, y, margin):
+    """By how much each wrong score comes too near to the right one (n, k), or is far (< 0)."""
+    slack = margin - np.take_along_axis(z, y[:, None], 1) + z
+    slack[np.arange(len(z)), y] = -1
+    return slack
 
 
 def loss_rows(z, y, loss):
     """Loss of each row (n,), such that their mean is the loss of the batch."""
-    if loss == "mse":
-        return ((z - y) ** 2).mean(axis=1)
-    return -(_probabilities(z, y) * log_softmax(z)).sum(axis=1)
+    name, parameters = loss
+    if name in ELEMENTWISE:
+        return ELEMENTWISE[name][0](z, np.asarray(y, np.float64), **parameters).mean(axis=1)
+    if name == "multi_margin":
+        return np.maximum(0, _margins(z, y, **parameters)).mean(axis=1)
+    logp = log_softmax(z)
+    negative_entropy = (np.exp(logp) * logp).sum(axis=1)
+    value = -(_probabilities(z, y, parameters["label_smoothing"]) * logp).sum(axis=1)
+    return value + parameters["confidence_penalty"] * negative_entropy
 
 
-def loss_value(z, y, loss):
-    """Mean loss of a batch: over rows for cross-entropy, over all elements for mse."""
-    return loss_rows(z, y, loss).mean()
+def _shares(rows, weights):
+    """What each row's loss is multiplied by (rows, 1)."""
+    weights = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
+    return (weights / weights.sum() if weights.any() else weights)[:, None]
 
 
-def loss_gradient(z, y, loss):
+def loss_value(z, y, loss, weights=None):
+    """Weighted mean loss of a batch: over rows for cross-entropy, else over all elements."""
+    return (loss_rows(z, y, loss) * _shares(len(z), weights)[:, 0]).sum()
+
+
+def loss_gradient(z, y, loss, weights=None):
     """Derivative of `loss_value` in the outputs z (n, k)."""
-    if loss == "mse":
-        return 2.0 * (z - y) / z.size
-    p = _probabilities(z, y)
-    return (np.exp(log_softmax(z)) * p.sum(axis=1, keepdims=True) - p) / len(z)
+    name, parameters = loss
+    shares = _shares(len(z), weights)
+    if name in ELEMENTWISE:
+        gradient = ELEMENTWISE[name][1](z, np.asarray(y, np.float64), **parameters)
+        return gradient * shares / z.shape[1]
+    if name == "multi_margin":
+        gradient = (_margins(z, y, **parameters) > 0).astype(np.float64)
+        gradient[np.arange(len(z)), y] = -gradient.sum(axis=1)
+        return gradient * shares / z.shape[1]
+    p, logp = _probabilities(z, y, parameters["label_smoothing"]), log_softmax(z)
+    s = np.exp(logp)
+    negative_entropy = (s * logp).sum(axis=1, keepdims=True)
+    gradient = s * p.sum(axis=1, keepdims=True) - p
+    return (gradient + parameters["confidence_penalty"] * s * (logp - negative_entropy)) * shares
 
 
-def loss_hvp(z, dz, y, loss):
+def loss_hvp(z, dz, y, loss, weights=None):
     """Hessian of `loss_value` in the outputs, times the direction dz (n, k)."""
-    if loss == "mse":
-        return 2.0 * dz / z.size
-    p, s = _probabilities(z, y), np.exp(log_softmax(z))
+    name, parameters = loss
+    shares = _shares(len(z), weights)
+    if name in ELEMENTWISE:
+        second = ELEMENTWISE[name][2](z, np.asarray(y, np.float64), **parameters)
+        return second * dz * shares / z.shape[1]
+    if name == "multi_margin":
+        return 0 * z
+    p, logp = _probabilities(z, y, parameters["label_smoothing"]), log_softmax(z)
+    s = np.exp(logp)
+    ds = s * (dz - (s * dz).sum(axis=1, keepdims=True))
+    # of sum s log s: with J = diag(s) - s s', the gradient is J log s, and J 1 = 0
+    penalty = ds * (1 + logp - (s * logp).sum(axis=1, keepdims=True))
+    penalty -= s * (ds * logp).sum(axis=1, keepdims=True)
     mass = p.sum(axis=1, keepdims=True)
-    return mass * (s * dz - s * (s * dz).sum(axis=1, keepdims=True)) / len(z)
+    return (mass * ds + parameters["confidence_penalty"] * penalty) * shares
 
 
-def count_correct(z, y):
-    """Number of rows whose largest output is the label (the first largest, as np.argmax)."""
-    return int((z.argmax(axis=1) == y).sum())
+def right_rows(z, y, loss):
+    """Which rows of the outputs say what the targets say (n,), as bools."""
+    if loss[0] in ("cross_entropy", "multi_margin"):
+        return z.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))
+    if loss[0] in ("binary_cross_entropy", "hinge"):
+        threshold = 0.5 if loss[0] == "binary_cross_entropy" else 0
+        return ((z > 0) == (y > threshold)).all(axis=1)
+    return np.zeros(len(z), bool)
 
 
 # ---------------------------------------------------------------------------------------- networks
@@ -168,11 +261,11 @@ class Network:
     def forward(self, parameters, X):
         return self._inputs(np.asarray(parameters, np.float64), X)[-1]
 
-    def loss_and_grad(self, parameters, X, y, loss):
+    def loss_and_grad(self, parameters, X, y, loss, weights=None):
         parameters = np.asarray(parameters, np.float64)
         values = self._inputs(parameters, X)
-        g = loss_gradient(values[-1], y, loss)
-        return loss_value(values[-1], y, loss), self._backward(parameters, values, g)[0]
+        g = loss_gradient(values[-1], y, loss, weights)
+        return loss_value(values[-1], y, loss, weights), self._backward(parameters, values, g)[0]
 
     def vjp(self, parameters, X, dout):
         """Return (J.T dout in the parameters, in X)."""
@@ -185,13 +278,13 @@ class Network:
         values = self._inputs(parameters, X)
         return values[-1], self._tangents(parameters, v, values)[-1]
 
-    def hvp(self, parameters, v, X, y, loss):
+    def hvp(self, parameters, v, X, y, loss, weights=None):
         """Hessian of the mean loss times v: Pearlmutter (1994), the derivative of backprop."""
         parameters, v = np.asarray(parameters, np.float64), np.asarray(v, np.float64)
         values = self._inputs(parameters, X)
         tangents = self._tangents(parameters, v, values)
-        g = loss_gradient(values[-1], y, loss)
-        dg = loss_hvp(values[-1], tangents[-1], y, loss)
+        g = loss_gradient(values[-1], y, loss, weights)
+        dg = loss_hvp(values[-1], tangents[-1], y, loss, weights)
         result = np.zeros(self.n_parameters)
         targets = self.unflatten(result)
         weights, directions = self.unflatten(parameters), self.unflatten(v)
@@ -216,15 +309,18 @@ class Network:
                 distance = np.minimum(distance, np.where(z == 0, np.inf, np.abs(z)).min(axis=1))
         return distance
 
-    def train(self, parameters, X, y, loss, order, batch_size, lr, update, state, step):
-        """Run one epoch in place; return [sum of the rows' losses, right labels, steps]."""
-        report = [0.0, 0, 0]
+    def train(
+        self, parameters, X, y, loss, order, batch_size, lr, update, state, step, weights=None
+    ):
+        """Run one epoch in place; return [sum of w times loss, of w of right rows, steps]."""
+        weights = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
+        report = [0.0, 0.0, 0]
         for k, start in enumerate(range(0, len(order), batch_size)):
             rows = order[start : start + batch_size]
             z = self.forward(parameters, X[rows])
-            report[0] += loss_rows(z, y[rows], loss).sum()
-            report[1] += count_correct(z, y[rows]) if y.ndim == 1 else 0
-            gradient = self.loss_and_grad(parameters, X[rows], y[rows], loss)[1]
+            report[0] += weights[rows] @ loss_rows(z, y[rows], loss)
+            report[1] += weights[rows] @ right_rows(z, y[rows], loss)
+            gradient = self.loss_and_grad(parameters, X[rows], y[rows], loss, weights[rows])[1]
             apply_update(update, parameters, gradient, state, lr[k], step + k)
             report[2] += 1
         return report

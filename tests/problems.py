@@ -50,7 +50,7 @@ class Problem:
     parameters: np.ndarray  # (n_parameters,) of the network's dtype
     X: np.ndarray  # (rows, in_features)
     y: np.ndarray  # (rows,) int64 or (rows, out_features)
-    loss: str
+    loss: tuple  # as the core takes it: (name, {parameter: number})
 
     @property
     def inner(self):
@@ -128,5 +128,5 @@ def draw(rng, in_features, layers, rows, dtype="float64", target="mse", margin=N
         if not near.any():
             break
     y = draw_targets(rng, rows, reference.out_features, target, dtype)
-    loss = "mse" if target == "mse" else "cross_entropy"
+    loss = oracle.MSE if target == "mse" else oracle.CROSS_ENTROPY
     return Problem(_core.Network(dtype, in_features, layers), reference, parameters, X, y, loss)

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+import oracle
 from pyfast_nn import _core
 
 SGD = ("sgd", {"momentum": 0.9, "nesterov": 0.0, "weight_decay": 0.0})
@@ -42,7 +43,7 @@ def train(net, parameters, X, batch_size, state=None, steps=1, report=None):
     state = [np.zeros_like(parameters)] if state is None else state
     y = np.zeros(len(X), np.int64)
     report = np.zeros(3) if report is None else report
-    net.train(parameters, X, y, "cross_entropy", order, batch_size, lr, SGD, state, 0, report)
+    net.train(parameters, X, y, oracle.CROSS_ENTROPY, order, batch_size, lr, SGD, state, 0, report)
     return report
 
 
@@ -90,7 +91,8 @@ def test_states_must_be_arrays(wrong):
     """A converted copy would be written to, and lost."""
     net = _core.Network("float64", 4, [("dense", 7)])
     order, X = np.arange(3), np.ones((3, 4))
-    arguments = (X, np.zeros((3, 7)), "mse", order, 2, np.zeros(2), SGD, [wrong], 0, np.zeros(3))
+    y, report = np.zeros((3, 7)), np.zeros(3)
+    arguments = (X, y, oracle.MSE, order, 2, np.zeros(2), SGD, [wrong], 0, report)
     with pytest.raises(TypeError, match=r"state\[0\] is not an array"):
         net.train(np.zeros(35), *arguments)
 
@@ -155,7 +157,8 @@ child = os.fork()
 if child == 0:  # the reader is not in this process
     sgd = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
     y, order = np.zeros(4, np.int64), np.arange(4)
-    net.train(parameters, X[:4], y, "cross_entropy", order, 4, np.zeros(1), sgd, [], 0, np.zeros(3))
+    loss = ("cross_entropy", {"label_smoothing": 0.0, "confidence_penalty": 0.0})
+    net.train(parameters, X[:4], y, loss, order, 4, np.zeros(1), sgd, [], 0, np.zeros(3))
     os._exit(0 if _core.fma_peak(1e-3, 2) > 0 else 1)
 reader.join()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -270,7 +270,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("keywords", "error", "match"),
         [
-            ({"loss": "hinge"}, ValueError, "loss: expected one of cross_entropy, mse"),
+            (
+                {"loss": "nonsense"},
+                ValueError,
+                "loss: expected one of .*, hinge, .*, got 'nonsense'",
+            ),
             ({"loss": max}, TypeError, "loss"),
             ({"epochs": 0}, ValueError, "epochs"),
             ({"epochs": 2.0}, TypeError, "epochs"),

@@ -184,7 +184,10 @@ class TestMalformed:
             ("classes", [0.0, 1.0]),
             ("classes", "ab"),
             ("classes", {}),
-            ("loss", "hinge"),
+            ("loss", "nonsense"),
+            ("loss", {}),
+            ("loss", {"type": "huber", "delta": 0}),
+            ("loss", {"type": "huber", "more": 1}),
             ("loss", 1),
         ],
     )

@@ -37,13 +37,9 @@ def check_all_maps(problem, rng):
     close(core_value, value)
     close(core_gradient, gradient)
 
-    core_value, correct = net.evaluate(parameters, X, y, loss)
+    core_value, accuracy = net.evaluate(parameters, X, y, loss)
     close(core_value, value)
-    if y.ndim == 1:
-        assert isinstance(correct, int)
-        assert correct == oracle.count_correct(problem.forward(), y)
-    elif loss == "mse":
-        assert correct == -1
+    assert accuracy == oracle.right_rows(problem.forward(), y, loss).mean()
 
     for actual, expected in zip(
         problem.vjp(dout), (outputs, *reference.vjp(parameters, X, dout)), strict=True
@@ -137,7 +133,7 @@ def test_no_rows(isa, dtype, rng):
     with pytest.raises(ValueError, match=r"\bX\b"):
         problem.loss_and_grad()
     with pytest.raises(ValueError, match=r"\bX\b"):
-        problem.net.evaluate(problem.parameters, problem.X, problem.y, "mse")
+        problem.net.evaluate(problem.parameters, problem.X, problem.y, oracle.MSE)
     with pytest.raises(ValueError, match=r"\bX\b"):
         problem.hvp(problem.vector(rng))
 
@@ -252,14 +248,14 @@ def check_X(net, reference, parameters, X, clean, y):
         hv, dparameters, dX = grad.copy(), grad.copy(), np.empty((rows, X.shape[1]), dtype)
         net.forward(parameters, X, out)
         net.jvp(parameters, parameters, X, out.copy(), dout_)
-        loss = net.loss_and_grad(parameters, X, y, "mse", grad)
-        net.hvp(parameters, parameters, X, y, "mse", hv)
+        loss = net.loss_and_grad(parameters, X, y, oracle.MSE, grad)
+        net.hvp(parameters, parameters, X, y, oracle.MSE, hv)
         net.vjp(parameters, X, out.copy())(dout, dparameters, dX)
         trained, report = parameters.copy(), np.zeros(3)
         update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
         order, lr = np.arange(rows, dtype=np.int64)[::-1].copy(), np.full(-(-rows // 4), 0.1)
-        net.train(trained, X, y, "mse", order, 4, lr, update, [], 0, report)
-        loss = np.array([loss, net.evaluate(parameters, X, y, "mse")[0]])
+        net.train(trained, X, y, oracle.MSE, order, 4, lr, update, [], 0, report)
+        loss = np.array([loss, net.evaluate(parameters, X, y, oracle.MSE)[0]])
         return out, dout_, grad, hv, dparameters, dX, trained, report, loss
 
     for actual, expected in zip(results(X), results(clean), strict=True):
@@ -336,20 +332,20 @@ def test_cross_entropy_of_extreme_outputs(isa, dtype, rng, width, target):
         assert_same_bits(out[:1], z + 0)
         exact_z, eps = z.astype(np.float64), float(np.finfo(dtype).eps) * width
 
-        value = net.loss_and_grad(parameters, z, target_row, "cross_entropy", grad)
-        expected = oracle.loss_value(exact_z, target_row, "cross_entropy")
+        value = net.loss_and_grad(parameters, z, target_row, oracle.CROSS_ENTROPY, grad)
+        expected = oracle.loss_value(exact_z, target_row, oracle.CROSS_ENTROPY)
         assert abs(value - expected) <= 4 * eps * (np.ptp(exact_z) + 1)
 
         # the gradient in the bias is the gradient in the outputs: no element exceeds one
-        expected = oracle.loss_gradient(exact_z, target_row, "cross_entropy")[0]
+        expected = oracle.loss_gradient(exact_z, target_row, oracle.CROSS_ENTROPY)[0]
         assert abs(grad[bias] - expected).max() <= 16 * eps
         assert np.isfinite(grad).all()
 
         v = np.zeros_like(parameters)
         v[bias] = rng.uniform(-1, 1, width)
-        net.hvp(parameters, v, z, target_row, "cross_entropy", hv)
+        net.hvp(parameters, v, z, target_row, oracle.CROSS_ENTROPY, hv)
         dz = v[None, bias].astype(np.float64)
-        expected = oracle.loss_hvp(exact_z, dz, target_row, "cross_entropy")[0]
+        expected = oracle.loss_hvp(exact_z, dz, target_row, oracle.CROSS_ENTROPY)[0]
         assert abs(hv[bias] - expected).max() <= 16 * eps
 
 
@@ -381,7 +377,7 @@ def test_activations_of_extreme_inputs(isa, dtype, rng, kind):
 def test_mse_of_large_outputs(isa, dtype):
     net, parameters = identity_network(dtype, 3)
     X, y = np.full((2, 3), 1e15, dtype), np.zeros((2, 3), dtype)
-    assert net.evaluate(parameters, X, y, "mse")[0] == pytest.approx(1e30, rel=1e-6)
+    assert net.evaluate(parameters, X, y, oracle.MSE)[0] == pytest.approx(1e30, rel=1e-6)
 
 
 @every_network
@@ -402,7 +398,9 @@ def test_nan_arrives(isa, dtype, rng, name):
         if shapes:
             first = shapes[0][0] * shapes[0][1]
             assert np.isnan(grad[:first]).all()
-        assert np.isnan(problem.net.evaluate(problem.parameters, problem.X, problem.y, "mse")[0])
+        assert np.isnan(
+            problem.net.evaluate(problem.parameters, problem.X, problem.y, oracle.MSE)[0]
+        )
         assert np.isnan(problem.jvp(problem.vector(rng))[1][row]).all() or not shapes
         assert np.isnan(problem.hvp(problem.vector(rng))).any() or not shapes
         problem.X = good
@@ -432,18 +430,18 @@ def good_arguments():
     X, out, y, hits = np.ones((n, 5)), np.ones((n, 3)), np.ones((n, 3)), np.zeros(n, np.int64)
     return {
         "forward": {"parameters": P, "X": X, "out": out},
-        "evaluate": {"parameters": P, "X": X, "y": y, "loss": "mse"},
-        "evaluate labels": {"parameters": P, "X": X, "y": hits, "loss": "cross_entropy"},
-        "loss_and_grad": {"parameters": P, "X": X, "y": y, "loss": "mse", "grad": P.copy()},
+        "evaluate": {"parameters": P, "X": X, "y": y, "loss": oracle.MSE},
+        "evaluate labels": {"parameters": P, "X": X, "y": hits, "loss": oracle.CROSS_ENTROPY},
+        "loss_and_grad": {"parameters": P, "X": X, "y": y, "loss": oracle.MSE, "grad": P.copy()},
         "vjp": {"parameters": P, "X": X, "out": out},
         "pullback": {"dout": out, "dparameters": P.copy(), "dX": X.copy()},
         "jvp": {"parameters": P, "v": P.copy(), "X": X, "out": out, "dout": out.copy()},
-        "hvp": {"parameters": P, "v": P.copy(), "X": X, "y": y, "loss": "mse", "hv": P.copy()},
+        "hvp": {"parameters": P, "v": P.copy(), "X": X, "y": y, "loss": oracle.MSE, "hv": P.copy()},
         "train": {
             "parameters": P,
             "X": X,
             "y": y,
-            "loss": "mse",
+            "loss": oracle.MSE,
             "order": np.arange(n, dtype=np.int64),
             "batch_size": 3,
             "lr": np.ones(3),
@@ -473,6 +471,8 @@ def wrong_values():
         yield from (np.ones((columns, rows)).T, np.ones((rows, 2 * columns))[:, ::2], None)
         yield np.ones((1, rows, columns))
 
+    wrong_losses = ("mse", 3, None, (), ("nonsense", {}), ("mse", {"q": 1.0}), ("mse",))
+    wrong_losses += (("huber", {}), ("huber", {"delta": "much"}), ({}, "mse"))
     for name, arguments in good_arguments().items():
         if "X" in arguments:
             yield from ((name, "X", np.ones(shape)) for shape in [(7, 4), (7, 6), 5, (7, 5, 1)])
@@ -493,7 +493,7 @@ def wrong_values():
             yield from ((name, "y", array) for array in wrong_matrices(7, 3))
             yield name, "y", np.zeros(7, np.int64)
         if "loss" in arguments:
-            yield from ((name, "loss", value) for value in ("nonsense", "", 3, None))
+            yield from ((name, "loss", value) for value in wrong_losses)
     labels = ([0] * 7, np.zeros(6, np.int64), np.zeros(8, np.int64), np.zeros(14, np.int64)[::2])
     labels += (np.full(7, 3), np.full(7, -1), np.zeros(7, np.int32), np.zeros(7), np.zeros((7, 1)))
     yield from (("evaluate labels", "y", y) for y in labels)

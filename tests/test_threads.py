@@ -154,7 +154,7 @@ def test_predicting_at_once(isa, dtype, rng, restore_threads):
         for _ in range(200 if FULL else 8):
             out, grad = np.full_like(right, np.nan), np.empty_like(parameters)
             net.forward(parameters, X, out)
-            net.loss_and_grad(parameters, X, np.zeros(len(X), np.int64), "cross_entropy", grad)
+            net.loss_and_grad(parameters, X, np.zeros(len(X), np.int64), oracle.CROSS_ENTROPY, grad)
             if out.tobytes() != right.tobytes():
                 wrong.append(len(X))
 
@@ -364,7 +364,7 @@ def test_failed_allocation_leaves_parameters_alone(dtype):
     _core.fail_allocation(1)
     try:
         with pytest.raises(MemoryError):
-            arguments = (problem.X, problem.y, "mse", np.arange(256), 64, np.ones(4), ADAM)
+            arguments = (problem.X, problem.y, oracle.MSE, np.arange(256), 64, np.ones(4), ADAM)
             problem.net.train(parameters, *arguments, state, 0, np.zeros(3))
     finally:
         _core.fail_allocation(0)

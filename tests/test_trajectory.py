@@ -173,7 +173,7 @@ def test_repeated_rows(isa, dtype, rng):
         (problem.X[order], problem.y[order], np.arange(64)),
     ]:
         results.append((problem.parameters.copy(), np.zeros(3)))
-        arguments = (results[-1][0], X, y, "cross_entropy", rows, 7, rates[:10].copy())
+        arguments = (results[-1][0], X, y, oracle.CROSS_ENTROPY, rows, 7, rates[:10].copy())
         problem.net.train(*arguments, sgd(), [], 0, results[-1][1])
     assert_same_bits(results[0][0], results[1][0])
     assert_same_bits(results[0][1], results[1][1])
@@ -200,7 +200,7 @@ def test_nonfinite_loss_stops_before_the_update(isa, dtype, rng, update, bad, wi
         parameters = problem.parameters.copy()
         state = oracle.initial_state(update, parameters.size, dtype)
         kept.append((parameters, *state))
-        arguments = (problem.X, problem.y, "mse", order, 10, rates[: len(order) // 10].copy())
+        arguments = (problem.X, problem.y, oracle.MSE, order, 10, rates[: len(order) // 10].copy())
         report.append(np.full(3, np.nan))
         if len(order) == 50:
             with pytest.raises(FloatingPointError, match=rf"step {bad}\b"):

@@ -76,10 +76,56 @@ std::vector<std::int64_t> checked_places(const py::array& array, const char* nam
     return places;
 }
 
-Loss loss_of(const std::string& name) {
-    if (name == "cross_entropy") return Loss::cross_entropy;
-    if (name == "mse") return Loss::mse;
-    throw py::value_error("loss is '" + name + "', expected 'cross_entropy' or 'mse'");
+Named::Named(const py::tuple& pair, const char* what) : what_(what) {
+    if (pair.size() != 2 || !py::isinstance<py::str>(pair[0]) || !py::isinstance<py::dict>(pair[1]))
+        throw py::type_error(std::string(what) + " is " + std::string(py::repr(pair)) +
+                             ", expected a tuple of a name and a dict of numbers");
+    name = py::cast<std::string>(pair[0]);
+    numbers_ = py::cast<py::dict>(pair[1]);
+}
+
+void Named::read(std::map<std::string, double*> fields) const {
+    const std::string self = std::string(what_) + " '" + name + "'";
+    for (const auto& [key, value] : numbers_) {
+        const std::string text = py::str(key);
+        const auto field = fields.find(text);
+        if (field == fields.end()) throw py::value_error(self + " has no number '" + text + "'");
+        if (PyNumber_Check(value.ptr()) == 0)
+            throw py::type_error(self + ": " + text + " is " + std::string(py::repr(value)) +
+                                 ", expected a number");
+        *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
+        fields.erase(field);
+    }
+    if (!fields.empty()) throw py::value_error(self + " lacks '" + fields.begin()->first + "'");
+}
+
+LossSpec loss_of(const py::tuple& loss) {
+    static const std::map<std::string, LossKind> kinds = {
+        {"cross_entropy", LossKind::cross_entropy},
+        {"multi_margin", LossKind::multi_margin},
+        {"binary_cross_entropy", LossKind::binary_cross_entropy},
+        {"hinge", LossKind::hinge},
+        {"mse", LossKind::mse},
+        {"mae", LossKind::mae},
+        {"huber", LossKind::huber},
+        {"poisson", LossKind::poisson},
+        {"log_cosh", LossKind::log_cosh},
+        {"quantile", LossKind::quantile},
+    };
+    const Named named(loss, "loss");
+    const auto found = kinds.find(named.name);
+    if (found == kinds.end()) throw py::value_error("loss: there is none of name '" + named.name + "'");
+    LossSpec spec;
+    spec.kind = found->second;
+    std::map<std::string, double*> fields;
+    if (spec.kind == LossKind::cross_entropy)
+        fields = {{"label_smoothing", &spec.label_smoothing},
+                  {"confidence_penalty", &spec.confidence_penalty}};
+    if (spec.kind == LossKind::multi_margin) fields = {{"margin", &spec.margin}};
+    if (spec.kind == LossKind::huber) fields = {{"delta", &spec.delta}};
+    if (spec.kind == LossKind::quantile) fields = {{"q", &spec.q}};
+    named.read(fields);
+    return spec;
 }
 
 }  // namespace fnn::bindings

@@ -4,6 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,18 +49,36 @@ T* to_write(py::array& array, const char* name, const std::vector<index>& shape)
 // Inputs (n, columns) of any strides and of any type that the gather converts.
 Source source_of(const py::array& x, const char* name, index columns);
 
-Loss loss_of(const std::string& name);
+// A name with numbers, ("adam", {"beta1": 0.9, ...}), as the core takes updates and losses.
+class Named {
+   public:
+    Named(const py::tuple& pair, const char* what);
+
+    // Every field gets the number of its name; throws if one is missing or unknown.
+    void read(std::map<std::string, double*> fields) const;
+
+    std::string name;
+
+   private:
+    const char* what_;
+    py::dict numbers_;
+};
+
+LossSpec loss_of(const py::tuple& loss);
 
 // An int64 vector whose numbers all lie in [0, end), copied: the core takes them as places in memory, and
 // another thread must not change them after the check.
 std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,
                                          const char* what);
 
-// Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former.
+// Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former. Weights (n,) or None.
 template <class T>
-Targets<T> targets_of(const py::array& y, Loss loss, index n, index out, std::vector<std::int64_t>& labels) {
+Targets<T> targets_of(const py::array& y, const std::optional<py::array>& weights, const LossSpec& loss,
+                      index n, index out, std::vector<std::int64_t>& labels) {
     Targets<T> targets;
-    if (loss == Loss::cross_entropy && y.ndim() == 1) {
+    if (weights) targets.weights = to_read<T>(*weights, "weights", {n});
+    const bool classes = loss.kind == LossKind::cross_entropy && y.ndim() == 1;
+    if (classes || loss.kind == LossKind::multi_margin) {
         labels = checked_places(y, "y", n, out, "a label");
         targets.labels = labels.data();
     } else {

@@ -8,10 +8,8 @@
 namespace fnn::bindings {
 
 UpdateSpec update_of(const py::tuple& update) {
-    if (update.size() != 2 || !py::isinstance<py::str>(update[0]) || !py::isinstance<py::dict>(update[1]))
-        throw py::type_error("update is " + std::string(py::repr(update)) +
-                             ", expected a tuple of a name and a dict of numbers");
-    const auto name = py::cast<std::string>(update[0]);
+    const Named named(update, "update");
+    const std::string& name = named.name;
     UpdateSpec spec;
     double nesterov = 0;
     std::map<std::string, double*> fields = {{"weight_decay", &spec.weight_decay}};
@@ -27,19 +25,7 @@ UpdateSpec update_of(const py::tuple& update) {
     } else {
         throw py::value_error("update is '" + name + "', expected 'sgd', 'adam' or 'adamw'");
     }
-    const auto numbers = py::cast<py::dict>(update[1]);
-    for (const auto& [key, value] : numbers) {
-        const std::string text = py::str(key);
-        const auto field = fields.find(text);
-        if (field == fields.end())
-            throw py::value_error("update '" + name + "' has no number '" + text + "'");
-        if (PyNumber_Check(value.ptr()) == 0)
-            throw py::type_error("update '" + name + "': " + text + " is " + std::string(py::repr(value)) +
-                                 ", expected a number");
-        *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
-        fields.erase(field);
-    }
-    if (!fields.empty()) throw py::value_error("update '" + name + "' lacks '" + fields.begin()->first + "'");
+    named.read(fields);
     spec.nesterov = nesterov != 0;
     return spec;
 }

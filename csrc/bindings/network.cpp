@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -104,14 +105,23 @@ void call(Network& net, Gate::As as, const F& f) {
 
 using As = Gate::As;
 
-void forward(Network& net, const py::array& parameters, const py::array& X, py::array out, bool softmax) {
+Link link_of(const std::string& name) {
+    if (name == "identity") return Link::identity;
+    if (name == "softmax") return Link::softmax;
+    if (name == "sigmoid") return Link::sigmoid;
+    throw py::value_error("link is '" + name + "', expected 'identity', 'softmax' or 'sigmoid'");
+}
+
+void forward(Network& net, const py::array& parameters, const py::array& X, py::array out,
+             const std::string& link_name) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
+        const Link link = link_of(link_name);
         const Source x = source_of(X, "X", net.plan.in_features());
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, softmax, o); });
+        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, link, o); });
     });
 }
 
@@ -119,42 +129,43 @@ void need_rows(index n) {
     if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
 }
 
-std::pair<double, index> evaluate(Network& net, const py::array& parameters, const py::array& X,
-                                  const py::array& y, const std::string& loss_name) {
+using Weights = std::optional<py::array>;
+
+std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::array& X,
+                                   const py::array& y, const py::tuple& loss_spec, const Weights& weights) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
-        const Loss loss = loss_of(loss_name);
+        const LossSpec loss = loss_of(loss_spec);
         const Source x = source_of(X, "X", net.plan.in_features());
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader,
              [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
-        return std::pair<double, index>(score.loss / double(x.rows),
-                                        loss == Loss::cross_entropy ? score.right : -1);
+        return std::pair(score.loss / score.weight, score.right / score.weight);
     });
 }
 
 double loss_and_grad(Network& net, const py::array& parameters, const py::array& X, const py::array& y,
-                     const std::string& loss_name, py::array grad) {
+                     const py::tuple& loss_spec, py::array grad, const Weights& weights) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
-        const Loss loss = loss_of(loss_name);
+        const LossSpec loss = loss_of(loss_spec);
         const Source x = source_of(X, "X", net.plan.in_features());
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader, [&](const Context& context) {
             table.loss_and_gradient(context, p, x, targets, loss, g, &score);
         });
-        return score.loss / double(x.rows);
+        return score.loss / score.weight;
     });
 }
 
@@ -174,16 +185,16 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
 }
 
 void hvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X,
-         const py::array& y, const std::string& loss_name, py::array hv) {
+         const py::array& y, const py::tuple& loss_spec, py::array hv, const Weights& weights) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
-        const Loss loss = loss_of(loss_name);
+        const LossSpec loss = loss_of(loss_spec);
         const Source x = source_of(X, "X", net.plan.in_features());
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         T* product = to_write<T>(hv, "hv", {net.plan.n_parameters});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, [&](const Context& context) {
@@ -193,14 +204,15 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
 }
 
 void train(Network& net, py::array parameters, const py::array& X, const py::array& y,
-           const std::string& loss_name, const py::array& order, index batch_size, const py::array& lr,
-           const py::tuple& update, const py::list& state, index step, py::array report) {
+           const py::tuple& loss_spec, const py::array& order, index batch_size, const py::array& lr,
+           const py::tuple& update, const py::list& state, index step, py::array report,
+           const Weights& weights) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
-        const Loss loss = loss_of(loss_name);
+        const LossSpec loss = loss_of(loss_spec);
         const Source x = source_of(X, "X", net.plan.in_features());
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Epoch<T> epoch{};
         epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
         if (order.ndim() != 1)
@@ -223,7 +235,7 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
         Score score;
         const auto report_score = [&] {
             numbers[0] = score.loss;
-            numbers[1] = loss == Loss::cross_entropy ? double(score.right) : -1;
+            numbers[1] = score.right;
             numbers[2] = double(score.steps);
         };
         const auto& table = functions<T>(current_table());
@@ -324,14 +336,15 @@ void register_network(py::module_& m) {
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
-        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "softmax"_a = false)
-        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a)
-        .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a)
+        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity")
+        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none())
+        .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
+             "weights"_a = py::none())
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a)
         .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a)
-        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a)
+        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none())
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
-             "update"_a, "state"_a, "step"_a, "report"_a);
+             "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none());
 }
 
 }  // namespace fnn::bindings

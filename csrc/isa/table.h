@@ -13,17 +13,19 @@ enum class Elementary { exp, log, log1p, tanh, erf };
 // The functions of net/, optim/, exec/ and rules/ for one scalar type; what they do stands there.
 template <class T>
 struct Functions {
-    void (*outputs)(const Context&, const T* parameters, const Source& x, bool softmax, T* out);
-    void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, Loss, Score*);
-    void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, Loss,
-                              T* gradient, Score*);
+    void (*outputs)(const Context&, const T* parameters, const Source& x, Link, T* out);
+    void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
+                     const LossSpec&, Score*);
+    void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
+                              const LossSpec&, T* gradient, Score*);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
     void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
                          T* dout);
     void (*hessian_product)(const Context&, const T* parameters, const T* direction, const Source& x,
-                            const Targets<T>& y, Loss, T* product);
-    void (*train)(const Context&, const Source& x, const Targets<T>& y, Loss, const Epoch<T>&, Score*);
+                            const Targets<T>& y, const LossSpec&, T* product);
+    void (*train)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&, const Epoch<T>&,
+                  Score*);
 
     index (*first_non_finite_row)(const Source& x, index columns, int threads, Interrupt, Arena&);
 

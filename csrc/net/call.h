@@ -35,14 +35,36 @@ struct Source {
     index col_stride = 0;
 };
 
-enum class Loss { cross_entropy, mse };
+enum class LossKind {
+    cross_entropy,
+    multi_margin,
+    binary_cross_entropy,
+    hinge,
+    mse,
+    mae,
+    huber,
+    poisson,
+    log_cosh,
+    quantile
+};
+
+// Which loss, with which parameters.
+struct LossSpec {
+    LossKind kind = LossKind::mse;
+    double label_smoothing = 0, confidence_penalty = 0;  // cross_entropy
+    double margin = 0, delta = 0, q = 0;                 // multi_margin, huber, quantile
+};
 
 // One of the two: labels (n,), or rows (n, out).
 template <class T>
 struct Targets {
     const std::int64_t* labels = nullptr;
     const T* values = nullptr;
+    const T* weights = nullptr;  // (n,) of the examples; null: all are 1
 };
+
+// What makes probabilities of the outputs.
+enum class Link { identity, softmax, sigmoid };
 
 // What every call needs.
 struct Context {
@@ -66,10 +88,11 @@ struct Epoch {
     index steps_before;  // updates that the states have seen
 };
 
-// Sums over rows, so that they can be added up.
+// Weighted sums over rows, so that they can be added up.
 struct Score {
     double loss = 0;
-    index right = 0;
+    double right = 0;
+    double weight = 0;   // of all rows; not in training
     index steps = 0;     // of training that are complete
     bool finite = true;  // false: the loss of the step after those was not
 };

@@ -29,17 +29,17 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
     });
 }
 
-// product (n_parameters,) = Hessian of the mean loss times direction.
+// product (n_parameters,) = Hessian of the weighted mean of the losses times direction.
 template <class T>
 void hessian_product(const Context& call, const T* parameters, const T* direction, const Source& x,
-                     const Targets<T>& y, Loss loss, T* product) {
+                     const Targets<T>& y, const LossSpec& loss, T* product) {
     const Plan& plan = call.plan;
     const int last = plan.output();
     Needs needs;
     needs.gradient = needs.tangent = needs.loss = true;
     const int threads = team_size(call.threads, 9 * chunk_size(x.rows) * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
-    const T factor = T(1.0 / double(x.rows));
+    const T factor = mean_factor<T>(total_weight<T>({y}, x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         const Range units = exec.share(ws.layout.units());
         pack_parameters(exec, ws, parameters, direction);

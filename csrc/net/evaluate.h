@@ -12,15 +12,15 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
         exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
 }
 
-// out (n, out_features), or their softmax
+// out (n, out_features), or the probabilities that the link makes of them
 template <class T>
-void outputs(const Context& call, const T* parameters, const Source& x, bool softmax, T* out) {
+void outputs(const Context& call, const T* parameters, const Source& x, Link link, T* out) {
     const Plan& plan = call.plan;
     const bool few = x.rows <= few_rows;
     const int threads = few ? 1 : team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
     Needs needs;
     needs.packed = !few;
-    needs.loss = softmax;
+    needs.loss = link == Link::softmax;
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
     if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -30,22 +30,28 @@ void outputs(const Context& call, const T* parameters, const Source& x, bool sof
             for_own_pieces(exec, batch, [&](Range rows) {
                 gather<T>(now.a(0), x, nullptr, first, rows);
                 forward(now, rows);
-                if (softmax) softmax_rows(now.a(plan.output()), rows, now.scratch(exec.rank));
-                put_rows<T>(out, now.a(plan.output()), first, rows);
+                const Panels<T> last = now.a(plan.output());
+                if (link == Link::softmax) softmax_rows(last, rows, now.scratch(exec.rank));
+                if (link == Link::sigmoid)
+                    for_stretches(last, rows, [&](Range r) {
+                        activation_forward(Activation::sigmoid, last.data, last.data, r);
+                    });
+                put_rows<T>(out, last, first, rows);
             });
         });
     });
 }
 
-// The sum of the losses and the number of right answers.
+// The weighted sums of the losses and of the right answers.
 template <class T>
-void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y, Loss loss,
-              Score* score) {
+void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
+              const LossSpec& loss, Score* score) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
     Needs needs;
     needs.loss = true;
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    score->weight = total_weight<T>({y}, x.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -60,16 +66,17 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
     });
 }
 
-// gradient (n_parameters,) of the mean loss, and the sum of the losses.
+// gradient (n_parameters,) of the weighted mean of the losses, and their weighted sum.
 template <class T>
 void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
-                       Loss loss, T* gradient, Score* score) {
+                       const LossSpec& loss, T* gradient, Score* score) {
     const Plan& plan = call.plan;
     Needs needs;
     needs.gradient = needs.loss = true;
     const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
     Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
-    const T factor = T(1.0 / double(x.rows));
+    score->weight = total_weight<T>({y}, x.rows);
+    const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         const Range units = exec.share(ws.layout.units());
         pack_parameters(exec, ws, parameters);

@@ -47,16 +47,16 @@ inline void for_chunks(Exec& exec, index n, const F& f) {
 }
 
 template <class T>
-inline void score_outputs(Exec& exec, Workspace<T>& ws, Loss loss, const Batch<T>& batch, Range rows,
-                          T factor) {
+inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, const Batch<T>& batch,
+                          Range rows, T factor) {
     const int last = ws.plan.output();
     loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
 }
 
 // For some rows of a batch: from the examples to the derivatives of the factor times the loss.
 template <class T>
-inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, Loss loss, const Batch<T>& batch,
-                          Range rows, T factor) {
+inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
+                          const Batch<T>& batch, Range rows, T factor) {
     gather<T>(ws.a(0), x, batch.order, batch.first, rows);
     forward(ws, rows);
     score_outputs(exec, ws, loss, batch, rows, factor);
@@ -82,7 +82,7 @@ inline Score add_up(const RowScores<T>& scores, index rows) {
     Score sum;
     for (index r = 0; r < rows; ++r) {
         sum.loss += double(scores.loss[r]);
-        sum.right += scores.right[r];
+        sum.right += double(scores.right[r]);
     }
     return sum;
 }

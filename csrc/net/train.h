@@ -11,8 +11,8 @@
 namespace fnn::FNN_ISA::net {
 
 template <class T>
-void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss, const Epoch<T>& epoch,
-           Score* score) {
+void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
+           const Epoch<T>& epoch, Score* score) {
     const Plan& plan = call.plan;
     const index capacity = exec::min(epoch.batch_size, epoch.rows);
     Needs needs;
@@ -41,7 +41,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, Loss loss,
             // A shorter last batch uses the first rows of every buffer.
             Workspace<T> now = ws.of_rows(batch);
             const Batch<T> examples{y, epoch.order, first, plan.out_features()};
-            const T factor = T(1.0 / double(batch));
+            const T factor = mean_factor<T>(total_weight(examples, batch));
             for_own_pieces(exec, batch,
                            [&](Range rows) { differentiate(exec, now, x, loss, examples, rows, factor); });
             exec.barrier();

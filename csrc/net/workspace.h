@@ -122,7 +122,7 @@ class Workspace {
             a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
         }
         if (!needs.loss) return;
-        scores = {carver.take<T>(rows), carver.take<std::uint8_t>(rows)};
+        scores = {carver.take<T>(rows), carver.take<T>(rows)};
         scratch_ = carver.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
     }
 

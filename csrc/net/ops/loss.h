@@ -14,7 +14,7 @@ namespace fnn::FNN_ISA::net {
 using exec::Panels;
 using exec::Range;
 
-// Which example stands in which row of a batch, and its target.
+// Which example stands in which row of a batch, its target and its weight.
 template <class T>
 struct Batch {
     Targets<T> targets;
@@ -25,13 +25,40 @@ struct Batch {
     index example(index row) const { return order ? order[first + row] : first + row; }
     const T* values(index row) const { return targets.values + example(row) * out; }
     std::int64_t label(index row) const { return targets.labels[example(row)]; }
+    T weight(index row) const { return targets.weights ? targets.weights[example(row)] : T(1); }
 };
 
-// What a loss leaves for each row of a batch.
+// The sum of the weights of so many rows.
+template <class T>
+inline double total_weight(const Batch<T>& batch, index rows) {
+    if (batch.targets.weights == nullptr) return double(rows);
+    double sum = 0;
+    for (index r = 0; r < rows; ++r) sum += double(batch.weight(r));
+    return sum;
+}
+
+// What makes a weighted mean of a weighted sum. Rows without any weight have no part in anything.
+template <class T>
+inline T mean_factor(double total_weight) {
+    return total_weight > 0 ? T(1 / total_weight) : T(0);
+}
+
+// What a loss leaves for each row of a batch: its weight times the loss, and its weight where the outputs are
+// right, 0 elsewhere.
 template <class T>
 struct RowScores {
-    T* loss;
-    std::uint8_t* right;
+    T *loss, *right;
+};
+
+// A number for each row of a block.
+template <class T>
+struct alignas(exec::vector_bytes) Lanes {
+    T at[exec::lanes<T>];
+    explicit Lanes(T x) {
+        for (T& a : at) a = x;
+    }
+    T& operator[](index r) { return at[r]; }
+    T operator[](index r) const { return at[r]; }
 };
 
 // As many rows as a vector has lanes, transposed: for each output the rows side by side, so that reductions
@@ -66,6 +93,13 @@ struct Block {
         }
     }
 
+    static Lanes<T> weights(const Batch<T>& batch, index first, index n) {
+        Lanes<T> weight(1);
+        if (batch.targets.weights != nullptr)
+            for (index r = 0; r < n; ++r) weight[r] = batch.weight(first + r);
+        return weight;
+    }
+
     // f(r) for the rows of the block, which do not see each other.
     template <class F>
     static void for_rows(const F& f) {
@@ -74,17 +108,6 @@ struct Block {
 
     // Clears what the padding of the outputs would get.
     void clear_padding(T* x) const { std::fill(x + out * w, x + exec::divide_up(out, w) * w * w, T(0)); }
-};
-
-// A number for each row of a block.
-template <class T>
-struct alignas(exec::vector_bytes) Lanes {
-    T at[exec::lanes<T>];
-    explicit Lanes(T x) {
-        for (T& a : at) a = x;
-    }
-    T& operator[](index r) { return at[r]; }
-    T operator[](index r) const { return at[r]; }
 };
 
 // The largest of x (out, w) over the outputs, and the first that has it.
@@ -129,7 +152,7 @@ inline Lanes<T> sum_over_outputs(const T* x, index out) {
 }
 
 template <class T>
-inline void cross_entropy(const Block<T>& b, T factor, Lanes<T>& loss, Lanes<T>& right) {
+inline void cross_entropy(const Block<T>& b, const Lanes<T>& factor, Lanes<T>& loss, Lanes<T>& right) {
     using Rule = rules::CrossEntropy<T>;
     constexpr index w = Block<T>::w;
     const Largest<T> guess(b.z, b.out), likeliest(b.t, b.out);
@@ -143,12 +166,12 @@ inline void cross_entropy(const Block<T>& b, T factor, Lanes<T>& loss, Lanes<T>&
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
             loss[r] += Rule::value(z[r], t[r], max[r]);
-            dz[r] = factor * Rule::gradient(dz[r], t[r], mass[r]);
+            dz[r] = factor[r] * Rule::gradient(dz[r], t[r], mass[r]);
         });
 }
 
 template <class T>
-inline void cross_entropy_tangent(const Block<T>& b, T factor) {
+inline void cross_entropy_tangent(const Block<T>& b, const Lanes<T>& factor) {
     using Rule = rules::CrossEntropy<T>;
     constexpr index w = Block<T>::w;
     Lanes<T> mean(0);
@@ -158,57 +181,188 @@ inline void cross_entropy_tangent(const Block<T>& b, T factor) {
         Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) { mean[r] += p[r] * rz[r]; });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) {
-            p[r] = factor * Rule::curvature(p[r], rz[r], mean[r], mass[r]);
+            p[r] = factor[r] * Rule::curvature(p[r], rz[r], mean[r], mass[r]);
         });
 }
 
-// Losses that are means over the outputs of a function of one output.
+// What a penalty on confidence adds to that; p takes the place of the targets.
+template <class T>
+inline void confidence_penalty(const Block<T>& b, T penalty, const Lanes<T>& factor, Lanes<T>& loss) {
+    using Rule = rules::NegativeEntropy<T>;
+    constexpr index w = Block<T>::w;
+    const Lanes<T> max = Largest<T>(b.z, b.out).value, sum = softmax(b.t, b.z, b.out, max);
+    Lanes<T> log_sum(0), energy(0);
+    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log(sum[r]); });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w](index r) {
+            energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
+        });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, dz = b.dz + j * w](index r) {
+            dz[r] += factor[r] * penalty * Rule::gradient(p[r], z[r] - max[r] - log_sum[r], energy[r]);
+        });
+    Block<T>::for_rows([&](index r) { loss[r] += penalty * energy[r]; });
+}
+
+template <class T>
+inline void confidence_penalty_tangent(const Block<T>& b, T penalty, const Lanes<T>& factor) {
+    using Rule = rules::NegativeEntropy<T>;
+    constexpr index w = Block<T>::w;
+    const Lanes<T> max = Largest<T>(b.z, b.out).value, sum = softmax(b.t, b.z, b.out, max);
+    Lanes<T> log_sum(0), energy(0), mean(0), energy_rate(0);
+    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log(sum[r]); });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w](index r) {
+            energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
+            mean[r] += p[r] * rz[r];
+        });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w](index r) {
+            energy_rate[r] += Rule::gradient(p[r], z[r] - max[r] - log_sum[r], energy[r]) * rz[r];
+        });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w,
+                            rdz = b.rdz + j * w](index r) {
+            rdz[r] +=
+                factor[r] * penalty *
+                Rule::curvature(p[r], z[r] - max[r] - log_sum[r], energy[r], rz[r], mean[r], energy_rate[r]);
+        });
+}
+
+// The scores of the right classes.
+template <class T>
+inline Lanes<T> right_scores(const Block<T>& b) {
+    constexpr index w = Block<T>::w;
+    Lanes<T> score(0);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows(
+            [&, z = b.z + j * w, t = b.t + j * w](index r) { score[r] = t[r] != 0 ? z[r] : score[r]; });
+    return score;
+}
+
+template <class T>
+inline void multi_margin(const rules::MultiMargin<T>& rule, const Block<T>& b, const Lanes<T>& factor,
+                         Lanes<T>& loss, Lanes<T>& right) {
+    constexpr index w = Block<T>::w;
+    const Largest<T> guess(b.z, b.out), likeliest(b.t, b.out);
+    const Lanes<T> score = right_scores(b);
+    const T share = 1 / T(b.out);
+    Lanes<T> pushed(0);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
+            const T gradient = factor[r] * share * rule.gradient(z[r], score[r]);
+            loss[r] += t[r] != 0 ? 0 : rule.value(z[r], score[r]);
+            pushed[r] += t[r] != 0 ? 0 : gradient;
+            dz[r] = gradient;
+        });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows(
+            [&, t = b.t + j * w, dz = b.dz + j * w](index r) { dz[r] = t[r] != 0 ? -pushed[r] : dz[r]; });
+    Block<T>::for_rows([&](index r) {
+        loss[r] *= share;
+        right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0;
+    });
+}
+
+template <class T>
+inline void multi_margin_tangent(const rules::MultiMargin<T>& rule, const Block<T>& b) {
+    constexpr index w = Block<T>::w;
+    const Lanes<T> score = right_scores(b);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](index r) {
+            rdz[r] = rule.curvature(z[r], score[r], rz[r]);
+        });
+}
+
+// Losses that are means over the outputs of a function of one output; a row is right if all outputs are.
 template <class Rule, class T>
-inline void elementwise_loss(const Block<T>& b, T factor, Lanes<T>& loss, Lanes<T>& right) {
+inline void elementwise_loss(const Rule& rule, const Block<T>& b, const Lanes<T>& factor, Lanes<T>& loss,
+                             Lanes<T>& right) {
+    constexpr index w = Block<T>::w;
+    const T share = 1 / T(b.out);
+    Block<T>::for_rows([&](index r) { right[r] = 1; });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
+            loss[r] += rule.value(z[r], t[r]);
+            dz[r] = factor[r] * share * rule.gradient(z[r], t[r]);
+            right[r] = rule.is_right(z[r], t[r]) ? right[r] : 0;
+        });
+    Block<T>::for_rows([&](index r) { loss[r] *= share; });
+}
+
+template <class Rule, class T>
+inline void elementwise_loss_tangent(const Rule& rule, const Block<T>& b, const Lanes<T>& factor) {
     constexpr index w = Block<T>::w;
     const T share = 1 / T(b.out);
     for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
-            loss[r] += Rule::value(z[r], t[r]);
-            dz[r] = factor * share * Rule::gradient(z[r], t[r]);
-        });
-    Block<T>::for_rows([&](index r) {
-        loss[r] *= share;
-        right[r] = 0;
-    });
+        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](
+                               index r) { rdz[r] = factor[r] * share * rule.curvature(z[r], t[r], rz[r]); });
 }
 
-template <class Rule, class T>
-inline void elementwise_loss_tangent(const Block<T>& b, T factor) {
-    const T share = 1 / T(b.out);
-    exec::elementwise({0, b.out * Block<T>::w}, [&, f = factor * share](index i) {
-        b.rdz[i] = f * Rule::curvature(b.z[i], b.t[i], b.rz[i]);
-    });
+// f(rule) for the elementwise loss that is named.
+template <class T, class F>
+inline void with_elementwise_loss(const LossSpec& loss, const F& f) {
+    switch (loss.kind) {
+        case LossKind::binary_cross_entropy:
+            return f(rules::BinaryCrossEntropy<T>{});
+        case LossKind::hinge:
+            return f(rules::Hinge<T>{});
+        case LossKind::mse:
+            return f(rules::SquaredError<T>{});
+        case LossKind::mae:
+            return f(rules::AbsoluteError<T>{});
+        case LossKind::huber:
+            return f(rules::Huber<T>(loss.delta));
+        case LossKind::poisson:
+            return f(rules::Poisson<T>{});
+        case LossKind::log_cosh:
+            return f(rules::LogCosh<T>{});
+        case LossKind::quantile:
+            return f(rules::Quantile<T>(loss.q));
+        case LossKind::cross_entropy:
+        case LossKind::multi_margin:
+            return;
+    }
 }
 
-// The scores of the given rows, and dz = factor times the gradient.
 template <class T>
-inline void loss_forward(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows,
-                         T factor, const RowScores<T>& scores, T* scratch) {
+inline void smooth_labels(const Block<T>& b, double smoothing) {
+    if (smoothing == 0) return;
+    const rules::LabelSmoothing<T> rule(smoothing, b.out);
+    exec::elementwise({0, b.out * Block<T>::w}, [&](index i) { b.t[i] = rule(b.t[i]); });
+}
+
+// The scores of the given rows, and dz = factor times weight times the gradient.
+template <class T>
+inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz,
+                         Range rows, T factor, const RowScores<T>& scores, T* scratch) {
     Block<T> b(scratch, z.cols, false);
     for (index first = rows.begin; first < rows.end; first += b.w) {
         const index n = exec::min(rows.end - first, b.w);
         exec::load_columns(b.z, z, first, n);
         b.load_targets(batch, first, n);
-        Lanes<T> value(0), right(0);
-        switch (loss) {
-            case Loss::cross_entropy:
-                cross_entropy(b, factor, value, right);
+        const Lanes<T> weight = b.weights(batch, first, n);
+        Lanes<T> value(0), right(0), weighted(0);
+        b.for_rows([&](index r) { weighted[r] = factor * weight[r]; });
+        switch (loss.kind) {
+            case LossKind::cross_entropy:
+                smooth_labels(b, loss.label_smoothing);
+                cross_entropy(b, weighted, value, right);
+                if (loss.confidence_penalty != 0)
+                    confidence_penalty(b, T(loss.confidence_penalty), weighted, value);
                 break;
-            case Loss::mse:
-                elementwise_loss<rules::SquaredError<T>>(b, factor, value, right);
+            case LossKind::multi_margin:
+                multi_margin(rules::MultiMargin<T>{T(loss.margin)}, b, weighted, value, right);
                 break;
+            default:
+                with_elementwise_loss<T>(
+                    loss, [&](const auto& rule) { elementwise_loss(rule, b, weighted, value, right); });
         }
         b.clear_padding(b.dz);
         exec::store_columns(dz, b.dz, first, n);
         for (index r = 0; r < n; ++r) {
-            scores.loss[first + r] = value[r];
-            scores.right[first + r] = right[r] != 0;
+            scores.loss[first + r] = weight[r] * value[r];
+            scores.right[first + r] = weight[r] * right[r];
         }
     }
 }
@@ -226,9 +380,9 @@ inline void softmax_rows(Panels<T> z, Range rows, T* scratch) {
     }
 }
 
-// rdz = factor times the Hessian in the outputs times rz.
+// rdz = factor times weight times the Hessian in the outputs times rz.
 template <class T>
-inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
+inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
                          Panels<T> rdz, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols, true);
     for (index first = rows.begin; first < rows.end; first += b.w) {
@@ -236,13 +390,21 @@ inline void loss_tangent(Loss loss, const Batch<T>& batch, Panels<const T> z, Pa
         exec::load_columns(b.z, z, first, n);
         exec::load_columns(b.rz, rz, first, n);
         b.load_targets(batch, first, n);
-        switch (loss) {
-            case Loss::cross_entropy:
-                cross_entropy_tangent(b, factor);
+        Lanes<T> weighted = b.weights(batch, first, n);
+        b.for_rows([&](index r) { weighted[r] *= factor; });
+        switch (loss.kind) {
+            case LossKind::cross_entropy:
+                smooth_labels(b, loss.label_smoothing);
+                cross_entropy_tangent(b, weighted);
+                if (loss.confidence_penalty != 0)
+                    confidence_penalty_tangent(b, T(loss.confidence_penalty), weighted);
                 break;
-            case Loss::mse:
-                elementwise_loss_tangent<rules::SquaredError<T>>(b, factor);
+            case LossKind::multi_margin:
+                multi_margin_tangent(rules::MultiMargin<T>{T(loss.margin)}, b);
                 break;
+            default:
+                with_elementwise_loss<T>(
+                    loss, [&](const auto& rule) { elementwise_loss_tangent(rule, b, weighted); });
         }
         b.clear_padding(b.rdz);
         exec::store_columns(rdz, b.rdz, first, n);

@@ -1,0 +1,596 @@
+"""Every loss: values, derivatives, weights, what targets it takes, and what it makes of outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import autodiff
+import oracle
+import pyfast_nn as fnn
+from conftest import FULL, THREADS, assert_close, assert_same_bits, tolerance
+from problems import RELU, SIGMOID, TANH, Problem, dense, draw_parameters
+from pyfast_nn import _core, losses
+
+# How a test names a loss with its parameters, and the kind of targets.
+CASES = {
+    "cross_entropy": (oracle.CROSS_ENTROPY, "labels"),
+    "smoothed": (("cross_entropy", {"label_smoothing": 0.2, "confidence_penalty": 0.0}), "labels"),
+    "penalised": (
+        ("cross_entropy", {"label_smoothing": 0.0, "confidence_penalty": 0.3}),
+        "probabilities",
+    ),
+    "both": (("cross_entropy", {"label_smoothing": 0.1, "confidence_penalty": 2.0}), "labels"),
+    "multi_margin": (("multi_margin", {"margin": 1.0}), "labels"),
+    "wide margin": (("multi_margin", {"margin": 2.5}), "labels"),
+    "binary_cross_entropy": (("binary_cross_entropy", {}), "binary"),
+    "soft binary": (("binary_cross_entropy", {}), "chances"),
+    "hinge": (("hinge", {}), "signs"),
+    "mse": (oracle.MSE, "values"),
+    "mae": (("mae", {}), "values"),
+    "huber": (("huber", {"delta": 1.0}), "values"),
+    "narrow huber": (("huber", {"delta": 0.3}), "values"),
+    "poisson": (("poisson", {}), "counts"),
+    "log_cosh": (("log_cosh", {}), "values"),
+    "quantile": (("quantile", {"q": 0.5}), "values"),
+    "high quantile": (("quantile", {"q": 0.9}), "values"),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+WIDTHS = (1, 2, 3, 10, 16, 17, 33, 70) if FULL else (1, 3, 16, 33)
+
+
+def draw_targets(rng, rows, width, kind, dtype):
+    if kind == "labels":
+        return rng.integers(0, width, rows)
+    y = {
+        "probabilities": lambda: rng.dirichlet(np.ones(width), rows),
+        "binary": lambda: rng.integers(0, 2, (rows, width)),
+        "chances": lambda: rng.uniform(size=(rows, width)),
+        "signs": lambda: rng.choice([-1, 1], (rows, width)),
+        "values": lambda: rng.standard_normal((rows, width)),
+        "counts": lambda: rng.poisson(2, (rows, width)),
+    }[kind]()
+    return y.astype(dtype)
+
+
+class Outputs:
+    """A network without hidden units on the rows of the identity: its weight is its output, so the
+    gradient and the Hessian in the outputs are those in the parameters."""
+
+    def __init__(self, Z):
+        self.rows, self.width = Z.shape
+        self.net = _core.Network(Z.dtype.name, self.rows, [dense(self.width)])
+        self.X = np.eye(self.rows, dtype=Z.dtype)
+        self.parameters = self.flat(Z)
+
+    def flat(self, Z):
+        return np.concatenate([Z.ravel(), np.zeros(self.width, Z.dtype)])
+
+    def derivatives(self, y, loss, dz, weights=None):
+        """Return the loss, its gradient in Z, and its Hessian times dz."""
+        gradient, product = np.full((2, *self.parameters.shape), np.nan, self.net.dtype)
+        call = (self.X, y, loss)
+        value = self.net.loss_and_grad(self.parameters, *call, gradient, weights)
+        self.net.hvp(self.parameters, self.flat(dz), *call, product, weights)
+        assert self.net.evaluate(self.parameters, *call, weights)[0] == value
+        size = self.rows * self.width
+        return value, *(x[:size].reshape(self.rows, self.width) for x in (gradient, product))
+
+    def accuracy(self, y, loss, weights=None):
+        return self.net.evaluate(self.parameters, self.X, y, loss, weights)[1]
+
+
+def assert_near(actual, expected, dtype, rows):
+    """Compare relative to the largest number, or to the share of a row where those are small."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    atol = tolerance(dtype, 8) * max(abs(expected).max(), 1 / rows)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+def check_derivatives(Z, y, loss, dz, weights=None):
+    actual = Outputs(Z).derivatives(y, loss, dz, weights)
+    z = Z.astype(np.float64)
+    expected = (
+        oracle.loss_value(z, y, loss, weights),
+        oracle.loss_gradient(z, y, loss, weights),
+        oracle.loss_hvp(z, dz.astype(np.float64), y, loss, weights),
+    )
+    for a, e in zip(actual, expected, strict=True):
+        assert_near(a, e, Z.dtype, len(Z))
+
+
+# --------------------------------------------------------------------------------- in the outputs
+
+
+@every_case
+def test_against_the_oracle(isa, dtype, rng, case):
+    loss, kind = CASES[case]
+    for width in WIDTHS:
+        for rows in (1, 2, 19, 40):
+            Z, dz = rng.standard_normal((2, rows, width)).astype(dtype)
+            y = draw_targets(rng, rows, width, kind, dtype)
+            check_derivatives(2 * Z, y, loss, dz)
+            weights = rng.uniform(0, 3, rows).astype(dtype)
+            check_derivatives(2 * Z, y, loss, dz, weights)
+            accuracy = Outputs(Z).accuracy(y, loss, weights)
+            expected = oracle.right_rows(Z, y, loss) @ weights.astype(np.float64)
+            assert accuracy == pytest.approx(expected / weights.sum(dtype=np.float64), rel=1e-12)
+
+
+@every_case
+def test_against_torch(isa, rng, case):
+    torch, (loss, kind) = autodiff.torch(), CASES[case]
+    for rows, width in [(1, 4), (23, 1), (23, 5), (9, 40)]:
+        if width == 1 and loss[0] == "multi_margin":
+            continue  # torch: inconsistent sizes
+        Z, dz = rng.standard_normal((2, rows, width))
+        y = draw_targets(rng, rows, width, kind, "float64")
+        z = torch.tensor(2 * Z, requires_grad=True)
+        value = autodiff.loss_of(z, torch.tensor(y), loss)
+        (gradient,) = torch.autograd.grad(value, z, create_graph=True)
+        product = torch.zeros_like(z)
+        if loss[0] not in ("mae", "quantile", "hinge", "multi_margin"):  # of straight pieces
+            (product,) = torch.autograd.grad(gradient, z, torch.tensor(dz))
+        actual = Outputs(2 * Z).derivatives(y, loss, dz)
+        for a, e in zip(actual, (value, gradient, product), strict=True):
+            assert_near(a, e.detach().numpy(), "float64", rows)
+
+
+@every_case
+def test_central_differences(isa, rng, case):
+    """The gradient is that of the value, the product that of the gradient."""
+    loss, kind = CASES[case]
+    rows, width, step = 7, 5, 1e-6
+    Z, dz = rng.standard_normal((2, rows, width))
+    y = draw_targets(rng, rows, width, kind, "float64")
+    _, gradient, product = Outputs(Z).derivatives(y, loss, dz)
+    ends = [Outputs(Z + sign * step * dz).derivatives(y, loss, dz) for sign in (1, -1)]
+    assert (ends[0][0] - ends[1][0]) / (2 * step) == pytest.approx((gradient * dz).sum(), abs=1e-8)
+    difference = (ends[0][1] - ends[1][1]) / (2 * step)
+    np.testing.assert_allclose(product, difference, rtol=0, atol=1e-8)
+
+
+@every_case
+def test_extreme_outputs(isa, dtype, rng, case):
+    """Each row by itself, so that small numbers show beside large ones."""
+    loss, kind = CASES[case]
+    eps = float(np.finfo(dtype).eps)
+    for width in (1, 10, 33):
+        direction = rng.standard_normal(width)
+        rows = [direction * 0 - 200, direction * 0 + 200, direction - 200, direction * 1e-4]
+        rows += [size * d for size in (20, 200, 1e4, -1e4) for d in (direction, np.abs(direction))]
+        rows += [1e30 * direction, 1e4 * np.eye(width)[0]]
+        Z = np.array(rows, dtype)
+        if loss[0] == "poisson":
+            Z = np.minimum(Z, 60)  # beyond 88 its float32 value is infinite
+        y = draw_targets(rng, len(Z), width, kind, dtype)
+        for z, target in zip(Z, y, strict=True):
+            z, target = z[None], np.asarray(target)[None]
+            dz = rng.uniform(-1, 1, z.shape).astype(dtype)
+            actual = Outputs(z).derivatives(target, loss, dz)
+            exact = z.astype(np.float64)
+            if loss[0] == "mse" and abs(z).max() > 1e20 and dtype == "float32":
+                assert np.isinf(actual[0])  # as the value is, rounded to float32
+                continue
+            expected = [
+                oracle.loss_value(exact, target, loss),
+                oracle.loss_gradient(exact, target, loss),
+                oracle.loss_hvp(exact, dz.astype(np.float64), target, loss),
+            ]
+            scale = abs(expected[0]) + np.ptp(exact) * (loss[0] == "cross_entropy") + 1
+            assert abs(actual[0] - expected[0]) <= 32 * eps * scale
+            for a, e in zip(actual[1:], expected[1:], strict=True):
+                assert np.isfinite(a).all()
+                # a log p is as wrong as the logits are large
+                size = (
+                    1 + abs(e).max() + (np.ptp(exact) if loss[1].get("confidence_penalty") else 0)
+                )
+                np.testing.assert_allclose(a, e, rtol=0, atol=32 * eps * size)
+
+
+@pytest.mark.parametrize("z", [1e-4, 0.01, 0.9999, 1.0001, 5.0, 15.0, 40.0])
+def test_small_numbers_are_exact(isa, dtype, z):
+    """Relative errors stay at rounding where a textbook formula would cancel."""
+    z = np.array([[z, -z]], dtype)
+    exact, ones = z.astype(np.float64), np.ones_like(z)
+    for loss, y in [
+        (CASES["binary_cross_entropy"][0], np.array([[1, 0]], dtype)),
+        (CASES["log_cosh"][0], 0 * z),
+    ]:
+        value, gradient, product = Outputs(z).derivatives(y, loss, ones)
+        rtol = 32 * float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(value, oracle.loss_value(exact, y, loss), rtol=rtol)
+        np.testing.assert_allclose(gradient, oracle.loss_gradient(exact, y, loss), rtol=rtol)
+        expected = oracle.loss_hvp(exact, ones.astype(np.float64), y, loss)
+        np.testing.assert_allclose(product, expected, rtol=rtol)
+
+
+@every_case
+def test_nan_arrives(isa, dtype, rng, case):
+    """A NaN output is NaN in its row's loss and gradient, and in no other row."""
+    loss, kind = CASES[case]
+    net = _core.Network(dtype, 5, [TANH])  # X is as good as its output
+    X = rng.standard_normal((20, 5)).astype(dtype)
+    X[13, 2] = np.nan
+    y = draw_targets(rng, 20, 5, kind, dtype)
+    none = np.empty(0, dtype)
+    assert np.isnan(net.evaluate(none, X, y, loss)[0])
+    rest = np.delete(np.arange(20), 13)
+    assert np.isfinite(net.evaluate(none, X[rest], y[rest], loss)[0])
+    gradient = np.empty(5 * 5 + 5, dtype)
+    net = _core.Network(dtype, 5, [dense(5)])
+    parameters = np.concatenate([np.eye(5).ravel(), np.zeros(5)]).astype(dtype)
+    assert np.isnan(net.loss_and_grad(parameters, X[13:14], y[13:14], loss, gradient))
+    assert np.isnan(gradient[-5:]).any()
+
+
+def test_kinks():
+    """At a kink the gradient is 0, and the second derivative that of a straight piece, or 0; at
+    delta, that of Huber is still 1."""
+    one = np.ones((1, 1))
+    for loss, z, y, gradient, second in [
+        (("mae", {}), 2.0, 2.0, 0, 0),
+        (("quantile", {"q": 0.9}), 2.0, 2.0, 0, 0),
+        (("hinge", {}), 1.0, 1.0, 0, 0),
+        (("hinge", {}), -1.0, -1.0, 0, 0),
+        (("huber", {"delta": 0.5}), 2.5, 2.0, 0.5, 1),
+        (("huber", {"delta": 0.5}), 1.5, 2.0, -0.5, 1),
+    ]:
+        _, *derivatives = Outputs(z * one).derivatives(y * one, loss, one)
+        assert [float(d[0, 0]) for d in derivatives] == [gradient, second], loss
+    margin = ("multi_margin", {"margin": 1.0})
+    Z = np.array([[2.0, 1.0, 0.0]])
+    _, gradient, product = Outputs(Z).derivatives(np.array([0]), margin, np.ones_like(Z))
+    assert not gradient.any() and not product.any()
+
+
+def test_elements_of_a_multi_label_row_are_averaged(isa, dtype, rng):
+    """(n, k) labels are the mean of k losses of one output."""
+    Z, dz = rng.standard_normal((2, 12, 3)).astype(dtype)
+    for loss, kind in (CASES["binary_cross_entropy"], CASES["hinge"]):
+        y = draw_targets(rng, 12, 3, kind, dtype)
+        value, gradient, _ = Outputs(Z).derivatives(y, loss, dz)
+        columns = [Outputs(Z[:, [j]]).derivatives(y[:, [j]], loss, dz[:, [j]]) for j in range(3)]
+        assert_close(value, np.mean([column[0] for column in columns]), dtype)
+        assert_close(gradient, np.hstack([column[1] for column in columns]) / 3, dtype)
+
+
+# ---------------------------------------------------------------------------- of whole networks
+
+
+def draw(rng, in_features, layers, rows, dtype, case, margin):
+    """A problem whose ReLU inputs and losses are at least `margin` away from a kink."""
+    loss, kind = CASES[case]
+    reference = oracle.Network(in_features, layers)
+    parameters = draw_parameters(rng, reference, dtype)
+    X = rng.standard_normal((4 * rows, in_features)).astype(dtype)
+    y = draw_targets(rng, len(X), reference.out_features, kind, dtype)
+    z = reference.forward(parameters, X)
+    distance = reference.distance_to_kink(parameters, X)
+    edges = {
+        "mae": lambda: abs(z - y),
+        "quantile": lambda: abs(z - y),
+        "huber": lambda: abs(abs(z - y) - loss[1]["delta"]),
+        "hinge": lambda: abs(1 - y * z),
+        "multi_margin": lambda: abs(oracle._margins(z, y, **loss[1])),
+    }
+    if loss[0] in edges:
+        distance = np.minimum(distance, edges[loss[0]]().min(axis=1))
+    chosen = np.flatnonzero(distance > margin)[:rows]
+    assert len(chosen) == rows
+    net = _core.Network(dtype, in_features, layers)
+    return Problem(net, reference, parameters, X[chosen], y[chosen], loss)
+
+
+@every_case
+@pytest.mark.parametrize("weighted", [False, True])
+def test_dense_hessian(isa, rng, case, weighted):
+    """Products with unit vectors are the differences of gradients, and the gradient is that of
+    values, all of them weighted."""
+    out = 3
+    problem = draw(rng, 4, [dense(5), TANH, dense(4), RELU, dense(out)], 9, "float64", case, 1e-4)
+    net, n = problem.net, problem.net.n_parameters
+    call = (problem.X, problem.y, problem.loss)
+    weights = rng.uniform(0, 2, 9) if weighted else None
+
+    def at(parameters):
+        gradient = np.empty(n)
+        return net.loss_and_grad(parameters, *call, gradient, weights), gradient
+
+    hessian, by_differences, gradient = np.empty((n, n)), np.empty((n, n)), np.empty(n)
+    step = 1e-5
+    for i, unit in enumerate(np.eye(n)):
+        net.hvp(problem.parameters, unit, *call, hessian[i], weights)
+        ends = [at(problem.parameters + sign * step * unit) for sign in (1, -1)]
+        by_differences[i] = (ends[0][1] - ends[1][1]) / (2 * step)
+        gradient[i] = (ends[0][0] - ends[1][0]) / (2 * step)
+    scale = abs(by_differences).max()
+    np.testing.assert_allclose(hessian, by_differences, rtol=0, atol=1e-8 + 1e-7 * scale)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(at(problem.parameters)[1], gradient, rtol=0, atol=1e-8)
+
+
+@every_case
+def test_network_against_the_oracle(isa, dtype, rng, case):
+    """All maps with a loss, over enough rows for several chunks, and a trained epoch."""
+    margin = 1e3 * float(np.finfo(dtype).eps)
+    rows = 1100
+    problem = draw(rng, 9, [dense(14), SIGMOID, dense(6)], rows, dtype, case, margin)
+    net, reference = problem.net, problem.reference
+    call = (problem.X, problem.y, problem.loss)
+    for weights in (None, rng.uniform(0, 2, rows).astype(dtype)):
+        value, gradient = reference.loss_and_grad(problem.parameters, *call, weights)
+        actual, product = problem.empty_vector(), problem.empty_vector()
+        core_value = net.loss_and_grad(problem.parameters, *call, actual, weights)
+        assert_close(core_value, value, dtype, problem.inner)
+        assert_close(actual, gradient, dtype, problem.inner)
+        v = problem.vector(rng)
+        net.hvp(problem.parameters, v, *call, product, weights)
+        expected = reference.hvp(problem.parameters, v, *call, weights)
+        assert_close(product, expected, dtype, problem.inner)
+
+        trained, exact = problem.parameters.copy(), problem.parameters.astype(np.float64)
+        order, lr, report = rng.permutation(rows)[:70], np.full(10, 0.01), np.zeros(3)
+        update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
+        net.train(trained, *call, order, 7, lr, update, [], 0, report, weights)
+        expected = reference.train(exact, *call, order, 7, lr, update, [], 0, weights)
+        assert_close(trained, exact, dtype, 100)
+        assert_close(report[0], expected[0], dtype, 100)
+        assert report[2] == expected[2]
+
+
+@every_case
+def test_bits_do_not_depend_on_threads(isa, dtype, rng, restore_threads, case):
+    rows = 300
+    problem = draw(rng, 60, [dense(60), TANH, dense(35)], rows, dtype, case, 0)
+    call = (problem.X, problem.y, problem.loss)
+    weights = rng.uniform(0, 2, rows).astype(dtype)
+    order, lr = rng.permutation(rows), np.full(2, 0.01)
+    update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
+    expected = None
+    for count in THREADS if FULL else (1, 2, 5):
+        _core.set_num_threads(count)
+        trained, report = problem.parameters.copy(), np.zeros(3)
+        problem.net.train(trained, *call, order, 150, lr, update, [], 0, report, weights)
+        product = problem.empty_vector()
+        v = np.ones_like(problem.parameters)
+        problem.net.hvp(problem.parameters, v, *call, product, weights)
+        scores = np.array(problem.net.evaluate(problem.parameters, *call, weights))
+        results = (trained, report, product, scores)
+        expected = expected or results
+        for a, e in zip(results, expected, strict=True):
+            assert_same_bits(a, e)
+
+
+# ------------------------------------------------------------------------------ objects and names
+
+OBJECTS = [
+    losses.CrossEntropy(),
+    losses.CrossEntropy(label_smoothing=0.1),
+    losses.CrossEntropy(confidence_penalty=0.1),
+    losses.MultiMargin(),
+    losses.MultiMargin(margin=2),
+    losses.BinaryCrossEntropy(),
+    losses.Hinge(),
+    losses.MSE(),
+    losses.MAE(),
+    losses.Huber(),
+    losses.Huber(delta=2),
+    losses.Poisson(),
+    losses.LogCosh(),
+    losses.Quantile(),
+    losses.Quantile(q=0.9),
+]
+every_object = pytest.mark.parametrize("loss", OBJECTS, ids=repr)
+
+
+def targets_of(loss, rng, rows=40, out=1):
+    if loss.task == "classes":
+        return rng.integers(0, out, rows)
+    kind = {"binary_cross_entropy": "binary", "hinge": "signs", "poisson": "counts"}
+    return draw_targets(rng, rows, out, kind.get(loss.name, "values"), "float64")
+
+
+def fitted(y, loss, out=1, **keywords):
+    model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(out)], dtype="float64", seed=1)
+    X = np.random.default_rng(0).normal(size=(len(y), 3))
+    model.fit(X, y, loss=loss, epochs=2, batch_size=8, verbose=0, **keywords)
+    return model, X
+
+
+@pytest.mark.once
+class TestObjects:
+    def test_names(self):
+        assert {loss.name for loss in OBJECTS} == set(losses.NAMES)
+        for name in losses.NAMES:
+            assert losses.check(name).name == name
+        with pytest.raises(ValueError, match=f"loss: expected one of {', '.join(losses.NAMES)}, "):
+            losses.check("huber_loss")
+        for wrong in (losses.Huber, 3, None, ("mse", {})):
+            with pytest.raises(
+                TypeError, match=r"loss: expected an object .* one of cross_entropy"
+            ):
+                losses.check(wrong)
+
+    @every_object
+    def test_equality_and_repr(self, loss):
+        equal = [other for other in OBJECTS if other == loss]
+        assert equal == [loss]
+        again = eval(repr(loss), vars(losses))
+        assert again == loss and again is not loss and hash(again) == hash(loss)
+        assert type(loss)(**loss.get_config()) == loss
+        assert loss != loss.name
+        for name in loss.get_config():
+            with pytest.raises(AttributeError):
+                setattr(loss, name, 0.5)
+
+    @pytest.mark.parametrize(
+        ("make", "error", "match"),
+        [
+            (lambda: losses.CrossEntropy(label_smoothing=1), ValueError, "label_smoothing: .* < 1"),
+            (lambda: losses.CrossEntropy(label_smoothing=-0.1), ValueError, "label_smoothing"),
+            (lambda: losses.CrossEntropy(confidence_penalty=-1), ValueError, "confidence_penalty"),
+            (lambda: losses.CrossEntropy(confidence_penalty=None), TypeError, "confidence_penalty"),
+            (lambda: losses.MultiMargin(margin=0), ValueError, "margin: expected a number > 0"),
+            (lambda: losses.Huber(delta=0), ValueError, "delta: expected a number > 0, got 0"),
+            (lambda: losses.Huber(delta=np.inf), ValueError, "delta"),
+            (lambda: losses.Huber(delta="1"), TypeError, "delta"),
+            (lambda: losses.Quantile(q=0), ValueError, "q"),
+            (lambda: losses.Quantile(q=1), ValueError, "q"),
+            (lambda: losses.Quantile(q=True), TypeError, "q"),
+        ],
+    )
+    def test_impossible_parameters(self, make, error, match):
+        with pytest.raises(error, match=match):
+            make()
+
+    @every_object
+    def test_whatever_takes_a_loss_takes_an_object(self, loss, rng):
+        out = 3 if loss.task == "classes" else 1
+        y = targets_of(loss, rng, out=out)
+        model, X = fitted(y, loss, out)
+        assert model.loss is loss
+        value, gradient = model.loss_and_grad(X, y)
+        assert value == model.evaluate(X, y)["loss"] == model.loss_and_grad(X, y, loss=loss)[0]
+        spec, z = (loss.name, loss.get_config()), model.forward(X)
+        np.testing.assert_allclose(value, oracle.loss_value(z, y, spec), rtol=1e-12)
+        assert model.hvp(X, y, gradient).shape == gradient.shape
+        assert ("accuracy" in model.history) == (loss.task != "values")
+        assert set(model.evaluate(X, y)) == {"loss", "accuracy"} & {"loss", *model.history}
+
+    @pytest.mark.parametrize("loss", [loss for loss in OBJECTS if loss == type(loss)()], ids=repr)
+    def test_a_name_is_the_object_of_defaults(self, loss, rng):
+        out = 3 if loss.task == "classes" else 1
+        y = targets_of(loss, rng, out=out)
+        by_name, by_object = fitted(y, loss.name, out)[0], fitted(y, loss, out)[0]
+        assert by_name.loss == loss.name
+        assert_same_bits(by_name.parameters, by_object.parameters)
+
+    @every_object
+    @pytest.mark.parametrize("named", [False, True])
+    def test_model_file(self, loss, named, rng, tmp_path):
+        out = 3 if loss.task == "classes" else 1
+        y = targets_of(loss, rng, out=out)
+        model, X = fitted(y, loss.name if named else loss, out)
+        model.save(tmp_path / "model")
+        again = fnn.load(tmp_path / "model")
+        assert again.loss == model.loss and type(again.loss) is type(model.loss)
+        assert again.evaluate(X, y) == model.evaluate(X, y)
+        assert_same_bits(again.predict(X), model.predict(X))
+        assert repr(again.classes_) == repr(model.classes_)
+        again.fit(X, y, verbose=0)
+
+
+# --------------------------------------------------------------------------- targets and outputs
+
+
+@pytest.mark.once
+class TestTargets:
+    @pytest.mark.parametrize(
+        ("loss", "y", "match"),
+        [
+            ("binary_cross_entropy", [0, 1, 2], "from 0 to 1 under .*, got 2 in row 2"),
+            ("binary_cross_entropy", [0, 1, -0.5], "got -0.5 in row 2"),
+            ("binary_cross_entropy", [0, 1, np.nan], "y: expected finite"),
+            ("binary_cross_entropy", ["a", "b", "c"], "y: has 3 classes .* tells 2 apart"),
+            ("binary_cross_entropy", ["a", "a", "a"], "y: has 1 classes"),
+            ("hinge", [1, -1, 0], "expected -1 and 1 under 'hinge', got 0 in row 2"),
+            ("hinge", [1, -1, 0.5], "got 0.5 in row 2"),
+            ("poisson", [0, 3, -1], "expected counts, at least 0 under .*, got -1 in row 2"),
+            ("huber", [0, 3, np.inf], "y: expected finite .* inf in row 2"),
+            ("multi_margin", [0, 0, 1], "y: expected whole numbers from 0 to 0"),
+            ("multi_margin", [[1.0], [1.0], [1.0]], r"y: expected shape \(3,\) labels, got"),
+            ("mae", [[1, 2]] * 3, r"y: expected shape \(3, 1\)"),
+            ("binary_cross_entropy", [[1, 0]] * 3, r"y: expected shape \(3, 1\)"),
+        ],
+    )
+    def test_impossible(self, loss, y, match):
+        with pytest.raises(ValueError, match=match):
+            fitted(y, loss)
+
+    def test_impossible_multi_label(self):
+        with pytest.raises(ValueError, match=r"got 1\.5 in row 1, column 1"):
+            fitted([[0, 1], [1, 1.5], [0, 0]], "binary_cross_entropy", out=2)
+        with pytest.raises(ValueError, match=r"y: expected shape \(3, 2\)"):
+            fitted([0, 1, 0], "binary_cross_entropy", out=2)
+        with pytest.raises(ValueError, match=r"y: expected shape \(3,\) labels, got \(3, 2\)"):
+            fitted([[0, 1]] * 3, "multi_margin", out=2)
+        with pytest.raises(TypeError, match="y: expected real numbers"):
+            fitted([["a", "b"]] * 3, "binary_cross_entropy", out=2)
+
+    @pytest.mark.parametrize(("loss", "no"), [("binary_cross_entropy", 0), ("hinge", -1)])
+    def test_two_classes_of_one_output(self, loss, no):
+        """Numbers, bool and strings train alike, and come back."""
+        yes = np.random.default_rng(1).integers(0, 2, 30).astype(bool)
+        numbers = np.where(yes, 1, no)
+        expected, X = fitted(numbers, loss)
+        proper = expected.forward(X)[:, 0] > 0
+        assert 0 < proper.sum() < 30
+        for y, classes in [
+            (numbers, [no, 1]),
+            (numbers[:, None].astype(np.float32), [no, 1]),
+            (yes, [False, True]),
+            (np.where(yes, "spam", "ham"), ["ham", "spam"]),
+        ]:
+            model, _ = fitted(y, loss)
+            assert_same_bits(model.parameters, expected.parameters)
+            assert model.classes_.tolist() == classes
+            predicted = model.predict(X)
+            assert predicted.shape == (30,)
+            np.testing.assert_array_equal(predicted, np.array(classes)[proper.astype(int)])
+            accuracy = np.mean(predicted == np.ravel(y))
+            assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
+            if loss == "hinge":
+                with pytest.raises(ValueError, match="'hinge', gives no probabilities"):
+                    model.predict_proba(X)
+                continue
+            p = oracle.sigmoid(model.forward(X)[:, 0])
+            np.testing.assert_allclose(model.predict_proba(X), np.stack([1 - p, p], 1), rtol=1e-13)
+        with pytest.raises(ValueError, match="got eggs in row 1"):
+            model.evaluate(X[:2], ["spam", "eggs"])
+
+    @pytest.mark.parametrize(("loss", "no"), [("binary_cross_entropy", 0), ("hinge", -1)])
+    def test_several_labels(self, loss, no, rng):
+        y = np.where(rng.integers(0, 2, (50, 3)) == 1, 1, no)
+        model, X = fitted(y, loss, out=3)
+        z = model.forward(X)
+        assert model.classes_ is None
+        np.testing.assert_array_equal(model.predict(X), np.where(z > 0, 1, no))
+        accuracy = (model.predict(X) == y).all(axis=1).mean()  # as accuracy_score of scikit-learn
+        assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
+        if loss == "binary_cross_entropy":
+            np.testing.assert_allclose(model.predict_proba(X), oracle.sigmoid(z), rtol=1e-13)
+            assert_same_bits(fitted(y == 1, loss, out=3)[0].parameters, model.parameters)
+
+    def test_multi_margin(self, rng):
+        y = np.array(["a", "b", "c"])[rng.integers(0, 3, 50)]
+        model, X = fitted(y, "multi_margin", out=3)
+        best = model.forward(X).argmax(axis=1)
+        np.testing.assert_array_equal(model.predict(X), np.array(["a", "b", "c"])[best])
+        accuracy = np.mean(model.predict(X) == y)
+        assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
+        with pytest.raises(ValueError, match="'multi_margin', gives no probabilities"):
+            model.predict_proba(X)
+
+    @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile"])
+    def test_regression(self, loss, rng):
+        y = rng.poisson(3, 30)
+        model, X = fitted(y, loss)
+        np.testing.assert_array_equal(model.predict(X), model.forward(X)[:, 0])
+        with pytest.raises(ValueError, match=f"'{loss}', gives no probabilities"):
+            model.predict_proba(X)
+
+    def test_another_loss_later(self):
+        """Numbers mean what the loss of the fit says; names stay those of the first fit."""
+        model, X = fitted([0, 1] * 10, "binary_cross_entropy")
+        model.fit(X, [-1, 1] * 10, loss="hinge", verbose=0)
+        assert model.classes_.tolist() == [-1, 1] and set(model.predict(X)) <= {-1, 1}
+        model.fit(X, np.arange(20.0), loss="mse", verbose=0)
+        assert model.predict(X).dtype == np.float64
+        with pytest.raises(ValueError, match=r"first fit \(-1, 1\), got string"):
+            model.fit(X, ["a", "b"] * 10, loss="hinge", verbose=0)
+        model, X = fitted(["a", "b"] * 10, "hinge")
+        model.fit(X, ["b", "a"] * 10, loss="binary_cross_entropy", verbose=0)
+        assert model.classes_.tolist() == ["a", "b"]
+        with pytest.raises(ValueError, match="loss: expected one for the 2 classes"):
+            model.fit(X, ["a"] * 20, loss="cross_entropy", verbose=0)
