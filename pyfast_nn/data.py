@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from . import _core
+from . import _core, checks
 from .checks import describe
 
 
@@ -169,6 +169,92 @@ def find_classes(y, loss, out_features, name="y"):
         )
         raise ValueError(f"{name}: has {len(classes)} classes ({_some(classes)}), but {expected}")
     return classes
+
+
+def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_weight"):
+    """Return the weight of each example as the core takes it: (n,) of `dtype`, or None for ones.
+
+    Parameters
+    ----------
+    sample_weight : array_like (n,) or None
+    class_weight : dict, "balanced", array_like (n_classes,) or None
+    y : ndarray
+        As `targets` returned it.
+    loss : pyfast_nn.losses.Loss
+    labels : ndarray (n_classes,) or None
+        What the classes are called, in order.
+    dtype : numpy.dtype
+        Of the network.
+    """
+    if sample_weight is None and class_weight is None:
+        return None
+    result = np.ones(len(y))
+    if sample_weight is not None:
+        result = contiguous(sample_weight, np.float64, name)
+        if result.shape != (len(y),):
+            raise ValueError(
+                f"{name}: expected shape ({len(y)},), a weight for each example, got {result.shape}"
+            )
+        _check_weights(result, name)
+    if class_weight is not None:
+        result = result * _class_weights(class_weight, result, y, loss, labels)
+    largest = result.max(initial=0)
+    if len(result) and not 0 < largest < np.inf:
+        raise ValueError(
+            f"{name}: expected at least one weight > 0, and none too large to multiply"
+        )
+    result = (result / (largest or 1)).astype(dtype)  # only their ratios matter
+    result[result < np.finfo(dtype).tiny] = 0  # so that one over any sum of the others is finite
+    return result
+
+
+def _check_weights(values, name):
+    possible = np.isfinite(values) & (values >= 0)
+    if not possible.all():
+        row = np.argmin(possible)
+        raise ValueError(
+            f"{name}: expected finite numbers >= 0, got {values[row]} at position {row}"
+        )
+
+
+def _class_weights(class_weight, sample_weight, y, loss, labels):
+    """Return the weight (n,) of each example's class."""
+    name = "class_weight"
+    if labels is None or (loss.task == "classes" and y.ndim == 2):
+        raise ValueError(f"{name}: expected one label for each example in y, got shape {y.shape}")
+    if loss.task == "classes":
+        numbers = y
+    else:
+        numbers = (y[:, 0] > np.mean(loss.codes)).astype(np.intp)
+        if (np.array(loss.codes)[numbers] != y[:, 0]).any():
+            raise ValueError(f"{name}: expected labels in y, got probabilities")
+    if isinstance(class_weight, str):
+        checks.choice(class_weight, name, ("balanced",))
+        counts = np.bincount(numbers, sample_weight, minlength=len(labels))
+        share = counts.sum() / max(1, np.count_nonzero(counts))
+        values = np.divide(share, counts, out=np.zeros(len(labels)), where=counts > 0)
+    elif isinstance(class_weight, dict):
+        known = labels.tolist()
+        unknown = [label for label in class_weight if label not in known]
+        if unknown:
+            raise ValueError(
+                f"{name}: expected labels of the classes ({_some(labels)}), got {unknown[0]!r}"
+            )
+        values = np.array(
+            [
+                checks.real(class_weight.get(label, 1.0), f"{name}[{label!r}]", minimum=0)
+                for label in known
+            ]
+        )
+    else:
+        values = contiguous(class_weight, np.float64, name)
+        if values.shape != labels.shape:
+            raise ValueError(
+                f"{name}: expected shape {labels.shape}, a weight for each class "
+                f"({_some(labels)}), got {values.shape}"
+            )
+        _check_weights(values, name)
+    return values[numbers]
 
 
 def _targets_array(y, loss, out_features, name):

@@ -10,7 +10,8 @@ class History(Mapping):
     ``val_loss`` and ``val_accuracy``. Before the first epoch is done there are none.
 
     * ``loss`` and ``accuracy`` are means over the examples of the epoch as they were trained on,
-      while the parameters changed; ``val_loss`` and ``val_accuracy`` are taken after it.
+      while the parameters changed, weighted if the examples are; ``val_loss`` and
+      ``val_accuracy`` are taken after it.
     * ``lr`` is the learning rate of the epoch's last step.
     * ``seconds`` is the time that training took, without validation.
 

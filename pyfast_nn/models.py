@@ -209,6 +209,8 @@ class Sequential:
         batch_size=128,
         shuffle=True,
         validation_data=None,
+        sample_weight=None,
+        class_weight=None,
         verbose="auto",
     ):
         """Train in place. A second fit goes on from the current parameters.
@@ -238,8 +240,16 @@ class Sequential:
         shuffle : bool
             New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
             order.
-        validation_data : (X, y), optional
-            Evaluated after each epoch.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Evaluated after each epoch; `class_weight` does not count there.
+        sample_weight : array_like (n,), optional
+            How much each example counts, finite and at least 0. The loss ``l`` of a step is then
+            ``sum(w * l) / sum(w)`` over its batch, that of the history the same over the epoch. A
+            batch whose weights are all 0 has gradient 0, and its step is taken.
+        class_weight : dict, "balanced" or array_like, optional
+            How much the examples of each class count, times `sample_weight`: from label to weight
+            (1 for labels that are missing), or in the order of `classes_`. ``"balanced"`` gives all
+            classes the same sum of weights, as scikit-learn does. For losses of labels only.
         verbose : {"auto", 0, 1}
             0 is quiet, 1 shows each epoch on stderr; "auto" does so on a terminal only.
 
@@ -280,6 +290,8 @@ class Sequential:
             batch_size=batch_size,
             shuffle=shuffle,
             validation_data=validation_data,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
             verbose=verbose,
         )
 
@@ -364,13 +376,13 @@ class Sequential:
         p = self._outputs(X, loss.link)
         return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
 
-    def evaluate(self, X, y, *, loss=None):
+    def evaluate(self, X, y, *, loss=None, sample_weight=None, class_weight=None):
         """Return the mean loss, and the accuracy where outputs may be right or wrong.
 
         Parameters
         ----------
-        X, y, loss
-            As for `fit`.
+        X, y, loss, sample_weight, class_weight
+            As for `fit`. The means are weighted, ``sum(w * l) / sum(w)`` over all examples.
 
         Returns
         -------
@@ -380,17 +392,21 @@ class Sequential:
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
-        return self._evaluate(X, self._targets(y, loss, X, self.classes_), loss)
+        y = self._targets(y, loss, X, self.classes_)
+        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
+        return self._evaluate(X, y, weights, loss)
 
     # ------------------------------------------------------------------ derivatives
 
-    def loss_and_grad(self, X, y, *, loss=None, training=False):
+    def loss_and_grad(
+        self, X, y, *, loss=None, sample_weight=None, class_weight=None, training=False
+    ):
         """Return the mean loss and its gradient in the parameters.
 
         Parameters
         ----------
-        X, y, loss
-            As for `fit`.
+        X, y, loss, sample_weight, class_weight
+            As for `evaluate`.
         training : bool
             As for `forward`.
 
@@ -407,8 +423,10 @@ class Sequential:
         loss = self._check_loss(loss)
         X = self._built_features(X)
         y = self._targets(y, loss, X, self.classes_)
+        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
         grad = np.empty_like(self._parameters)
-        return self._net.loss_and_grad(self._parameters, X, y, loss._spec(), grad), grad
+        value = self._net.loss_and_grad(self._parameters, X, y, loss._spec(), grad, weights)
+        return value, grad
 
     def vjp(self, X, *, training=False):
         """Return the raw outputs and a function that pulls their gradient back; for own losses.
@@ -459,13 +477,13 @@ class Sequential:
         self._net.jvp(self._parameters, v, X, out, dout)
         return out, dout
 
-    def hvp(self, X, y, v, *, loss=None, training=False):
+    def hvp(self, X, y, v, *, loss=None, sample_weight=None, class_weight=None, training=False):
         """Return the product of the Hessian of the mean loss, in the parameters, with `v`.
 
         Parameters
         ----------
-        X, y, loss
-            As for `fit`.
+        X, y, loss, sample_weight, class_weight
+            As for `evaluate`.
         v : array_like (n_parameters,)
         training : bool
             As for `forward`.
@@ -482,9 +500,10 @@ class Sequential:
         loss = self._check_loss(loss)
         X = self._built_features(X)
         y = self._targets(y, loss, X, self.classes_)
+        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
         v = data.contiguous(v, self.dtype, "v")
         hv = np.empty_like(self._parameters)
-        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv)
+        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv, weights)
         return hv
 
     # ------------------------------------------------------------------ file
@@ -554,6 +573,14 @@ class Sequential:
         out_features = self._widths(X.shape[1])[-1]
         return data.targets(y, loss, len(X), out_features, classes, self.dtype, name)
 
+    def _weights(
+        self, sample_weight, class_weight, y, loss, in_features, classes, name="sample_weight"
+    ):
+        labels = loss.classes(self._widths(in_features)[-1])
+        if labels is not None and classes is not None:
+            labels = classes
+        return data.weights(sample_weight, class_weight, y, loss, labels, self.dtype, name)
+
     def _check_loss(self, loss):
         """Return the Loss that the argument `loss` of a method means."""
         if loss is None and self.loss is None:
@@ -566,10 +593,10 @@ class Sequential:
         own = loss.classes(self.out_features)
         return own if own is None or self.classes_ is None else self.classes_
 
-    def _evaluate(self, X, y, loss):
+    def _evaluate(self, X, y, weights, loss):
         if len(X) == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        scores = self._net.evaluate(self._parameters, X, y, loss._spec())
+        scores = self._net.evaluate(self._parameters, X, y, loss._spec(), weights)
         return self._scores(*scores, loss)
 
     @staticmethod

@@ -12,7 +12,21 @@ from .progress import progress
 _ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
 
 
-def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation_data, verbose):
+def fit(
+    model,
+    X,
+    y,
+    *,
+    loss,
+    optimizer,
+    epochs,
+    batch_size,
+    shuffle,
+    validation_data,
+    sample_weight,
+    class_weight,
+    verbose,
+):
     """Train `model` in place and return its history; see `Sequential.fit`."""
     token = object()
     try:
@@ -28,6 +42,7 @@ def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation
         X = model._training_features(X, model.in_features if model.built else None)
         classes = _find_classes(model, y, loss, X.shape[1])
         y = model._targets(y, loss, X, classes)
+        weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], classes)
         validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
         optimizer = _check_optimizer(optimizer)
 
@@ -38,7 +53,7 @@ def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation
 
         with progress(style, epochs) as show:
             for _ in range(epochs):
-                record = _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle)
+                record = _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle)
                 if validation is not None:
                     scores = model._evaluate(*validation, loss)
                     record |= {f"val_{key}": value for key, value in scores.items()}
@@ -55,14 +70,14 @@ def fit(model, X, y, *, loss, optimizer, epochs, batch_size, shuffle, validation
             model._claims.clear()
 
 
-def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
+def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
     """Train for one epoch and return the record of it."""
     # A row order and the learning rate of each step ...
     order = _row_order(model, len(X), shuffle)
     lr = optimizer._rates(-(-len(X) // batch_size))
     update, state = optimizer._update(), optimizer._vectors(model._parameters)
     step = optimizer.step_count
-    report = optimizer._begin_epoch()  # (3,): summed loss, right answers, steps
+    report = optimizer._begin_epoch()  # (3,): weighted sums of loss and right answers, steps
     start = time.perf_counter()
     try:
         # ... and one call, in which batches are gathered, and the parameters and state change.
@@ -78,6 +93,7 @@ def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
             state,
             step,
             report,
+            weights,
         )
     except FloatingPointError:
         raise FloatingPointError(
@@ -88,8 +104,9 @@ def _train_epoch(model, X, y, loss, optimizer, batch_size, shuffle):
         ) from None
     seconds = time.perf_counter() - start
     model.epochs_trained += 1
+    total = len(X) if weights is None else weights.sum(dtype=np.float64)
     return {
-        **model._scores(report[0] / len(X), report[1] / len(X), loss),
+        **model._scores(report[0] / total, report[1] / total, loss),
         "lr": float(lr[-1]),
         "seconds": seconds,
     }
@@ -124,12 +141,18 @@ def _check_validation(model, validation_data, loss, in_features, classes):
     if validation_data is None:
         return None
     try:
-        X, y = validation_data
+        X, y, sample_weight = (
+            validation_data if len(validation_data) == 3 else (*validation_data, None)
+        )
     except (TypeError, ValueError):
         came = checks.describe(validation_data)
-        raise TypeError(f"validation_data: expected a pair (X, y), got {came}") from None
+        raise TypeError(
+            f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
+        ) from None
     X = model._training_features(X, in_features, "validation_data[0]")
-    return X, model._targets(y, loss, X, classes, "validation_data[1]")
+    y = model._targets(y, loss, X, classes, "validation_data[1]")
+    name = "validation_data[2]"
+    return X, y, model._weights(sample_weight, None, y, loss, in_features, classes, name)
 
 
 def _check_optimizer(optimizer):

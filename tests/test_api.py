@@ -35,6 +35,8 @@ def test_signatures():
         "batch_size": 128,
         "shuffle": True,
         "validation_data": None,
+        "sample_weight": None,
+        "class_weight": None,
         "verbose": "auto",
     }
     for optimizer in (fnn.optim.SGD, fnn.optim.Adam, fnn.optim.AdamW):

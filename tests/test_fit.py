@@ -285,7 +285,7 @@ class TestRefusals:
             ({"verbose": 2}, ValueError, "verbose"),
             ({"optimizer": "adam"}, TypeError, "optimizer: expected an optimizer"),
             ({"optimizer": fnn.optim.Adam}, TypeError, "optimizer"),
-            ({"validation_data": 3}, TypeError, "validation_data: expected a pair"),
+            ({"validation_data": 3}, TypeError, r"validation_data: expected \(X, y\) or"),
             ({"validation_data": (np.ones((2, 5)), [0, 1])}, ValueError, r"validation_data\[0\]"),
             ({"validation_data": (np.ones((2, 4)), [0, 3])}, ValueError, r"validation_data\[1\]"),
             ({"validation_data": (np.ones((0, 4)), [])}, ValueError, r"validation_data\[0\]"),

@@ -594,3 +594,225 @@ class TestTargets:
         assert model.classes_.tolist() == ["a", "b"]
         with pytest.raises(ValueError, match="loss: expected one for the 2 classes"):
             model.fit(X, ["a"] * 20, loss="cross_entropy", verbose=0)
+
+
+# --------------------------------------------------------------------------------------- weights
+
+
+def every_result(model, X, y, v, **weights):
+    """Loss, gradient and Hessian-vector product, end to end in one vector."""
+    value, gradient = model.loss_and_grad(X, y, **weights)
+    assert model.evaluate(X, y, **weights)["loss"] == value
+    product = model.hvp(X, y, v, **weights)
+    return np.concatenate([[value], gradient.astype(float), product.astype(float)])
+
+
+class TestWeights:
+    def data(self, rng, loss, rows=30):
+        out = 3 if loss.task == "classes" else 1
+        y = targets_of(loss, rng, rows, out)
+        model, X = fitted(y, loss, out)
+        return model, X, y, rng.standard_normal(model.n_parameters)
+
+    @every_object
+    def test_whole_weights_are_repetitions(self, isa, loss, rng):
+        model, X, y, v = self.data(rng, loss)
+        weights = rng.integers(0, 4, len(X))
+        repeated = np.repeat(np.arange(len(X)), weights)
+        actual = every_result(model, X, y, v, sample_weight=weights)
+        expected = every_result(model, X[repeated], y[repeated], v)
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
+        scores = model.evaluate(X, y, sample_weight=weights)
+        assert scores == pytest.approx(model.evaluate(X[repeated], y[repeated]), rel=1e-12)
+
+    @every_object
+    def test_zeros_are_removals(self, isa, loss, rng):
+        model, X, y, v = self.data(rng, loss)
+        weights = rng.uniform(1, 2, len(X)) * rng.integers(0, 2, len(X))
+        rest = weights > 0
+        expected = every_result(model, X[rest], y[rest], v, sample_weight=weights[rest])
+        X[~rest] *= 100
+        actual = every_result(model, X, y, v, sample_weight=weights)
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
+
+    def test_only_ratios_matter(self, isa, dtype, rng):
+        """Equal weights give the bits of none, and no scale is too small or too large."""
+        y = rng.integers(0, 3, 30)
+        X, weights = rng.normal(size=(30, 3)), rng.uniform(size=30)
+        model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(3)], dtype=dtype).build(3)
+        v = rng.normal(size=model.n_parameters)
+        given = {"loss": "cross_entropy"}
+        expected = every_result(model, X, y, v, **given)
+        actual = every_result(model, X, y, v, **given, sample_weight=weights)
+        for scale in (1e-300, 7e-3, 1.0, 1e300):
+            equal = every_result(model, X, y, v, **given, sample_weight=np.full(30, scale))
+            assert_same_bits(equal, expected)
+            scaled = every_result(model, X, y, v, **given, sample_weight=scale * weights)
+            assert_close(scaled, actual, dtype, 30)
+        weights[3:] *= 1e-200  # alone in their batch, such weights still make a mean
+        model.fit(X, y, **given, sample_weight=weights, batch_size=3, shuffle=False, verbose=0)
+        assert np.isfinite(model.parameters).all()
+
+    def test_fit(self, isa, rng):
+        """The trajectory and the history are those of a loop of weighted gradients."""
+        y = rng.integers(0, 3, 40)
+        weights = rng.uniform(0, 2, 40)
+        validation = rng.normal(size=(9, 3)), rng.integers(0, 3, 9), rng.uniform(0, 2, 9)
+        model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(3)], dtype="float64", seed=1)
+        other = fnn.Sequential(model.layers, dtype="float64", seed=1).build(3)
+        X = np.random.default_rng(0).normal(size=(40, 3))
+        history = model.fit(
+            X,
+            y,
+            loss="cross_entropy",
+            optimizer=fnn.optim.SGD(lr=0.5),
+            sample_weight=weights,
+            class_weight={0: 2, 2: 0.5},
+            validation_data=validation,
+            epochs=2,
+            batch_size=7,
+            shuffle=False,
+            verbose=0,
+        )
+        weights = weights * np.array([2, 1, 0.5])[y]
+        for epoch in range(2):
+            scores = np.zeros(2)
+            for first in range(0, 40, 7):
+                rows = slice(first, first + 7)
+                batch = {"loss": "cross_entropy", "sample_weight": weights[rows]}
+                before = other.evaluate(X[rows], y[rows], **batch)
+                _, gradient = other.loss_and_grad(X[rows], y[rows], **batch)
+                other.parameters -= 0.5 * gradient
+                scores += weights[rows].sum() * np.array([before["loss"], before["accuracy"]])
+            scores /= weights.sum()
+            assert history["loss"][epoch] == pytest.approx(scores[0], rel=1e-12)
+            assert history["accuracy"][epoch] == pytest.approx(scores[1], rel=1e-12)
+        np.testing.assert_allclose(model.parameters, other.parameters, rtol=1e-11, atol=1e-14)
+        scores = model.evaluate(*validation[:2], sample_weight=validation[2])
+        assert history["val_loss"][-1] == scores["loss"]
+        assert history["val_accuracy"][-1] == scores["accuracy"]
+
+    def test_a_batch_without_weight(self, isa, rng):
+        """Its gradient is zero; the step is taken, so that momentum moves on."""
+        y, weights = rng.integers(0, 3, 24), np.repeat([1.0, 0.0, 1.0], 8)
+        X = np.random.default_rng(0).normal(size=(24, 3))
+        arguments = {"loss": "cross_entropy", "batch_size": 8, "epochs": 1, "shuffle": False}
+        for momentum in (0.0, 0.9):
+            models = [fnn.Sequential([fnn.Dense(3)], seed=2, dtype="float64") for _ in range(2)]
+            optimizer = fnn.optim.SGD(lr=0.1, momentum=momentum)
+            models[0].fit(X, y, optimizer=optimizer, sample_weight=weights, verbose=0, **arguments)
+            assert optimizer.step_count == 3
+            other, velocity = models[1].build(3), 0
+            for rows in (slice(0, 8), None, slice(16, 24)):
+                gradient = 0
+                if rows is not None:
+                    gradient = other.loss_and_grad(X[rows], y[rows], loss="cross_entropy")[1]
+                velocity = momentum * velocity + gradient
+                other.parameters -= 0.1 * velocity
+            np.testing.assert_allclose(models[0].parameters, other.parameters, rtol=1e-12)
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("loss", ["cross_entropy", "multi_margin", "binary_cross_entropy"])
+    @pytest.mark.parametrize("named", [False, True])
+    def test_class_weights(self, rng, loss, named):
+        names = np.array(["a", "b"]) if named else np.array([0, 1])
+        y = names[(rng.uniform(size=50) < 0.2).astype(int)]
+        model, X = fitted(y, loss, out=1 if loss.startswith("b") else 2)
+        by_hand = np.where(y == names[1], 3.0, 0.5)
+        expected = model.loss_and_grad(X, y, sample_weight=by_hand)
+        for weight in ({names[0].item(): 0.5, names[1].item(): 3}, [0.5, 3], np.array([0.5, 3])):
+            actual = model.loss_and_grad(X, y, class_weight=weight)
+            assert actual[0] == expected[0]
+            assert_same_bits(actual[1], expected[1])
+        partial = model.evaluate(X, y, class_weight={names[1].item(): 3.0})["loss"]
+        by_hand = np.where(y == names[1], 3.0, 1.0)
+        assert partial == model.evaluate(X, y, sample_weight=by_hand)["loss"]
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_balanced_is_that_of_scikit_learn(self, rng, weighted):
+        utils = pytest.importorskip("sklearn.utils.class_weight", reason="no scikit-learn")
+        y = np.array(["a", "b", "c", "c", "c"])[rng.integers(0, 5, 60)]
+        model, X = fitted(y, "cross_entropy", out=3)
+        weights = rng.uniform(0.5, 2, 60) if weighted else np.ones(60)
+        classes = np.unique(y)
+        counts = np.array([weights[y == name].sum() for name in classes])
+        balanced = counts.sum() / (3 * counts)
+        if not weighted:
+            expected = utils.compute_class_weight("balanced", classes=classes, y=y)
+            np.testing.assert_allclose(balanced, expected, rtol=1e-14)
+        actual = model.loss_and_grad(X, y, sample_weight=weights, class_weight="balanced")
+        by_hand = weights * balanced[np.searchsorted(classes, y)]
+        expected = model.loss_and_grad(X, y, sample_weight=by_hand)
+        np.testing.assert_allclose(actual[0], expected[0], rtol=1e-13)
+        np.testing.assert_allclose(actual[1], expected[1], rtol=1e-10, atol=1e-14)
+        model.evaluate(X[y != "a"], y[y != "a"], class_weight="balanced")  # of those that occur
+
+    def test_accuracy_is_that_of_scikit_learn(self, isa, rng):
+        metrics = pytest.importorskip("sklearn.metrics", reason="no scikit-learn")
+        for loss in ("cross_entropy", "hinge"):
+            y = rng.integers(0, 2, 80) if loss == "cross_entropy" else rng.choice([-1, 1], 80)
+            weights = rng.uniform(size=80)
+            model, X = fitted(y, loss, out=2 if loss == "cross_entropy" else 1)
+            accuracy = model.evaluate(X, y, sample_weight=weights)["accuracy"]
+            expected = metrics.accuracy_score(y, model.predict(X), sample_weight=weights)
+            assert accuracy == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.once
+    @pytest.mark.parametrize(
+        ("weights", "error", "match"),
+        [
+            ({"sample_weight": np.ones(5)}, ValueError, r"sample_weight: .*\(6,\).* got \(5,\)"),
+            ({"sample_weight": np.ones((6, 1))}, ValueError, "sample_weight"),
+            ({"sample_weight": 1.0}, ValueError, "sample_weight"),
+            ({"sample_weight": [1, 1, -1, 1, 1, 1]}, ValueError, "got -1.0 at position 2"),
+            ({"sample_weight": [1, 1, 1, np.nan, 1, 1]}, ValueError, "got nan at position 3"),
+            ({"sample_weight": [1, 1, 1, np.inf, 1, 1]}, ValueError, "got inf at position 3"),
+            ({"sample_weight": [0] * 6}, ValueError, "at least one weight > 0"),
+            ({"sample_weight": ["1"] * 6}, TypeError, "sample_weight: expected real numbers"),
+            ({"class_weight": {3: 1.0}}, ValueError, r"class_weight: .*\(0, 1, 2\), got 3"),
+            ({"class_weight": {"0": 1.0}}, ValueError, "class_weight: .*got '0'"),
+            ({"class_weight": {0: -1.0}}, ValueError, r"class_weight\[0\]: .*>= 0, got -1"),
+            ({"class_weight": {0: "1"}}, TypeError, r"class_weight\[0\]"),
+            ({"class_weight": [1, 2]}, ValueError, r"class_weight: expected shape \(3,\)"),
+            ({"class_weight": [1, 2, -3]}, ValueError, "class_weight: .*got -3.0 at position 2"),
+            ({"class_weight": "even"}, ValueError, "class_weight: expected one of balanced"),
+            ({"class_weight": 2.0}, ValueError, "class_weight"),
+            ({"class_weight": {0: 0, 1: 0, 2: 0}}, ValueError, "at least one weight > 0"),
+        ],
+    )
+    def test_impossible(self, weights, error, match):
+        y = [0, 1, 2] * 2
+        model, X = fitted(y, "cross_entropy", out=3)
+        before = model.parameters.copy()
+        for call in (
+            lambda: model.fit(X, y, verbose=0, **weights),
+            lambda: model.evaluate(X, y, **weights),
+            lambda: model.loss_and_grad(X, y, **weights),
+            lambda: model.hvp(X, y, before, **weights),
+        ):
+            with pytest.raises(error, match=match):
+                call()
+        assert_same_bits(model.parameters, before)
+
+    @pytest.mark.once
+    def test_class_weights_need_classes(self):
+        for y, loss, out in [
+            (np.ones(6), "mse", 1),
+            (np.full((6, 2), 0.5), "cross_entropy", 2),
+            (np.ones((6, 2)), "binary_cross_entropy", 2),
+            (np.full(6, 0.5), "binary_cross_entropy", 1),
+        ]:
+            with pytest.raises(ValueError, match=r"class_weight: expected .* in y, got"):
+                fitted(y, loss, out, class_weight="balanced")
+
+    @pytest.mark.once
+    def test_impossible_validation_weights(self):
+        y = [0, 1, 2] * 2
+        X = np.ones((6, 3))
+        for wrong, match in [([1] * 5, r"validation_data\[2\]"), ([0] * 6, r"data\[2\]: .* > 0")]:
+            with pytest.raises(ValueError, match=match):
+                fitted(y, "cross_entropy", 3, validation_data=(X, y, wrong))
+        for wrong in ((X,), (X, y, y, y), 3):
+            with pytest.raises(TypeError, match=r"validation_data: expected \(X, y\) or"):
+                fitted(y, "cross_entropy", 3, validation_data=wrong)
