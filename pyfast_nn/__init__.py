@@ -12,7 +12,21 @@ array([0, 1, 2])
 
 from . import datasets, losses, optim
 from .history import History
-from .layers import Dense, ReLU, Sigmoid, Tanh
+from .layers import (
+    ELU,
+    GELU,
+    Dense,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Sign,
+    SiLU,
+    Softplus,
+    Step,
+    Tanh,
+)
 from .modelfile import ModelFileError, load
 from .models import Sequential
 from .runtime import build_config, get_num_threads, set_num_threads
@@ -20,12 +34,21 @@ from .runtime import build_config, get_num_threads, set_num_threads
 __version__ = build_config()["version"]
 
 __all__ = [
+    "ELU",
+    "GELU",
     "Dense",
+    "Hardtanh",
     "History",
+    "Identity",
+    "LeakyReLU",
     "ModelFileError",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Sign",
+    "Softplus",
+    "Step",
     "Tanh",
     "__version__",
     "build_config",

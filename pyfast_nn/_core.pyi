@@ -12,7 +12,9 @@ _Update = tuple[str, dict[str, float]]
 _Loss = tuple[str, dict[str, float]]
 
 class Network:
-    def __init__(self, dtype: str, in_features: int, layers: list[tuple[str, int]]) -> None: ...
+    def __init__(
+        self, dtype: str, in_features: int, layers: list[tuple[str, int, tuple[float, ...]]]
+    ) -> None: ...
     @property
     def dtype(self) -> str: ...
     @property

@@ -19,16 +19,17 @@ def integer(value, name, minimum, maximum=2**31 - 1):
     return result
 
 
-def real(value, name, minimum=-math.inf, below=math.inf):
-    """Return `value` as a finite float in [minimum, below)."""
+def real(value, name, minimum=-math.inf, below=math.inf, above=-math.inf):
+    """Return `value` as a finite float in [minimum, below), and greater than `above`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {describe(value)}")
     try:
         result = float(value)
     except OverflowError:
         result = math.inf
-    if not (math.isfinite(result) and minimum <= result < below):
+    if not (math.isfinite(result) and minimum <= result < below and above < result):
         bounds = "" if minimum == -math.inf else f" >= {minimum:g}"
+        bounds += "" if above == -math.inf else f" > {above:g}"
         bounds += "" if below == math.inf else f" and < {below:g}"
         raise ValueError(f"{name}: expected a finite number{bounds}, got {value!r}")
     return result

@@ -8,6 +8,9 @@ class Layer:
 
     kind = ""  # the core's name of this layer
     units = 0  # columns of the output; 0: as many as came in
+    values = ()  # numbers that the core needs besides
+    flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
+    default_init = "xavier_uniform"  # of the weights in front of it
 
     def parameter_shapes(self, in_features):
         """Return {name: shape} of the parameters when the input has `in_features` columns."""
@@ -22,7 +25,16 @@ class Layer:
         return {}
 
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        import inspect
+
+        config = self.get_config()
+        parameters = inspect.signature(type(self)).parameters.values()
+        arguments = [
+            f"{config[p.name]!r}" if p.default is p.empty else f"{p.name}={config[p.name]!r}"
+            for p in parameters
+            if config[p.name] != p.default
+        ]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __eq__(self, other):
         return type(self) is type(other) and self.get_config() == other.get_config()
@@ -41,8 +53,9 @@ class Dense(Layer):
     init : None, str or float
         Initial weights: ``"he_normal"``, ``"he_uniform"``, ``"xavier_normal"``,
         ``"xavier_uniform"``, ``"small_normal"`` (standard deviation 0.01), ``"zeros"``, or a number
-        for a constant. None is ``"he_normal"`` in front of `ReLU` and ``"xavier_uniform"``
-        otherwise. The formulas and their sources are in `pyfast_nn.initializers`.
+        for a constant. None is ``"he_normal"`` in front of `ReLU` and its kin (`LeakyReLU`, `ELU`,
+        `GELU`, `SiLU`), and ``"xavier_uniform"`` otherwise. The formulas and their sources are in
+        `pyfast_nn.initializers`.
     bias_init : str or float
         Initial biases, the same choices.
 
@@ -94,24 +107,187 @@ class Dense(Layer):
             return self.bias_init
         if self.init is not None:
             return self.init
-        return "he_normal" if isinstance(next_layer, ReLU) else "xavier_uniform"
+        return Layer.default_init if next_layer is None else next_layer.default_init
 
     def get_config(self):
         return {"units": self.units, "init": self.init, "bias_init": self.bias_init}
 
-    def __repr__(self):
-        text = f"Dense({self.units}"
-        if self.init is not None:
-            text += f", init={self.init!r}"
-        if self.bias_init != "zeros":
-            text += f", bias_init={self.bias_init!r}"
-        return text + ")"
+
+class Identity(Layer):
+    """``x``, unchanged."""
+
+    kind = "identity"
 
 
 class ReLU(Layer):
     """Rectified linear unit: ``max(x, 0)``, element by element. Its derivative at 0 is 0."""
 
     kind = "relu"
+    default_init = "he_normal"
+
+
+class LeakyReLU(Layer):
+    """``x`` where it is positive, else ``negative_slope * x``, element by element.
+
+    Parameters
+    ----------
+    negative_slope : float
+        At least 0. It is also the derivative at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    References
+    ----------
+    A. L. Maas, A. Y. Hannun, A. Y. Ng (2013), "Rectifier nonlinearities improve neural network
+    acoustic models", ICML workshop on deep learning for audio, speech and language processing.
+    """
+
+    kind = "leaky_relu"
+    default_init = "he_normal"
+
+    def __init__(self, negative_slope=0.01):
+        self._negative_slope = checks.real(negative_slope, "negative_slope", minimum=0)
+
+    @property
+    def negative_slope(self):
+        """Slope where x is not positive (float)."""
+        return self._negative_slope
+
+    @property
+    def values(self):
+        return (self.negative_slope,)
+
+    def get_config(self):
+        return {"negative_slope": self.negative_slope}
+
+
+class ELU(Layer):
+    """``x`` where it is positive, else ``alpha * (exp(x) - 1)``, element by element.
+
+    Parameters
+    ----------
+    alpha : float
+        At least 0. It is also the derivative at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    References
+    ----------
+    D.-A. Clevert, T. Unterthiner, S. Hochreiter (2016), "Fast and accurate deep network learning by
+    exponential linear units (ELUs)", ICLR, https://arxiv.org/abs/1511.07289.
+    """
+
+    kind = "elu"
+    default_init = "he_normal"
+
+    def __init__(self, alpha=1.0):
+        self._alpha = checks.real(alpha, "alpha", minimum=0)
+
+    @property
+    def alpha(self):
+        """The limit is ``-alpha`` (float)."""
+        return self._alpha
+
+    @property
+    def values(self):
+        return (self.alpha,)
+
+    def get_config(self):
+        return {"alpha": self.alpha}
+
+
+class Softplus(Layer):
+    """``log(1 + exp(beta * x)) / beta``, element by element.
+
+    Parameters
+    ----------
+    beta : float
+        Positive; the larger, the closer to `ReLU`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    Notes
+    -----
+    Computed so that it neither overflows nor loses digits anywhere; hence no threshold beyond which
+    torch returns ``x``.
+    """
+
+    kind = "softplus"
+
+    def __init__(self, beta=1.0):
+        self._beta = checks.real(beta, "beta", above=0)
+
+    @property
+    def beta(self):
+        """How sharp the bend is (float)."""
+        return self._beta
+
+    @property
+    def values(self):
+        return (self.beta,)
+
+    def get_config(self):
+        return {"beta": self.beta}
+
+
+class GELU(Layer):
+    """Gaussian error linear unit: ``x`` times the standard normal distribution function at ``x``.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        ``"tanh"`` is ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``, within 5e-4.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+
+    References
+    ----------
+    D. Hendrycks, K. Gimpel (2016), "Gaussian error linear units (GELUs)",
+    https://arxiv.org/abs/1606.08415.
+    """
+
+    default_init = "he_normal"
+
+    def __init__(self, approximate="none"):
+        self._approximate = checks.choice(approximate, "approximate", ("none", "tanh"))
+
+    @property
+    def approximate(self):
+        """The form, "none" or "tanh" (str)."""
+        return self._approximate
+
+    @property
+    def kind(self):
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
+
+    def get_config(self):
+        return {"approximate": self.approximate}
+
+
+class SiLU(Layer):
+    """Sigmoid linear unit, or swish: ``x / (1 + exp(-x))``, element by element.
+
+    References
+    ----------
+    S. Elfwing, E. Uchibe, K. Doya (2018), "Sigmoid-weighted linear units for neural network
+    function approximation in reinforcement learning", Neural Networks 107,
+    https://arxiv.org/abs/1702.03118.
+    """
+
+    kind = "silu"
+    default_init = "he_normal"
 
 
 class Tanh(Layer):
@@ -120,13 +296,88 @@ class Tanh(Layer):
     kind = "tanh"
 
 
+class Hardtanh(Layer):
+    """``x`` cut off at `min_val` and `max_val`, element by element. Its derivative there is 0.
+
+    Parameters
+    ----------
+    min_val, max_val : float
+        ``min_val < max_val``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that.
+    """
+
+    kind = "hardtanh"
+
+    def __init__(self, min_val=-1.0, max_val=1.0):
+        self._min_val = checks.real(min_val, "min_val")
+        self._max_val = checks.real(max_val, "max_val", above=self._min_val)
+
+    @property
+    def min_val(self):
+        """The least value (float)."""
+        return self._min_val
+
+    @property
+    def max_val(self):
+        """The largest value (float)."""
+        return self._max_val
+
+    @property
+    def values(self):
+        return (self.min_val, self.max_val)
+
+    def get_config(self):
+        return {"min_val": self.min_val, "max_val": self.max_val}
+
+
 class Sigmoid(Layer):
     """Logistic function ``1 / (1 + exp(-x))``, element by element."""
 
     kind = "sigmoid"
 
 
-_BY_NAME = {layer.__name__: layer for layer in (Dense, ReLU, Tanh, Sigmoid)}
+class Step(Layer):
+    """Heaviside function: 1 where ``x > 0``, else 0, also at 0, element by element.
+
+    Its derivative is 0 almost everywhere, and taken as 0 everywhere: what stands in front of it
+    does not learn, and `Sequential.fit` warns.
+    """
+
+    kind = "step"
+    flat = True
+
+
+class Sign(Layer):
+    """-1, 0 or 1: the sign of ``x``, element by element.
+
+    Its derivative is 0 almost everywhere, and taken as 0 everywhere: what stands in front of it
+    does not learn, and `Sequential.fit` warns.
+    """
+
+    kind = "sign"
+    flat = True
+
+
+_LAYERS = (
+    Dense,
+    Identity,
+    ReLU,
+    LeakyReLU,
+    ELU,
+    Softplus,
+    GELU,
+    SiLU,
+    Tanh,
+    Hardtanh,
+    Sigmoid,
+    Step,
+)
+_LAYERS += (Sign,)
+_BY_NAME = {layer.__name__: layer for layer in _LAYERS}
 
 
 def to_config(layer):

@@ -12,7 +12,7 @@ class Sequential:
     Parameters
     ----------
     layers : sequence of Layer
-        `Dense`, `ReLU`, `Tanh`, `Sigmoid`; applied in this order.
+        `Dense`, `ReLU`, ...; applied in this order.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
     seed : int
@@ -536,7 +536,9 @@ class Sequential:
         return self._net
 
     def _make_network(self, in_features):
-        return _core.Network(self.dtype.name, in_features, [(x.kind, x.units) for x in self.layers])
+        return _core.Network(
+            self.dtype.name, in_features, [(x.kind, x.units, x.values) for x in self.layers]
+        )
 
     def _widths(self, in_features):
         """Return the number of columns in front of each layer, and behind the last."""

@@ -15,11 +15,24 @@ def torch():
 
 def forward(network, parameters, X):
     """Outputs (n, out) of an oracle.Network as a differentiable function of torch tensors."""
-    functions = {"relu": torch().relu, "tanh": torch().tanh, "sigmoid": torch().sigmoid}
     values = X
-    for (kind, _), weights in zip(network.layers, network.unflatten(parameters), strict=True):
-        values = values @ weights[0] + weights[1] if weights else functions[kind](values)
+    layers = zip(network.layers, network.unflatten(parameters), strict=True)
+    for (kind, _, numbers), weights in layers:
+        values = values @ weights[0] + weights[1] if weights else activation(kind)(values, *numbers)
     return values
+
+
+def activation(kind):
+    """Return torch's function of a kind of activation, of the input and the layer's values."""
+    torch_, functional = torch(), torch().nn.functional
+    special = {
+        "identity": lambda z: z,
+        "softplus": lambda z, beta: functional.softplus(z, beta, threshold=1000),
+        "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
+        "step": lambda z: torch_.heaviside(z, z.new_zeros(())),
+        "sign": torch_.sign,
+    }
+    return special[kind] if kind in special else getattr(functional, kind)
 
 
 def loss_of(z, y, loss):

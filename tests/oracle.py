@@ -1,13 +1,14 @@
 """The reference: everything the core computes, in float64 NumPy, from the formulas of textbooks.
 
 Nothing here is fast and nothing is shared with the C++. A network is `(in_features, layers)` with
-`layers` a list of `(kind, units)`; its parameters are one flat vector, layer after layer, each
-dense layer its weight (in, out) row-major, then its bias (out,).
+`layers` a list of `(kind, units, values)`; its parameters are one flat vector, layer after layer,
+each dense layer its weight (in, out) row-major, then its bias (out,).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
 # ---------------------------------------------------------------------------------------- kernels
 
@@ -32,20 +33,90 @@ def _sigmoid_first(z):
     return sigmoid(z) * sigmoid(-z)
 
 
-# kind: value, first derivative, second derivative, each as a function of the input z.
-# The derivative of ReLU at 0 is 0, as in torch.
+def _elu_tail(z, alpha):
+    return np.where(z > 0, 0.0, alpha * np.exp(np.minimum(z, 0.0)))
+
+
+def _normal_density(z):
+    return np.exp(-(z**2) / 2.0) / np.sqrt(2.0 * np.pi)
+
+
+def _gelu_tanh(order):
+    """GELU's approximation 0.5 z (1 + t), t = tanh(u(z)), or its derivative of that order."""
+    k, c = np.sqrt(2.0 / np.pi), 0.044715
+
+    def function(z):
+        z = np.clip(z, -1e3, 1e3) if order else z
+        u, du, ddu = k * (z + c * z**3), k * (1 + 3 * c * z**2), 6 * k * c * z
+        lower = 2.0 * sigmoid(2.0 * u)  # 1 + t without cancellation
+        dt = lower * 2.0 * sigmoid(-2.0 * u)  # (1 + t) (1 - t)
+        if order == 0:
+            return 0.5 * z * lower
+        if order == 1:
+            return 0.5 * lower + 0.5 * z * dt * du
+        return dt * du + 0.5 * z * dt * (ddu - 2.0 * np.tanh(u) * du**2)
+
+    return function
+
+
+def _zeros(z):
+    return np.zeros_like(z)
+
+
+# kind: value, first derivative, second derivative, each as a function of the input z and the values
+# of the layer. The derivative of ReLU at 0 is 0, as in torch; other kinks likewise.
 ACTIVATIONS = {
-    "relu": (
-        lambda z: np.maximum(z, 0.0),
-        lambda z: (z > 0).astype(np.float64),
-        lambda z: np.zeros_like(z),
+    "identity": (lambda z: z, np.ones_like, _zeros),
+    "relu": (lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(np.float64), _zeros),
+    "leaky_relu": (
+        lambda z, slope: np.where(z > 0, z, slope * z),
+        lambda z, slope: np.where(z > 0, 1.0, slope),
+        lambda z, slope: np.zeros_like(z),
+    ),
+    "elu": (
+        lambda z, alpha: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0))),
+        lambda z, alpha: np.where(z > 0, 1.0, _elu_tail(z, alpha)),
+        _elu_tail,
+    ),
+    "softplus": (
+        lambda z, beta: np.logaddexp(0.0, beta * z) / beta,
+        lambda z, beta: sigmoid(beta * z),
+        lambda z, beta: beta * sigmoid(beta * z) * sigmoid(-beta * z),
+    ),
+    "gelu": (
+        lambda z: 0.5 * z * special.erfc(-z / np.sqrt(2.0)),
+        lambda z: 0.5 * special.erfc(-z / np.sqrt(2.0)) + z * _normal_density(z),
+        lambda z: (2.0 - np.minimum(z**2, 1e9)) * _normal_density(z),
+    ),
+    "gelu_tanh": (_gelu_tanh(0), _gelu_tanh(1), _gelu_tanh(2)),
+    "silu": (
+        lambda z: z * sigmoid(z),
+        lambda z: sigmoid(z) + z * sigmoid(z) * sigmoid(-z),
+        lambda z: sigmoid(z) * sigmoid(-z) * (2.0 + z * (sigmoid(-z) - sigmoid(z))),
     ),
     "tanh": (np.tanh, _tanh_first, lambda z: -2.0 * np.tanh(z) * _tanh_first(z)),
+    "hardtanh": (
+        np.clip,
+        lambda z, low, high: ((z > low) & (z < high)).astype(np.float64),
+        lambda z, low, high: np.zeros_like(z),
+    ),
     "sigmoid": (
         sigmoid,
         _sigmoid_first,
         lambda z: _sigmoid_first(z) * (sigmoid(-z) - sigmoid(z)),
     ),
+    "step": (lambda z: np.heaviside(z, 0.0), _zeros, _zeros),
+    "sign": (np.sign, _zeros, _zeros),
+}
+
+# Where the first derivative jumps (or the value).
+KINKS = {
+    "relu": lambda: (0.0,),
+    "leaky_relu": lambda slope: (0.0,),
+    "elu": lambda alpha: (0.0,),
+    "hardtanh": lambda low, high: (low, high),
+    "step": lambda: (0.0,),
+    "sign": lambda: (0.0,),
 }
 
 
@@ -199,7 +270,7 @@ class Network:
         self.in_features, self.layers = in_features, list(layers)
         self.shapes = []  # per layer (in, out) of the weight, or None
         width = in_features
-        for kind, units in self.layers:
+        for kind, units, _ in self.layers:
             self.shapes.append((width, units) if kind == "dense" else None)
             width = units if kind == "dense" else width
         self.out_features = width
@@ -225,9 +296,12 @@ class Network:
     def _inputs(self, parameters, X):
         """Input of every layer, and the output of the last: a list of len(layers) + 1 arrays."""
         values = [np.array(X, np.float64)]
-        for (kind, _), weights in zip(self.layers, self.unflatten(parameters), strict=True):
+        layers = zip(self.layers, self.unflatten(parameters), strict=True)
+        for (kind, _, numbers), weights in layers:
             x = values[-1]
-            values.append(x @ weights[0] + weights[1] if weights else ACTIVATIONS[kind][0](x))
+            values.append(
+                x @ weights[0] + weights[1] if weights else ACTIVATIONS[kind][0](x, *numbers)
+            )
         return values
 
     def _tangents(self, parameters, v, values):
@@ -236,12 +310,12 @@ class Network:
         layers = zip(
             self.layers, self.unflatten(parameters), self.unflatten(v), values[:-1], strict=True
         )
-        for (kind, _), weights, direction, x in layers:
+        for (kind, _, numbers), weights, direction, x in layers:
             dx = tangents[-1]
             if weights:
                 tangents.append(dx @ weights[0] + x @ direction[0] + direction[1])
             else:
-                tangents.append(ACTIVATIONS[kind][1](x) * dx)
+                tangents.append(ACTIVATIONS[kind][1](x, *numbers) * dx)
         return tangents
 
     def _backward(self, parameters, values, g):
@@ -255,7 +329,8 @@ class Network:
                 targets[i][1][...] = g.sum(axis=0)
                 g = g @ weights[i][0].T
             else:
-                g = ACTIVATIONS[self.layers[i][0]][1](x) * g
+                kind, _, numbers = self.layers[i]
+                g = ACTIVATIONS[kind][1](x, *numbers) * g
         return gradient, g
 
     def forward(self, parameters, X):
@@ -295,18 +370,21 @@ class Network:
                 targets[i][1][...] = dg.sum(axis=0)
                 g, dg = g @ weights[i][0].T, dg @ weights[i][0].T + g @ directions[i][0].T
             else:
-                _, first, second = ACTIVATIONS[self.layers[i][0]]
-                g, dg = first(x) * g, first(x) * dg + second(x) * dx * g
+                kind, _, numbers = self.layers[i]
+                first, second = (f(x, *numbers) for f in ACTIVATIONS[kind][1:])
+                g, dg = first * g, first * dg + second * dx * g
         return result
 
     def distance_to_kink(self, parameters, X):
-        """Per row, the smallest |input of a ReLU|; inf where there is none. An exact zero does not
-        count: it comes from an earlier ReLU that is off, and stays zero."""
+        """Per row, the smallest distance of an activation's input to one of its kinks; inf where
+        there is none. On a kink does not count: zeros of an earlier ReLU that is off, or the ends
+        of a hard tanh, stay there."""
         distance = np.full(len(X), np.inf)
         values = self._inputs(np.asarray(parameters, np.float64), X)
-        for (kind, _), z in zip(self.layers, values[:-1], strict=True):
-            if kind == "relu":
-                distance = np.minimum(distance, np.where(z == 0, np.inf, np.abs(z)).min(axis=1))
+        for (kind, _, numbers), z in zip(self.layers, values[:-1], strict=True):
+            for kink in KINKS.get(kind, lambda *_: ())(*numbers):
+                far = np.where(z == kink, np.inf, np.abs(z - kink)).min(axis=1)
+                distance = np.minimum(distance, far)
         return distance
 
     def train(

@@ -10,11 +10,16 @@ import numpy as np
 import oracle
 from pyfast_nn import _core
 
-RELU, TANH, SIGMOID = ("relu", 0), ("tanh", 0), ("sigmoid", 0)
+
+def activation(kind, *values):
+    return (kind, 0, values)
+
+
+RELU, TANH, SIGMOID = activation("relu"), activation("tanh"), activation("sigmoid")
 
 
 def dense(units):
-    return ("dense", units)
+    return ("dense", units, ())
 
 
 # name: (in_features, layers)
@@ -114,8 +119,8 @@ def draw_targets(rng, rows, width, target, dtype):
 
 
 def draw(rng, in_features, layers, rows, dtype="float64", target="mse", margin=None):
-    """Draw a problem; every input of a ReLU is at least `margin` away from zero, so that neither
-    rounding nor a finite difference turns one on or off."""
+    """Draw a problem; every input of a ReLU is at least `margin` away from zero (and so with other
+    kinks), so that neither rounding nor a finite difference turns one on or off."""
     reference = oracle.Network(in_features, layers)
     margin = 1e3 * np.finfo(dtype).eps if margin is None else margin
     near = np.ones(rows, bool)

@@ -33,7 +33,9 @@ def alarm():
 
 
 def network(in_features=784, units=512):
-    net = _core.Network("float32", in_features, [("dense", units), ("relu", 0), ("dense", 10)])
+    net = _core.Network(
+        "float32", in_features, [("dense", units, ()), ("relu", 0, ()), ("dense", 10, ())]
+    )
     return net, np.full(net.n_parameters, 1e-3, np.float32)
 
 
@@ -89,7 +91,7 @@ def test_a_handler_may_not_train_the_network_it_interrupts(alarm, restore_thread
 @pytest.mark.parametrize("wrong", [[0.0] * 35, None, 1.0])
 def test_states_must_be_arrays(wrong):
     """A converted copy would be written to, and lost."""
-    net = _core.Network("float64", 4, [("dense", 7)])
+    net = _core.Network("float64", 4, [("dense", 7, ())])
     order, X = np.arange(3), np.ones((3, 4))
     y, report = np.zeros((3, 7)), np.zeros(3)
     arguments = (X, y, oracle.MSE, order, 2, np.zeros(2), SGD, [wrong], 0, report)
@@ -98,7 +100,7 @@ def test_states_must_be_arrays(wrong):
 
 
 def test_native_byte_order_by_another_name():
-    net = _core.Network("float32", 4, [("dense", 2)])
+    net = _core.Network("float32", 4, [("dense", 2, ())])
     X = np.ones((3, 4), np.float32)
     named = X.view(X.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
     parameters, out, same = np.ones(10, np.float32), np.empty((3, 2), "f4"), np.empty((3, 2), "f4")
@@ -110,7 +112,7 @@ def test_native_byte_order_by_another_name():
 @pytest.mark.parametrize("sizes", [(2**62, 1), (2**31 + 1, 1), (1, 2**31 + 1), (2**31, 2**31)])
 def test_impossible_sizes(sizes):
     with pytest.raises(ValueError, match=r"expected 1 to|too many parameters"):
-        _core.Network("float32", sizes[0], [("dense", sizes[1])])
+        _core.Network("float32", sizes[0], [("dense", sizes[1], ())])
 
 
 def test_training_waits_for_those_who_read(restore_threads):
@@ -146,7 +148,7 @@ import numpy as np
 from pyfast_nn import _core
 
 _core.set_num_threads(2)
-net = _core.Network("float32", 784, [("dense", 512), ("relu", 0), ("dense", 10)])
+net = _core.Network("float32", 784, [("dense", 512, ()), ("relu", 0, ()), ("dense", 10, ())])
 parameters = np.full(net.n_parameters, 1e-3, np.float32)
 X = np.broadcast_to(np.ones((1, 784), np.float32), (100_000, 784))
 out = np.empty((len(X), 10), np.float32)
@@ -179,7 +181,7 @@ import threading, time
 import numpy as np
 from pyfast_nn import _core
 
-net = _core.Network("float32", 784, [("dense", 512), ("relu", 0), ("dense", 10)])
+net = _core.Network("float32", 784, [("dense", 512, ()), ("relu", 0, ()), ("dense", 10, ())])
 parameters = np.full(net.n_parameters, 1e-3, np.float32)
 X = np.broadcast_to(np.ones((1, 784), np.float32), (400_000, 784))
 out = np.empty((len(X), 10), np.float32)

@@ -93,7 +93,7 @@ class TestFloat16:
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_one_by_one(self, order, isa, dtype):
         x = self.bits.view(np.float16).astype(f"{order}f2")[:, None]
-        net = _core.Network(dtype, 1, [("dense", 1)])
+        net = _core.Network(dtype, 1, [("dense", 1, ())])
         out = np.empty((len(x), 1), dtype)
         net.forward(np.array([1.0, -0.0], dtype), x, out)  # -0 + -0 keeps the sign
         expected = x.astype(dtype)
@@ -104,7 +104,7 @@ class TestFloat16:
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_in_whole_vectors(self, order, isa, dtype):
         x = self.bits[: 2**15].view(np.float16).astype(f"{order}f2").reshape(-1, 64)  # sign + only
-        net = _core.Network(dtype, 64, [("relu", 0)])
+        net = _core.Network(dtype, 64, [("relu", 0, ())])
         out = np.empty(x.shape, dtype)
         net.forward(np.empty(0, dtype), x, out)
         np.testing.assert_array_equal(out, x.astype(dtype))

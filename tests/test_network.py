@@ -150,7 +150,7 @@ def test_properties(name, dtype):
     assert net.n_parameters == reference.n_parameters
     assert [tuple(entry) for entry in net.parameter_layout] == reference.layout()
     assert (net.couples_rows, net.is_random, net.has_state) == (False, False, False)
-    assert net.piecewise_linear == all(kind in ("dense", "relu") for kind, _ in layers)
+    assert net.piecewise_linear == all(kind in ("dense", "relu") for kind, _, _ in layers)
 
 
 # --------------------------------------------------------------------------------- differentiation
@@ -352,8 +352,8 @@ def test_cross_entropy_of_extreme_outputs(isa, dtype, rng, width, target):
 @pytest.mark.parametrize("kind", ["relu", "tanh", "sigmoid"])
 def test_activations_of_extreme_inputs(isa, dtype, rng, kind):
     """Values, first and second derivatives stay finite and right; infinity has its limit."""
-    net = _core.Network(dtype, 13, [(kind, 0)])
-    reference = oracle.Network(13, [(kind, 0)])
+    net = _core.Network(dtype, 13, [(kind, 0, ())])
+    reference = oracle.Network(13, [(kind, 0, ())])
     none = np.empty(0, dtype)
     large = [0.0, -0.0, 1e-30, -1e-30, 1e-5, 1.0, -1.0, 9.0, -9.0, 88.0, -88.0, 89.0, -89.0]
     X = np.array([large, [1e3 * x for x in large], [1e25 * x for x in large]], dtype)
@@ -551,10 +551,16 @@ def test_right_arguments(name):
         ("in_features", ("float64", 0, [dense(2)])),
         ("in_features", ("float64", -3, [dense(2)])),
         ("layers", ("float64", 3, [])),
-        ("layers", ("float64", 3, [("nonsense", 2)])),
-        ("layers", ("float64", 3, [("dense", 0)])),
-        ("layers", ("float64", 3, [("dense", -1)])),
-        ("layers", ("float64", 3, [dense(2), ("dense", -1)])),
+        ("layers", ("float64", 3, [("nonsense", 2, ())])),
+        ("layers", ("float64", 3, [("dense", 0, ())])),
+        ("layers", ("float64", 3, [("dense", -1, ())])),
+        ("layers", ("float64", 3, [dense(2), ("dense", -1, ())])),
+        ("layers", ("float64", 3, [("dense", 2)])),
+        ("layers", ("float64", 3, [("dense", 2, (1.0,))])),
+        ("layers", ("float64", 3, [("relu", 0, (1.0,))])),
+        ("layers", ("float64", 3, [("elu", 0, ())])),
+        ("layers", ("float64", 3, [("hardtanh", 0, (1.0,))])),
+        ("layers", ("float64", 3, [("elu", 0, ("steep",))])),
     ],
 )
 def test_wrong_networks(argument, arguments):

@@ -69,8 +69,7 @@ void Pool::give(Arena arena) {
     if (waiting_ < free_.size()) free_[waiting_++] = std::move(arena);
 }
 
-Network::Network(const std::string& dtype, index in_features,
-                 const std::vector<std::pair<std::string, index>>& layers)
+Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers)
     : is_float64(dtype == "float64"), plan(in_features, layers) {
     if (dtype != "float32" && dtype != "float64")
         throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
@@ -306,7 +305,7 @@ std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::arr
 py::list parameter_layout(const Network& net) {
     py::list layout;
     for (const Node& node : net.plan.nodes) {
-        if (node.linear != Linear::dense) continue;
+        if (node.map != Map::dense) continue;
         const index in = net.plan.buffers[node.input].features, out = net.plan.buffers[node.output].features;
         layout.append(py::make_tuple(node.layer, "weight", node.weight, py::make_tuple(in, out)));
         layout.append(py::make_tuple(node.layer, "bias", node.bias, py::make_tuple(out)));
@@ -321,8 +320,7 @@ void register_network(py::module_& m) {
     py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
-        .def(py::init([](const std::string& dtype, index in_features,
-                         const std::vector<std::pair<std::string, index>>& layers) {
+        .def(py::init([](const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers) {
                  return std::make_shared<Network>(dtype, in_features, layers);
              }),
              "dtype"_a, "in_features"_a, "layers"_a)

@@ -79,8 +79,7 @@ struct Shared {
 
 class Network : public Shared {
    public:
-    Network(const std::string& dtype, index in_features,
-            const std::vector<std::pair<std::string, index>>& layers);
+    Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers);
 
     const bool is_float64;
     const Plan plan;

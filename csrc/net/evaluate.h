@@ -34,7 +34,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, Link lin
                 if (link == Link::softmax) softmax_rows(last, rows, now.scratch(exec.rank));
                 if (link == Link::sigmoid)
                     for_stretches(last, rows, [&](Range r) {
-                        activation_forward(Activation::sigmoid, last.data, last.data, r);
+                        activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);
                     });
                 put_rows<T>(out, last, first, rows);
             });

@@ -20,7 +20,7 @@ class Layout {
 
     explicit Layout(const Plan& plan) : plan_(plan) {
         for (const Node& node : plan.nodes) {
-            if (node.linear != Linear::dense) continue;
+            if (node.map != Map::dense) continue;
             size_ += (in(node) + 1) * padded(out(node));
             size_transposed_ += out(node) * padded(in(node));
         }
@@ -33,7 +33,7 @@ class Layout {
         index at = 0, at_transposed = 0;
         for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
             const Node& node = plan_.nodes[n];
-            if (node.linear != Linear::dense) continue;
+            if (node.map != Map::dense) continue;
             slots_[n] = {at, at + in(node) * padded(out(node)), at_transposed};
             at += (in(node) + 1) * padded(out(node));
             at_transposed += out(node) * padded(in(node));
@@ -58,7 +58,7 @@ class Layout {
     index units() const {
         index n = 0;
         for (const Node& node : plan_.nodes)
-            if (node.linear == Linear::dense) n += padded(out(node)) / Panels<T>::half * (in(node) + 1);
+            if (node.map == Map::dense) n += padded(out(node)) / Panels<T>::half * (in(node) + 1);
         return n;
     }
 
@@ -67,7 +67,7 @@ class Layout {
     void for_units(Range share, const F& f) const {
         index first = 0;
         for (const Node& node : plan_.nodes) {
-            if (node.linear != Linear::dense) continue;
+            if (node.map != Map::dense) continue;
             const Panels<T> shape{nullptr, in(node), out(node)};
             for (index p = 0; p < shape.count(); ++p) {
                 const index per_row = shape.width(p) / Panels<T>::half, length = per_row * (shape.rows + 1);

@@ -14,13 +14,13 @@ namespace fnn::FNN_ISA::net {
 template <class T>
 void forward(Workspace<T>& ws, Range rows) {
     for (const Node& node : ws.plan.nodes) {
-        const Panels<T> z = ws.a(node.output), x = ws.a(node.input);
+        const Panels<T> a = ws.a(node.output), z = ws.z(node.output), x = ws.a(node.input);
         const auto activate = [&](index first, index count) {
-            activation_forward<T>(node.activation, z.data, z.data, {first, first + count});
+            activation_forward<T>(node.activation, a.data, z.data, {first, first + count});
         };
-        if (node.linear == Linear::dense && ws.flat != nullptr)
+        if (node.map == Map::dense && ws.flat != nullptr)
             Dense<T>::forward_few(z, x, ws.flat + node.weight, ws.flat + node.bias, activate);
-        else if (node.linear == Linear::dense)
+        else if (node.map == Map::dense)
             Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
                               ws.layout.bias(ws.parameters, node), rows, activate);
         else
@@ -31,14 +31,14 @@ void forward(Workspace<T>& ws, Range rows) {
 // d = da f'(z) for a stretch of a buffer.
 template <class T>
 void complete_gradient(Workspace<T>& ws, int buffer, Range r) {
-    activation_backward<T>(ws.activation_of(buffer), ws.d(buffer).data, ws.da(buffer).data, ws.a(buffer).data,
+    activation_backward<T>(ws.activation_of(buffer), ws.d(buffer).data, ws.da(buffer).data, ws.z(buffer).data,
                            r);
 }
 
 template <class T>
 void complete_tangent(Workspace<T>& ws, int buffer, Range r) {
     activation_tangent_backward<T>(ws.activation_of(buffer), ws.rd(buffer).data, ws.rda(buffer).data,
-                                   ws.da(buffer).data, ws.a(buffer).data, ws.rz(buffer).data, r);
+                                   ws.da(buffer).data, ws.z(buffer).data, ws.rz(buffer).data, r);
 }
 
 // Starts from da of the output.
@@ -53,7 +53,7 @@ void backward(Workspace<T>& ws, Range rows) {
         const auto complete = [&](index first, index count) {
             if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
         };
-        if (node.linear == Linear::dense)
+        if (node.map == Map::dense)
             Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows,
                                node.adds_gradient, complete);
         else
@@ -78,9 +78,9 @@ void tangent_forward(Workspace<T>& ws, Range rows) {
         const Panels<T> rz = ws.rz(node.output), x = ws.a(node.input), rx = ws.ra(node.input);
         const auto activate = [&](index first, index count) {
             activation_tangent_forward<T>(node.activation, ws.ra(node.output).data, rz.data,
-                                          ws.a(node.output).data, {first, first + count});
+                                          ws.z(node.output).data, {first, first + count});
         };
-        if (node.linear == Linear::dense)
+        if (node.map == Map::dense)
             Dense<T>::tangent_forward(rz, x, rx, ws.layout.weight(ws.parameters, node),
                                       ws.layout.weight(ws.direction, node),
                                       ws.layout.bias(ws.direction, node), rows, activate);
@@ -101,7 +101,7 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
         const auto complete = [&](index first, index count) {
             if (node.completes_gradient) complete_tangent(ws, node.input, {first, first + count});
         };
-        if (node.linear == Linear::dense)
+        if (node.map == Map::dense)
             Dense<T>::tangent_backward(rdx, dz, rdz, ws.layout.weight_transposed(ws.transposed, node),
                                        ws.layout.weight_transposed(ws.direction_transposed, node), rows,
                                        node.adds_gradient, complete);

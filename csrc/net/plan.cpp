@@ -1,5 +1,6 @@
 #include "net/plan.h"
 
+#include <algorithm>
 #include <map>
 
 #include "net/ops/activation.h"
@@ -9,11 +10,32 @@ namespace fnn {
 
 namespace {
 
-const std::map<std::string, Activation> activations = {
-    {"relu", Activation::relu},
-    {"tanh", Activation::tanh},
-    {"sigmoid", Activation::sigmoid},
+struct Named {
+    Activation kind;
+    std::size_t n_values;
 };
+
+const std::map<std::string, Named> activations = {
+    {"identity", {Activation::identity, 0}},
+    {"relu", {Activation::relu, 0}},
+    {"leaky_relu", {Activation::leaky_relu, 1}},  // slope
+    {"elu", {Activation::elu, 1}},                // alpha
+    {"softplus", {Activation::softplus, 1}},      // beta
+    {"gelu", {Activation::gelu, 0}},
+    {"gelu_tanh", {Activation::gelu_tanh, 0}},
+    {"silu", {Activation::silu, 0}},
+    {"tanh", {Activation::tanh, 0}},
+    {"hardtanh", {Activation::hardtanh, 2}},  // min, max
+    {"sigmoid", {Activation::sigmoid, 0}},
+    {"step", {Activation::step, 0}},
+    {"sign", {Activation::sign, 0}},
+};
+
+void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
+    if (values.size() != expected)
+        throw std::invalid_argument("'" + kind + "' has " + std::to_string(values.size()) +
+                                    " values, expected " + std::to_string(expected));
+}
 
 void merge(Traits& all, const Traits& one) {
     all.couples_rows |= one.couples_rows;
@@ -34,40 +56,29 @@ void check_size(const std::string& name, index size) {
 
 }  // namespace
 
-Plan::Plan(index in_features, const std::vector<std::pair<std::string, index>>& layers) {
+ActivationSpec activation_of(const std::string& name, const std::vector<double>& values) {
+    const auto found = activations.find(name);
+    if (found == activations.end()) throw std::invalid_argument("unknown kind '" + name + "'");
+    check_count(name, values, found->second.n_values);
+    ActivationSpec spec{found->second.kind};
+    std::copy(values.begin(), values.end(), spec.values);
+    return spec;
+}
+
+Plan::Plan(index in_features, const std::vector<LayerSpec>& layers) {
     check_size("in_features", in_features);
     buffers.push_back({in_features, -1});
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto& [kind, units] = layers[i];
-        const int last = int(buffers.size()) - 1;
-        if (kind == "dense") {
-            check_size("layers[" + std::to_string(i) + "]: units", units);
-            Node node;
-            node.linear = Linear::dense;
-            node.input = last;
-            node.output = last + 1;
-            node.layer = int(i);
-            node.weight = n_parameters;
-            node.bias = n_parameters + buffers[last].features * units;
-            n_parameters = node.bias + units;
-            if (n_parameters > largest_plan) throw std::invalid_argument("layers have too many parameters");
-            buffers.push_back({units, int(nodes.size())});
-            nodes.push_back(node);
-            merge(traits, baseline::net::Dense<float>::traits);
-        } else if (const auto found = activations.find(kind); found != activations.end()) {
-            // Fused into the node before it, if that has none yet.
-            if (nodes.empty() || nodes.back().activation != Activation::identity) {
-                Node node;
-                node.input = last;
-                node.output = last + 1;
-                node.layer = int(i);
-                buffers.push_back({buffers[last].features, int(nodes.size())});
-                nodes.push_back(node);
+        const auto& [kind, units, values] = layers[i];
+        try {
+            if (kind == "dense") {
+                check_count(kind, values, 0);
+                add_dense(int(i), units);
+            } else {
+                add_activation(int(i), activation_of(kind, values));
             }
-            nodes.back().activation = found->second;
-            merge(traits, baseline::net::activation_traits<float>(found->second));
-        } else {
-            throw std::invalid_argument("layers[" + std::to_string(i) + "]: unknown kind '" + kind + "'");
+        } catch (const std::invalid_argument& error) {
+            throw std::invalid_argument("layers[" + std::to_string(i) + "]: " + error.what());
         }
     }
     if (nodes.empty()) throw std::invalid_argument("layers is empty, expected at least one layer");
@@ -81,11 +92,41 @@ Plan::Plan(index in_features, const std::vector<std::pair<std::string, index>>& 
     }
 }
 
+Node& Plan::add_node(int layer, index units) {
+    Node node;
+    node.input = int(buffers.size()) - 1;
+    node.output = node.input + 1;
+    node.layer = layer;
+    buffers.push_back({units, int(nodes.size())});
+    nodes.push_back(node);
+    return nodes.back();
+}
+
+void Plan::add_dense(int layer, index units) {
+    check_size("units", units);
+    const index in = buffers.back().features;
+    Node& node = add_node(layer, units);
+    node.map = Map::dense;
+    node.weight = n_parameters;
+    node.bias = n_parameters + in * units;
+    n_parameters = node.bias + units;
+    if (n_parameters > largest_plan) throw std::invalid_argument("too many parameters");
+    merge(traits, baseline::net::Dense<float>::traits);
+}
+
+void Plan::add_activation(int layer, const ActivationSpec& activation) {
+    // Fused into the node before it, if that has none yet.
+    const bool free = !nodes.empty() && nodes.back().activation.kind == Activation::identity;
+    if (activation.kind == Activation::identity && !nodes.empty()) return;
+    (free ? nodes.back() : add_node(layer, buffers.back().features)).activation = activation;
+    merge(traits, baseline::net::activation_traits<float>(activation));
+}
+
 index Plan::work_per_row() const {
     index work = 0;
     for (const Node& node : nodes) {
         const index in = buffers[node.input].features, out = buffers[node.output].features;
-        work += node.linear == Linear::dense ? in * out : out;
+        work += node.map == Map::dense ? in * out : out;
     }
     return work;
 }

@@ -3,15 +3,38 @@
 
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "common.h"
 
 namespace fnn {
 
-enum class Linear { dense, identity };
-enum class Activation { identity, relu, tanh, sigmoid };
+enum class Map { dense, identity };
+
+enum class Activation {
+    identity,
+    relu,
+    leaky_relu,
+    elu,
+    softplus,
+    gelu,
+    gelu_tanh,
+    silu,
+    tanh,
+    hardtanh,
+    sigmoid,
+    step,
+    sign,
+};
+
+struct ActivationSpec {
+    Activation kind = Activation::identity;
+    double values[2] = {};  // its parameters: a slope, the ends of a range, ...
+};
+
+// Throws std::invalid_argument for an unknown name or a wrong number of values.
+ActivationSpec activation_of(const std::string& name, const std::vector<double>& values);
 
 // What a layer says of itself; curvature refuses or adapts on these.
 struct Traits {
@@ -27,10 +50,10 @@ struct Buffer {
     int producer = -1;  // the node that writes it, -1 for the input
 };
 
-// output = activation(linear(input)). An activation that stands alone has the identity as its linear part.
+// output = activation(map(input)). An activation that stands alone has the identity as its map.
 struct Node {
-    Linear linear = Linear::identity;
-    Activation activation = Activation::identity;
+    Map map = Map::identity;
+    ActivationSpec activation;
     int input = 0;
     int output = 0;
     int layer = 0;     // of the list that the user gave: the one with the parameters
@@ -42,11 +65,13 @@ struct Node {
     bool completes_gradient = true;
 };
 
+// A layer as the user gave it: (kind, units, values), as ("dense", 256, {}) or ("leaky_relu", 0, {0.01}).
+using LayerSpec = std::tuple<std::string, index, std::vector<double>>;
+
 class Plan {
    public:
-    // layers: (kind, units), as ("dense", 256) or ("relu", 0).
-    // Throws std::invalid_argument for an unknown kind or an impossible size.
-    Plan(index in_features, const std::vector<std::pair<std::string, index>>& layers);
+    // Throws std::invalid_argument for an unknown kind, an impossible size or a wrong number of values.
+    Plan(index in_features, const std::vector<LayerSpec>& layers);
 
     std::vector<Buffer> buffers;
     std::vector<Node> nodes;
@@ -59,6 +84,11 @@ class Plan {
 
     // The multiply-adds that one row costs going forward.
     index work_per_row() const;
+
+   private:
+    Node& add_node(int layer, index units);
+    void add_dense(int layer, index units);
+    void add_activation(int layer, const ActivationSpec& activation);
 };
 
 }  // namespace fnn

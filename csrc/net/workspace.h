@@ -7,6 +7,7 @@
 #include "exec/memory.h"
 #include "net/carver.h"
 #include "net/layout.h"
+#include "net/ops/activation.h"
 #include "net/ops/loss.h"
 
 namespace fnn::FNN_ISA::net {
@@ -60,7 +61,9 @@ class Workspace {
 
     // By buffer, (rows, features). z is an output before its activation, a after it; d is the derivative of
     // the loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that
-    // a call does not need are null, and where there is nothing in between, both names mean one memory.
+    // a call does not need are null, and where there is nothing in between, both names mean one memory. So do
+    // z and a, unless the activation's derivatives are functions of z.
+    Panels<T> z(int b) const { return view(z_, b); }
     Panels<T> a(int b) const { return view(a_, b); }
     Panels<T> d(int b) const { return view(d_, b); }
     Panels<T> da(int b) const { return view(da_, b); }
@@ -76,9 +79,9 @@ class Workspace {
         return scratch_ + rank * Block<T>::size(plan.out_features(), needs.tangent);
     }
 
-    Activation activation_of(int buffer) const {
+    ActivationSpec activation_of(int buffer) const {
         const int producer = plan.buffers[buffer].producer;
-        return producer < 0 ? Activation::identity : plan.nodes[producer].activation;
+        return producer < 0 ? ActivationSpec{} : plan.nodes[producer].activation;
     }
 
     // Does the backward pass compute the derivative with respect to this buffer?
@@ -106,20 +109,23 @@ class Workspace {
         direction_transposed = take(needs.gradient && needs.tangent, layout.size_transposed());
 
         const index n = index(plan.buffers.size());
-        for (T*** const pointers : {&a_, &d_, &da_, &rz_, &ra_, &rd_}) *pointers = carver.take<T*>(n);
+        for (T*** const pointers : {&z_, &a_, &d_, &da_, &rz_, &ra_, &rd_}) *pointers = carver.take<T*>(n);
         for (int b = 0; b < n; ++b) {
             const index size = Panels<T>{nullptr, rows, plan.buffers[b].features}.size();
-            const bool bent = activation_of(b) != Activation::identity;
+            const ActivationSpec activation = activation_of(b);
+            const bool bent = activation.kind != Activation::identity;
+            const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation);
             const bool back = wants_gradient(b) || b == plan.output();
             const bool moves = needs.tangent && b != 0;
             T* const a = take(true, size);
+            T* const z = keeps_z ? take(true, size) : a;
             T* const d = take(back, size);
             T* const da = bent && needs.tangent ? take(back, size) : d;
             T* const rz = take(moves, size);
             T* const ra = bent && needs.gradient ? take(moves, size) : rz;
             T* const rd = take(needs.tangent && back, size);
             if (a_ == nullptr) continue;  // counting
-            a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
+            z_[b] = z, a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
         }
         if (!needs.loss) return;
         scores = {carver.take<T>(rows), carver.take<T>(rows)};
@@ -128,7 +134,7 @@ class Workspace {
 
     T* scratch_;
     int threads_;
-    T **a_, **d_, **da_, **rz_, **ra_, **rd_;
+    T **z_, **a_, **d_, **da_, **rz_, **ra_, **rd_;
 };
 
 }  // namespace fnn::FNN_ISA::net

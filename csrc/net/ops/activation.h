@@ -9,16 +9,35 @@ namespace fnn::FNN_ISA::net {
 
 using exec::Range;
 
-// f(Rule) with the rule that an activation names.
+// f(rule) with the rule that an activation names.
 template <class T, class F>
-inline auto with_rule(Activation kind, const F& f) {
-    switch (kind) {
+inline auto with_rule(const ActivationSpec& spec, const F& f) {
+    const T first = T(spec.values[0]), second = T(spec.values[1]);
+    switch (spec.kind) {
         case Activation::relu:
             return f(rules::ReLU<T>{});
+        case Activation::leaky_relu:
+            return f(rules::LeakyReLU<T>{first});
+        case Activation::elu:
+            return f(rules::ELU<T>{first});
+        case Activation::softplus:
+            return f(rules::Softplus<T>{first});
+        case Activation::gelu:
+            return f(rules::GELU<T>{});
+        case Activation::gelu_tanh:
+            return f(rules::GELUTanh<T>{});
+        case Activation::silu:
+            return f(rules::SiLU<T>{});
         case Activation::tanh:
             return f(rules::Tanh<T>{});
+        case Activation::hardtanh:
+            return f(rules::Hardtanh<T>{first, second});
         case Activation::sigmoid:
             return f(rules::Sigmoid<T>{});
+        case Activation::step:
+            return f(rules::Step<T>{});
+        case Activation::sign:
+            return f(rules::Sign<T>{});
         case Activation::identity:
             break;
     }
@@ -26,73 +45,84 @@ inline auto with_rule(Activation kind, const F& f) {
 }
 
 template <class T>
-inline Traits activation_traits(Activation kind) {
-    return with_rule<T>(kind, [](auto rule) {
+inline Traits activation_traits(const ActivationSpec& spec) {
+    return with_rule<T>(spec, [](auto rule) {
         Traits traits;
         traits.piecewise_linear = rule.piecewise_linear;
         return traits;
     });
 }
 
+// Whether the derivatives are functions of z. They take `s`: z then, otherwise a.
+template <class T>
+inline bool reads_z(const ActivationSpec& spec) {
+    return with_rule<T>(spec, [](auto rule) { return rule.reads_z; });
+}
+
 // a = f(z); a may be z.
 template <class T, class Rule>
 struct Forward {
+    Rule rule;
     T* a;
     const T* z;
-    void operator()(index i) const { a[i] = Rule::value(z[i]); }
+    void operator()(index i) const { a[i] = rule.value(z[i]); }
 };
 
 // dz = da f'(z); dz may be da.
 template <class T, class Rule>
 struct Backward {
+    Rule rule;
     T* dz;
-    const T *da, *a;
-    void operator()(index i) const { dz[i] = da[i] * Rule::derivative(a[i]); }
+    const T *da, *s;
+    void operator()(index i) const { dz[i] = da[i] * rule.derivative(s[i]); }
 };
 
 // ra = f'(z) rz
 template <class T, class Rule>
 struct TangentForward {
+    Rule rule;
     T* ra;
-    const T *rz, *a;
-    void operator()(index i) const { ra[i] = rz[i] * Rule::derivative(a[i]); }
+    const T *rz, *s;
+    void operator()(index i) const { ra[i] = rz[i] * rule.derivative(s[i]); }
 };
 
 // rdz = rda f'(z) + da f''(z) rz; rdz may be rda.
 template <class T, class Rule>
 struct TangentBackward {
+    Rule rule;
     T* rdz;
-    const T *rda, *da, *a, *rz;
+    const T *rda, *da, *s, *rz;
     void operator()(index i) const {
-        rdz[i] = rda[i] * Rule::derivative(a[i]) + da[i] * Rule::second_derivative(a[i]) * rz[i];
+        rdz[i] = rda[i] * rule.derivative(s[i]) + da[i] * rule.second_derivative(s[i]) * rz[i];
     }
 };
 
 template <class T>
-inline void activation_forward(Activation kind, T* a, const T* z, Range r) {
-    if (kind == Activation::identity && a == z) return;
-    with_rule<T>(kind, [&](auto rule) { exec::elementwise(r, Forward<T, decltype(rule)>{a, z}); });
+inline void activation_forward(const ActivationSpec& spec, T* a, const T* z, Range r) {
+    if (spec.kind == Activation::identity && a == z) return;
+    with_rule<T>(spec, [&](auto rule) { exec::elementwise(r, Forward<T, decltype(rule)>{rule, a, z}); });
 }
 
 template <class T>
-inline void activation_backward(Activation kind, T* dz, const T* da, const T* a, Range r) {
-    if (kind == Activation::identity && dz == da) return;
-    with_rule<T>(kind, [&](auto rule) { exec::elementwise(r, Backward<T, decltype(rule)>{dz, da, a}); });
+inline void activation_backward(const ActivationSpec& spec, T* dz, const T* da, const T* s, Range r) {
+    if (spec.kind == Activation::identity && dz == da) return;
+    with_rule<T>(spec,
+                 [&](auto rule) { exec::elementwise(r, Backward<T, decltype(rule)>{rule, dz, da, s}); });
 }
 
 template <class T>
-inline void activation_tangent_forward(Activation kind, T* ra, const T* rz, const T* a, Range r) {
-    if (kind == Activation::identity && ra == rz) return;
-    with_rule<T>(kind,
-                 [&](auto rule) { exec::elementwise(r, TangentForward<T, decltype(rule)>{ra, rz, a}); });
+inline void activation_tangent_forward(const ActivationSpec& spec, T* ra, const T* rz, const T* s, Range r) {
+    if (spec.kind == Activation::identity && ra == rz) return;
+    with_rule<T>(
+        spec, [&](auto rule) { exec::elementwise(r, TangentForward<T, decltype(rule)>{rule, ra, rz, s}); });
 }
 
 template <class T>
-inline void activation_tangent_backward(Activation kind, T* rdz, const T* rda, const T* da, const T* a,
-                                        const T* rz, Range r) {
-    if (kind == Activation::identity && rdz == rda) return;
-    with_rule<T>(kind, [&](auto rule) {
-        exec::elementwise(r, TangentBackward<T, decltype(rule)>{rdz, rda, da, a, rz});
+inline void activation_tangent_backward(const ActivationSpec& spec, T* rdz, const T* rda, const T* da,
+                                        const T* s, const T* rz, Range r) {
+    if (spec.kind == Activation::identity && rdz == rda) return;
+    with_rule<T>(spec, [&](auto rule) {
+        exec::elementwise(r, TangentBackward<T, decltype(rule)>{rule, rdz, rda, da, s, rz});
     });
 }
 
