@@ -24,7 +24,11 @@ class Network:
     @property
     def n_parameters(self) -> int: ...
     @property
+    def n_state(self) -> int: ...
+    @property
     def parameter_layout(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
+    @property
+    def state_layout(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
     @property
     def couples_rows(self) -> bool: ...
     @property
@@ -34,41 +38,59 @@ class Network:
     @property
     def piecewise_linear(self) -> bool: ...
     def forward(
-        self, parameters: _Array, X: _Array, out: _Array, link: str = "identity"
+        self,
+        parameters: _Array,
+        X: Any,
+        out: _Array,
+        link: str = "identity",
+        model_state: _Floats | None = None,
     ) -> None: ...
     def evaluate(
         self,
         parameters: _Array,
-        X: _Array,
+        X: Any,
         y: _Array,
         loss: _Loss,
         weights: _Array | None = None,
+        model_state: _Floats | None = None,
     ) -> tuple[float, float]: ...
     def loss_and_grad(
         self,
         parameters: _Array,
-        X: _Array,
+        X: Any,
         y: _Array,
         loss: _Loss,
         grad: _Array,
         weights: _Array | None = None,
+        model_state: _Floats | None = None,
     ) -> float: ...
-    def vjp(self, parameters: _Array, X: _Array, out: _Array) -> Pullback: ...
-    def jvp(self, parameters: _Array, v: _Array, X: _Array, out: _Array, dout: _Array) -> None: ...
+    def vjp(
+        self, parameters: _Array, X: Any, out: _Array, model_state: _Floats | None = None
+    ) -> Pullback: ...
+    def jvp(
+        self,
+        parameters: _Array,
+        v: _Array,
+        X: Any,
+        out: _Array,
+        dout: _Array,
+        model_state: _Floats | None = None,
+    ) -> None: ...
     def hvp(
         self,
         parameters: _Array,
         v: _Array,
-        X: _Array,
+        X: Any,
         y: _Array,
         loss: _Loss,
         hv: _Array,
         weights: _Array | None = None,
+        model_state: _Floats | None = None,
     ) -> None: ...
     def train(
         self,
         parameters: _Array,
-        X: _Array,
+        X: Any,
         y: _Array,
         loss: _Loss,
         order: _Integers,
@@ -79,6 +101,7 @@ class Network:
         step: int,
         report: _Floats,
         weights: _Array | None = None,
+        model_state: _Floats | None = None,
     ) -> None: ...
 
 class Pullback:  # made by Network.vjp alone
@@ -105,6 +128,7 @@ def random_uniform(seed: int, stream: int, out: _Array) -> None: ...
 def random_normal(seed: int, stream: int, out: _Array) -> None: ...
 def permutation(seed: int, stream: int, n: int) -> _Integers: ...
 def first_non_finite_row(X: _Array, dtype: str) -> int | None: ...
+def column_statistics(X: Any, rows: _Integers | None, mean: _Floats, std: _Floats) -> None: ...
 def update(
     update: _Update, params: _Array, grads: _Array, state: list[_Array], lr: float, step: int
 ) -> None: ...

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from . import checks, datasets, optim, runtime
-from .layers import Dense, ReLU
+from .layers import Dense, ReLU, Rescale
 from .modelfile import load
 from .models import Sequential
 
@@ -46,13 +46,13 @@ def train(arguments):
     if arguments.threads is not None:
         runtime.set_num_threads(checks.integer(arguments.threads, "--threads", minimum=1))
     X, y = _read(arguments.data)
-    X = _scale(X)
     parts = _split(y, arguments.val, arguments.test, arguments.seed)
     out_features = _count_classes(y)
     print(f"{len(X):,} examples, {X.shape[1]} features, {out_features} classes; ", end="")
     print(", ".join(f"{len(rows):,} {name}" for name, rows in parts.items()))
 
-    layers = [layer for units in arguments.hidden for layer in (Dense(units), ReLU())]
+    layers = _input_layers(X)
+    layers += [layer for units in arguments.hidden for layer in (Dense(units), ReLU())]
     model = Sequential([*layers, Dense(out_features)], seed=arguments.seed).build(X.shape[1])
     optimizer = _OPTIMIZERS[arguments.optimizer]
     print(
@@ -175,14 +175,12 @@ def _read(data):
     return X.reshape(len(X), -1), y
 
 
-def _scale(X):
-    """Return pixels as float32 in [0, 1]; other numbers as they are."""
+def _input_layers(X):
+    """Return the layer that brings pixels into 0 to 1; for other numbers none."""
     if X.dtype.kind not in "iu" or X.min() < 0 or X.max() == 0:
-        return X
-    print(
-        f"integer features divided by {X.max()}, the largest: the model expects inputs from 0 to 1"
-    )
-    return np.divide(X, X.max(), dtype=np.float32)
+        return []
+    print(f"integer features: the model divides them by {X.max()}, the largest")
+    return [Rescale(1 / int(X.max()))]
 
 
 def _split(y, val, test, seed):

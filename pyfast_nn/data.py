@@ -64,8 +64,12 @@ def _as_numbers(value, name):
 
 
 def features(X, name="X"):
-    """Return `X` as an array (n, in_features) of any strides that the core can read."""
-    array = _as_numbers(X, name)
+    """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR."""
+    scipy_sparse = sys.modules.get("scipy.sparse")
+    is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
+    array = X if is_sparse else as_array(X, name)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
             array = array.astype(np.float64)
@@ -78,7 +82,16 @@ def features(X, name="X"):
         raise ValueError(
             f"{name}: expected 2 dimensions (examples, features), got shape {array.shape}{hint}"
         )
-    return array
+    return _canonical_csr(array) if is_sparse else array
+
+
+def _canonical_csr(X):
+    """Return a sparse matrix in CSR format without duplicates: `X` itself, if it is like that."""
+    csr = X.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy() if csr is X else csr
+        csr.sum_duplicates()
+    return csr
 
 
 def contiguous(value, dtype, name):
@@ -91,14 +104,18 @@ def check_finite(X, dtype, name):
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`."""
     if X.dtype.kind != "f":
         return
-    row = _core.first_non_finite_row(X, np.dtype(dtype).name)
-    if row is not None:
-        with np.errstate(over="ignore"):
-            column = np.flatnonzero(~np.isfinite(X[row].astype(dtype)))[0]
-        raise ValueError(
-            f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
-            f"in row {row}, column {column}"
-        )
+    numbers = X if isinstance(X, np.ndarray) else X.data[: X.nnz, None]  # of CSR those that it has
+    row = _core.first_non_finite_row(numbers, np.dtype(dtype).name)
+    if row is None:
+        return
+    with np.errstate(over="ignore"):
+        column = np.flatnonzero(~np.isfinite(numbers[row].astype(dtype)))[0]
+    if numbers is not X:
+        row, column = np.searchsorted(X.indptr, row, side="right") - 1, X.indices[row]
+    raise ValueError(
+        f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
+        f"in row {row}, column {column}"
+    )
 
 
 def targets(y, loss, n, out_features, classes, dtype, name="y"):

@@ -1,5 +1,7 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
+import numpy as np
+
 from . import checks, initializers
 
 
@@ -14,6 +16,10 @@ class Layer:
 
     def parameter_shapes(self, in_features):
         """Return {name: shape} of the parameters when the input has `in_features` columns."""
+        return {}
+
+    def state_shapes(self, in_features):
+        """Return {name: shape} of what the layer keeps besides parameters."""
         return {}
 
     def initializer(self, name, next_layer):
@@ -117,6 +123,105 @@ class Identity(Layer):
     """``x``, unchanged."""
 
     kind = "identity"
+
+
+class InputLayer(Layer):
+    """A layer in front of all others, applied in float64 while the inputs are read."""
+
+
+class Rescale(InputLayer):
+    """``x * scale + offset``, element by element, applied while the inputs are read.
+
+    Parameters
+    ----------
+    scale, offset : float
+        Finite; `scale` is not 0. The defaults bring pixels from 0 to 255 into 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that.
+
+    Notes
+    -----
+    It stands in front of all other layers (`Standardize` may follow). It costs neither memory nor a
+    pass over the data, is computed in float64 whatever the dtype of X, and rounded once to the
+    model's dtype.
+
+    Examples
+    --------
+    >>> fnn.Rescale()
+    Rescale()
+    >>> fnn.Rescale(1 / 127.5, offset=-1)
+    Rescale(scale=0.00784313725490196, offset=-1.0)
+    """
+
+    kind = "rescale"
+
+    def __init__(self, scale=1 / 255, offset=0.0):
+        self._scale = checks.real(scale, "scale")
+        self._offset = checks.real(offset, "offset")
+        if self._scale == 0:
+            raise ValueError("scale: expected another number than 0, got 0")
+
+    @property
+    def scale(self):
+        """What each number is multiplied by (float)."""
+        return self._scale
+
+    @property
+    def offset(self):
+        """What is added then (float)."""
+        return self._offset
+
+    @property
+    def values(self):
+        return (self.scale, self.offset)
+
+    def get_config(self):
+        return {"scale": self.scale, "offset": self.offset}
+
+    def moments(self, mean, std):
+        """Return mean and standard deviation of its output, given those of its input."""
+        return mean * self.scale + self.offset, std * abs(self.scale)
+
+
+class Standardize(InputLayer):
+    """``(x - mean) / std`` of each column, applied while the inputs are read.
+
+    The first `fit` learns mean and standard deviation (of the population: divided by n) from its
+    training rows, in float64, and no later one changes them. The standard deviation of a constant
+    column counts as 1. Until then the model can be trained, but not used.
+
+    Notes
+    -----
+    It stands in front of all other layers but `Rescale`. It costs neither memory nor a pass over
+    the data (except the one that learns), is computed in float64, and rounded once to the model's
+    dtype. `mean` and `std`, each (in_features,), are part of the model's `state` and its file.
+
+    References
+    ----------
+    B. P. Welford (1962), "Note on a method for calculating corrected sums of squares and products",
+    Technometrics 4(3). T. F. Chan, G. H. Golub, R. J. LeVeque (1979), "Updating formulae and a
+    pairwise algorithm for computing sample variances", Stanford STAN-CS-79-773.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Standardize(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)])
+    >>> model.fit(X, y, loss="cross_entropy").epochs
+    10
+    >>> model.named_state()["0.mean"].shape
+    (64,)
+    """
+
+    kind = "standardize"
+
+    def state_shapes(self, in_features):
+        return {"mean": (in_features,), "std": (in_features,)}
+
+    def moments(self, mean, std):
+        """Return mean and standard deviation of its output, having learned those of its input."""
+        return np.zeros_like(mean), np.where(std > 0, 1.0, 0.0)
 
 
 class ReLU(Layer):
@@ -363,6 +468,8 @@ class Sign(Layer):
 
 
 _LAYERS = (
+    Rescale,
+    Standardize,
     Dense,
     Identity,
     ReLU,
@@ -375,8 +482,8 @@ _LAYERS = (
     Hardtanh,
     Sigmoid,
     Step,
+    Sign,
 )
-_LAYERS += (Sign,)
 _BY_NAME = {layer.__name__: layer for layer in _LAYERS}
 
 

@@ -1,8 +1,8 @@
 """Model files: safetensors, which is data and never code.
 
-One tensor per named parameter; the metadata key ``pyfast_nn`` holds a JSON object with
-``format_version``, ``layers``, ``in_features``, ``dtype``, ``seed``, ``epochs_trained``,
-``classes`` and ``loss``.
+One tensor per named parameter and per named part of the state; the metadata key ``pyfast_nn`` holds
+a JSON object with ``format_version``, ``layers``, ``in_features``, ``dtype``, ``seed``,
+``epochs_trained``, ``classes`` and ``loss``.
 """
 
 import contextlib
@@ -49,7 +49,9 @@ def save(model, path):
         "classes": None if model.classes_ is None else model.classes_.tolist(),
         "loss": losses.to_config(model.loss),
     }
-    raw = safetensors.numpy.save(model.named_parameters(), metadata={_KEY: json.dumps(description)})
+    raw = safetensors.numpy.save(
+        model.named_parameters() | model.named_state(), metadata={_KEY: json.dumps(description)}
+    )
     _replace(os.path.realpath(os.fsdecode(path)), raw)
 
 
@@ -146,10 +148,16 @@ def _decode(raw):
         model = _make_model(description)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"its description is not valid: {error}") from error
-    _check_tensors(tensors, model._shapes(description["in_features"]), model.dtype)
-    model.build(description["in_features"])
-    for name, parameter in model.named_parameters().items():
-        parameter[...] = tensors[name]
+    in_features = description["in_features"]
+    _check_tensors(
+        tensors,
+        {name: (shape, model.dtype) for name, shape in model._shapes(in_features).items()}
+        | {name: (shape, np.float64) for name, shape in model._state_shapes(in_features).items()},
+    )
+    model.build(in_features)
+    for name, view in (model.named_parameters() | model.named_state()).items():
+        view[...] = tensors[name]
+    _check_state(model)
     return model
 
 
@@ -203,12 +211,22 @@ def _make_model(description):
     return model
 
 
-def _check_tensors(tensors, shapes, dtype):
+def _check_state(model):
+    """Statistics are numbers by which one can divide, or all unknown."""
+    if np.isnan(model.state).all():
+        return
+    for name, view in model.named_state().items():
+        if not np.isfinite(view).all() or (name.endswith(".std") and not (view > 0).all()):
+            expected = "positive numbers" if name.endswith(".std") else "finite numbers"
+            raise ModelFileError(f"tensor {name!r} has impossible values; expected {expected}")
+
+
+def _check_tensors(tensors, expected):
     """Compare with the declared shapes before anything of their size is allocated."""
-    if set(shapes) != set(tensors):
-        wrong = ", ".join(sorted(map(repr, set(shapes) ^ set(tensors))))
+    if set(expected) != set(tensors):
+        wrong = ", ".join(sorted(map(repr, set(expected) ^ set(tensors))))
         raise ModelFileError(f"missing or unknown tensors: {wrong}")
-    for name, shape in shapes.items():
+    for name, (shape, dtype) in expected.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ModelFileError(

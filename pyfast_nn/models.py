@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _core, checks, data, initializers, losses, modelfile, training
-from .layers import Dense, Layer
+from .layers import Dense, InputLayer, Layer
 
 
 class Sequential:
@@ -12,7 +12,7 @@ class Sequential:
     Parameters
     ----------
     layers : sequence of Layer
-        `Dense`, `ReLU`, ...; applied in this order.
+        `Dense`, `ReLU`, ..., and in front of them `Rescale`, `Standardize`; applied in this order.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
     seed : int
@@ -59,6 +59,7 @@ class Sequential:
         self._seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
         self._net = None
         self._parameters = None
+        self._state = None
         self._claims = {}  # "fit": the token of the call that trains
         self.epochs_trained = 0
         self.loss = None
@@ -136,13 +137,14 @@ class Sequential:
         net = self._make_network(in_features)
         parameters = np.zeros(net.n_parameters, self.dtype)
         followers = (*self.layers[1:], None)
-        for stream, (i, name, view) in enumerate(_views(net, parameters)):
+        for stream, (i, name, view) in enumerate(_views(net.parameter_layout, parameters)):
             init = self.layers[i].initializer(name, followers[i])
             fan_in, fan_out = self.layers[i].parameter_shapes(self._widths(in_features)[i])[
                 "weight"
             ]
             initializers.fill(view, init, fan_in, fan_out, self.seed, stream)
         self._net, self._parameters = net, parameters
+        self._state = np.full(net.n_state, np.nan)  # nothing is learned yet
         return self
 
     @property
@@ -174,7 +176,40 @@ class Sequential:
             name.
         """
         self._network()
-        return {f"{i}.{name}": view for i, name, view in _views(self._net, self._parameters)}
+        layout = self._net.parameter_layout
+        return {f"{i}.{name}": view for i, name, view in _views(layout, self._parameters)}
+
+    @property
+    def state(self):
+        """What layers keep besides parameters: a writable view of one flat float64 vector.
+
+        `Standardize` keeps mean and standard deviation of each column, NaN until the first fit. In
+        float64 whatever the model's dtype: a mean may be far larger than the spread around it. It
+        is saved with the model, and neither differentiated nor touched by optimizers. Assignment
+        copies the values in; their shape must be (n_state,).
+        """
+        self._network()
+        return self._state[:]
+
+    @state.setter
+    def state(self, values):
+        self._network()
+        values = data.contiguous(values, np.float64, "state")
+        if values.shape != self._state.shape:
+            raise ValueError(f"state: expected shape {self._state.shape}, got {values.shape}")
+        self._state[:] = values
+
+    def named_state(self):
+        """Return the state as a dict of writable views.
+
+        Returns
+        -------
+        dict
+            ``{"0.mean": (in_features,), "0.std": (in_features,)}``: number of the layer and name.
+        """
+        self._network()
+        layout = self._net.state_layout
+        return {f"{i}.{name}": view for i, name, view in _views(layout, self._state)}
 
     def summary(self):
         """Return a table of layers, output shapes and numbers of parameters, for `print` (str)."""
@@ -221,6 +256,8 @@ class Sequential:
             Finite real numbers. An array of any real dtype, strides, alignment and byte order is
             read in place, also a memory-mapped one, and converted batch by batch; only long double
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
+            Rows of sparse matrices of SciPy are filled in batch by batch; formats other than CSR
+            become CSR first, and duplicates are summed.
         y : array_like
             What the loss expects: values (n, out_features), (n,) when there is one output; or
             labels (n,). Under ``"cross_entropy"`` and ``"multi_margin"`` integers and integral
@@ -315,8 +352,8 @@ class Sequential:
 
     def _outputs(self, X, link):
         X = self._built_features(X)
-        out = np.empty((len(X), self.out_features), self.dtype)
-        self._net.forward(self._parameters, X, out, link)
+        out = np.empty((X.shape[0], self.out_features), self.dtype)
+        self._net.forward(self._parameters, X, out, link, model_state=self._state)
         return out
 
     def predict(self, X):
@@ -425,7 +462,9 @@ class Sequential:
         y = self._targets(y, loss, X, self.classes_)
         weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
         grad = np.empty_like(self._parameters)
-        value = self._net.loss_and_grad(self._parameters, X, y, loss._spec(), grad, weights)
+        value = self._net.loss_and_grad(
+            self._parameters, X, y, loss._spec(), grad, weights, model_state=self._state
+        )
         return value, grad
 
     def vjp(self, X, *, training=False):
@@ -452,8 +491,9 @@ class Sequential:
         >>> dparams, dX = pullback(2 * (out - np.eye(10)[y]) / out.size)
         """
         X = self._built_features(X)
-        out = np.empty((len(X), self.out_features), self.dtype)
-        return out, _Pullback(self, self._net.vjp(self._parameters, X, out), X.shape)
+        out = np.empty((X.shape[0], self.out_features), self.dtype)
+        pullback = self._net.vjp(self._parameters, X, out, model_state=self._state)
+        return out, _Pullback(self, pullback, X.shape)
 
     def jvp(self, X, v, *, training=False):
         """Return the raw outputs and their directional derivative along `v`.
@@ -472,9 +512,9 @@ class Sequential:
         """
         X = self._built_features(X)
         v = data.contiguous(v, self.dtype, "v")
-        out = np.empty((len(X), self.out_features), self.dtype)
+        out = np.empty((X.shape[0], self.out_features), self.dtype)
         dout = np.empty_like(out)
-        self._net.jvp(self._parameters, v, X, out, dout)
+        self._net.jvp(self._parameters, v, X, out, dout, model_state=self._state)
         return out, dout
 
     def hvp(self, X, y, v, *, loss=None, sample_weight=None, class_weight=None, training=False):
@@ -503,7 +543,7 @@ class Sequential:
         weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
         v = data.contiguous(v, self.dtype, "v")
         hv = np.empty_like(self._parameters)
-        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv, weights)
+        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv, weights, model_state=self._state)
         return hv
 
     # ------------------------------------------------------------------ file
@@ -556,24 +596,41 @@ class Sequential:
             for name, shape in layer.parameter_shapes(widths[i]).items()
         }
 
+    def _state_shapes(self, in_features):
+        """Return {name: shape} of all that layers keep, named as in `named_state`."""
+        return {
+            f"{i}.{name}": shape
+            for i, layer in enumerate(self.layers)
+            for name, shape in layer.state_shapes(in_features).items()
+        }
+
     def _training_features(self, X, in_features, name="X"):
         X = data.features(X, name)
-        if len(X) == 0:
+        if X.shape[0] == 0:
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
         if in_features not in (None, X.shape[1]):
             raise ValueError(f"{name}: has {X.shape[1]} columns, expected {in_features}")
-        data.check_finite(X, self.dtype, name)
+        # Input layers bring into the range of the model's dtype what is beyond it.
+        maps = any(isinstance(layer, InputLayer) for layer in self.layers)
+        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name)
         return X
 
     def _built_features(self, X):
         X = data.features(X)
         if not self.built:
             self.build(X.shape[1])
+        for name, view in self.named_state().items():
+            if np.isnan(view).any():
+                i, name = name.split(".")
+                raise RuntimeError(
+                    f"layers[{i}], {self.layers[int(i)]!r}, has not learned its {name} yet; "
+                    "fit the model first"
+                )
         return X
 
     def _targets(self, y, loss, X, classes, name="y"):
         out_features = self._widths(X.shape[1])[-1]
-        return data.targets(y, loss, len(X), out_features, classes, self.dtype, name)
+        return data.targets(y, loss, X.shape[0], out_features, classes, self.dtype, name)
 
     def _weights(
         self, sample_weight, class_weight, y, loss, in_features, classes, name="sample_weight"
@@ -596,9 +653,11 @@ class Sequential:
         return own if own is None or self.classes_ is None else self.classes_
 
     def _evaluate(self, X, y, weights, loss):
-        if len(X) == 0:
+        if X.shape[0] == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        scores = self._net.evaluate(self._parameters, X, y, loss._spec(), weights)
+        scores = self._net.evaluate(
+            self._parameters, X, y, loss._spec(), weights, model_state=self._state
+        )
         return self._scores(*scores, loss)
 
     @staticmethod
@@ -632,10 +691,10 @@ class _Pullback:
         return dparameters, dX
 
 
-def _views(net, parameters):
-    """Yield (layer number, name, view) for each parameter in the flat vector."""
-    for i, name, offset, shape in net.parameter_layout:
-        yield i, name, parameters[offset : offset + int(np.prod(shape))].reshape(shape)
+def _views(layout, vector):
+    """Yield (layer number, name, view) for each part of a flat vector."""
+    for i, name, offset, shape in layout:
+        yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)
 
 
 def _check_layers(layers):
@@ -651,8 +710,17 @@ def _check_layers(layers):
         if not isinstance(layer, Layer):
             hint = "; write it with parentheses" if isinstance(layer, type) else ""
             raise TypeError(f"layers[{i}]: expected a layer, got {checks.describe(layer)}{hint}")
+        if isinstance(layer, InputLayer) and any(
+            not isinstance(other, InputLayer) for other in layers[:i]
+        ):
+            raise ValueError(
+                f"layers[{i}]: {layer!r} comes after {layers[i - 1]!r}, but it is applied while "
+                "the inputs are read; put it in front of all other layers"
+            )
         if isinstance(layer, Dense) and any(layer is other for other in layers[:i]):
             raise ValueError(f"layers[{i}]: the same Dense comes twice; weights cannot be shared")
+    if isinstance(layers[-1], InputLayer):
+        raise ValueError("layers: expected a layer after Rescale and Standardize, got none")
     return layers
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _core, checks, data, optim
 from .history import History
+from .layers import InputLayer, Standardize
 from .progress import check as check_verbose
 from .progress import progress
 
@@ -48,6 +49,7 @@ def fit(
 
         # The network with its plan, built once, and the optimizer's state.
         model.build(X.shape[1])
+        _learn_statistics(model, X)
         optimizer._attach(model)
         model.loss, model.classes_, model.history = given, classes, History()
 
@@ -73,8 +75,8 @@ def fit(
 def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
     """Train for one epoch and return the record of it."""
     # A row order and the learning rate of each step ...
-    order = _row_order(model, len(X), shuffle)
-    lr = optimizer._rates(-(-len(X) // batch_size))
+    order = _row_order(model, X.shape[0], shuffle)
+    lr = optimizer._rates(-(-X.shape[0] // batch_size))
     update, state = optimizer._update(), optimizer._vectors(model._parameters)
     step = optimizer.step_count
     report = optimizer._begin_epoch()  # (3,): weighted sums of loss and right answers, steps
@@ -94,6 +96,7 @@ def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
             step,
             report,
             weights,
+            model_state=model._state,
         )
     except FloatingPointError:
         raise FloatingPointError(
@@ -104,12 +107,33 @@ def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
         ) from None
     seconds = time.perf_counter() - start
     model.epochs_trained += 1
-    total = len(X) if weights is None else weights.sum(dtype=np.float64)
+    total = X.shape[0] if weights is None else weights.sum(dtype=np.float64)
     return {
         **model._scores(report[0] / total, report[1] / total, loss),
         "lr": float(lr[-1]),
         "seconds": seconds,
     }
+
+
+def _learn_statistics(model, X, rows=None):
+    """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
+    if not np.isnan(model._state).any():
+        return
+    mean, std = np.empty(model.in_features), np.empty(model.in_features)
+    _core.column_statistics(X, rows, mean, std)
+    state = model.named_state()
+    for i, layer in enumerate(model.layers):
+        wrong = ~(np.isfinite(mean) & np.isfinite(std))
+        if wrong.any():
+            raise ValueError(
+                f"X: column {np.argmax(wrong)} has numbers too large for a float64 to hold their "
+                "standard deviation"
+            )
+        if isinstance(layer, Standardize):
+            state[f"{i}.mean"][:], state[f"{i}.std"][:] = mean, np.where(std > 0, std, 1)
+        if not isinstance(layer, InputLayer):
+            break
+        mean, std = layer.moments(mean, std)
 
 
 def _row_order(model, n, shuffle):

@@ -147,6 +147,9 @@ class TestLayers:
             fnn.ReLU(),
             fnn.Tanh(),
             fnn.Sigmoid(),
+            fnn.Rescale(),
+            fnn.Rescale(0.5, offset=np.float32(-1)),
+            fnn.Standardize(),
         ],
     )
     def test_repr_and_config_round_trip(self, layer):

@@ -1,5 +1,8 @@
 #include "bindings/arrays.h"
 
+#include <pybind11/stl.h>
+
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -46,22 +49,53 @@ void set_dtype(Source& source, const py::dtype& dtype, const char* name) {
     source.swapped = !py::cast<bool>(dtype.attr("isnative"));
 }
 
+void set_sparse(Inputs& inputs, const py::object& x, const char* name) {
+    const auto part = [&](const char* attribute) {
+        const py::object array = x.attr(attribute);
+        if (!py::isinstance<py::array>(array) || py::cast<py::array>(array).ndim() != 1)
+            throw py::type_error(std::string(name) + "." + attribute + " is not a vector");
+        inputs.held.push_back(py::cast<py::array>(array));
+        return inputs.held.back();
+    };
+    const py::array numbers = part("data"), columns = part("indices"), starts = part("indptr");
+    inputs.wide = py::isinstance<py::array_t<std::int64_t>>(starts);
+    const py::dtype integer = inputs.wide ? py::dtype::of<std::int64_t>() : py::dtype::of<std::int32_t>();
+    const std::string text(name);
+    inputs.stored = std::min(numbers.size(), columns.size());
+    check_array(columns, (text + ".indices").c_str(), {columns.size()}, integer, Access::read);
+    check_array(starts, (text + ".indptr").c_str(), {inputs.rows + 1}, integer, Access::read);
+    inputs.data = static_cast<const char*>(numbers.data());
+    inputs.col_stride = numbers.strides(0);
+    inputs.columns = columns.data();
+    inputs.starts = starts.data();
+    set_dtype(inputs, numbers.dtype(), name);
+}
+
 }  // namespace
 
-Source source_of(const py::array& x, const char* name, index columns) {
-    if (x.ndim() != 2)
-        throw py::value_error(std::string(name) + " has " + std::to_string(x.ndim()) +
+Inputs inputs_of(const py::object& x, const char* name, index columns) {
+    const bool dense = py::isinstance<py::array>(x);
+    if (!dense && !py::hasattr(x, "indptr"))
+        throw py::type_error(std::string(name) + " is neither an array nor a sparse matrix in CSR format");
+    const auto shape = py::cast<std::vector<index>>(x.attr("shape"));
+    if (shape.size() != 2)
+        throw py::value_error(std::string(name) + " has " + std::to_string(shape.size()) +
                               " dimensions, expected 2: (n, " + std::to_string(columns) + ")");
-    if (x.shape(1) != columns)
-        throw py::value_error(std::string(name) + " has " + std::to_string(x.shape(1)) +
-                              " columns, expected " + std::to_string(columns));
-    Source source;
-    source.data = static_cast<const char*>(x.data());
-    source.rows = x.shape(0);
-    source.row_stride = x.strides(0);
-    source.col_stride = x.strides(1);
-    set_dtype(source, x.dtype(), name);
-    return source;
+    if (shape[1] != columns)
+        throw py::value_error(std::string(name) + " has " + std::to_string(shape[1]) + " columns, expected " +
+                              std::to_string(columns));
+    Inputs inputs;
+    inputs.rows = shape[0];
+    if (dense) {
+        const py::array& array = inputs.held.emplace_back(py::cast<py::array>(x));
+        inputs.data = static_cast<const char*>(array.data());
+        inputs.row_stride = array.strides(0);
+        inputs.col_stride = array.strides(1);
+        set_dtype(inputs, array.dtype(), name);
+    } else {
+        set_sparse(inputs, x, name);
+    }
+    return inputs;
 }
 
 std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,

@@ -46,8 +46,14 @@ T* to_write(py::array& array, const char* name, const std::vector<index>& shape)
     return static_cast<T*>(array.mutable_data());
 }
 
-// Inputs (n, columns) of any strides and of any type that the gather converts.
-Source source_of(const py::array& x, const char* name, index columns);
+// Inputs, with the arrays that they lie in.
+struct Inputs : Source {
+    std::vector<py::array> held;
+};
+
+// Inputs (n, columns): an array of any strides and of any type that the gather converts, or a sparse matrix
+// in CSR format as SciPy has it (`data`, `indices`, `indptr`, `shape`).
+Inputs inputs_of(const py::object& x, const char* name, index columns);
 
 // A name with numbers, ("adam", {"beta1": 0.9, ...}), as the core takes updates and losses.
 class Named {

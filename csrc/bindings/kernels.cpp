@@ -156,7 +156,7 @@ py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
     const index columns = X.ndim() == 2 ? X.shape(1) : 0;
-    const Source x = source_of(X, "X", columns);
+    const Inputs x = inputs_of(X, "X", columns);
     if (x.rows == 0 || columns == 0) return py::none();
     const Table& table = current_table();
     const auto find =
@@ -167,6 +167,27 @@ py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
         return find(x, columns, get_num_threads(), check_signals, arena);
     }();
     return row == x.rows ? py::object(py::none()) : py::int_(row);
+}
+
+// Of the rows that are listed, or of all.
+void column_statistics(const py::object& X, const py::object& rows, py::array mean, py::array std) {
+    const index columns = mean.size();
+    const Inputs x = inputs_of(X, "X", columns);
+    std::vector<std::int64_t> places;
+    if (!rows.is_none()) {
+        const auto list = py::cast<py::array>(rows);
+        places = checked_places(list, "rows", list.size(), x.rows, "a row of X");
+    }
+    const index n = rows.is_none() ? x.rows : index(places.size());
+    if (n == 0) throw py::value_error("X has no rows; the mean of no numbers is not defined");
+    if (columns == 0) throw py::value_error("X has no columns");
+    double* m = to_write<double>(mean, "mean", {columns});
+    double* s = to_write<double>(std, "std", {columns});
+    const Table& table = current_table();
+    const py::gil_scoped_release release;
+    Arena arena;
+    table.column_statistics(x, rows.is_none() ? nullptr : places.data(), n, columns, get_num_threads(),
+                            check_signals, arena, m, s);
 }
 
 }  // namespace
@@ -180,6 +201,7 @@ void register_kernels(py::module_& m) {
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);
     m.def("first_non_finite_row", first_non_finite_row, "X"_a, "dtype"_a);
+    m.def("column_statistics", column_statistics, "X"_a, "rows"_a.none(true), "mean"_a, "std"_a);
     m.def("update", update, "update"_a, "params"_a, "grads"_a, "state"_a, "lr"_a, "step"_a);
 }
 

@@ -95,11 +95,11 @@ auto with_type(const Network& net, const F& f) {
 
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
 template <class F>
-void call(Network& net, Gate::As as, const F& f) {
+void call(Network& net, Gate::As as, const double* state, const F& f) {
     const py::gil_scoped_release release;
     const Gate::Pass pass(net.gate, as);
     Borrowed borrowed(net.pool);
-    f(Context{net.plan, borrowed.arena, get_num_threads(), check_signals});
+    f(Context{net.plan, borrowed.arena, get_num_threads(), check_signals, state});
 }
 
 using As = Gate::As;
@@ -111,16 +111,26 @@ Link link_of(const std::string& name) {
     throw py::value_error("link is '" + name + "', expected 'identity', 'softmax' or 'sigmoid'");
 }
 
-void forward(Network& net, const py::array& parameters, const py::array& X, py::array out,
-             const std::string& link_name) {
+// The numbers that layers keep besides parameters; None for a network without any.
+const double* state_of(const Network& net, const py::object& model_state) {
+    if (model_state.is_none() && net.plan.n_state == 0) return nullptr;
+    if (!py::isinstance<py::array>(model_state))
+        throw py::type_error("model_state is not an array, expected shape (" +
+                             std::to_string(net.plan.n_state) + ",)");
+    return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
+}
+
+void forward(Network& net, const py::array& parameters, const py::object& X, py::array out,
+             const std::string& link_name, const py::object& model_state) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Link link = link_of(link_name);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) { table.outputs(context, p, x, link, o); });
+        call(net, As::reader, s, [&](const Context& context) { table.outputs(context, p, x, link, o); });
     });
 }
 
@@ -130,30 +140,34 @@ void need_rows(index n) {
 
 using Weights = std::optional<py::array>;
 
-std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::array& X,
-                                   const py::array& y, const py::tuple& loss_spec, const Weights& weights) {
+std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
+                                   const py::array& y, const py::tuple& loss_spec, const Weights& weights,
+                                   const py::object& model_state) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader,
+        call(net, As::reader, s,
              [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
         return std::pair(score.loss / score.weight, score.right / score.weight);
     });
 }
 
-double loss_and_grad(Network& net, const py::array& parameters, const py::array& X, const py::array& y,
-                     const py::tuple& loss_spec, py::array grad, const Weights& weights) {
+double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
+                     const py::tuple& loss_spec, py::array grad, const Weights& weights,
+                     const py::object& model_state) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
@@ -161,34 +175,37 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::array&
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) {
+        call(net, As::reader, s, [&](const Context& context) {
             table.loss_and_gradient(context, p, x, targets, loss, g, &score);
         });
         return score.loss / score.weight;
     });
 }
 
-void jvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X, py::array out,
-         py::array dout) {
+void jvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X, py::array out,
+         py::array dout, const py::object& model_state) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader,
+        call(net, As::reader, s,
              [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
     });
 }
 
-void hvp(Network& net, const py::array& parameters, const py::array& v, const py::array& X,
-         const py::array& y, const py::tuple& loss_spec, py::array hv, const Weights& weights) {
+void hvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X,
+         const py::array& y, const py::tuple& loss_spec, py::array hv, const Weights& weights,
+         const py::object& model_state) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         need_rows(x.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
@@ -196,20 +213,21 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         T* product = to_write<T>(hv, "hv", {net.plan.n_parameters});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, [&](const Context& context) {
+        call(net, As::reader, s, [&](const Context& context) {
             table.hessian_product(context, p, direction, x, targets, loss, product);
         });
     });
 }
 
-void train(Network& net, py::array parameters, const py::array& X, const py::array& y,
+void train(Network& net, py::array parameters, const py::object& X, const py::array& y,
            const py::tuple& loss_spec, const py::array& order, index batch_size, const py::array& lr,
            const py::tuple& update, const py::list& state, index step, py::array report,
-           const Weights& weights) {
+           const Weights& weights, const py::object& model_state) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
-        const Source x = source_of(X, "X", net.plan.in_features());
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Epoch<T> epoch{};
@@ -239,7 +257,7 @@ void train(Network& net, py::array parameters, const py::array& X, const py::arr
         };
         const auto& table = functions<T>(current_table());
         try {
-            call(net, As::trainer,
+            call(net, As::trainer, s,
                  [&](const Context& context) { table.train(context, x, targets, loss, epoch, &score); });
         } catch (...) {
             report_score();
@@ -260,10 +278,10 @@ class Pullback : public Shared {
         : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
 
     template <class T>
-    void run_forward(const T* parameters, const Source& x, T* out) {
+    void run_forward(const T* parameters, const double* state, const Source& x, T* out) {
         const py::gil_scoped_release release;
         const Gate::Pass pass(net_->gate, As::reader);
-        const Context context{net_->plan, arena_, get_num_threads(), check_signals};
+        const Context context{net_->plan, arena_, get_num_threads(), check_signals, state};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -290,14 +308,15 @@ class Pullback : public Shared {
 };
 
 std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
-                              const py::array& X, py::array out) {
+                              const py::object& X, py::array out, const py::object& model_state) {
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
-        const Source x = source_of(X, "X", net->plan.in_features());
+        const Inputs x = inputs_of(X, "X", net->plan.in_features());
+        const double* s = state_of(*net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
         auto pullback = std::make_shared<Pullback>(net, x.rows);
-        pullback->run_forward(p, x, o);
+        pullback->run_forward(p, s, x, o);
         return pullback;
     });
 }
@@ -309,6 +328,17 @@ py::list parameter_layout(const Network& net) {
         const index in = net.plan.buffers[node.input].features, out = net.plan.buffers[node.output].features;
         layout.append(py::make_tuple(node.layer, "weight", node.weight, py::make_tuple(in, out)));
         layout.append(py::make_tuple(node.layer, "bias", node.bias, py::make_tuple(out)));
+    }
+    return layout;
+}
+
+py::list state_layout(const Network& net) {
+    py::list layout;
+    const auto shape = py::make_tuple(net.plan.in_features());
+    for (const InputLayer& input : net.plan.input_layers) {
+        if (input.kind != InputKind::standardize) continue;
+        layout.append(py::make_tuple(input.layer, "mean", input.mean, shape));
+        layout.append(py::make_tuple(input.layer, "std", input.deviation, shape));
     }
     return layout;
 }
@@ -328,21 +358,27 @@ void register_network(py::module_& m) {
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
         .def_property_readonly("n_parameters", [](const Network& n) { return n.plan.n_parameters; })
+        .def_property_readonly("n_state", [](const Network& n) { return n.plan.n_state; })
         .def_property_readonly("parameter_layout", parameter_layout)
+        .def_property_readonly("state_layout", state_layout)
         .def_property_readonly("couples_rows", [](const Network& n) { return n.plan.traits.couples_rows; })
         .def_property_readonly("is_random", [](const Network& n) { return n.plan.traits.is_random; })
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
-        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity")
-        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none())
+        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity",
+             "model_state"_a = py::none())
+        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
+             "model_state"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
-             "weights"_a = py::none())
-        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a)
-        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a)
-        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none())
+             "weights"_a = py::none(), "model_state"_a = py::none())
+        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none())
+        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, "model_state"_a = py::none())
+        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none(),
+             "model_state"_a = py::none())
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
-             "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none());
+             "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
+             "model_state"_a = py::none());
 }
 
 }  // namespace fnn::bindings

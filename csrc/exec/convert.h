@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "exec/panels.h"
 #include "exec/range.h"
@@ -77,16 +79,82 @@ inline void read_numbers(T* out, const char* from, index stride, index n) {
     }
 }
 
-// Row r of `to` = to.cols numbers, stored as S says, from `from` on, `stride` bytes apart; the padding
-// becomes zero.
-template <class S, class T>
-inline void row_to_panels(Panels<T> to, index r, const char* from, index stride) {
+// One of the above, chosen once for many numbers.
+template <class T>
+using Reader = void (*)(T* out, const char* from, index stride, index n);
+
+// Row r of `to` = to.cols numbers from `from` on, `stride` bytes apart; the padding becomes zero.
+template <class T, class Read>
+inline void row_to_panels(Panels<T> to, index r, const char* from, index stride, const Read& read) {
     for (index p = 0; p < to.count(); ++p) {
         T* out = to.row(p, r);
         const index used = to.used(p);
-        read_numbers<S>(out, from, stride, used);
+        read(out, from, stride, used);
         for (index j = used; j < to.width(p); ++j) out[j] = 0;
         from += used * stride;
+    }
+}
+
+// The same for numbers that are of type T already.
+template <class T>
+inline void row_to_panels(Panels<T> to, index r, const char* from, index stride) {
+    row_to_panels(to, r, from, stride, [](T* out, const char* from, index stride, index n) {
+        read_numbers<Stored<T>>(out, from, stride, n);
+    });
+}
+
+// An affine map for each column, (x - center) scale + shift: a mean that is most of x goes first, without a
+// rounding before it; in double precision, whatever comes and goes.
+struct ColumnMap {
+    double *center = nullptr, *scale = nullptr, *shift = nullptr;  // null: no map
+
+    explicit operator bool() const { return scale != nullptr; }
+    double operator()(double x, index column) const {
+        return (x - center[column]) * scale[column] + shift[column];
+    }
+};
+
+// The same, mapped.
+template <class T>
+inline void row_to_panels(Panels<T> to, index r, const char* from, index stride, Reader<double> read,
+                          ColumnMap map) {
+    constexpr index most = Panels<double>::full;
+    for (index p = 0; p < to.count(); ++p) {
+        T* out = to.row(p, r);
+        const index used = to.used(p), first = p * Panels<T>::full;
+        for (index begin = 0; begin < used; begin += most) {
+            const index n = min(used - begin, most);
+            double x[most];
+            read(x, from, stride, n);
+            for (index j = 0; j < n; ++j) out[begin + j] = T(map(x[j], first + begin + j));
+            from += n * stride;
+        }
+        for (index j = used; j < to.width(p); ++j) out[j] = 0;
+    }
+}
+
+// Row r of `to` = a row of a sparse matrix: n numbers from `from` on, `stride` bytes apart, number k in
+// column columns[k], and zeros; each turned into a T by put(number, column). The columns are checked here,
+// where they are read: another thread might change them after any earlier check.
+template <class T, class X, class Integer, class Put>
+inline void sparse_row_to_panels(Panels<T> to, index r, const char* from, index stride, Reader<X> read,
+                                 const Integer* columns, index n, const Put& put) {
+    constexpr index full = Panels<T>::full, most = Panels<X>::full;
+    for (index p = 0; p < to.count(); ++p) {
+        T* out = to.row(p, r);
+        for (index j = 0; j < to.used(p); ++j) out[j] = put(X(0), p * full + j);
+        for (index j = to.used(p); j < to.width(p); ++j) out[j] = 0;
+    }
+    for (index begin = 0; begin < n; begin += most) {
+        X x[most];
+        read(x, from + begin * stride, stride, min(n - begin, most));
+        for (index k = begin; k < min(n, begin + most); ++k) {
+            const index column = columns[k];
+            if (column < 0 || column >= to.cols)
+                throw std::invalid_argument("column " + std::to_string(column) + " of a sparse matrix with " +
+                                            std::to_string(to.cols) + " columns");
+            to.row(column / full, r)[column % full] = put(x[k - begin], column);
+        }
     }
 }
 

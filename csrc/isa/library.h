@@ -63,8 +63,8 @@ constexpr Functions<T> functions = {
 };
 
 const Table& table() {
-    static constexpr Table all{functions<float>, functions<double>, net::permutation, exec::fma_peak,
-                               exec::memory_bandwidth};
+    static constexpr Table all{functions<float>, functions<double>, net::column_statistics,
+                               net::permutation, exec::fma_peak,    exec::memory_bandwidth};
     return all;
 }
 

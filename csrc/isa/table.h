@@ -40,6 +40,8 @@ struct Functions {
 struct Table {
     Functions<float> float32;
     Functions<double> float64;
+    void (*column_statistics)(const Source& x, const std::int64_t* order, index rows, index columns,
+                              int threads, Interrupt, Arena&, double* mean, double* deviation);
     void (*permutation)(std::uint64_t seed, std::uint64_t stream, std::int64_t* out, index n);
     double (*fma_peak)(double seconds, int threads);
     double (*memory_bandwidth)(double seconds, int threads);

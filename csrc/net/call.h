@@ -24,15 +24,22 @@ enum class DType {
     uint64,
 };
 
-// The user's array of inputs as it lies in memory: any strides and alignment, converted while rows are
-// gathered.
+// The user's inputs as they lie in memory, converted while rows are gathered: an array of any strides and
+// alignment, or a sparse matrix in CSR format.
 struct Source {
     const char* data = nullptr;
     DType dtype = DType::float32;
     bool swapped = false;  // in the other byte order
     index rows = 0;
     index row_stride = 0;  // bytes
-    index col_stride = 0;
+    index col_stride = 0;  // of a sparse matrix: between the numbers that it stores
+
+    // Of a sparse matrix (else null): row r stores the numbers from starts[r] up to starts[r + 1], each in
+    // the column of the same place in `columns`. Both are int64 or both int32.
+    const void* starts = nullptr;   // (rows + 1,)
+    const void* columns = nullptr;  // (stored,)
+    index stored = 0;
+    bool wide = false;  // int64
 };
 
 enum class LossKind {
@@ -72,6 +79,7 @@ struct Context {
     Arena& arena;  // this call's own
     int threads;
     Interrupt interrupt;
+    const double* state = nullptr;  // (n_state,): what layers keep besides parameters
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.

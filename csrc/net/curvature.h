@@ -13,13 +13,13 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
     Needs needs;
     needs.tangent = true;
     const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters, direction);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows);
+                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(now, rows);
                 tangent_forward(now, rows);
                 put_rows<T>(out, now.a(plan.output()), first, rows);
@@ -38,7 +38,7 @@ void hessian_product(const Context& call, const T* parameters, const T* directio
     Needs needs;
     needs.gradient = needs.tangent = needs.loss = true;
     const int threads = team_size(call.threads, 9 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     const T factor = mean_factor<T>(total_weight<T>({y}, x.rows));
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         const Range units = exec.share(ws.layout.units());

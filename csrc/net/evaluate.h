@@ -12,6 +12,14 @@ inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
         exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
 }
 
+// Rows of the gradient with respect to mapped inputs become those with respect to the inputs.
+template <class T>
+inline void scale_rows(T* dx, index columns, const exec::ColumnMap& map, Range rows) {
+    for (index r = rows.begin; r < rows.end; ++r)
+        for (index j = 0; j < columns; ++j)
+            dx[r * columns + j] = T(double(dx[r * columns + j]) * map.scale[j]);
+}
+
 // out (n, out_features), or the probabilities that the link makes of them
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, Link link, T* out) {
@@ -21,14 +29,17 @@ void outputs(const Context& call, const T* parameters, const Source& x, Link lin
     Needs needs;
     needs.packed = !few;
     needs.loss = link == Link::softmax;
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        if (!few) pack_parameters(exec, ws, parameters);
+        if (few)
+            compose_input_layers(ws, {0, plan.in_features()});
+        else
+            pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows);
+                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(now, rows);
                 const Panels<T> last = now.a(plan.output());
                 if (link == Link::softmax) softmax_rows(last, rows, now.scratch(exec.rank));
@@ -50,14 +61,14 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
     const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
     Needs needs;
     needs.loss = true;
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     score->weight = total_weight<T>({y}, x.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows);
+                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(now, rows);
                 score_outputs<T>(exec, now, loss, {y, nullptr, first, plan.out_features()}, rows, T(1));
             });
@@ -74,7 +85,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     Needs needs;
     needs.gradient = needs.loss = true;
     const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(plan, chunk_size(x.rows), needs, threads, call.arena);
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     score->weight = total_weight<T>({y}, x.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -100,11 +111,11 @@ template <class T>
 void outputs_for_pullback(const Context& call, const T* parameters, const Source& x, T* out) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, x.rows * plan.work_per_row());
-    Workspace<T> ws(plan, x.rows, pullback_needs, threads, call.arena);
+    Workspace<T> ws(call, x.rows, pullback_needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_own_pieces(exec, x.rows, [&](Range rows) {
-            gather<T>(ws.a(0), x, nullptr, 0, rows);
+            gather<T>(ws.a(0), x, nullptr, 0, rows, ws.input_map);
             forward(ws, rows);
             put_rows<T>(out, ws.a(plan.output()), 0, rows);
         });
@@ -116,15 +127,16 @@ template <class T>
 void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* dx) {
     const Plan& plan = call.plan;
     const int threads = team_size(call.threads, 2 * rows * plan.work_per_row());
-    Workspace<T> ws(plan, rows, pullback_needs, threads, call.arena);
+    Workspace<T> ws(call, rows, pullback_needs, threads);
     const Panels<T> last = ws.da(plan.output());
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         for_own_pieces(exec, rows, [&](Range mine) {
             for (index r = mine.begin; r < mine.end; ++r)
-                exec::row_to_panels<exec::Stored<T>>(
-                    last, r, reinterpret_cast<const char*>(dout + r * last.cols), sizeof(T));
+                exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols),
+                                       sizeof(T));
             backward(ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
+            if (ws.input_map) scale_rows(dx, ws.d(0).cols, ws.input_map, mine);
         });
         exec.barrier();
         const Range units = exec.share(ws.layout.units());

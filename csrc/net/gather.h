@@ -7,16 +7,15 @@
 
 namespace fnn::FNN_ISA::net {
 
-// f(Stored) for how the numbers of a source are stored.
-template <class F>
-inline void with_stored(const Source& x, const F& f) {
+// How the numbers of a source are read as T.
+template <class T>
+inline exec::Reader<T> reader_of(const Source& x) {
+    using exec::read_numbers;
     using exec::Stored;
-    const auto in_either_order = [&](auto zero) {
+    const auto in_either_order = [&](auto zero) -> exec::Reader<T> {
         using S = decltype(zero);
-        if (x.swapped)
-            f(Stored<S, true>{});
-        else
-            f(Stored<S>{});
+        if (x.swapped) return read_numbers<Stored<S, true>, T>;
+        return read_numbers<Stored<S>, T>;
     };
     switch (x.dtype) {
         case DType::float16:
@@ -26,7 +25,7 @@ inline void with_stored(const Source& x, const F& f) {
         case DType::float64:
             return in_either_order(double{});
         case DType::int8:
-            return f(Stored<std::int8_t>{});
+            return read_numbers<Stored<std::int8_t>, T>;
         case DType::int16:
             return in_either_order(std::int16_t{});
         case DType::int32:
@@ -34,7 +33,7 @@ inline void with_stored(const Source& x, const F& f) {
         case DType::int64:
             return in_either_order(std::int64_t{});
         case DType::uint8:
-            return f(Stored<std::uint8_t>{});
+            return read_numbers<Stored<std::uint8_t>, T>;
         case DType::uint16:
             return in_either_order(std::uint16_t{});
         case DType::uint32:
@@ -42,19 +41,52 @@ inline void with_stored(const Source& x, const F& f) {
         case DType::uint64:
             return in_either_order(std::uint64_t{});
     }
+    return nullptr;
 }
 
-// Row r of `to` = row order[first + r] of `from`, or row first + r.
+// Row r of `to` = an example of a sparse matrix.
+template <class Integer, class T>
+inline void gather_sparse(exec::Panels<T> to, index r, const Source& from, index example,
+                          exec::ColumnMap map) {
+    const Integer* starts = static_cast<const Integer*>(from.starts) + example;
+    const index begin = starts[0], end = starts[1];
+    if (begin < 0 || begin > end || end > from.stored)
+        throw std::invalid_argument("row " + std::to_string(example) + " of a sparse matrix stores numbers " +
+                                    std::to_string(begin) + " to " + std::to_string(end) + " of " +
+                                    std::to_string(from.stored));
+    const char* numbers = from.data + begin * from.col_stride;
+    const Integer* columns = static_cast<const Integer*>(from.columns) + begin;
+    if (map)
+        exec::sparse_row_to_panels(to, r, numbers, from.col_stride, reader_of<double>(from), columns,
+                                   end - begin, [&](double x, index column) { return T(map(x, column)); });
+    else
+        exec::sparse_row_to_panels(to, r, numbers, from.col_stride, reader_of<T>(from), columns, end - begin,
+                                   [](T x, index) { return x; });
+}
+
+// Row r of `to` = row order[first + r] of `from`, or row first + r; mapped, if there is a map.
 template <class T>
 inline void gather(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first,
-                   exec::Range rows) {
-    with_stored(from, [&](auto stored) {
-        for (index r = rows.begin; r < rows.end; ++r) {
-            const index example = order ? order[first + r] : first + r;
-            exec::row_to_panels<decltype(stored)>(to, r, from.data + example * from.row_stride,
-                                                  from.col_stride);
-        }
-    });
+                   exec::Range rows, exec::ColumnMap map = {}) {
+    constexpr DType same = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+    const auto for_rows = [&](const auto& put) {
+        for (index r = rows.begin; r < rows.end; ++r) put(r, order ? order[first + r] : first + r);
+    };
+    const auto row = [&](index example) { return from.data + example * from.row_stride; };
+    if (from.starts != nullptr && from.wide)
+        for_rows([&](index r, index example) { gather_sparse<std::int64_t>(to, r, from, example, map); });
+    else if (from.starts != nullptr)
+        for_rows([&](index r, index example) { gather_sparse<std::int32_t>(to, r, from, example, map); });
+    else if (map)
+        for_rows([&, read = reader_of<double>(from)](index r, index example) {
+            exec::row_to_panels(to, r, row(example), from.col_stride, read, map);
+        });
+    else if (from.dtype == same && !from.swapped)
+        for_rows([&](index r, index example) { exec::row_to_panels(to, r, row(example), from.col_stride); });
+    else
+        for_rows([&, read = reader_of<T>(from)](index r, index example) {
+            exec::row_to_panels(to, r, row(example), from.col_stride, read);
+        });
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -1,7 +1,8 @@
-// What is asked of inputs before a training: whether they are finite.
+// What is asked of inputs before a training: whether they are finite, and what their columns are like.
 #pragma once
 
 #include <atomic>
+#include <cmath>
 
 #include "net/carver.h"
 #include "net/team.h"
@@ -49,6 +50,75 @@ index first_non_finite_row(const Source& x, index columns, int threads, Interrup
         });
     });
     return found.load();
+}
+
+// The mean of each column, and the sum of squared deviations from it.
+struct Moments {
+    double *mean, *m2;
+};
+
+// Adds N vectors of columns of a block x (n, N vectors) to the moments of `before` rows: within the block
+// after Welford (1962), which keeps a constant column's deviations at zero; the two parts together as Chan,
+// Golub and LeVeque (1979).
+template <int N>
+inline void add_moments(Moments to, index before, const double* x, index n) {
+    using Vector = exec::Vector<double>;
+    constexpr index w = exec::lanes<double>;
+    Vector mean[N] = {}, m2[N] = {};
+    for (index r = 0; r < n; ++r) {
+        const Vector part = exec::broadcast(1 / double(r + 1));
+        for (int k = 0; k < N; ++k) {
+            const Vector v = exec::load(x + (r * N + k) * w), d = v - mean[k];
+            mean[k] += d * part;
+            m2[k] += d * (v - mean[k]);
+        }
+    }
+    const double share = double(n) / double(before + n);
+    for (int k = 0; k < N; ++k) {
+        double *const all_mean = to.mean + k * w, *const all_m2 = to.m2 + k * w;
+        const Vector old = exec::load(all_mean), d = mean[k] - old;
+        exec::store(all_mean, before == 0 ? mean[k] : old + d * share);
+        exec::store(all_m2,
+                    before == 0 ? m2[k] : exec::load(all_m2) + m2[k] + d * d * (double(before) * share));
+    }
+}
+
+// mean (columns,) and population standard deviation (columns,) of `rows` rows of x: those of `order`, or the
+// first ones.
+inline void column_statistics(const Source& x, const std::int64_t* order, index rows, index columns,
+                              int threads, Interrupt interrupt, Arena& arena, double* mean,
+                              double* deviation) {
+    Panels<double> block{nullptr, exec::min(chunk_rows, 1 + (1 << 18) / columns), columns};
+    threads = team_size(threads, 4 * block.size());
+    Moments moments{};
+    const auto lay_out = [&](Carver carver) {
+        block.data = carver.take<double>(block.size());
+        moments.mean = carver.take<double>(block.padded());
+        moments.m2 = carver.take<double>(block.padded());
+        return carver.used();
+    };
+    lay_out(Carver(arena.reserve(lay_out(Carver(nullptr)))));
+    exec::run(threads, interrupt, [&](Exec& exec) {
+        const Range panels = exec.share(block.count());
+        for (index first = 0; first < rows; first += block.rows) {
+            exec.poll();
+            const Panels<double> now{block.data, exec::min(block.rows, rows - first), columns};
+            gather<double>(now, x, order, first, exec.share(now.rows));
+            exec.barrier();
+            for (index p = panels.begin; p < panels.end; ++p) {
+                const Moments to{moments.mean + p * now.full, moments.m2 + p * now.full};
+                if (now.width(p) == now.full)
+                    add_moments<2>(to, first, now.panel(p), now.rows);
+                else
+                    add_moments<1>(to, first, now.panel(p), now.rows);
+            }
+            exec.barrier();
+        }
+    });
+    for (index j = 0; j < columns; ++j) {
+        mean[j] = moments.mean[j];
+        deviation[j] = std::sqrt(moments.m2[j] / double(rows));
+    }
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -74,6 +74,10 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers) {
             if (kind == "dense") {
                 check_count(kind, values, 0);
                 add_dense(int(i), units);
+            } else if (kind == "rescale") {
+                add_input_layer(int(i), InputKind::rescale, values);
+            } else if (kind == "standardize") {
+                add_input_layer(int(i), InputKind::standardize, values);
             } else {
                 add_activation(int(i), activation_of(kind, values));
             }
@@ -120,6 +124,23 @@ void Plan::add_activation(int layer, const ActivationSpec& activation) {
     if (activation.kind == Activation::identity && !nodes.empty()) return;
     (free ? nodes.back() : add_node(layer, buffers.back().features)).activation = activation;
     merge(traits, baseline::net::activation_traits<float>(activation));
+}
+
+void Plan::add_input_layer(int layer, InputKind kind, const std::vector<double>& values) {
+    if (!nodes.empty()) throw std::invalid_argument("a layer of this kind comes before all others");
+    InputLayer input{kind, layer};
+    if (kind == InputKind::rescale) {
+        check_count("rescale", values, 2);
+        input.scale = values[0];
+        input.offset = values[1];
+    } else {
+        check_count("standardize", values, 0);
+        input.mean = n_state;
+        input.deviation = n_state + in_features();
+        n_state += 2 * in_features();
+        traits.has_state = true;
+    }
+    input_layers.push_back(input);
 }
 
 index Plan::work_per_row() const {

@@ -10,6 +10,7 @@
 
 namespace fnn {
 
+enum class InputKind { rescale, standardize };
 enum class Map { dense, identity };
 
 enum class Activation {
@@ -65,6 +66,14 @@ struct Node {
     bool completes_gradient = true;
 };
 
+// A layer in front of all others, elementwise and folded into the gather.
+struct InputLayer {
+    InputKind kind = InputKind::rescale;
+    int layer = 0;                  // of the list that the user gave
+    double scale = 1, offset = 0;   // rescale: x scale + offset
+    index mean = 0, deviation = 0;  // standardize: where those of each column start in the state
+};
+
 // A layer as the user gave it: (kind, units, values), as ("dense", 256, {}) or ("leaky_relu", 0, {0.01}).
 using LayerSpec = std::tuple<std::string, index, std::vector<double>>;
 
@@ -75,7 +84,9 @@ class Plan {
 
     std::vector<Buffer> buffers;
     std::vector<Node> nodes;
+    std::vector<InputLayer> input_layers;  // in the order of their application
     index n_parameters = 0;
+    index n_state = 0;
     Traits traits;  // of the whole network
 
     index in_features() const { return buffers.front().features; }
@@ -89,6 +100,7 @@ class Plan {
     Node& add_node(int layer, index units);
     void add_dense(int layer, index units);
     void add_activation(int layer, const ActivationSpec& activation);
+    void add_input_layer(int layer, InputKind kind, const std::vector<double>& values);
 };
 
 }  // namespace fnn

@@ -57,16 +57,40 @@ inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, co
 template <class T>
 inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
                           const Batch<T>& batch, Range rows, T factor) {
-    gather<T>(ws.a(0), x, batch.order, batch.first, rows);
+    gather<T>(ws.a(0), x, batch.order, batch.first, rows, ws.input_map);
     forward(ws, rows);
     score_outputs(exec, ws, loss, batch, rows, factor);
     backward(ws, rows);
 }
 
-// Each thread's part of the parameters (and of a direction) into panels; all wait for it.
+// All layers in front of the others as one affine map, for some columns.
+template <class T>
+inline void compose_input_layers(Workspace<T>& ws, Range columns) {
+    if (!ws.input_map) return;
+    for (index j = columns.begin; j < columns.end; ++j) {
+        double center = 0, scale = 1, shift = 0;
+        for (const InputLayer& layer : ws.plan.input_layers) {
+            if (layer.kind == InputKind::rescale) {
+                scale *= layer.scale;
+                shift = shift * layer.scale + layer.offset;
+            } else {
+                center += (ws.state[layer.mean + j] - shift) / scale;
+                scale /= ws.state[layer.deviation + j];
+                shift = 0;
+            }
+        }
+        ws.input_map.center[j] = center;
+        ws.input_map.scale[j] = scale;
+        ws.input_map.shift[j] = shift;
+    }
+}
+
+// Each thread's part of the parameters (and of a direction) and of the input layers' map into the workspace;
+// all wait for it.
 template <class T>
 inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
     const Range mine = exec.share(ws.layout.units());
+    compose_input_layers(ws, exec.share(ws.plan.in_features()));
     ws.layout.pack(ws.parameters, parameters, mine);
     if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
     if (direction != nullptr) {

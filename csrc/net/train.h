@@ -19,7 +19,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
     needs.gradient = needs.loss = true;
     needs.states = update_states(epoch.update);
     const int threads = team_size(call.threads, 3 * capacity * plan.work_per_row());
-    Workspace<T> ws(plan, capacity, needs, threads, call.arena);
+    Workspace<T> ws(call, capacity, needs, threads);
     const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
 
     const auto unpack = [&](Exec& exec) {

@@ -30,11 +30,11 @@ class Workspace {
    public:
     // Takes what it needs from the arena. The same arguments lay it out in the same way, and without a loss
     // the number of threads does not matter.
-    Workspace(const Plan& plan, index rows, Needs needs, int threads, Arena& arena)
-        : plan(plan), rows(rows), needs(needs), layout(plan), threads_(threads) {
+    Workspace(const Context& call, index rows, Needs needs, int threads)
+        : plan(call.plan), state(call.state), rows(rows), needs(needs), layout(plan), threads_(threads) {
         Carver count(nullptr);
         lay_out(count);
-        Carver carver(arena.reserve(count.used()));
+        Carver carver(call.arena.reserve(count.used()));
         lay_out(carver);
     }
 
@@ -46,8 +46,11 @@ class Workspace {
     }
 
     const Plan& plan;
+    const double* const state;
     index rows;
     const Needs needs;
+
+    exec::ColumnMap input_map;  // of all input layers together, (in_features,)
 
     // Images; those that a call does not need are null.
     Layout<T> layout;
@@ -100,6 +103,8 @@ class Workspace {
 
     void lay_out(Carver& carver) {
         layout.place(carver);
+        for (double** numbers : {&input_map.center, &input_map.scale, &input_map.shift})
+            *numbers = plan.input_layers.empty() ? nullptr : carver.take<double>(plan.in_features());
         const auto take = [&](bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; };
         parameters = take(needs.packed, layout.size());
         gradient = take(needs.gradient, layout.size());

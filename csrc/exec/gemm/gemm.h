@@ -14,7 +14,7 @@ namespace fnn::FNN_ISA::exec {
 template <class T>
 inline void pack_rows(Panels<T> to, const T* from, index stride, Range rows) {
     for (index r = rows.begin; r < rows.end; ++r)
-        row_to_panels<Stored<T>>(to, r, reinterpret_cast<const char*>(from + r * stride), sizeof(T));
+        row_to_panels<T>(to, r, reinterpret_cast<const char*>(from + r * stride), sizeof(T));
 }
 
 // The same from its transpose: row r of `to` is column r of `from`.
@@ -31,7 +31,7 @@ inline void pack_columns(Panels<T> to, const T* from, index stride, Range rows) 
                 for (index i = 0; i < w; ++i) store(to.row(p, r + i) + j, v[i]);
             }
     for (; r < rows.end; ++r)
-        row_to_panels<Stored<T>>(to, r, reinterpret_cast<const char*>(from + r), stride * index(sizeof(T)));
+        row_to_panels<T>(to, r, reinterpret_cast<const char*>(from + r), stride * index(sizeof(T)));
 }
 
 // Rows of one panel of the product go to their place in c.
