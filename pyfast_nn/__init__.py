@@ -10,7 +10,7 @@ Examples
 array([0, 1, 2])
 """
 
-from . import datasets, losses, optim
+from . import datasets, initializers, losses, optim
 from .history import History
 from .layers import (
     ELU,
@@ -24,6 +24,7 @@ from .layers import (
     Sigmoid,
     Sign,
     SiLU,
+    Softmax,
     Softplus,
     Standardize,
     Step,
@@ -50,6 +51,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Sign",
+    "Softmax",
     "Softplus",
     "Standardize",
     "Step",
@@ -58,6 +60,7 @@ __all__ = [
     "build_config",
     "datasets",
     "get_num_threads",
+    "initializers",
     "load",
     "losses",
     "optim",

@@ -2,17 +2,18 @@
 
 import numpy as np
 
-from . import checks, initializers
+from . import checks, config, initializers
 
 
-class Layer:
-    """What layers have in common: immutable, and equal to a layer with the same settings."""
+class Layer(config.Configured):
+    """What layers have in common."""
 
     kind = ""  # the core's name of this layer
     units = 0  # columns of the output; 0: as many as came in
     values = ()  # numbers that the core needs besides
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
-    default_init = "xavier_uniform"  # of the weights in front of it
+    makes_probabilities = False  # losses on logits want what comes in instead
+    default_init = "xavier_uniform"  # the initialiser of weights in front of it
 
     def parameter_shapes(self, in_features):
         """Return {name: shape} of the parameters when the input has `in_features` columns."""
@@ -22,31 +23,11 @@ class Layer:
         """Return {name: shape} of what the layer keeps besides parameters."""
         return {}
 
-    def initializer(self, name, next_layer):
-        """Return the initialiser of parameter `name`; `next_layer` is a Layer or None."""
-        raise KeyError(name)
+    def initialize(self, parameters, next_layer, seed, stream):
+        """Fill `parameters`, {name: array}, each from a random stream of its own from `stream` on.
 
-    def get_config(self):
-        """Return the arguments that make this layer, as a dict of plain values."""
-        return {}
-
-    def __repr__(self):
-        import inspect
-
-        config = self.get_config()
-        parameters = inspect.signature(type(self)).parameters.values()
-        arguments = [
-            f"{config[p.name]!r}" if p.default is p.empty else f"{p.name}={config[p.name]!r}"
-            for p in parameters
-            if config[p.name] != p.default
-        ]
-        return f"{type(self).__name__}({', '.join(arguments)})"
-
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_config() == other.get_config()
-
-    def __hash__(self):
-        return hash((type(self), *self.get_config().values()))
+        `next_layer` is a Layer or None.
+        """
 
 
 class Dense(Layer):
@@ -56,14 +37,14 @@ class Dense(Layer):
     ----------
     units : int
         Columns of the output, at least 1.
-    init : None, str or float
-        Initial weights: ``"he_normal"``, ``"he_uniform"``, ``"xavier_normal"``,
-        ``"xavier_uniform"``, ``"small_normal"`` (standard deviation 0.01), ``"zeros"``, or a number
-        for a constant. None is ``"he_normal"`` in front of `ReLU` and its kin (`LeakyReLU`, `ELU`,
-        `GELU`, `SiLU`), and ``"xavier_uniform"`` otherwise. The formulas and their sources are in
-        `pyfast_nn.initializers`.
-    bias_init : str or float
-        Initial biases, the same choices.
+    init : None, str, float or pyfast_nn.initializers.Initializer
+        Initial weights: an object or a name of `pyfast_nn.initializers`, or a number for a
+        constant. None is ``"he_normal"`` in front of `ReLU` and its kin (`ELU`, `GELU`, `SiLU`, and
+        `LeakyReLU`, whose slope counts), and ``"xavier_uniform"`` otherwise.
+    bias_init : str, float or pyfast_nn.initializers.Initializer
+        Initial biases, the same choices but orthogonal ones; or ``"one_more_input"``: the bias is
+        one more row of the weight, that of an input which is always 1, and drawn with it by `init`,
+        for which there are then in_features + 1 inputs.
 
     Raises
     ------
@@ -88,7 +69,9 @@ class Dense(Layer):
     def __init__(self, units, *, init=None, bias_init="zeros"):
         self._units = checks.integer(units, "units", minimum=1)
         self._init = None if init is None else initializers.check(init, "init")
-        self._bias_init = initializers.check(bias_init, "bias_init")
+        self._bias_init = initializers.check(bias_init, "bias_init", "one_more_input")
+        if self._bias_init == "orthogonal" or isinstance(bias_init, initializers.Orthogonal):
+            raise ValueError(f"bias_init: expected a law for vectors, got {bias_init!r}")
 
     @property
     def units(self):
@@ -97,23 +80,28 @@ class Dense(Layer):
 
     @property
     def init(self):
-        """Initialiser of the weights (None, str or float)."""
+        """Initialiser of the weights (None, str, float or Initializer)."""
         return self._init
 
     @property
     def bias_init(self):
-        """Initialiser of the biases (str or float)."""
+        """Initialiser of the biases (str, float or Initializer)."""
         return self._bias_init
 
     def parameter_shapes(self, in_features):
         return {"weight": (in_features, self.units), "bias": (self.units,)}
 
-    def initializer(self, name, next_layer):
-        if name == "bias":
-            return self.bias_init
-        if self.init is not None:
-            return self.init
-        return Layer.default_init if next_layer is None else next_layer.default_init
+    def initialize(self, parameters, next_layer, seed, stream):
+        weight, bias = parameters["weight"], parameters["bias"]
+        default = Layer.default_init if next_layer is None else next_layer.default_init
+        init = initializers.resolve(default if self.init is None else self.init)
+        if self.bias_init == "one_more_input":
+            both = np.empty((len(weight) + 1, self.units), weight.dtype)
+            init.fill(both, *both.shape, seed, stream)
+            weight[...], bias[...] = both[:-1], both[-1]
+        else:
+            init.fill(weight, *weight.shape, seed, stream)
+            initializers.resolve(self.bias_init).fill(bias, *weight.shape, seed, stream + 1)
 
     def get_config(self):
         return {"units": self.units, "init": self.init, "bias_init": self.bias_init}
@@ -251,7 +239,6 @@ class LeakyReLU(Layer):
     """
 
     kind = "leaky_relu"
-    default_init = "he_normal"
 
     def __init__(self, negative_slope=0.01):
         self._negative_slope = checks.real(negative_slope, "negative_slope", minimum=0)
@@ -260,6 +247,10 @@ class LeakyReLU(Layer):
     def negative_slope(self):
         """Slope where x is not positive (float)."""
         return self._negative_slope
+
+    @property
+    def default_init(self):
+        return initializers.HeNormal(self.negative_slope)
 
     @property
     def values(self):
@@ -443,6 +434,17 @@ class Sigmoid(Layer):
     """Logistic function ``1 / (1 + exp(-x))``, element by element."""
 
     kind = "sigmoid"
+    makes_probabilities = True
+
+
+class Softmax(Layer):
+    """``exp(x)`` divided by its sum over the features of each row: rows of probabilities.
+
+    `Sequential.fit` does not need it: cross-entropy takes the logits in front of it.
+    """
+
+    kind = "softmax"
+    makes_probabilities = True
 
 
 class Step(Layer):
@@ -468,34 +470,16 @@ class Sign(Layer):
 
 
 _LAYERS = (
-    Rescale,
-    Standardize,
-    Dense,
-    Identity,
-    ReLU,
-    LeakyReLU,
-    ELU,
-    Softplus,
-    GELU,
-    SiLU,
-    Tanh,
-    Hardtanh,
-    Sigmoid,
-    Step,
-    Sign,
+    *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
+    *(Hardtanh, Sigmoid, Softmax, Step, Sign),
 )
-_BY_NAME = {layer.__name__: layer for layer in _LAYERS}
 
 
-def to_config(layer):
-    """Return `layer` as a dict of plain values, for the model file."""
-    return {"type": type(layer).__name__, **layer.get_config()}
-
-
-def from_config(config):
-    """Return the layer that `to_config` described; TypeError or ValueError on anything else."""
-    if not isinstance(config, dict):
-        raise TypeError(f"layer: expected a dict, got {checks.describe(config)}")
-    arguments = dict(config)
-    name = checks.choice(arguments.pop("type", None), "layer type", tuple(_BY_NAME))
-    return _BY_NAME[name](**arguments)
+def from_config(description):
+    """Return the layer that `config.to_config` described; TypeError or ValueError if none."""
+    if isinstance(description, dict):
+        description = {
+            name: initializers.from_config(value) if isinstance(value, dict) else value
+            for name, value in description.items()
+        }
+    return config.from_config(description, _LAYERS, "layer")

@@ -27,21 +27,17 @@ of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
 
 import numpy as np
 
-from . import checks
+from . import checks, config
 
 
-class Loss:
-    """What losses have in common: immutable, and equal to a loss with the same parameters."""
+class Loss(config.Configured):
+    """What losses have in common."""
 
     name = ""  # the core's
     task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
     link = "identity"  # what makes probabilities of the outputs, as the core calls it
     codes = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
-
-    def get_config(self):
-        """Return the parameters that make this loss, as a dict of floats."""
-        return {}
 
     def classes(self, out_features):
         """Return the labels that numbers stand for, in order; None if targets are no labels."""
@@ -56,16 +52,6 @@ class Loss:
     def _spec(self):
         """Return (name, {parameter: float}) as the core takes it."""
         return self.name, self.get_config()
-
-    def __repr__(self):
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
-
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_config() == other.get_config()
-
-    def __hash__(self):
-        return hash((type(self), *self.get_config().values()))
 
 
 class CrossEntropy(Loss):
@@ -141,7 +127,7 @@ class MultiMargin(Loss):
     task = "classes"
 
     def __init__(self, *, margin=1.0):
-        self._margin = _positive(margin, "margin")
+        self._margin = checks.real(margin, "margin", above=0)
 
     @property
     def margin(self):
@@ -218,7 +204,7 @@ class Huber(Loss):
     name = "huber"
 
     def __init__(self, *, delta=1.0):
-        self._delta = _positive(delta, "delta")
+        self._delta = checks.real(delta, "delta", above=0)
 
     @property
     def delta(self):
@@ -267,7 +253,7 @@ class Quantile(Loss):
     name = "quantile"
 
     def __init__(self, *, q=0.5):
-        self._q = _positive(q, "q", below=1)
+        self._q = checks.real(q, "q", below=1, above=0)
 
     @property
     def q(self):
@@ -309,21 +295,24 @@ def check(loss):
     )
 
 
+def check_last_layer(loss, layers):
+    """Raise ValueError if `loss` takes logits, and the last of `layers` makes probabilities."""
+    last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
+    if loss.link != "identity" and last is not None and last.makes_probabilities:
+        raise ValueError(
+            f"loss: {loss.name!r} takes logits, but the network ends with {last!r}; remove it: the "
+            "loss and predict_proba apply the function themselves"
+        )
+
+
 def to_config(loss):
     """Return `loss`, a name, a Loss or None, as plain values for the model file."""
     return {"type": loss.name, **loss.get_config()} if isinstance(loss, Loss) else loss
 
 
-def from_config(config):
+def from_config(description):
     """Return the loss that `to_config` described; TypeError or ValueError on anything else."""
-    if not isinstance(config, dict):
-        return None if config is None else checks.choice(config, "loss", NAMES)
-    arguments = dict(config)
+    if not isinstance(description, dict):
+        return None if description is None else checks.choice(description, "loss", NAMES)
+    arguments = dict(description)
     return _BY_NAME[checks.choice(arguments.pop("type", None), "loss type", NAMES)](**arguments)
-
-
-def _positive(value, name, below=np.inf):
-    value = checks.real(value, name, minimum=0, below=below)
-    if value == 0:
-        raise ValueError(f"{name}: expected a number > 0, got 0")
-    return value

@@ -37,11 +37,11 @@ def save(model, path):
 
     import safetensors.numpy
 
-    from . import layers, losses
+    from . import config, losses
 
     description = {
         "format_version": FORMAT_VERSION,
-        "layers": [layers.to_config(layer) for layer in model.layers],
+        "layers": [config.to_config(layer) for layer in model.layers],
         "in_features": model.in_features,
         "dtype": model.dtype.name,
         "seed": model.seed,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _core, checks, data, initializers, losses, modelfile, training
+from . import _core, checks, data, losses, modelfile, training
 from .layers import Dense, InputLayer, Layer
 
 
@@ -136,13 +136,13 @@ class Sequential:
             return self
         net = self._make_network(in_features)
         parameters = np.zeros(net.n_parameters, self.dtype)
-        followers = (*self.layers[1:], None)
-        for stream, (i, name, view) in enumerate(_views(net.parameter_layout, parameters)):
-            init = self.layers[i].initializer(name, followers[i])
-            fan_in, fan_out = self.layers[i].parameter_shapes(self._widths(in_features)[i])[
-                "weight"
-            ]
-            initializers.fill(view, init, fan_in, fan_out, self.seed, stream)
+        views = {}  # {number of the layer: {name: view}}
+        for i, name, view in _views(net.parameter_layout, parameters):
+            views.setdefault(i, {})[name] = view
+        followers, stream = (*self.layers[1:], None), 0
+        for i, of_layer in views.items():
+            self.layers[i].initialize(of_layer, followers[i], self.seed, stream)
+            stream += len(of_layer)
         self._net, self._parameters = net, parameters
         self._state = np.full(net.n_state, np.nan)  # nothing is learned yet
         return self
@@ -645,7 +645,9 @@ class Sequential:
         if loss is None and self.loss is None:
             names = ", ".join(losses.NAMES)
             raise ValueError(f"loss: this model has not been fitted, so expected one of {names}")
-        return losses.check(self.loss if loss is None else loss)
+        loss = losses.check(self.loss if loss is None else loss)
+        losses.check_last_layer(loss, self.layers)
+        return loss
 
     def _labels(self, loss):
         """Return what the outputs stand for under `loss`; None if no labels."""

@@ -1,6 +1,7 @@
 """What `Sequential.fit` does."""
 
 import time
+import warnings
 
 import numpy as np
 
@@ -46,6 +47,7 @@ def fit(
         weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], classes)
         validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
         optimizer = _check_optimizer(optimizer)
+        _warn_of_flat_layers(model.layers)
 
         # The network with its plan, built once, and the optimizer's state.
         model.build(X.shape[1])
@@ -177,6 +179,19 @@ def _check_validation(model, validation_data, loss, in_features, classes):
     y = model._targets(y, loss, X, classes, "validation_data[1]")
     name = "validation_data[2]"
     return X, y, model._weights(sample_weight, None, y, loss, in_features, classes, name)
+
+
+def _warn_of_flat_layers(layers):
+    last = max((i for i, layer in enumerate(layers) if layer.flat), default=0)
+    frozen = [f"layers[{i}]" for i in range(last) if layers[i].parameter_shapes(1)]
+    if frozen:
+        warnings.warn(
+            f"the derivative of layers[{last}], {layers[last]!r}, is zero almost everywhere: no "
+            f"gradient reaches the parameters in front of it, and {', '.join(frozen)} will not "
+            "learn. A smooth relative such as Sigmoid() or Tanh() learns",
+            UserWarning,
+            stacklevel=4,  # the caller of Sequential.fit
+        )
 
 
 def _check_optimizer(optimizer):

@@ -31,6 +31,7 @@ def activation(kind):
         "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
         "step": lambda z: torch_.heaviside(z, z.new_zeros(())),
         "sign": torch_.sign,
+        "softmax": lambda z: functional.softmax(z, dim=1),
     }
     return special[kind] if kind in special else getattr(functional, kind)
 

@@ -109,6 +109,38 @@ ACTIVATIONS = {
     "sign": (np.sign, _zeros, _zeros),
 }
 
+
+def softmax(z):
+    return np.exp(log_softmax(z))
+
+
+def _centred(p, r):
+    """(diag(p) - p p') r for each row."""
+    return p * (r - (p * r).sum(axis=1, keepdims=True))
+
+
+# The maps of an activation, whose Jacobian J is symmetric for every row.
+
+
+def activate(kind, numbers, z):
+    return softmax(z) if kind == "softmax" else ACTIVATIONS[kind][0](z, *numbers)
+
+
+def product(kind, numbers, z, r):
+    """J(z) r"""
+    return _centred(softmax(z), r) if kind == "softmax" else ACTIVATIONS[kind][1](z, *numbers) * r
+
+
+def product_tangent(kind, numbers, z, dz, r, dr):
+    """The directional derivative of J(z) r along dz and dr."""
+    if kind == "softmax":
+        p, dp = softmax(z), _centred(softmax(z), dz)
+        changes = (dp * r + p * dr).sum(axis=1, keepdims=True)
+        return dp * (r - (p * r).sum(axis=1, keepdims=True)) + p * (dr - changes)
+    first, second = (f(z, *numbers) for f in ACTIVATIONS[kind][1:])
+    return first * dr + second * dz * r
+
+
 # Where the first derivative jumps (or the value).
 KINKS = {
     "relu": lambda: (0.0,),
@@ -299,9 +331,7 @@ class Network:
         layers = zip(self.layers, self.unflatten(parameters), strict=True)
         for (kind, _, numbers), weights in layers:
             x = values[-1]
-            values.append(
-                x @ weights[0] + weights[1] if weights else ACTIVATIONS[kind][0](x, *numbers)
-            )
+            values.append(x @ weights[0] + weights[1] if weights else activate(kind, numbers, x))
         return values
 
     def _tangents(self, parameters, v, values):
@@ -315,7 +345,7 @@ class Network:
             if weights:
                 tangents.append(dx @ weights[0] + x @ direction[0] + direction[1])
             else:
-                tangents.append(ACTIVATIONS[kind][1](x, *numbers) * dx)
+                tangents.append(product(kind, numbers, x, dx))
         return tangents
 
     def _backward(self, parameters, values, g):
@@ -330,7 +360,7 @@ class Network:
                 g = g @ weights[i][0].T
             else:
                 kind, _, numbers = self.layers[i]
-                g = ACTIVATIONS[kind][1](x, *numbers) * g
+                g = product(kind, numbers, x, g)
         return gradient, g
 
     def forward(self, parameters, X):
@@ -371,8 +401,8 @@ class Network:
                 g, dg = g @ weights[i][0].T, dg @ weights[i][0].T + g @ directions[i][0].T
             else:
                 kind, _, numbers = self.layers[i]
-                first, second = (f(x, *numbers) for f in ACTIVATIONS[kind][1:])
-                g, dg = first * g, first * dg + second * dx * g
+                dg = product_tangent(kind, numbers, x, dx, g, dg)
+                g = product(kind, numbers, x, g)
         return result
 
     def distance_to_kink(self, parameters, X):

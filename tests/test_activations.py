@@ -35,7 +35,7 @@ KINDS = [
     activation("step"),
     activation("sign"),
 ]
-SMOOTH = ("softplus", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu")
+SMOOTH = ("softmax", "softplus", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu")
 
 
 def name_of(layer):
@@ -43,6 +43,8 @@ def name_of(layer):
 
 
 every_kind = pytest.mark.parametrize("layer", KINDS, ids=name_of)
+SOFTMAX = activation("softmax")
+every_map = pytest.mark.parametrize("layer", [*KINDS, SOFTMAX], ids=name_of)
 
 
 def test_all_kinds_are_here():
@@ -168,6 +170,58 @@ def test_nan_arrives(isa, dtype, rng, layer):
         assert np.isnan(problem.jvp(problem.vector(rng))[1][11]).all()
 
 
+# ------------------------------------------------------------------------------------------ softmax
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 65, 200])
+def test_softmax_of_every_width(isa, dtype, rng, width):
+    for rows in (
+        4,
+        5,
+        33,
+    ):  # a single row may cancel: with two features its gradient is a difference
+        for layers in ([SOFTMAX], [dense(width), SOFTMAX, dense(3)], [SOFTMAX, SOFTMAX, TANH]):
+            check_all_maps(draw(rng, width, layers, rows, dtype), rng)
+
+
+def test_softmax_of_extreme_inputs(isa, dtype, rng):
+    """Rows of probabilities whatever is added to them, and derivatives that stay finite."""
+    none = np.empty(0, dtype)
+    for width in (1, 2, 19, 40):
+        z = rng.standard_normal((12, width))
+        z = np.concatenate(
+            [size * z + shift for size in (1, 1e4, 1e30) for shift in (0, 1e3, -1e30)]
+        )
+        z = z.astype(dtype)
+        out, dX, dout = np.empty_like(z), np.empty_like(z), rng.standard_normal(z.shape)
+        net = _core.Network(dtype, width, [SOFTMAX])
+        net.vjp(none, z, out)(dout.astype(dtype), none, dX)
+        exact = z.astype(np.float64)
+        eps = float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(out, oracle.softmax(exact), rtol=0, atol=8 * eps)
+        np.testing.assert_allclose(out.sum(axis=1), 1, rtol=4 * width * eps)
+        expected = oracle.product("softmax", (), exact, dout)
+        np.testing.assert_allclose(dX, expected, rtol=0, atol=64 * eps)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_fills_its_row_of_a_softmax(isa, dtype, rng, bad):
+    """As in torch, an infinity has no share, and its row is NaN; minus infinity has none: 0."""
+    for width in (1, 5, 20, 70):
+        for column in {0, width // 2, width - 1}:
+            problem = draw(rng, width, [SOFTMAX], 19, dtype)
+            clean = problem.forward()
+            problem.X[11, column] = bad
+            out = problem.forward()
+            assert np.isnan(out[11]).all()
+            assert_same_bits(np.delete(out, 11, axis=0), np.delete(clean, 11, axis=0))
+            if width > 1:
+                problem.X[11, column] = -np.inf
+                out = problem.forward()
+                assert out[11, column] == 0
+                assert abs(out[11].sum() - 1) < 1e-5
+
+
 # -------------------------------------------------------------------------------------- in networks
 
 
@@ -179,7 +233,7 @@ def networks(layer):
     yield 9, [dense(17), TANH, layer, dense(6), layer, RELU, dense(3), layer, layer]
 
 
-@every_kind
+@every_map
 @pytest.mark.parametrize("target", ["mse", "labels"])
 def test_all_maps(isa, dtype, rng, layer, target):
     for in_features, layers in networks(layer):
@@ -187,7 +241,7 @@ def test_all_maps(isa, dtype, rng, layer, target):
             check_all_maps(draw(rng, in_features, layers, rows, dtype, target), rng)
 
 
-@every_kind
+@every_map
 def test_hvp_equals_dense_hessian(isa, rng, layer):
     layers = [dense(5), layer, dense(4), TANH, layer, dense(2), layer]
     problem = draw(rng, 3, layers, 9, "float64", "labels", margin=1e-3)
@@ -203,7 +257,7 @@ def test_hvp_equals_dense_hessian(isa, rng, layer):
     assert relative_error(problem.loss_and_grad()[1], gradient) < 1e-7
 
 
-@every_kind
+@every_map
 def test_second_opinion(isa, rng, layer):
     """Value, gradient and Hessian product of torch."""
     torch = autodiff.torch()
@@ -223,7 +277,7 @@ def test_second_opinion(isa, rng, layer):
     assert relative_error(problem.hvp(v), product.numpy()) < 1e-12
 
 
-@every_kind
+@every_map
 def test_same_bits_for_any_number_of_threads(isa, dtype, rng, layer, restore_threads):
     problem = draw(rng, 60, [dense(50), layer, dense(40), layer, dense(3)], 530, dtype)
     v = problem.vector(rng)
@@ -249,7 +303,7 @@ def test_same_bits_for_any_number_of_threads(isa, dtype, rng, layer, restore_thr
             assert_same_bits(actual, reference)
 
 
-@every_kind
+@every_map
 def test_training(isa, rng, layer):
     """An epoch of steps equals the oracle's."""
     problem = draw(rng, 6, [dense(19), layer, dense(2)], 50, "float64")
@@ -265,7 +319,7 @@ def test_training(isa, rng, layer):
 
 @pytest.mark.once
 def test_piecewise_linear():
-    for layer in KINDS:
+    for layer in (*KINDS, SOFTMAX):
         net = _core.Network("float32", 4, [dense(3), layer])
         assert net.piecewise_linear == (layer[0] not in SMOOTH)
 
@@ -303,6 +357,7 @@ LAYERS = [
     (fnn.Hardtanh(), activation("hardtanh", -1.0, 1.0)),
     (fnn.Hardtanh(min_val=0, max_val=6), activation("hardtanh", 0.0, 6.0)),
     (fnn.Sigmoid(), activation("sigmoid")),
+    (fnn.Softmax(), activation("softmax")),
     (fnn.Step(), activation("step")),
     (fnn.Sign(), activation("sign")),
 ]
@@ -357,3 +412,65 @@ def test_defaults_and_different_settings_are_different_layers():
 def test_wrong_settings(make, name):
     with pytest.raises((TypeError, ValueError), match=name):
         make()
+
+
+# ------------------------------------------------------------------- what does not go with a layer
+
+
+def small_data():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((20, 3)), rng.integers(0, 2, 20)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("last", [fnn.Softmax(), fnn.Sigmoid()], ids=repr)
+@pytest.mark.parametrize("behind", [[], [fnn.Identity()]], ids=["last", "Identity behind"])
+def test_loss_on_logits_behind_probabilities(last, behind):
+    """Refused wherever the loss is known, in words that name the mend; nothing has changed then."""
+    X, y = small_data()
+    model = fnn.Sequential([fnn.Dense(2), last, *behind]).build(3)
+    before = model.parameters.copy()
+    for call in (
+        lambda: model.fit(X, y, loss="cross_entropy"),
+        lambda: model.evaluate(X, y, loss="cross_entropy"),
+        lambda: model.loss_and_grad(X, y, loss="cross_entropy"),
+        lambda: model.hvp(X, y, before, loss="cross_entropy"),
+    ):
+        with pytest.raises(ValueError, match=r"loss.*logits.*" + type(last).__name__ + ".*remove"):
+            call()
+    assert_same_bits(model.parameters, before)
+    assert model.loss is None
+    model.fit(X, np.eye(2)[y], loss="mse", epochs=1, verbose=0)  # which takes any outputs
+
+
+@pytest.mark.once
+def test_loss_on_logits_behind_another_layer():
+    X, y = small_data()
+    layers = [fnn.Dense(4), fnn.Sigmoid(), fnn.Softmax(), fnn.Dense(2)]
+    for last in ([], [fnn.Tanh()], [fnn.Identity()]):
+        fnn.Sequential([*layers, *last]).fit(X, y, loss="cross_entropy", epochs=1, verbose=0)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("flat", [fnn.Step(), fnn.Sign()], ids=repr)
+def test_training_through_a_flat_layer_warns_once_per_fit(flat):
+    X, y = small_data()
+    model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(5), flat, fnn.Dense(2)])
+    for _ in range(2):
+        with pytest.warns(UserWarning) as caught:
+            model.fit(X, y, loss="cross_entropy", epochs=3, verbose=0)
+        (warning,) = caught
+        assert warning.filename == __file__
+        for part in ("zero almost everywhere", repr(flat), "layers[3]", "layers[0], layers[2]"):
+            assert part in str(warning.message)
+    gradient = model.loss_and_grad(X, y)[1]
+    last = 5 * 2 + 2
+    assert not gradient[:-last].any() and gradient[-last:].any()
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("error")
+def test_no_warning_where_nothing_is_frozen():
+    X, y = small_data()
+    for layers in ([fnn.Step(), fnn.Dense(2)], [fnn.Dense(2), fnn.Tanh()]):
+        fnn.Sequential(layers).fit(X, y, loss="cross_entropy", epochs=1, verbose=0)

@@ -144,6 +144,8 @@ class TestLayers:
             fnn.Dense(3),
             fnn.Dense(np.int16(3), init="he_uniform"),
             fnn.Dense(3, init=0.5, bias_init="small_normal"),
+            fnn.Dense(3, bias_init="one_more_input"),
+            fnn.Softmax(),
             fnn.ReLU(),
             fnn.Tanh(),
             fnn.Sigmoid(),
@@ -153,11 +155,11 @@ class TestLayers:
         ],
     )
     def test_repr_and_config_round_trip(self, layer):
-        from pyfast_nn import layers
+        from pyfast_nn import config, layers
 
         assert eval(repr(layer), vars(fnn)) == layer
-        assert layers.from_config(layers.to_config(layer)) == layer
-        assert hash(layer) == hash(layers.from_config(layers.to_config(layer)))
+        assert layers.from_config(config.to_config(layer)) == layer
+        assert hash(layer) == hash(layers.from_config(config.to_config(layer)))
         assert layer != fnn.Dense(4)
 
     def test_immutable(self):

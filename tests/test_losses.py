@@ -431,8 +431,16 @@ class TestObjects:
             (lambda: losses.CrossEntropy(label_smoothing=-0.1), ValueError, "label_smoothing"),
             (lambda: losses.CrossEntropy(confidence_penalty=-1), ValueError, "confidence_penalty"),
             (lambda: losses.CrossEntropy(confidence_penalty=None), TypeError, "confidence_penalty"),
-            (lambda: losses.MultiMargin(margin=0), ValueError, "margin: expected a number > 0"),
-            (lambda: losses.Huber(delta=0), ValueError, "delta: expected a number > 0, got 0"),
+            (
+                lambda: losses.MultiMargin(margin=0),
+                ValueError,
+                "margin: expected a finite number > 0",
+            ),
+            (
+                lambda: losses.Huber(delta=0),
+                ValueError,
+                "delta: expected a finite number > 0, got 0",
+            ),
             (lambda: losses.Huber(delta=np.inf), ValueError, "delta"),
             (lambda: losses.Huber(delta="1"), TypeError, "delta"),
             (lambda: losses.Quantile(q=0), ValueError, "q"),

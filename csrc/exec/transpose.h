@@ -59,18 +59,33 @@ inline void load_transposed(Vector<T> (&v)[lanes<T>], const T* from, index strid
     transpose_square<T>(v);
 }
 
+// to[c, r] = from[r0 + r, j + c] for r < n <= lanes, where j counts the columns of panel p; to (lanes,
+// lanes).
+template <class T>
+inline void load_square(T* to, Panels<const T> from, index p, index j, index r0, index n) {
+    constexpr index w = lanes<T>;
+    Vector<T> v[w];
+    load_transposed<T>(v, from.row(p, r0) + j, from.width(p), n);
+#pragma GCC unroll 16
+    for (index i = 0; i < w; ++i) store(to + i * w, v[i]);
+}
+
+// The way back: to[r0 + r, j + c] = from[c, r].
+template <class T>
+inline void store_square(Panels<T> to, const T* from, index p, index j, index r0, index n) {
+    constexpr index w = lanes<T>;
+    Vector<T> v[w];
+    load_transposed<T>(v, from, w, w);
+    for (index i = 0; i < n; ++i) store(to.row(p, r0 + i) + j, v[i]);
+}
+
 // to[j, r] = from[r0 + r, j] for r < n <= lanes and every column j, the padding included; to (padded columns,
 // lanes).
 template <class T>
 inline void load_columns(T* to, Panels<const T> from, index r0, index n) {
     constexpr index w = lanes<T>;
     for (index p = 0; p < from.count(); ++p)
-        for (index j = 0; j < from.width(p); j += w, to += w * w) {
-            Vector<T> v[w];
-            load_transposed<T>(v, from.row(p, r0) + j, from.width(p), n);
-#pragma GCC unroll 16
-            for (index i = 0; i < w; ++i) store(to + i * w, v[i]);
-        }
+        for (index j = 0; j < from.width(p); j += w, to += w * w) load_square(to, from, p, j, r0, n);
 }
 
 // The way back: to[r0 + r, j] = from[j, r].
@@ -78,11 +93,7 @@ template <class T>
 inline void store_columns(Panels<T> to, const T* from, index r0, index n) {
     constexpr index w = lanes<T>;
     for (index p = 0; p < to.count(); ++p)
-        for (index j = 0; j < to.width(p); j += w, from += w * w) {
-            Vector<T> v[w];
-            load_transposed<T>(v, from, w, w);
-            for (index i = 0; i < n; ++i) store(to.row(p, r0 + i) + j, v[i]);
-        }
+        for (index j = 0; j < to.width(p); j += w, from += w * w) store_square(to, from, p, j, r0, n);
 }
 
 // to = from', for the given rows of panel p of `from`.

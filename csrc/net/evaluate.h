@@ -28,7 +28,6 @@ void outputs(const Context& call, const T* parameters, const Source& x, Link lin
     const int threads = few ? 1 : team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
     Needs needs;
     needs.packed = !few;
-    needs.loss = link == Link::softmax;
     Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
     if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -42,7 +41,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, Link lin
                 gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(now, rows);
                 const Panels<T> last = now.a(plan.output());
-                if (link == Link::softmax) softmax_rows(last, rows, now.scratch(exec.rank));
+                if (link == Link::softmax) Softmax<T>::forward(last, last, rows);
                 if (link == Link::sigmoid)
                     for_stretches(last, rows, [&](Range r) {
                         activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);

@@ -4,6 +4,7 @@
 #include "net/ops/activation.h"
 #include "net/ops/dense.h"
 #include "net/ops/identity.h"
+#include "net/ops/softmax.h"
 #include "net/workspace.h"
 
 namespace fnn::FNN_ISA::net {
@@ -23,6 +24,8 @@ void forward(Workspace<T>& ws, Range rows) {
         else if (node.map == Map::dense)
             Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
                               ws.layout.bias(ws.parameters, node), rows, activate);
+        else if (node.map == Map::softmax)
+            Softmax<T>::forward(a, x, rows);
         else
             pass_through<T>(z, x, rows, false, activate);
     }
@@ -56,6 +59,8 @@ void backward(Workspace<T>& ws, Range rows) {
         if (node.map == Map::dense)
             Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows,
                                node.adds_gradient, complete);
+        else if (node.map == Map::softmax)
+            Softmax<T>::backward(dx, ws.a(node.output), dz, rows, node.adds_gradient, complete);
         else
             pass_through<T>(dx, dz, rows, node.adds_gradient, complete);
     }
@@ -84,6 +89,8 @@ void tangent_forward(Workspace<T>& ws, Range rows) {
             Dense<T>::tangent_forward(rz, x, rx, ws.layout.weight(ws.parameters, node),
                                       ws.layout.weight(ws.direction, node),
                                       ws.layout.bias(ws.direction, node), rows, activate);
+        else if (node.map == Map::softmax && rx.data != nullptr)
+            Softmax<T>::backward(rz, ws.a(node.output), rx, rows, false, activate);
         else
             pass_through<T>(rz, rx, rows, false, activate);
     }
@@ -105,6 +112,9 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
             Dense<T>::tangent_backward(rdx, dz, rdz, ws.layout.weight_transposed(ws.transposed, node),
                                        ws.layout.weight_transposed(ws.direction_transposed, node), rows,
                                        node.adds_gradient, complete);
+        else if (node.map == Map::softmax)
+            Softmax<T>::tangent_backward(rdx, ws.a(node.output), ws.rz(node.output), dz, rdz, rows,
+                                         node.adds_gradient, complete);
         else
             pass_through<T>(rdx, rdz, rows, node.adds_gradient, complete);
     }

@@ -5,6 +5,7 @@
 
 #include "net/ops/activation.h"
 #include "net/ops/dense.h"
+#include "net/ops/softmax.h"
 
 namespace fnn {
 
@@ -78,6 +79,9 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers) {
                 add_input_layer(int(i), InputKind::rescale, values);
             } else if (kind == "standardize") {
                 add_input_layer(int(i), InputKind::standardize, values);
+            } else if (kind == "softmax") {
+                check_count(kind, values, 0);
+                add_softmax(int(i));
             } else {
                 add_activation(int(i), activation_of(kind, values));
             }
@@ -118,11 +122,17 @@ void Plan::add_dense(int layer, index units) {
     merge(traits, baseline::net::Dense<float>::traits);
 }
 
+void Plan::add_softmax(int layer) {
+    add_node(layer, buffers.back().features).map = Map::softmax;
+    merge(traits, baseline::net::Softmax<float>::traits);
+}
+
 void Plan::add_activation(int layer, const ActivationSpec& activation) {
-    // Fused into the node before it, if that has none yet.
-    const bool free = !nodes.empty() && nodes.back().activation.kind == Activation::identity;
     if (activation.kind == Activation::identity && !nodes.empty()) return;
-    (free ? nodes.back() : add_node(layer, buffers.back().features)).activation = activation;
+    // Fused into the node before it, if that has none yet and does not read its own output going backward.
+    const bool fused = !nodes.empty() && nodes.back().activation.kind == Activation::identity &&
+                       nodes.back().map != Map::softmax;
+    (fused ? nodes.back() : add_node(layer, buffers.back().features)).activation = activation;
     merge(traits, baseline::net::activation_traits<float>(activation));
 }
 

@@ -11,7 +11,7 @@
 namespace fnn {
 
 enum class InputKind { rescale, standardize };
-enum class Map { dense, identity };
+enum class Map { dense, identity, softmax };
 
 enum class Activation {
     identity,
@@ -99,6 +99,7 @@ class Plan {
    private:
     Node& add_node(int layer, index units);
     void add_dense(int layer, index units);
+    void add_softmax(int layer);
     void add_activation(int layer, const ActivationSpec& activation);
     void add_input_layer(int layer, InputKind kind, const std::vector<double>& values);
 };

@@ -21,8 +21,8 @@ struct Needs {
     bool gradient = false;
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
-    bool loss = false;     // or the softmax
-    int states = 0;        // of an update
+    bool loss = false;
+    int states = 0;  // of an update
 };
 
 template <class T>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "rules/math.h"
+#include "rules/softmax.h"
 
 namespace fnn::FNN_ISA::rules {
 
@@ -13,13 +14,12 @@ namespace fnn::FNN_ISA::rules {
 // `sum` is the sum of the exponentials, `mass` the sum of the targets (one for a label).
 template <class T>
 struct CrossEntropy {
-    FNN_RULE static T exponential(T z, T max) { return exp(z - max); }
     // The part of the value that belongs to an output of target t, but for t log(sum).
     FNN_RULE static T value(T z, T t, T max) { return t != 0 ? t * (max - z) : 0; }
     FNN_RULE static T log_normaliser(T sum, T mass) { return mass * log(sum); }
     FNN_RULE static T gradient(T p, T t, T mass) { return p * mass - t; }
-    // (diag(p) - p p') r; mean = sum_j p_j r_j
-    FNN_RULE static T curvature(T p, T r, T mean, T mass) { return mass * p * (r - mean); }
+    // mean = sum_j p_j r_j
+    FNN_RULE static T curvature(T p, T r, T mean, T mass) { return mass * Softmax<T>::product(p, r, mean); }
 };
 
 // The target t mixed with the uniform distribution over `classes`: Szegedy et al. (2016).

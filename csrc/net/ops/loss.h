@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "exec/elementwise.h"
-#include "exec/transpose.h"
 #include "net/call.h"
+#include "net/ops/softmax.h"
 #include "rules/losses.h"
 
 namespace fnn::FNN_ISA::net {
@@ -48,17 +47,6 @@ inline T mean_factor(double total_weight) {
 template <class T>
 struct RowScores {
     T *loss, *right;
-};
-
-// A number for each row of a block.
-template <class T>
-struct alignas(exec::vector_bytes) Lanes {
-    T at[exec::lanes<T>];
-    explicit Lanes(T x) {
-        for (T& a : at) a = x;
-    }
-    T& operator[](index r) { return at[r]; }
-    T operator[](index r) const { return at[r]; }
 };
 
 // As many rows as a vector has lanes, transposed: for each output the rows side by side, so that reductions
@@ -130,16 +118,10 @@ struct Largest {
 // p = softmax(z); gives the sums of exp(z - max).
 template <class T>
 inline Lanes<T> softmax(T* p, const T* z, index out, const Lanes<T>& max) {
-    using Rule = rules::CrossEntropy<T>;
-    constexpr index w = Block<T>::w;
     Lanes<T> sum(0), scale(0);
-    for (index j = 0; j < out; ++j)
-        Block<T>::for_rows([&, pj = p + j * w, zj = z + j * w](index r) {
-            pj[r] = Rule::exponential(zj[r], max[r]);
-            sum[r] += pj[r];
-        });
+    exponentials(p, z, out, max, sum);
     Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
-    for (index j = 0; j < out; ++j) Block<T>::for_rows([&, pj = p + j * w](index r) { pj[r] *= scale[r]; });
+    for_elements<T>(out, [&](index i, index r) { p[i] *= scale[r]; });
     return sum;
 }
 
@@ -364,19 +346,6 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
             scores.loss[first + r] = weight[r] * value[r];
             scores.right[first + r] = weight[r] * right[r];
         }
-    }
-}
-
-// The softmax of the given rows, in place.
-template <class T>
-inline void softmax_rows(Panels<T> z, Range rows, T* scratch) {
-    Block<T> b(scratch, z.cols, false);
-    for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = exec::min(rows.end - first, b.w);
-        exec::load_columns<T>(b.z, z, first, n);
-        softmax(b.dz, b.z, b.out, Largest<T>(b.z, b.out).value);
-        b.clear_padding(b.dz);
-        exec::store_columns(z, b.dz, first, n);
     }
 }
 

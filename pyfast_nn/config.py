@@ -1,0 +1,50 @@
+"""What layers, initialisers and their like have in common: settings that never change."""
+
+from . import checks
+
+
+class Configured:
+    """Immutable, equal to its like with the same settings, printed as it is written."""
+
+    def get_config(self):
+        """Return the arguments that make this object, as a dict."""
+        return {}
+
+    def __repr__(self):
+        import inspect
+
+        config = self.get_config()
+        arguments = [
+            f"{config[p.name]!r}" if p.default is p.empty else f"{p.name}={config[p.name]!r}"
+            for p in inspect.signature(type(self)).parameters.values()
+            if config[p.name] != p.default
+        ]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash((type(self), *self.get_config().values()))
+
+
+def to_config(item):
+    """Return a Configured object as a dict of plain values, for the model file."""
+    config = {
+        name: to_config(value) if isinstance(value, Configured) else value
+        for name, value in item.get_config().items()
+    }
+    return {"type": type(item).__name__, **config}
+
+
+def from_config(config, classes, name):
+    """Return the object, of one of `classes`, that `to_config` described.
+
+    TypeError or ValueError on anything else, which calls it `name`.
+    """
+    if not isinstance(config, dict):
+        raise TypeError(f"{name}: expected a dict, got {checks.describe(config)}")
+    by_name = {one.__name__: one for one in classes}
+    arguments = dict(config)
+    kind = checks.choice(arguments.pop("type", None), f"{name} type", tuple(by_name))
+    return by_name[kind](**arguments)
