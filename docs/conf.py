@@ -27,9 +27,9 @@ html_title = f"pyfast_nn {release}"
 default_role = "py:obj"
 
 # One page for each class and function, in the order of the lists in api.rst.
+templates_path = ["_templates"]  # a class on one page with its members
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "inherited-members": True}
 numpydoc_show_class_members = False  # autodoc lists them already
 
 suppress_warnings = ["config.cache"]  # functions in the gallery's settings

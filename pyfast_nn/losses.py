@@ -29,6 +29,19 @@ import numpy as np
 
 from . import checks, config
 
+__all__ = [
+    "MAE",
+    "MSE",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "MultiMargin",
+    "Poisson",
+    "Quantile",
+]
+
 
 class Loss(config.Configured):
     """What losses have in common."""

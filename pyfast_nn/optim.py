@@ -10,6 +10,8 @@ import numpy as np
 
 from . import checks
 
+__all__ = ["SGD", "Adam", "AdamW"]
+
 
 class _Hyper:
     """A hyper-parameter: an attribute that checks what is assigned to it."""

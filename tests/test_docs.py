@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -61,6 +62,21 @@ def elsewhere(tmp_path, monkeypatch, restore_threads):
 def test_docstring(test):
     test.globs.update(names())
     run(test)
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the pages are not beside the tests")
+def test_reference_lists_every_public_name():
+    listed = set(
+        re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.MULTILINE)
+    )
+    public = set()
+    for name in fnn.__all__:
+        value = getattr(fnn, name)
+        if inspect.ismodule(value):
+            public |= {f"{name}.{member}" for member in value.__all__}
+        elif not name.startswith("_"):
+            public.add(name)
+    assert listed >= public, f"docs/api.rst lacks {sorted(public - listed)}"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.rst")), ids=lambda page: page.name)
