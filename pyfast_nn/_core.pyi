@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
-_Update = tuple[str, dict[str, float]]
+_Update = tuple[str, dict[str, float]]  # in Network.train also arrays (steps,)
 _Loss = tuple[str, dict[str, float]]
 
 class Network:
@@ -44,6 +44,7 @@ class Network:
         out: _Array,
         link: str = "identity",
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> None: ...
     def evaluate(
         self,
@@ -53,6 +54,7 @@ class Network:
         loss: _Loss,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> tuple[float, float]: ...
     def loss_and_grad(
         self,
@@ -102,6 +104,7 @@ class Network:
         report: _Floats,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        batches_per_step: int = 1,
     ) -> None: ...
 
 class Pullback:  # made by Network.vjp alone

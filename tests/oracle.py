@@ -418,18 +418,36 @@ class Network:
         return distance
 
     def train(
-        self, parameters, X, y, loss, order, batch_size, lr, update, state, step, weights=None
+        self,
+        parameters,
+        X,
+        y,
+        loss,
+        order,
+        batch_size,
+        lr,
+        update,
+        state,
+        step,
+        weights=None,
+        batches_per_step=1,
     ):
-        """Run one epoch in place; return [sum of w times loss, of w of right rows, steps]."""
+        """Run one epoch in place; return [sum of w times loss, of w of right rows, steps].
+
+        Several batches of one step are one large batch here. The numbers of `update` may be
+        arrays, one value for each step.
+        """
         weights = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
         report = [0.0, 0.0, 0]
+        batch_size *= batches_per_step
         for k, start in enumerate(range(0, len(order), batch_size)):
             rows = order[start : start + batch_size]
             z = self.forward(parameters, X[rows])
             report[0] += weights[rows] @ loss_rows(z, y[rows], loss)
             report[1] += weights[rows] @ right_rows(z, y[rows], loss)
             gradient = self.loss_and_grad(parameters, X[rows], y[rows], loss, weights[rows])[1]
-            apply_update(update, parameters, gradient, state, lr[k], step + k)
+            now = {name: v[k] if np.ndim(v) else v for name, v in update[1].items()}
+            apply_update((update[0], now), parameters, gradient, state, lr[k], step + k)
             report[2] += 1
         return report
 
@@ -444,7 +462,7 @@ def apply_update(update, p, g, state, lr, step):
     if name == "sgd":
         momentum = options["momentum"]
         g = g + weight_decay * p
-        if momentum:
+        if state:
             (velocity,) = state
             velocity[:] = momentum * velocity + g
             g = g + momentum * velocity if options["nesterov"] else velocity
@@ -465,5 +483,5 @@ def apply_update(update, p, g, state, lr, step):
 def initial_state(update, n_parameters, dtype=np.float64):
     """Return the zero-filled state vectors that `update` works on."""
     name, options = update
-    count = 2 if name != "sgd" else 1 if options["momentum"] else 0
+    count = 2 if name != "sgd" else 1 if np.any(options["momentum"]) else 0
     return [np.zeros(n_parameters, dtype) for _ in range(count)]

@@ -118,16 +118,21 @@ Named::Named(const py::tuple& pair, const char* what) : what_(what) {
     numbers_ = py::cast<py::dict>(pair[1]);
 }
 
-void Named::read(std::map<std::string, double*> fields) const {
+void Named::read(std::map<std::string, double*> fields, std::map<std::string, py::array>* arrays) const {
     const std::string self = std::string(what_) + " '" + name + "'";
     for (const auto& [key, value] : numbers_) {
-        const std::string text = py::str(key);
+        // not py::str(key), in which Python handles signals: `train` would end without a report
+        const auto text = py::cast<std::string>(key);
         const auto field = fields.find(text);
         if (field == fields.end()) throw py::value_error(self + " has no number '" + text + "'");
-        if (PyNumber_Check(value.ptr()) == 0)
+        const bool is_array = py::isinstance<py::array>(value);
+        if (arrays != nullptr && is_array)
+            arrays->emplace(text, py::reinterpret_borrow<py::array>(value));
+        else if (is_array || PyNumber_Check(value.ptr()) == 0)
             throw py::type_error(self + ": " + text + " is " + std::string(py::repr(value)) +
                                  ", expected a number");
-        *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
+        else
+            *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
         fields.erase(field);
     }
     if (!fields.empty()) throw py::value_error(self + " lacks '" + fields.begin()->first + "'");

@@ -60,8 +60,10 @@ class Named {
    public:
     Named(const py::tuple& pair, const char* what);
 
-    // Every field gets the number of its name; throws if one is missing or unknown.
-    void read(std::map<std::string, double*> fields) const;
+    // Every field gets the number of its name; throws if one is missing or unknown. With `arrays`, those
+    // given as an array stand there instead.
+    void read(std::map<std::string, double*> fields,
+              std::map<std::string, py::array>* arrays = nullptr) const;
 
     std::string name;
 

@@ -7,26 +7,34 @@
 
 namespace fnn::bindings {
 
-UpdateSpec update_of(const py::tuple& update) {
+UpdateSpec update_of(const py::tuple& update, Schedules* schedules) {
     const Named named(update, "update");
     const std::string& name = named.name;
     UpdateSpec spec;
-    double nesterov = 0;
-    std::map<std::string, double*> fields = {{"weight_decay", &spec.weight_decay}};
+    std::map<std::string, double UpdateSpec::*> fields = {{"weight_decay", &UpdateSpec::weight_decay}};
     if (name == "sgd") {
         spec.kind = UpdateKind::sgd;
-        fields["momentum"] = &spec.momentum;
-        fields["nesterov"] = &nesterov;
+        fields["momentum"] = &UpdateSpec::momentum;
+        fields["nesterov"] = &UpdateSpec::nesterov;
     } else if (name == "adam" || name == "adamw") {
         spec.kind = name == "adam" ? UpdateKind::adam : UpdateKind::adamw;
-        fields["beta1"] = &spec.beta1;
-        fields["beta2"] = &spec.beta2;
-        fields["eps"] = &spec.eps;
+        fields["beta1"] = &UpdateSpec::beta1;
+        fields["beta2"] = &UpdateSpec::beta2;
+        fields["eps"] = &UpdateSpec::eps;
+        spec.states = 2;
     } else {
         throw py::value_error("update is '" + name + "', expected 'sgd', 'adam' or 'adamw'");
     }
-    named.read(fields);
-    spec.nesterov = nesterov != 0;
+    std::map<std::string, double*> numbers;
+    for (const auto& [text, number] : fields) numbers[text] = &(spec.*number);
+    std::map<std::string, py::array> changing;
+    named.read(numbers, schedules == nullptr ? nullptr : &changing);
+    for (const auto& [text, values] : changing) {
+        const std::string full = "update '" + name + "': " + text;
+        schedules->list.push_back({fields[text], to_read<double>(values, full.c_str(), {schedules->steps})});
+        schedules->arrays.push_back(values);
+    }
+    if (spec.kind == UpdateKind::sgd) spec.states = spec.momentum != 0 || changing.count("momentum") ? 1 : 0;
     return spec;
 }
 
@@ -138,7 +146,8 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
             double lr, index step) {
     with_type_of(params, "params", [&](auto zero) {
         using T = decltype(zero);
-        const UpdateSpec spec = update_of(update);
+        UpdateSpec spec = update_of(update);
+        spec.lr = lr;
         if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
         const index n = params.size();
         T* p = to_write<T>(params, "params", {n});
@@ -148,7 +157,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
         const auto& table = functions<T>(current_table());
         const int threads = get_num_threads();
         const py::gil_scoped_release release;
-        table.update(spec, p, g, states, n, lr, step, threads);
+        table.update(spec, p, g, states, n, step, threads);
     });
 }
 

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <stdexcept>
@@ -103,6 +104,7 @@ void call(Network& net, Gate::As as, const double* state, const F& f) {
 }
 
 using As = Gate::As;
+using MaybeArray = std::optional<py::array>;
 
 Link link_of(const std::string& name) {
     if (name == "identity") return Link::identity;
@@ -120,17 +122,29 @@ const double* state_of(const Network& net, const py::object& model_state) {
     return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
 }
 
+// The rows of x that an array or None names; `places` keeps them.
+Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_t>& places) {
+    if (!order) return {nullptr, x.rows};
+    if (order->ndim() != 1)
+        throw py::value_error("order has shape " + shape_text(shape_of(*order)) + ", expected (m,)");
+    places = checked_places(*order, "order", order->shape(0), x.rows, "a row of X");
+    return {places.data(), index(places.size())};
+}
+
 void forward(Network& net, const py::array& parameters, const py::object& X, py::array out,
-             const std::string& link_name, const py::object& model_state) {
+             const std::string& link_name, const py::object& model_state, const MaybeArray& order) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Link link = link_of(link_name);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         const double* s = state_of(net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
-        T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
+        std::vector<std::int64_t> places;
+        const Order rows = order_of(order, x, places);
+        T* o = to_write<T>(out, "out", {rows.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s, [&](const Context& context) { table.outputs(context, p, x, link, o); });
+        call(net, As::reader, s,
+             [&](const Context& context) { table.outputs(context, p, x, rows, link, o); });
     });
 }
 
@@ -138,30 +152,30 @@ void need_rows(index n) {
     if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
 }
 
-using Weights = std::optional<py::array>;
-
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
-                                   const py::array& y, const py::tuple& loss_spec, const Weights& weights,
-                                   const py::object& model_state) {
+                                   const py::array& y, const py::tuple& loss_spec, const MaybeArray& weights,
+                                   const py::object& model_state, const MaybeArray& order) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         const double* s = state_of(net, model_state);
-        need_rows(x.rows);
+        std::vector<std::int64_t> places;
+        const Order rows = order_of(order, x, places);
+        need_rows(rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s,
-             [&](const Context& context) { table.evaluate(context, p, x, targets, loss, &score); });
+             [&](const Context& context) { table.evaluate(context, p, x, targets, rows, loss, &score); });
         return std::pair(score.loss / score.weight, score.right / score.weight);
     });
 }
 
 double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
-                     const py::tuple& loss_spec, py::array grad, const Weights& weights,
+                     const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
                      const py::object& model_state) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
@@ -199,7 +213,7 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
 }
 
 void hvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X,
-         const py::array& y, const py::tuple& loss_spec, py::array hv, const Weights& weights,
+         const py::array& y, const py::tuple& loss_spec, py::array hv, const MaybeArray& weights,
          const py::object& model_state) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
@@ -219,10 +233,16 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
     });
 }
 
+void need_at_least(index least, index value, const char* name) {
+    if (value < least)
+        throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", expected at least " +
+                              std::to_string(least));
+}
+
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y,
            const py::tuple& loss_spec, const py::array& order, index batch_size, const py::array& lr,
            const py::tuple& update, const py::list& state, index step, py::array report,
-           const Weights& weights, const py::object& model_state) {
+           const MaybeArray& weights, const py::object& model_state, index batches_per_step) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -232,19 +252,20 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Epoch<T> epoch{};
         epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
-        if (order.ndim() != 1)
-            throw py::value_error("order has shape " + shape_text(shape_of(order)) + ", expected (m,)");
-        epoch.rows = order.shape(0);
-        const std::vector<std::int64_t> places =
-            checked_places(order, "order", epoch.rows, x.rows, "a row of X");
-        epoch.order = places.data();
-        if (batch_size < 1)
-            throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
-        if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
+        std::vector<std::int64_t> places;
+        epoch.order = order_of(order, x, places);
+        need_at_least(1, batch_size, "batch_size");
+        need_at_least(1, batches_per_step, "batches_per_step");
+        need_at_least(0, step, "step");
+        const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
+        const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
-        epoch.steps = epoch.rows / batch_size + (epoch.rows % batch_size != 0);
-        epoch.lr = to_read<double>(lr, "lr", {epoch.steps});
-        epoch.update = update_of(update);
+        epoch.batches_per_step = std::min(batches_per_step, batches);
+        epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
+        Schedules schedules{epoch.steps, {{&UpdateSpec::lr, to_read<double>(lr, "lr", {epoch.steps})}}, {}};
+        epoch.update = update_of(update, &schedules);
+        epoch.schedules = schedules.list.data();
+        epoch.n_schedules = int(schedules.list.size());
         epoch.steps_before = step;
         const auto held = states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
         double* numbers = to_write<double>(report, "report", {3});
@@ -367,9 +388,9 @@ void register_network(py::module_& m) {
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity",
-             "model_state"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
              "weights"_a = py::none(), "model_state"_a = py::none())
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none())
@@ -378,7 +399,7 @@ void register_network(py::module_& m) {
              "model_state"_a = py::none())
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
              "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none());
+             "model_state"_a = py::none(), "batches_per_step"_a = 1);
 }
 
 }  // namespace fnn::bindings

@@ -94,14 +94,21 @@ void register_runtime(py::module_& m);
 // Ends a call that a signal asks to end.
 void check_signals();
 
-// The update that ("adam", {"beta1": ..., ...}) names.
-UpdateSpec update_of(const py::tuple& update);
+// The hyper-parameters that change from step to step; the arrays hold their values.
+struct Schedules {
+    index steps;
+    std::vector<Schedule> list;
+    std::vector<py::array> arrays;
+};
+
+// The update that ("adam", {"beta1": ..., ...}) names, each a number, or with `schedules` an array (steps,).
+UpdateSpec update_of(const py::tuple& update, Schedules* schedules = nullptr);
 
 // The states of an update: as many arrays of n numbers as it needs. Gives the arrays, which live as long as
 // that.
 template <class T>
 std::vector<py::array> states_of(const UpdateSpec& spec, const py::list& state, index n, T** pointers) {
-    const int expected = update_states(spec);
+    const int expected = spec.states;
     if (int(py::len(state)) != expected)
         throw py::value_error("state has " + std::to_string(py::len(state)) + " arrays, expected " +
                               std::to_string(expected));

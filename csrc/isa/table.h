@@ -13,8 +13,8 @@ enum class Elementary { exp, log, log1p, tanh, erf };
 // The functions of net/, optim/, exec/ and rules/ for one scalar type; what they do stands there.
 template <class T>
 struct Functions {
-    void (*outputs)(const Context&, const T* parameters, const Source& x, Link, T* out);
-    void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
+    void (*outputs)(const Context&, const T* parameters, const Source& x, const Order&, Link, T* out);
+    void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
                      const LossSpec&, Score*);
     void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
                               const LossSpec&, T* gradient, Score*);
@@ -29,8 +29,8 @@ struct Functions {
 
     index (*first_non_finite_row)(const Source& x, index columns, int threads, Interrupt, Arena&);
 
-    void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, double lr,
-                   index step, int threads);
+    void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, index step,
+                   int threads);
     void (*gemm)(const Gemm<T>&, int threads, Interrupt interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

@@ -73,6 +73,12 @@ struct Targets {
 // What makes probabilities of the outputs.
 enum class Link { identity, softmax, sigmoid };
 
+// Which examples, and in which order.
+struct Order {
+    const std::int64_t* examples = nullptr;  // (rows,); null: the first of them, as they come
+    index rows = 0;
+};
+
 // What every call needs.
 struct Context {
     const Plan& plan;
@@ -87,13 +93,20 @@ template <class T>
 struct Epoch {
     T* parameters;  // flat, row-major, as are the states
     T* states[max_states];
-    const std::int64_t* order;  // (rows,) of the examples
-    index rows;
+    Order order;
     index batch_size;
-    index steps;
-    const double* lr;  // (steps,)
+    index batches_per_step;  // whose gradients are added up before an update
+    index steps;             // updates
     UpdateSpec update;
+    const Schedule* schedules;  // (n_schedules,) of those hyper-parameters that change
+    int n_schedules;
     index steps_before;  // updates that the states have seen
+
+    UpdateSpec update_at(index step) const {
+        UpdateSpec now = update;
+        for (int k = 0; k < n_schedules; ++k) now.*schedules[k].number = schedules[k].values[step];
+        return now;
+    }
 };
 
 // Weighted sums over rows, so that they can be added up.
@@ -103,6 +116,11 @@ struct Score {
     double weight = 0;   // of all rows; not in training
     index steps = 0;     // of training that are complete
     bool finite = true;  // false: the loss of the step after those was not
+
+    void add(const Score& rows) {
+        loss += rows.loss;
+        right += rows.right;
+    }
 };
 
 }  // namespace fnn

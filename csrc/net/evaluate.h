@@ -20,25 +20,26 @@ inline void scale_rows(T* dx, index columns, const exec::ColumnMap& map, Range r
             dx[r * columns + j] = T(double(dx[r * columns + j]) * map.scale[j]);
 }
 
-// out (n, out_features), or the probabilities that the link makes of them
+// out (order.rows, out_features), or the probabilities that the link makes of them
 template <class T>
-void outputs(const Context& call, const T* parameters, const Source& x, Link link, T* out) {
+void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
+             T* out) {
     const Plan& plan = call.plan;
-    const bool few = x.rows <= few_rows;
-    const int threads = few ? 1 : team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
+    const bool few = order.rows <= few_rows;
+    const int threads = few ? 1 : team_size(call.threads, chunk_size(order.rows) * plan.work_per_row());
     Needs needs;
     needs.packed = !few;
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
+    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
     if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         if (few)
             compose_input_layers(ws, {0, plan.in_features()});
         else
             pack_parameters(exec, ws, parameters);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
+        for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
+                gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                 forward(now, rows);
                 const Panels<T> last = now.a(plan.output());
                 if (link == Link::softmax) Softmax<T>::forward(last, last, rows);
@@ -55,21 +56,22 @@ void outputs(const Context& call, const T* parameters, const Source& x, Link lin
 // The weighted sums of the losses and of the right answers.
 template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
-              const LossSpec& loss, Score* score) {
+              const Order& order, const LossSpec& loss, Score* score) {
     const Plan& plan = call.plan;
-    const int threads = team_size(call.threads, chunk_size(x.rows) * plan.work_per_row());
+    const int threads = team_size(call.threads, chunk_size(order.rows) * plan.work_per_row());
     Needs needs;
     needs.loss = true;
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
-    score->weight = total_weight<T>({y}, x.rows);
+    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
+    score->weight = total_weight<T>({y, order.examples}, order.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
+        for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
+            const Batch<T> examples{y, order.examples, first, plan.out_features()};
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
+                gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                 forward(now, rows);
-                score_outputs<T>(exec, now, loss, {y, nullptr, first, plan.out_features()}, rows, T(1));
+                score_outputs<T>(exec, now, loss, examples, rows, T(1));
             });
             collect(exec, now.scores, batch, score);
         });

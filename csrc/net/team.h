@@ -116,9 +116,7 @@ template <class T>
 inline void collect(Exec& exec, const RowScores<T>& scores, index rows, Score* score) {
     exec.barrier();
     if (exec.rank != 0) return;
-    const Score sum = add_up(scores, rows);
-    score->loss += sum.loss;
-    score->right += sum.right;
+    score->add(add_up(scores, rows));
 }
 
 }  // namespace fnn::FNN_ISA::net

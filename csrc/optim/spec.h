@@ -7,19 +7,20 @@ namespace fnn {
 
 enum class UpdateKind { sgd, adam, adamw };
 
+constexpr int max_states = 2;
+
 struct UpdateSpec {
     UpdateKind kind = UpdateKind::sgd;
-    double momentum = 0, weight_decay = 0;
-    bool nesterov = false;
+    int states = 0;  // numbers that each parameter carries along: its momentum, its moments
+    double lr = 0, weight_decay = 0;
+    double momentum = 0, nesterov = 0;  // the latter a switch
     double beta1 = 0, beta2 = 0, eps = 0;
 };
 
-constexpr int max_states = 2;
-
-// How many numbers of state each parameter has.
-inline int update_states(const UpdateSpec& spec) {
-    if (spec.kind == UpdateKind::sgd) return spec.momentum != 0 ? 1 : 0;
-    return 2;
-}
+// A hyper-parameter that changes: its value at each step of an epoch.
+struct Schedule {
+    double UpdateSpec::* number;
+    const double* values;  // (steps,)
+};
 
 }  // namespace fnn

@@ -33,24 +33,25 @@ struct Apply {
     }
 };
 
-// f(rule) with the rule for one step; step counts those already taken.
+// f(rule) with the rule for one step; step counts those already taken. Adam's corrections are those of torch
+// where the betas change, too: 1 - beta^t with the present beta.
 template <class T, class F>
-inline void with_update(const UpdateSpec& spec, double lr, index step, const F& f) {
+inline void with_update(const UpdateSpec& spec, index step, const F& f) {
     const auto adam = [&](auto decoupled) {
         const double t = double(step + 1);
         f(rules::Adam<T, decltype(decoupled)::value>{
             T(spec.beta2), T(spec.eps), T(spec.weight_decay), T(1 - spec.beta1), T(1 - spec.beta2),
-            T(lr / (1 - std::pow(spec.beta1, t))), T(1 / std::sqrt(1 - std::pow(spec.beta2, t))),
-            T(1 - lr * spec.weight_decay)});
+            T(spec.lr / (1 - std::pow(spec.beta1, t))), T(1 / std::sqrt(1 - std::pow(spec.beta2, t))),
+            T(1 - spec.lr * spec.weight_decay)});
     };
     switch (spec.kind) {
         case UpdateKind::sgd:
-            if (spec.momentum == 0)
-                f(rules::SGD<T>{T(lr), T(spec.weight_decay)});
-            else if (spec.nesterov)
-                f(rules::Momentum<T, true>{T(lr), T(spec.weight_decay), T(spec.momentum)});
+            if (spec.states == 0)
+                f(rules::SGD<T>{T(spec.lr), T(spec.weight_decay)});
+            else if (spec.nesterov != 0)
+                f(rules::Momentum<T, true>{T(spec.lr), T(spec.weight_decay), T(spec.momentum)});
             else
-                f(rules::Momentum<T, false>{T(lr), T(spec.weight_decay), T(spec.momentum)});
+                f(rules::Momentum<T, false>{T(spec.lr), T(spec.weight_decay), T(spec.momentum)});
             return;
         case UpdateKind::adam:
             return adam(std::false_type{});
@@ -66,13 +67,12 @@ inline void apply(const Rule& rule, const Stretch<T>& s, exec::Range r) {
 
 // One update of n numbers.
 template <class T>
-void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* states, index n, double lr,
-            index step, int threads) {
+void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* states, index n, index step,
+            int threads) {
     constexpr index smallest_shared = 50 * 1000;
-    const int used = update_states(spec);
     const Stretch<T> s{
-        parameters, gradient, {used > 0 ? states[0] : nullptr, used > 1 ? states[1] : nullptr}};
-    with_update<T>(spec, lr, step, [&](const auto& rule) {
+        parameters, gradient, {spec.states > 0 ? states[0] : nullptr, spec.states > 1 ? states[1] : nullptr}};
+    with_update<T>(spec, step, [&](const auto& rule) {
         exec::run(n < smallest_shared ? 1 : threads, nullptr,
                   [&](exec::Exec& exec) { apply(rule, s, exec.share(n)); });
     });
