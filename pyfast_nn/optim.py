@@ -4,6 +4,7 @@ An optimizer is what `Sequential.fit` takes. It holds its own state (momenta) an
 steps taken, so that a second fit with the same optimizer goes on where the first one ended.
 """
 
+import math
 import weakref
 
 import numpy as np
@@ -29,51 +30,56 @@ class _Hyper:
         optimizer.__dict__[self._name] = self._check(value, self._name)
 
 
-def _check_lr(lr, name):
-    if callable(lr):
-        return lr
-    if isinstance(lr, (list, tuple, np.ndarray)):
-        return _check_rates(np.array(lr), 0)
-    return checks.real(lr, name, minimum=0)
-
-
-def _check_rates(rates, first):
-    """Return `rates`, the learning rates of steps `first`, `first` + 1, ..., as float64."""
-    if rates.dtype.kind not in "fiu" or rates.ndim != 1:
-        raise TypeError(
-            f"lr: expected one real number per step, got {rates.dtype} of shape {rates.shape}"
-        )
-    rates = rates.astype(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(rates) & (rates >= 0)))
-    if len(bad):
-        raise ValueError(
-            f"lr: expected finite numbers >= 0, got {rates[bad[0]]} at step {first + bad[0]}"
-        )
-    return rates
-
-
 def _check_nonnegative(value, name):
     return checks.real(value, name, minimum=0)
+
+
+def _check_schedule(value, name, below=math.inf):
+    """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
+    if callable(value):
+        return value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return _check_values(np.array(value), name, 0, below)
+    return checks.real(value, name, minimum=0, below=below)
 
 
 def _check_betas(betas, name):
     try:
         beta1, beta2 = betas
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected two numbers, got {checks.describe(betas)}") from None
+        raise TypeError(
+            f"{name}: expected a pair, one for each moment, got {checks.describe(betas)}"
+        ) from None
     return (
-        checks.real(beta1, f"{name}[0]", minimum=0, below=1),
-        checks.real(beta2, f"{name}[1]", minimum=0, below=1),
+        _check_schedule(beta1, f"{name}[0]", below=1),
+        _check_schedule(beta2, f"{name}[1]", below=1),
     )
+
+
+def _check_values(values, name, first, below):
+    """Return `values`, those of the steps `first`, `first` + 1, ..., as float64."""
+    if values.dtype.kind not in "fiu" or values.ndim != 1:
+        raise TypeError(
+            f"{name}: expected one real number per step, got {values.dtype} of shape {values.shape}"
+        )
+    values = values.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values < below)))
+    if len(bad):
+        bounds = ">= 0" + ("" if below == math.inf else f" and < {below:g}")
+        raise ValueError(
+            f"{name}: expected finite numbers {bounds}, got {values[bad[0]]} at step "
+            f"{first + bad[0]}"
+        )
+    return values
 
 
 class Optimizer:
     """What all optimizers have in common.
 
-    Every hyper-parameter is an attribute that may be read and, between fits, assigned.
+    Every hyper-parameter is an attribute that may be read, and assigned between two epochs.
     """
 
-    lr = _Hyper(_check_lr)
+    lr = _Hyper(_check_schedule)
 
     def __init__(self, params):
         if params is not None:
@@ -96,8 +102,8 @@ class Optimizer:
         """The state: list of flat vectors (n_parameters,), empty before the first fit."""
         return list(self._state)
 
-    def _update(self):
-        """Return (name, {hyper-parameter: float}) as the core takes it."""
+    def _update(self, steps):
+        """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
         raise NotImplementedError
 
     def _n_vectors(self):
@@ -127,19 +133,23 @@ class Optimizer:
         self._progress = (self.step_count, report)
         return report
 
+    def _next(self, value, name, steps, below=math.inf):
+        """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
+        first = self.step_count
+        if callable(value):
+            return _check_values(_evaluate(value, first, steps), name, first, below)
+        if isinstance(value, np.ndarray):
+            if first + steps > len(value):
+                raise ValueError(
+                    f"{name}: expected a value for each step up to {first + steps - 1}, "
+                    f"got {len(value)} values"
+                )
+            return _check_values(value[first : first + steps], name, first, below)
+        return value
+
     def _rates(self, steps):
         """Return the learning rates (steps,) of the next `steps` steps, float64."""
-        first = self.step_count
-        if callable(self.lr):
-            return _check_rates(_evaluate(self.lr, first, steps), first)
-        if isinstance(self.lr, np.ndarray):
-            if first + steps > len(self.lr):
-                raise ValueError(
-                    f"lr: expected a value for each step up to {first + steps - 1}, "
-                    f"got {len(self.lr)} values"
-                )
-            return _check_rates(self.lr[first : first + steps], first)
-        return np.full(steps, self.lr)
+        return np.array(np.broadcast_to(self._next(self.lr, "lr", steps), steps))
 
     def __repr__(self):
         values = {name: self.__dict__[name] for name in self._hyper_parameters()}
@@ -158,12 +168,12 @@ class Optimizer:
 def _evaluate(schedule, first, steps):
     """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
     try:
-        rates = np.asarray(schedule(np.arange(first, first + steps)))
+        values = np.asarray(schedule(np.arange(first, first + steps)))
     except Exception:  # not written for arrays; what is wrong with it otherwise shows below
-        rates = None
-    if rates is None or rates.shape != (steps,):
-        rates = np.asarray([schedule(step) for step in range(first, first + steps)])
-    return rates
+        values = None
+    if values is None or values.shape != (steps,):
+        values = np.asarray([schedule(step) for step in range(first, first + steps)])
+    return values
 
 
 class SGD(Optimizer):
@@ -182,8 +192,9 @@ class SGD(Optimizer):
     lr : float, array or callable
         Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
         or one int where it does not take arrays) to values; finite and at least 0.
-    momentum : float
-        At least 0 (heavy ball; Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5).
+    momentum : float, array or callable
+        At least 0 (heavy ball; Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5). Where it
+        changes, ``v`` follows the formula in steps of momentum 0, too (torch leaves it alone then).
     nesterov : bool
         Nesterov's form of momentum (Sutskever et al. 2013,
         https://proceedings.mlr.press/v28/sutskever13.html).
@@ -202,7 +213,7 @@ class SGD(Optimizer):
     >>> optimizer = fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
     """
 
-    momentum = _Hyper(_check_nonnegative)
+    momentum = _Hyper(_check_schedule)
     nesterov = _Hyper(checks.boolean)
     weight_decay = _Hyper(_check_nonnegative)
 
@@ -212,20 +223,21 @@ class SGD(Optimizer):
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
-        self._update()
+        self._n_vectors()
 
-    def _update(self):
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
+    def _update(self, steps):
         hyper = {
-            "momentum": self.momentum,
+            "momentum": self._next(self.momentum, "momentum", steps),
             "nesterov": float(self.nesterov),
             "weight_decay": self.weight_decay,
         }
         return "sgd", hyper
 
     def _n_vectors(self):
-        return 1 if self.momentum else 0
+        without = isinstance(self.momentum, float) and self.momentum == 0
+        if self.nesterov and without:
+            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
+        return 0 if without else 1
 
 
 class Adam(Optimizer):
@@ -245,8 +257,9 @@ class Adam(Optimizer):
     lr : float, array or callable
         Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
         or one int where it does not take arrays) to values; finite and at least 0.
-    betas : (float, float)
-        Decay rates of the two moments, each in [0, 1).
+    betas : pair of float, array or callable
+        Decay rates of the two moments, each in [0, 1). Where they change, ``beta^t`` is a power of
+        the present one, as in torch.
     eps : float
         At least 0.
     weight_decay : float
@@ -282,8 +295,10 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
 
-    def _update(self):
-        beta1, beta2 = self.betas
+    def _update(self, steps):
+        beta1, beta2 = (
+            self._next(beta, f"betas[{i}]", steps, below=1) for i, beta in enumerate(self.betas)
+        )
         hyper = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "weight_decay": self.weight_decay}
         return self._name, hyper
 

@@ -79,7 +79,8 @@ def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
     # A row order and the learning rate of each step ...
     order = _row_order(model, X.shape[0], shuffle)
     lr = optimizer._rates(-(-X.shape[0] // batch_size))
-    update, state = optimizer._update(), optimizer._vectors(model._parameters)
+    update = optimizer._update(len(lr))
+    state = optimizer._vectors(model._parameters)
     step = optimizer.step_count
     report = optimizer._begin_epoch()  # (3,): weighted sums of loss and right answers, steps
     start = time.perf_counter()
