@@ -11,6 +11,7 @@ array([0, 1, 2])
 """
 
 from . import datasets, initializers, losses, optim
+from .callbacks import Callback
 from .history import History
 from .layers import (
     ELU,
@@ -39,6 +40,7 @@ __version__ = build_config()["version"]
 __all__ = [
     "ELU",
     "GELU",
+    "Callback",
     "Dense",
     "Hardtanh",
     "History",

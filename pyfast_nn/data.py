@@ -6,11 +6,34 @@ columns) or too wide (long double) is copied.
 """
 
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
 from . import _core, checks
 from .checks import describe
+
+
+class Examples(NamedTuple):
+    """Inputs with their targets, or some rows of them."""
+
+    X: np.ndarray  # all rows, as the core reads them
+    targets: np.ndarray  # likewise
+    y: np.ndarray  # likewise, as given
+    weights: np.ndarray | None = None  # likewise; None: all are 1
+    rows: np.ndarray | None = None  # int64; None: all
+
+    @property
+    def n(self):
+        """How many there are (int)."""
+        return self.X.shape[0] if self.rows is None else len(self.rows)
+
+    def own(self):
+        """Return targets, y and weights of the rows alone; without X, which may be large."""
+        if self.rows is None:
+            return self._replace(X=None)
+        weights = None if self.weights is None else self.weights[self.rows]
+        return Examples(None, self.targets[self.rows], self.y[self.rows], weights)
 
 
 def as_array(value, name):

@@ -37,6 +37,20 @@ import numpy as np
 
 from . import _core, checks, config
 
+__all__ = [
+    "Constant",
+    "HeNormal",
+    "HeUniform",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Orthogonal",
+    "TruncatedNormal",
+    "Uniform",
+    "XavierNormal",
+    "XavierUniform",
+]
+
 
 class Initializer(config.Configured):
     """What initialisers have in common."""

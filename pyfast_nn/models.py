@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from . import _core, checks, data, losses, modelfile, training
+from . import _core, checks, data, losses, modelfile, optim, training
 from .layers import Dense, InputLayer, Layer
+from .metrics import check as check_metrics
+from .metrics import compute as compute_metrics
 
 
 class Sequential:
@@ -46,6 +48,9 @@ class Sequential:
     Several threads may compute with one model at a time. An epoch of `fit` waits for those that do;
     a call from another thread during an epoch gets a RuntimeError.
 
+    `copy.copy`, `copy.deepcopy` and `pickle` give a model of its own, with all of the above and the
+    parameters. An optimizer that is copied together with its model goes on with the copy.
+
     Examples
     --------
     >>> model = fnn.Sequential([fnn.Dense(256), fnn.ReLU(), fnn.Dense(10)], dtype="float32", seed=0)
@@ -61,6 +66,7 @@ class Sequential:
         self._parameters = None
         self._state = None
         self._claims = {}  # "fit": the token of the call that trains
+        self._owner = optim.Owner(tied=True)  # by which optimizers know this model
         self.epochs_trained = 0
         self.loss = None
         self.classes_ = None
@@ -227,6 +233,28 @@ class Sequential:
         )
         return "\n".join([*lines, f"{total}, {self.dtype}"])
 
+    def __getstate__(self):
+        return {
+            "layers": self.layers,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "in_features": self.in_features if self.built else None,
+            "vectors": self._vectors() if self.built else [],
+            "owner": self._owner,
+            "attributes": {k: v for k, v in vars(self).items() if not k.startswith("_")},
+        }
+
+    def __setstate__(self, state):
+        Sequential.__init__(self, state["layers"], dtype=state["dtype"], seed=state["seed"])
+        if state["in_features"] is not None:
+            self.build(state["in_features"])
+            for vector, values in zip(self._vectors(), state["vectors"], strict=True):
+                vector[:] = values
+        if not state["owner"].tied:  # a copy, whose optimizers may have been copied with it
+            self._owner = state["owner"]
+            self._owner.tied = True
+        vars(self).update(state["attributes"])
+
     def __repr__(self):
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed})"
@@ -242,10 +270,17 @@ class Sequential:
         optimizer=None,
         epochs=10,
         batch_size=128,
+        gradient_accumulation_steps=1,
         shuffle=True,
+        validation_split=None,
         validation_data=None,
         sample_weight=None,
         class_weight=None,
+        metrics=(),
+        patience=None,
+        min_delta=0.0,
+        monitor="val_loss",
+        callbacks=(),
         verbose="auto",
     ):
         """Train in place. A second fit goes on from the current parameters.
@@ -274,9 +309,18 @@ class Sequential:
             and step count; one that has trained another model is refused.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
+        gradient_accumulation_steps : int
+            Batches per optimizer step, at least 1: the gradient of a step is the mean over the rows
+            of so many batches, as if they were one, in the memory of one. The last step of an epoch
+            may have fewer.
         shuffle : bool
             New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
             order.
+        validation_split : float, optional
+            Fraction of the rows that are held out: evaluated after each epoch, and not trained on.
+            A function of `seed`, the number of rows and the labels: a second fit on the same data
+            holds out the same rows. Each class has its share of them, to within one row. In place
+            of `validation_data`.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch; `class_weight` does not count there.
         sample_weight : array_like (n,), optional
@@ -287,6 +331,24 @@ class Sequential:
             How much the examples of each class count, times `sample_weight`: from label to weight
             (1 for labels that are missing), or in the order of `classes_`. ``"balanced"`` gives all
             classes the same sum of weights, as scikit-learn does. For losses of labels only.
+        metrics : list of str or callable
+            What is computed of the validation data after each epoch, besides loss and accuracy:
+            names of the table in `pyfast_nn.metrics`, or functions ``f(y_true, y_pred)`` such as
+            those of `sklearn.metrics`. The history holds them as ``val_<name>``.
+        patience : int, optional
+            Early stopping: the fit ends after so many epochs in which `monitor` has not improved by
+            more than `min_delta`. However it ends, also by Ctrl-C or an exception, the model is
+            left as it was after the epoch with the best `monitor`, ``history.best_epoch``; the
+            optimizer's state and `epochs_trained` are not put back. None: without.
+        min_delta : float
+            At least 0.
+        monitor : str
+            ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history. Whether less or more
+            is better follows from the name; scikit-learn's convention (``..._score``,
+            ``..._error``, ``..._loss``) decides for functions.
+        callbacks : list of Callback
+            Told of the begin, of each epoch, and of the end; see `Callback`. An epoch's may end the
+            fit by returning True.
         verbose : {"auto", 0, 1}
             0 is quiet, 1 shows each epoch on stderr; "auto" does so on a terminal only.
 
@@ -325,10 +387,17 @@ class Sequential:
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch_size,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             shuffle=shuffle,
+            validation_split=validation_split,
             validation_data=validation_data,
             sample_weight=sample_weight,
             class_weight=class_weight,
+            metrics=metrics,
+            patience=patience,
+            min_delta=min_delta,
+            monitor=monitor,
+            callbacks=callbacks,
             verbose=verbose,
         )
 
@@ -378,7 +447,9 @@ class Sequential:
             If the model has not been fitted; `forward` gives the raw outputs of any model.
         """
         loss = self._check_loss(None)
-        out = self.forward(X)
+        return self._predictions(self.forward(X), loss)
+
+    def _predictions(self, out, loss):
         labels = self._labels(loss)
         if loss.task == "classes":
             return labels[out.argmax(axis=1)]
@@ -413,25 +484,37 @@ class Sequential:
         p = self._outputs(X, loss.link)
         return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
 
-    def evaluate(self, X, y, *, loss=None, sample_weight=None, class_weight=None):
-        """Return the mean loss, and the accuracy where outputs may be right or wrong.
+    def evaluate(self, X, y, *, loss=None, sample_weight=None, class_weight=None, metrics=()):
+        """Return the mean loss, the accuracy where outputs may be right or wrong, and metrics.
 
         Parameters
         ----------
         X, y, loss, sample_weight, class_weight
             As for `fit`. The means are weighted, ``sum(w * l) / sum(w)`` over all examples.
+        metrics : list of str or callable
+            As for `fit`; functions get the weights, if there are any, as ``sample_weight``.
 
         Returns
         -------
         dict
             ``{"loss": float, "accuracy": float}``; no accuracy where it has no meaning. An example
             with several labels is right if all of them are. Probabilities count as their label.
+            And each of `metrics` by its name.
+
+        Examples
+        --------
+        >>> scores = model.evaluate(Xt, yt, metrics=["top_5_accuracy"])
+        >>> scores["accuracy"] <= scores["top_5_accuracy"]
+        True
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
-        y = self._targets(y, loss, X, self.classes_)
-        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
-        return self._evaluate(X, y, weights, loss)
+        metrics = check_metrics(metrics, loss, self.out_features)
+        examples = self._examples(X, y, loss, self.classes_)
+        weights = self._weights(
+            sample_weight, class_weight, examples.targets, loss, X.shape[1], self.classes_
+        )
+        return self._evaluate(examples._replace(weights=weights), loss, metrics)
 
     # ------------------------------------------------------------------ derivatives
 
@@ -654,13 +737,36 @@ class Sequential:
         own = loss.classes(self.out_features)
         return own if own is None or self.classes_ is None else self.classes_
 
-    def _evaluate(self, X, y, weights, loss):
-        if X.shape[0] == 0:
-            raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        scores = self._net.evaluate(
-            self._parameters, X, y, loss._spec(), weights, model_state=self._state
+    def _examples(self, X, y, loss, classes, name="y"):
+        return data.Examples(X, self._targets(y, loss, X, classes, name), data.as_array(y, name))
+
+    def _evaluate(self, examples, loss, metrics):
+        """Return the scores of data.Examples, with metrics that are checked."""
+        if examples.n == 0:
+            raise ValueError(f"X: expected at least one row, got shape {examples.X.shape}")
+        X, rows = examples.X, examples.rows
+        means = self._net.evaluate(
+            self._parameters,
+            X,
+            examples.targets,
+            loss._spec(),
+            examples.weights,
+            model_state=self._state,
+            order=rows,
         )
-        return self._scores(*scores, loss)
+        scores = self._scores(*means, loss)
+        if any(metric.function for metric in metrics):
+            out = np.empty((examples.n, self.out_features), self.dtype)
+            self._net.forward(self._parameters, X, out, model_state=self._state, order=rows)
+            own = examples.own()
+            scores |= compute_metrics(
+                metrics, own.targets, out, own.y, self._predictions(out, loss), own.weights
+            )
+        return scores
+
+    def _vectors(self):
+        """Return the arrays that hold all that the model has learned."""
+        return [self._parameters, self._state]
 
     @staticmethod
     def _scores(value, accuracy, loss):

@@ -5,7 +5,6 @@ steps taken, so that a second fit with the same optimizer goes on where the firs
 """
 
 import math
-import weakref
 
 import numpy as np
 
@@ -73,10 +72,24 @@ def _check_values(values, name, first, below):
     return values
 
 
+class Owner:
+    """Stands for a model in its optimizers. A copy is not tied to a model yet."""
+
+    def __init__(self, tied=False):
+        self.tied = tied
+
+    def __reduce__(self):
+        return Owner, ()
+
+
 class Optimizer:
     """What all optimizers have in common.
 
     Every hyper-parameter is an attribute that may be read, and assigned between two epochs.
+
+    A copy (`copy.copy`) has a state of its own and trains the same model; one by `copy.deepcopy` or
+    `pickle` the copy of the model that was made with it, or else the first one that it is given
+    whose parameters fit.
     """
 
     lr = _Hyper(_check_schedule)
@@ -87,7 +100,7 @@ class Optimizer:
                 f"{type(self).__name__}(params): optimizers for arrays of your own are not "
                 "available in this version; without params this is the optimizer of Sequential.fit"
             )
-        self._model = None  # weak reference to the model that the state belongs to
+        self._owner = None  # of the model that the state belongs to
         self._state = []
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
 
@@ -112,9 +125,16 @@ class Optimizer:
 
     def _attach(self, model):
         """Make this the optimizer of `model`, with zeros as state if it is new."""
-        if self._model is None:
-            self._model = weakref.ref(model)
-        elif self._model() is not model:
+        if self._owner is None or not self._owner.tied:
+            for vector in self._state:
+                if (vector.shape, vector.dtype) != ((model.n_parameters,), model.dtype):
+                    raise ValueError(
+                        f"optimizer: this {type(self).__name__} holds the state of "
+                        f"{vector.size} {vector.dtype} parameters, expected {model.n_parameters} "
+                        f"of {model.dtype}"
+                    )
+            self._owner = model._owner
+        elif self._owner is not model._owner:
             raise ValueError(
                 f"optimizer: this {type(self).__name__} holds the state of another model "
                 f"({self.step_count} steps); make a new one for this model"
@@ -150,6 +170,10 @@ class Optimizer:
     def _rates(self, steps):
         """Return the learning rates (steps,) of the next `steps` steps, float64."""
         return np.array(np.broadcast_to(self._next(self.lr, "lr", steps), steps))
+
+    def __getstate__(self):
+        state = [vector.copy() for vector in self._state]
+        return {**vars(self), "_state": state, "_progress": (self.step_count, np.zeros(3))}
 
     def __repr__(self):
         values = {name: self.__dict__[name] for name in self._hyper_parameters()}

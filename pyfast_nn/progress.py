@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from . import checks
 
-_SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy")
+_NOT_SHOWN = ("lr", "seconds")
 
 
 def check(verbose):
@@ -71,5 +71,5 @@ def _bar(epochs):
 
 
 def _texts(record):
-    texts = [f"{key} {record[key]:.4f}" for key in _SHOWN if key in record]
+    texts = [f"{key} {value:.4f}" for key, value in record.items() if key not in _NOT_SHOWN]
     return [*texts, f"{record['seconds']:.3g} s/epoch"]

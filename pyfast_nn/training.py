@@ -1,20 +1,40 @@
 """What `Sequential.fit` does."""
 
+import math
 import time
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 
 from . import _core, checks, data, optim
+from .callbacks import check as check_callbacks
+from .callbacks import tell
 from .history import History
 from .layers import InputLayer, Standardize
+from .metrics import check as check_metrics
+from .metrics import larger_is_better
 from .progress import check as check_verbose
 from .progress import progress
 
-_ORDERS = 2**32  # random streams: below, the initial parameters; from here on, the row orders
+# Random streams: below, the initial parameters; from here on, the row orders; the last, the split.
+_ORDERS = 2**32
+_SPLIT = 2**64 - 1
 
 
-def fit(
+def fit(model, X, y, **options):
+    """Train `model` in place and return its history; see `Sequential.fit`."""
+    token = object()
+    try:
+        if model._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
+            raise RuntimeError("fit: this model is within a fit already")
+        return _fit(model, X, y, **options)
+    finally:
+        if model._claims.get("fit") is token:
+            model._claims.clear()
+
+
+def _fit(
     model,
     X,
     y,
@@ -23,83 +43,109 @@ def fit(
     optimizer,
     epochs,
     batch_size,
+    gradient_accumulation_steps,
     shuffle,
+    validation_split,
     validation_data,
     sample_weight,
     class_weight,
+    metrics,
+    patience,
+    min_delta,
+    monitor,
+    callbacks,
     verbose,
 ):
-    """Train `model` in place and return its history; see `Sequential.fit`."""
-    token = object()
+    # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
+    given, loss = loss if loss is not None else model.loss, model._check_loss(loss)
+    epochs = checks.integer(epochs, "epochs", minimum=1)
+    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    batches_per_step = checks.integer(
+        gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
+    )
+    shuffle = checks.boolean(shuffle, "shuffle")
+    style = check_verbose(verbose)
+    X = model._training_features(X, model.in_features if model.built else None)
+    classes = _find_classes(model, y, loss, X.shape[1])
+    examples = model._examples(X, y, loss, classes)
+    validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
+    if validation_split is not None:
+        if validation is not None:
+            raise ValueError("validation_split: expected None beside validation_data")
+        examples, held_out = _split(examples, loss, validation_split, model.seed)
+        validation = _weigh(model, held_out, sample_weight, None, loss, classes)
+    examples = _weigh(model, examples, sample_weight, class_weight, loss, classes)
+    metrics = _check_metrics(model, metrics, loss, X.shape[1], validation)
+    patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
+    listeners = check_callbacks(callbacks)
+    optimizer = _check_optimizer(optimizer)
+    _warn_of_flat_layers(model.layers)
+
+    # The network with its plan, built once, and the optimizer's state.
+    model.build(X.shape[1])
+    _learn_statistics(model, X, examples.rows)
+    optimizer._attach(model)
+    history = History()
+    model.loss, model.classes_, model.history = given, classes, history
+    stopping = _EarlyStopping(model, history, monitor, patience, min_delta)
+
     try:
-        if model._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
-            raise RuntimeError("fit: this model is within a fit already")
-
-        # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
-        given, loss = loss if loss is not None else model.loss, model._check_loss(loss)
-        epochs = checks.integer(epochs, "epochs", minimum=1)
-        batch_size = checks.integer(batch_size, "batch_size", minimum=1)
-        shuffle = checks.boolean(shuffle, "shuffle")
-        style = check_verbose(verbose)
-        X = model._training_features(X, model.in_features if model.built else None)
-        classes = _find_classes(model, y, loss, X.shape[1])
-        y = model._targets(y, loss, X, classes)
-        weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], classes)
-        validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
-        optimizer = _check_optimizer(optimizer)
-        _warn_of_flat_layers(model.layers)
-
-        # The network with its plan, built once, and the optimizer's state.
-        model.build(X.shape[1])
-        _learn_statistics(model, X)
-        optimizer._attach(model)
-        model.loss, model.classes_, model.history = given, classes, History()
-
-        with progress(style, epochs) as show:
-            for _ in range(epochs):
-                record = _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle)
+        with ExitStack() as ends:  # on every way out, the last of them first
+            for listener in listeners:
+                tell(listener, "on_fit_begin", model)
+                ends.callback(tell, listener, "on_fit_end", model, history)
+            ends.callback(stopping.restore)
+            show = ends.enter_context(progress(style, epochs))
+            for epoch in range(epochs):
+                order = _row_order(model, examples, shuffle)
+                record = _train_epoch(
+                    model, examples, order, loss, optimizer, batch_size, batches_per_step
+                )
                 if validation is not None:
-                    scores = model._evaluate(*validation, loss)
+                    scores = model._evaluate(validation, loss, metrics)
                     record |= {f"val_{key}": value for key, value in scores.items()}
-                model.history._append(record)
+                stopping.append(record)
                 show(record)
-        if not np.isfinite(model._parameters).all():
-            raise FloatingPointError(
-                f"the parameters are not finite after epoch {model.history.epochs}: the last "
-                "step overflowed. Likely cure: a lower learning rate"
-            )
-        return model.history
+                stops = [tell(each, "on_epoch_end", model, epoch, record) for each in listeners]
+                if stopping.is_over or any(stops):
+                    history._stopped_early = epoch + 1 < epochs
+                    break
+            if not np.isfinite(model._parameters).all():
+                raise FloatingPointError(
+                    f"the parameters are not finite after epoch {history.epochs}: the last "
+                    "step overflowed. Likely cure: a lower learning rate"
+                )
     finally:
-        if model._claims.get("fit") is token:
-            model._claims.clear()
+        stopping.restore()  # Ctrl-C may have come before the first time
+    return history
 
 
-def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
+def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_per_step):
     """Train for one epoch and return the record of it."""
-    # A row order and the learning rate of each step ...
-    order = _row_order(model, X.shape[0], shuffle)
-    lr = optimizer._rates(-(-X.shape[0] // batch_size))
-    update = optimizer._update(len(lr))
+    # The hyper-parameters of each step ...
+    steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
+    lr, update = optimizer._rates(steps), optimizer._update(steps)
     state = optimizer._vectors(model._parameters)
-    step = optimizer.step_count
+    before = optimizer.step_count
     report = optimizer._begin_epoch()  # (3,): weighted sums of loss and right answers, steps
     start = time.perf_counter()
     try:
         # ... and one call, in which batches are gathered, and the parameters and state change.
         model._net.train(
             model._parameters,
-            X,
-            y,
+            examples.X,
+            examples.targets,
             loss._spec(),
             order,
             batch_size,
             lr,
             update,
             state,
-            step,
+            before,
             report,
-            weights,
-            model_state=model._state,
+            examples.weights,
+            model._state,
+            batches_per_step,
         )
     except FloatingPointError:
         raise FloatingPointError(
@@ -110,7 +156,8 @@ def _train_epoch(model, X, y, weights, loss, optimizer, batch_size, shuffle):
         ) from None
     seconds = time.perf_counter() - start
     model.epochs_trained += 1
-    total = X.shape[0] if weights is None else weights.sum(dtype=np.float64)
+    weights = examples.weights
+    total = len(order) if weights is None else weights[order].sum(dtype=np.float64)
     return {
         **model._scores(report[0] / total, report[1] / total, loss),
         "lr": float(lr[-1]),
@@ -139,11 +186,174 @@ def _learn_statistics(model, X, rows=None):
         mean, std = layer.moments(mean, std)
 
 
-def _row_order(model, n, shuffle):
-    """Return the rows (n,) of this epoch: a function of the seed and the epochs trained."""
+def _divide_up(a, b):
+    return -(-a // b)
+
+
+def _row_order(model, examples, shuffle):
+    """Return the rows of this epoch: a function of the seed and the epochs trained."""
+    rows = examples.rows
     if not shuffle:
-        return np.arange(n)
-    return _core.permutation(model.seed, _ORDERS + model.epochs_trained, n)
+        return np.arange(examples.n) if rows is None else rows
+    order = _core.permutation(model.seed, _ORDERS + model.epochs_trained, examples.n)
+    return order if rows is None else rows[order]
+
+
+class _EarlyStopping:
+    """Writes the history; with `patience` it finds the best epoch and restores its values."""
+
+    def __init__(self, model, history, monitor, patience, min_delta):
+        self._model, self._history, self._monitor = model, history, monitor
+        self._patience, self._min_delta = patience, min_delta
+        self._best = -math.inf  # value of the monitor so far, signed so that larger is better
+        self._level = -math.inf  # from which an improvement counts
+        self._waited = 0  # epochs since then
+        self._kept = None  # the best epoch, and copies of what the model had learned
+
+    @property
+    def is_over(self):
+        """Whether the patience has ended (bool)."""
+        return self._patience is not None and self._waited >= self._patience
+
+    def append(self, record):
+        """Add the record of an epoch to the history."""
+        history, epoch, best = self._history, self._history.epochs, self._history.best_epoch
+        if self._patience is None:
+            history._append(record)
+            return
+        value = record[self._monitor]
+        if not larger_is_better(self._monitor):
+            value = -value
+        if value > self._best or (best is None and not math.isnan(value)):
+            best, self._best = epoch, value
+        self._waited += 1
+        if value > self._level + self._min_delta:
+            self._level, self._waited = value, 0
+        history._append(record, best)
+        # If Ctrl-C comes here, the model has the values of the best epoch: nothing to restore.
+        if best == epoch:
+            self._kept = epoch, [vector.copy() for vector in self._model._vectors()]
+
+    def restore(self):
+        """Give the model the values of the best epoch."""
+        if self._kept is not None and self._kept[0] == self._history.best_epoch:
+            for vector, kept in zip(self._model._vectors(), self._kept[1], strict=True):
+                vector[:] = kept
+        self._kept = None
+
+
+# ---------------------------------------------------------------------- validation
+
+
+def _split(examples, loss, fraction, seed):
+    """Return the examples in two parts, the second one of about that fraction of the rows.
+
+    A function of the seed, the number of rows and the labels. In both parts each class has its
+    share to within one row, by the method of the largest remainder.
+    """
+    fraction = checks.real(fraction, "validation_split", minimum=0, below=1)
+    n = examples.n
+    held_out = round(n * fraction)
+    if not 0 < held_out < n:
+        raise ValueError(
+            "validation_split: expected a fraction that leaves rows on both sides, got "
+            f"{fraction:g}, which is {held_out} of {n}"
+        )
+    order = _core.permutation(seed, _SPLIT, n)
+    labels = _class_labels(examples.targets, loss)
+    if labels is not None:
+        _, column, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+        by_class = np.argsort(column, kind="stable")
+        starts = np.cumsum(counts) - counts
+        rank = np.empty(n, np.int64)  # of each row in its class
+        rank[by_class] = np.arange(n) - np.repeat(starts, counts)
+        chosen = rank < _largest_remainder(counts, held_out)[column]
+    else:
+        chosen = np.arange(n) < held_out
+    return (
+        examples._replace(rows=np.sort(order[~chosen])),
+        examples._replace(rows=np.sort(order[chosen])),
+    )
+
+
+def _class_labels(targets, loss):
+    """Return what the rows are to be shared by, (n,), or None."""
+    if targets.ndim == 1:
+        return targets
+    if loss.task == "binary" and targets.shape[1] == 1 and np.isin(targets, loss.codes).all():
+        return targets[:, 0]
+    return None
+
+
+def _largest_remainder(counts, total):
+    """Return whole numbers of sum `total` in proportion to `counts`, each to within one."""
+    shares = total * counts / counts.sum()
+    whole = np.floor(shares).astype(np.int64)
+    rest = np.argsort(whole - shares, kind="stable")[: total - whole.sum()]
+    whole[rest] += 1
+    return whole
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def _check_validation(model, validation_data, loss, in_features, classes):
+    if validation_data is None:
+        return None
+    try:
+        X, y, sample_weight = (
+            validation_data if len(validation_data) == 3 else (*validation_data, None)
+        )
+    except (TypeError, ValueError):
+        came = checks.describe(validation_data)
+        raise TypeError(
+            f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
+        ) from None
+    X = model._training_features(X, in_features, "validation_data[0]")
+    examples = model._examples(X, y, loss, classes, "validation_data[1]")
+    return _weigh(model, examples, sample_weight, None, loss, classes, "validation_data[2]")
+
+
+def _weigh(model, examples, sample_weight, class_weight, loss, classes, name="sample_weight"):
+    """Return the examples with their weights: some rows of them as if there were no others."""
+
+    def weights_of(sample_weight, targets):
+        in_features = examples.X.shape[1]
+        return model._weights(
+            sample_weight, class_weight, targets, loss, in_features, classes, name
+        )
+
+    rows, weights = examples.rows, weights_of(sample_weight, examples.targets)
+    if weights is not None and rows is not None:
+        if sample_weight is not None:
+            sample_weight = data.as_array(sample_weight, name)[rows]
+        weights[rows] = weights_of(sample_weight, examples.targets[rows])
+    return examples._replace(weights=weights)
+
+
+def _check_metrics(model, metrics, loss, in_features, validation):
+    metrics = check_metrics(metrics, loss, model._widths(in_features)[-1])
+    if metrics and validation is None:
+        raise ValueError(
+            "metrics: are of the validation data; expected validation_split or validation_data"
+        )
+    return metrics
+
+
+def _check_stopping(patience, min_delta, monitor, loss, metrics, validation):
+    """Return the checked `patience` and `min_delta`."""
+    min_delta = checks.real(min_delta, "min_delta", minimum=0)
+    if patience is None:
+        return None, min_delta
+    patience = checks.integer(patience, "patience", minimum=1)
+    own = ["loss"] if loss.task == "values" else ["loss", "accuracy"]
+    names = [*own, *(metric.name for metric in metrics if metric.name not in own)]
+    known = own if validation is None else [*own, *(f"val_{name}" for name in names)]
+    if monitor not in known:
+        hint = ", as there are no validation data" if validation is None else ""
+        raise ValueError(f"monitor: expected one of {', '.join(known)}{hint}; got {monitor!r}")
+    larger_is_better(monitor)
+    return patience, min_delta
 
 
 def _find_classes(model, y, loss, in_features):
@@ -164,24 +374,6 @@ def _find_classes(model, y, loss, in_features):
     return known
 
 
-def _check_validation(model, validation_data, loss, in_features, classes):
-    if validation_data is None:
-        return None
-    try:
-        X, y, sample_weight = (
-            validation_data if len(validation_data) == 3 else (*validation_data, None)
-        )
-    except (TypeError, ValueError):
-        came = checks.describe(validation_data)
-        raise TypeError(
-            f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
-        ) from None
-    X = model._training_features(X, in_features, "validation_data[0]")
-    y = model._targets(y, loss, X, classes, "validation_data[1]")
-    name = "validation_data[2]"
-    return X, y, model._weights(sample_weight, None, y, loss, in_features, classes, name)
-
-
 def _warn_of_flat_layers(layers):
     last = max((i for i, layer in enumerate(layers) if layer.flat), default=0)
     frozen = [f"layers[{i}]" for i in range(last) if layers[i].parameter_shapes(1)]
@@ -191,7 +383,7 @@ def _warn_of_flat_layers(layers):
             f"gradient reaches the parameters in front of it, and {', '.join(frozen)} will not "
             "learn. A smooth relative such as Sigmoid() or Tanh() learns",
             UserWarning,
-            stacklevel=4,  # the caller of Sequential.fit
+            stacklevel=5,  # the caller of Sequential.fit
         )
 
 

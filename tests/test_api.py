@@ -33,10 +33,17 @@ def test_signatures():
         "optimizer": None,
         "epochs": 10,
         "batch_size": 128,
+        "gradient_accumulation_steps": 1,
         "shuffle": True,
+        "validation_split": None,
         "validation_data": None,
         "sample_weight": None,
         "class_weight": None,
+        "metrics": (),
+        "patience": None,
+        "min_delta": 0.0,
+        "monitor": "val_loss",
+        "callbacks": (),
         "verbose": "auto",
     }
     for optimizer in (fnn.optim.SGD, fnn.optim.Adam, fnn.optim.AdamW):

@@ -45,22 +45,21 @@ CONSTANT = {
 UPDATES = {**CHANGING, **CONSTANT}
 
 
-def train(problem, order, batch_size, update, batches_per_step=1, lr=LR):
+def train(problem, order, batch_size, update, batches_per_step=1, lr=LR, weights=None):
     """Train a copy of the problem's parameters; return [parameters, states..., report]."""
     parameters = problem.parameters.copy()
     state = oracle.initial_state(update, parameters.size, problem.net.dtype)
     report = np.full(3, np.nan)
     arguments = (problem.X, problem.y, problem.loss, order, batch_size, lr, update, state, 0)
-    problem.net.train(parameters, *arguments, report, batches_per_step)
+    problem.net.train(parameters, *arguments, report, weights, batches_per_step=batches_per_step)
     return [parameters, *state, report]
 
 
-def train_oracle(problem, order, batch_size, update, batches_per_step=1, lr=LR):
+def train_oracle(problem, order, batch_size, update, batches_per_step=1, lr=LR, weights=None):
     parameters = problem.parameters.astype(np.float64)
     state = oracle.initial_state(update, parameters.size)
     arguments = (problem.X, problem.y, problem.loss, order, batch_size, lr, update, state, 0)
-    report = problem.reference.train(parameters, *arguments, batches_per_step)
-    report[1] = report[1] if problem.y.ndim == 1 else -1
+    report = problem.reference.train(parameters, *arguments, weights, batches_per_step)
     return [parameters, *state, report]
 
 
@@ -106,8 +105,8 @@ def test_hyper_parameters_of_each_step_against_torch(isa, rng, name):
 
 
 @pytest.mark.parametrize("name", UPDATES)
-@pytest.mark.parametrize("target", ["labels", "mse"])
-def test_accumulation(isa, dtype, rng, name, target):
+@pytest.mark.parametrize(("target", "weighted"), [("labels", False), ("mse", True)])
+def test_accumulation(isa, dtype, rng, name, target, weighted):
     """75 rows, 8 at a time, 3 such to a step: the last step has one batch, of 3 rows."""
     problem = draw(rng, 7, [dense(18), TANH, dense(11), SIGMOID, dense(4)], 80, dtype, target)
     order = rng.permutation(80)[:75]
@@ -115,7 +114,8 @@ def test_accumulation(isa, dtype, rng, name, target):
         UPDATES[name][0],
         {k: v[:4] if np.ndim(v) else v for k, v in UPDATES[name][1].items()},
     )
-    arguments = (problem, order, 8, update, 3, LR[:4].copy())
+    weights = rng.uniform(0, 1, 80).astype(dtype) if weighted else None
+    arguments = (problem, order, 8, update, 3, LR[:4].copy(), weights)
     actual = train(*arguments)
     assert_near(actual, train_oracle(*arguments), dtype)
     assert actual[-1][2] == 4
@@ -140,9 +140,19 @@ def test_accumulation_stops_before_the_update(isa, dtype, rng, bad):
     done = bad // 24
     parameters, report = problem.parameters.copy(), np.full(3, np.nan)
     state = oracle.initial_state(CONSTANT["adam"], parameters.size, dtype)
-    arguments = (problem.X, problem.y, "mse", np.arange(75), 8, LR[:4], CONSTANT["adam"], state, 0)
+    arguments = (
+        problem.X,
+        problem.y,
+        problem.loss,
+        np.arange(75),
+        8,
+        LR[:4],
+        CONSTANT["adam"],
+        state,
+        0,
+    )
     with pytest.raises(FloatingPointError, match=rf"step {done}\b"):
-        problem.net.train(parameters, *arguments, report, 3)
+        problem.net.train(parameters, *arguments, report, batches_per_step=3)
     expected = train(problem, np.arange(24 * done), 8, CONSTANT["adam"], 3, LR[:done])
     for a, b in zip([parameters, *state, report], expected, strict=True):
         assert_same_bits(a, b)
@@ -206,4 +216,4 @@ def test_some_rows_only(isa, dtype, rng, rows):
 def test_wrong_rows(rng, order, match):
     problem = draw(rng, 7, [dense(4)], 10, "float64", "labels")
     with pytest.raises(ValueError, match=match):
-        problem.net.evaluate(problem.parameters, problem.X, problem.y, "cross_entropy", order=order)
+        problem.net.evaluate(problem.parameters, problem.X, problem.y, problem.loss, order=order)

@@ -1,0 +1,177 @@
+"""Metrics: how good predictions are, by name or by any function of scikit-learn's kind.
+
+Whatever takes ``metrics=`` takes a list of
+
+======================  =====================  =================================================
+name                    for                    value
+======================  =====================  =================================================
+``"accuracy"``          labels                 fraction of right examples
+``"top_5_accuracy"``    several classes        fraction with fewer than 5 outputs above the
+                                               right one
+``"auc"``               two classes            area under the ROC curve, ties counted half
+``"mae"``               values                 mean of ``|z - y|``
+``"mse"``               values                 mean of ``(z - y)^2``
+``"rmse"``              values                 its square root
+``"r2"``                values                 ``1 - sum (z - y)^2 / sum (y - mean y)^2``, averaged
+                                               over the outputs; NaN where y does not vary
+======================  =====================  =================================================
+
+with the raw outputs ``z`` and the targets ``y``, and of functions ``f(y_true, y_pred)`` such as
+those of `sklearn.metrics`: they get the targets as they were given and what `Sequential.predict`
+returns, and give a number, which goes by the name of the function.
+"""
+
+import numpy as np
+
+from . import checks
+
+
+def _top_5_accuracy(y, z, w):
+    y = y if y.ndim == 1 else y.argmax(axis=1)
+    above = (z > np.take_along_axis(z, y[:, None], axis=1)).sum(axis=1)
+    return np.average(above < 5, weights=w)
+
+
+def _auc(y, z, w):
+    """Probability that a positive example scores above a negative one (Mann and Whitney 1947)."""
+    positive = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] == 2 else y.ravel() > 0
+    score = z[:, -1] - z[:, 0] if z.shape[1] == 2 else z[:, 0]
+    _, place = np.unique(score, return_inverse=True)
+    ups = np.bincount(place, weights=positive * w)
+    downs = np.bincount(place, weights=(1 - positive) * w)
+    with np.errstate(invalid="ignore"):  # without examples of one class there is none: NaN
+        return np.sum(ups * (np.cumsum(downs) - downs / 2)) / (np.sum(ups) * np.sum(downs))
+
+
+def _mae(y, z, w):
+    return np.average(np.abs(z - y).mean(axis=1), weights=w)
+
+
+def _mse(y, z, w):
+    return np.average(((z - y) ** 2).mean(axis=1), weights=w)
+
+
+def _rmse(y, z, w):
+    return np.sqrt(_mse(y, z, w))
+
+
+def _r2(y, z, w):
+    around = y - np.average(y, axis=0, weights=w)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.mean(1 - (w @ (z - y) ** 2) / (w @ around**2))
+
+
+_BY_NAME = {
+    "accuracy": None,  # the core counts right answers whenever it evaluates a loss
+    "top_5_accuracy": _top_5_accuracy,
+    "auc": _auc,
+    "mae": _mae,
+    "mse": _mse,
+    "rmse": _rmse,
+    "r2": _r2,
+}
+_LARGER_IS_BETTER = ("accuracy", "top_5_accuracy", "auc", "r2")
+
+
+class Metric:
+    """A checked metric.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+    """
+
+    def __init__(self, metric, loss, out_features):
+        self.by_name = isinstance(metric, str)
+        if self.by_name:
+            self.name = checks.choice(metric, "metrics", tuple(_BY_NAME))
+            self.function = _BY_NAME[metric]
+            if not _applies(metric, loss, out_features):
+                raise ValueError(
+                    f"metrics: {metric!r} is not defined for {loss!r} of {out_features} outputs"
+                )
+        elif callable(metric) and not isinstance(metric, type):
+            self.name = getattr(metric, "__name__", type(metric).__name__)
+            self.function = metric
+            if self.name in (*_BY_NAME, "loss"):
+                raise ValueError(f"metrics: the name of {metric!r} is taken")
+        else:
+            raise TypeError(
+                "metrics: expected names or functions of (y_true, y_pred), "
+                f"got {checks.describe(metric)}"
+            )
+
+
+def check(metrics, loss, out_features):
+    """Return the list `metrics` as a list of `Metric`."""
+    if isinstance(metrics, str) or not np.iterable(metrics):
+        raise TypeError(
+            f"metrics: expected a list of names or functions, got {checks.describe(metrics)}"
+        )
+    checked = [Metric(metric, loss, out_features) for metric in metrics]
+    names = [metric.name for metric in checked]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"metrics: {name!r} comes twice")
+    return checked
+
+
+def compute(metrics, targets, outputs, y_true, y_pred, weights=None):
+    """Return {name: float} of checked `metrics`.
+
+    Parameters
+    ----------
+    metrics : list of Metric
+    targets, outputs : ndarray
+        As the core takes and gives them: for the metrics with names.
+    y_true, y_pred : ndarray
+        As the user gave and would get them: for functions.
+    weights : ndarray (n,), optional
+        Of the examples; functions get them as ``sample_weight``.
+    """
+    if y_true.size == y_pred.size:
+        y_true = y_true.reshape(y_pred.shape)  # (n, 1) and (n,)
+    targets = targets if targets.dtype == np.int64 else targets.astype(np.float64)
+    outputs = outputs.astype(np.float64)
+    weights = None if weights is None else weights.astype(np.float64)
+    values = {}
+    for metric in metrics:
+        if metric.function is None:
+            continue
+        if metric.by_name:
+            w = np.ones(len(outputs)) if weights is None else weights
+            value = metric.function(targets, outputs, w)
+        else:
+            options = {} if weights is None else {"sample_weight": weights}
+            value = metric.function(y_true, y_pred, **options)
+        try:
+            values[metric.name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"metrics: {metric.name} gave {checks.describe(value)}, expected a number"
+            ) from None
+    return values
+
+
+def larger_is_better(name):
+    """Whether a larger value of the loss or metric `name`, or ``val_`` of it, is a better one."""
+    name = name.removeprefix("val_")
+    if name in _LARGER_IS_BETTER or name.endswith("_score"):
+        return True
+    if name in ("loss", *_BY_NAME) or name.endswith(("_error", "_loss", "_deviance")):
+        return False
+    raise ValueError(
+        f"monitor: cannot tell whether {name!r} is better when larger or smaller; scikit-learn's "
+        "convention decides: ..._score, or ..._error, ..._loss, ..._deviance"
+    )
+
+
+def _applies(name, loss, out_features):
+    if name == "accuracy":
+        return loss.task != "values"
+    if name == "top_5_accuracy":
+        return loss.task == "classes"
+    if name == "auc":
+        return (loss.task, out_features) in (("classes", 2), ("binary", 1))
+    return loss.task == "values"
