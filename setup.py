@@ -11,6 +11,7 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
@@ -138,8 +139,11 @@ core = Extension(
     language="c++",
 )
 
+# SciPy's BLAS, looked up when it is imported: nothing of SciPy is needed here.
+blas = Extension("pyfast_nn._blas", sources=["pyfast_nn/_blas.pyx"])
+
 setup(
-    ext_modules=[core],
+    ext_modules=[core, *cythonize(blas, build_dir="build/cython", quiet=True)],
     libraries=[isa_library(isa, flags) for isa, flags in ISAS.items()],
     cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
 )

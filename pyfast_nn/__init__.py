@@ -10,7 +10,7 @@ Examples
 array([0, 1, 2])
 """
 
-from . import datasets, initializers, losses, optim
+from . import datasets, initializers, losses, ops, optim
 from .callbacks import Callback
 from .history import History
 from .layers import (
@@ -65,6 +65,7 @@ __all__ = [
     "initializers",
     "load",
     "losses",
+    "ops",
     "optim",
     "set_num_threads",
 ]

@@ -78,11 +78,18 @@ def _from_pandas(value):
     )
 
 
-def _as_numbers(value, name):
-    """Return `value` as an array of real numbers."""
-    array = as_array(value, name)
+def as_numbers(value, name):
+    """Return `value` as an array of real numbers that the core can read."""
+    return _real(as_array(value, name), name)
+
+
+def _real(array, name):
+    """Return an array or a sparse matrix as one of real numbers that the core can read."""
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
+            array = array.astype(np.float64)
     return array
 
 
@@ -90,12 +97,7 @@ def features(X, name="X"):
     """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR."""
     scipy_sparse = sys.modules.get("scipy.sparse")
     is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
-    array = X if is_sparse else as_array(X, name)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        with np.errstate(over="ignore"):  # beyond float64: infinity, which fit reports
-            array = array.astype(np.float64)
+    array = _real(X if is_sparse else as_array(X, name), name)
     if array.ndim != 2:
         hint = (
             "; one example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
@@ -118,9 +120,9 @@ def _canonical_csr(X):
 
 
 def contiguous(value, dtype, name):
-    """Return `value` as a C-contiguous array of `dtype`."""
+    """Return `value` as a C-contiguous and aligned array of `dtype`."""
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(_as_numbers(value, name), dtype=dtype)
+        return np.require(as_numbers(value, name), dtype, "CA")
 
 
 def check_finite(X, dtype, name):
@@ -319,7 +321,7 @@ def _column_numbers(labels, out_features, classes, name):
                 f"{name}: expected whole numbers from 0 to {out_features - 1}, one per output of "
                 f"the network, got {labels[row]} in row {row}"
             )
-        return np.ascontiguousarray(labels, dtype=np.int64)
+        return np.require(labels, np.int64, "CA")
     if classes is None:
         raise ValueError(
             f"{name}: {kind} labels are numbered by the first fit, and this model has had none; "

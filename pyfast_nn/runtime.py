@@ -1,5 +1,7 @@
 """Threads, and what this build is made of."""
 
+import os
+
 from . import _core, checks
 
 
@@ -41,8 +43,42 @@ def build_config():
     Returns
     -------
     dict
-        Among others ``version``, ``compiler``, ``openmp``, ``isa`` (the instruction set in use) and
-        ``available_isas`` (what this processor has, best first). The environment variable
-        ``PYFAST_NN_ISA`` chooses another one at import.
+        Among others ``version``, ``compiler``, ``openmp``, ``isa`` (the instruction set in use),
+        ``available_isas`` (what this processor has, best first) and ``gemm`` (whose matrix
+        products: ``"own"`` or ``"blas"``).
+
+    Notes
+    -----
+    Two environment variables are read at import. ``PYFAST_NN_ISA`` chooses another instruction set.
+    ``PYFAST_NN_GEMM=blas`` computes every matrix product, in networks as in `pyfast_nn.ops`, by the
+    BLAS of SciPy (``pip install 'pyfast-nn[blas]'``) in place of our own: a second opinion, outside
+    the promise of the same bits. A BLAS uses its own threads and does not look for Ctrl-C within a
+    product. ``ops.gemm`` is one call of it; networks and dense layers are many small ones, on data
+    in the layout of our own products, and slower than those.
     """
     return _core.build_config()
+
+
+def use_gemm(name):
+    """Compute matrix products by "own" kernels or by "blas", as PYFAST_NN_GEMM says at import."""
+    if name == "own":
+        return _core.use_blas(None, None)
+    if name != "blas":
+        raise ValueError(f"expected own or blas, got {name!r}")
+    try:
+        from . import _blas
+    except ImportError as error:
+        raise ImportError(
+            f"blas needs SciPy: pip install 'pyfast-nn[blas]' ({error})", name=error.name
+        ) from error
+    return _core.use_blas(_blas.sgemm, _blas.dgemm)
+
+
+def _choose_gemm():
+    try:
+        use_gemm(os.environ.get("PYFAST_NN_GEMM") or "own")
+    except (ImportError, ValueError) as error:
+        raise ImportError(f"PYFAST_NN_GEMM: {error}") from error
+
+
+_choose_gemm()

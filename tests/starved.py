@@ -118,6 +118,13 @@ def gemm(_):
     return [c]
 
 
+def ops(_):
+    x, w = np.ones((90, 70)), np.ones((70, 80))
+    z = fnn.ops.dense_forward(x, w, w[0])
+    p, g = fnn.ops.softmax(z), np.ones(90)
+    return [z, p, *fnn.ops.dense_backward(p, x, w), fnn.ops.clip_grad_norm([g], 1.0), g]
+
+
 def update(_):
     parameters = np.ones(1000)
     sgd = {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0}
@@ -136,6 +143,7 @@ CALLS = {
     "jvp": lambda: Call(lambda model: list(model.jvp(X, np.ones_like(model.parameters)))),
     "hvp": lambda: Call(lambda model: [model.hvp(X, labels, np.ones_like(model.parameters))]),
     "gemm": lambda: Call(gemm),
+    "ops": lambda: Call(ops),
     "update": lambda: Call(update),
     "save": lambda: Call(save),
     "load": lambda: Call(load),

@@ -158,3 +158,9 @@ def test_double_descent(run, load):
     X, _ = module.data(8, np.random.default_rng(1))
     Z = module.features(X, 100_000, seed=1)
     np.testing.assert_allclose(Z @ Z.T, module.kernel(X, X), atol=8e-3)  # 2e-3
+
+
+def test_ops_training(run):
+    accuracy, difference = run("ops_training")
+    assert accuracy > 0.88  # 0.93
+    assert difference < 1e-12

@@ -199,7 +199,6 @@ def read_only(array):
         ("a", np.ones(4)),
         ("a", np.ones((4, 3), "float32")),
         ("a", np.ones((4, 3), "int64")),
-        ("a", np.ones((4, 6))[:, ::2]),
         ("a", [[1.0] * 3] * 4),
         ("b", np.ones((4, 5))),
         ("b", np.ones((3, 5, 1))),
@@ -207,14 +206,14 @@ def read_only(array):
         ("c", np.ones((4, 4))),
         ("c", np.ones((5, 5))),
         ("c", read_only(np.ones((4, 5)))),
-        ("c", np.asfortranarray(np.ones((4, 5)))),
+        ("c", np.ones((4, 5)).tolist()),
     ],
 )
 def test_wrong_arguments(name, bad):
     arguments = {**good(), name: bad}
-    before = arguments["c"].copy()
+    before = np.array(arguments["c"])
     # which of two operands that do not fit together is to blame is a matter of taste
-    pattern = "|".join("abc") if name != "c" else "c"
+    pattern = "a|b|out" if name != "c" else "out"
     with pytest.raises((ValueError, TypeError), match=rf"\b({pattern})\b"):
         _core.gemm(arguments["a"], arguments["b"], arguments["c"], 1.0, 0.0, False, False)
     np.testing.assert_array_equal(arguments["c"], before)

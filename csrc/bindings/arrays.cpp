@@ -16,20 +16,28 @@ std::string shape_text(const std::vector<index>& shape) {
 
 std::vector<index> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
-void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
-                 const py::dtype& dtype, Access access) {
+void check_dtype_and_shape(const py::array& array, const char* name, const std::vector<index>& shape,
+                           const py::dtype& dtype) {
     if (!array.dtype().equal(dtype))
         throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
                              ", expected " + std::string(py::str(dtype)));
     if (shape_of(array) != shape)
         throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
                               ", expected " + shape_text(shape));
+}
+
+void check_writeable(const py::array& array, const char* name) {
+    if (!array.writeable()) throw py::value_error(std::string(name) + " is read-only, but it is written to");
+}
+
+void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
+                 const py::dtype& dtype, Access access) {
+    check_dtype_and_shape(array, name, shape, dtype);
     if ((array.flags() & py::array::c_style) == 0)
         throw py::value_error(std::string(name) + " is not C-contiguous, as it must be");
     if (reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(dtype.alignment()) != 0)
         throw py::value_error(std::string(name) + " is not aligned, as it must be");
-    if (access == Access::write && !array.writeable())
-        throw py::value_error(std::string(name) + " is read-only, but it is written to");
+    if (access == Access::write) check_writeable(array, name);
 }
 
 namespace {

@@ -30,7 +30,12 @@ std::vector<index> shape_of(const py::array& array);
 
 enum class Access { read, write };
 
-// Throws TypeError for a wrong dtype, ValueError for a wrong shape or layout, or if it cannot be written.
+// Throws TypeError for a wrong dtype, ValueError for a wrong shape.
+void check_dtype_and_shape(const py::array& array, const char* name, const std::vector<index>& shape,
+                           const py::dtype& dtype);
+void check_writeable(const py::array& array, const char* name);
+
+// All of these, and ValueError unless it is C-contiguous and aligned.
 void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
                  const py::dtype& dtype, Access access);
 
@@ -44,6 +49,15 @@ template <class T>
 T* to_write(py::array& array, const char* name, const std::vector<index>& shape) {
     check_array(array, name, shape, py::dtype::of<T>(), Access::write);
     return static_cast<T*>(array.mutable_data());
+}
+
+// f(T{}) for the type of an array.
+template <class F>
+auto with_type_of(const py::array& array, const char* name, const F& f) {
+    if (py::isinstance<py::array_t<float>>(array)) return f(float{});
+    if (py::isinstance<py::array_t<double>>(array)) return f(double{});
+    throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
+                         ", expected float32 or float64");
 }
 
 // Inputs, with the arrays that they lie in.

@@ -40,67 +40,6 @@ UpdateSpec update_of(const py::tuple& update, Schedules* schedules) {
 
 namespace {
 
-// f(T{}) for the type of an array.
-template <class F>
-auto with_type_of(const py::array& array, const char* name, const F& f) {
-    if (py::isinstance<py::array_t<float>>(array)) return f(float{});
-    if (py::isinstance<py::array_t<double>>(array)) return f(double{});
-    throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
-                         ", expected float32 or float64");
-}
-
-template <class T>
-const T* matrix(const py::array& x, const char* name, index& rows, index& cols, index& stride, bool write) {
-    constexpr index size = sizeof(T);
-    if (!py::isinstance<py::array_t<T>>(x))
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(x.dtype())) +
-                             ", expected " + dtype_name<T>());
-    if (x.ndim() != 2)
-        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(x)) +
-                              ", expected 2 dimensions");
-    rows = x.shape(0);
-    cols = x.shape(1);
-    const bool single_row = rows <= 1 || cols == 0, single_col = cols <= 1 || rows == 0;
-    stride = single_row ? cols : x.strides(0) / size;
-    if ((!single_col && x.strides(1) != size) || (!single_row && (x.strides(0) % size != 0 || stride < cols)))
-        throw py::value_error(std::string(name) + " has rows that are not contiguous in memory");
-    if (reinterpret_cast<std::uintptr_t>(x.data()) % sizeof(T) != 0)
-        throw py::value_error(std::string(name) + " is not aligned, as it must be");
-    if (write && !x.writeable())
-        throw py::value_error(std::string(name) + " is read-only, but it is written to");
-    return static_cast<const T*>(x.data());
-}
-
-void gemm(const py::array& a, const py::array& b, py::array c, double alpha, double beta, bool transpose_a,
-          bool transpose_b) {
-    with_type_of(c, "c", [&](auto zero) {
-        using T = decltype(zero);
-        Gemm<T> g{};
-        index ar, ac, br, bc;
-        g.a = matrix<T>(a, "a", ar, ac, g.a_stride, false);
-        g.b = matrix<T>(b, "b", br, bc, g.b_stride, false);
-        g.c = const_cast<T*>(matrix<T>(c, "c", g.m, g.n, g.c_stride, true));
-        if (transpose_a) std::swap(ar, ac);
-        if (transpose_b) std::swap(br, bc);
-        if (ac != br)
-            throw py::value_error("gemm: op(a) has " + std::to_string(ac) + " columns, op(b) has " +
-                                  std::to_string(br) + " rows");
-        if (g.m != ar || g.n != bc)
-            throw py::value_error("gemm: c has shape " + shape_text({g.m, g.n}) + ", expected " +
-                                  shape_text({ar, bc}));
-        g.k = ac;
-        g.transpose_a = transpose_a;
-        g.transpose_b = transpose_b;
-        g.alpha = T(alpha);
-        g.beta = T(beta);
-        static Pool pool;
-        Borrowed borrowed(pool);
-        const auto& table = functions<T>(current_table());
-        const py::gil_scoped_release release;
-        table.gemm(g, get_num_threads(), check_signals, borrowed.arena);
-    });
-}
-
 py::array unary(const std::string& name, const py::array& x) {
     static const std::map<std::string, Elementary> names = {{"exp", Elementary::exp},
                                                             {"log", Elementary::log},
@@ -203,8 +142,6 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
 
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
-    m.def("gemm", gemm, "a"_a, "b"_a, "c"_a, "alpha"_a = 1.0, "beta"_a = 0.0, "transpose_a"_a = false,
-          "transpose_b"_a = false);
     m.def("unary", unary, "name"_a, "x"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);

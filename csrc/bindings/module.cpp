@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "bindings/network.h"
+#include "exec/blas.h"
 #include "exec/threads.h"
 
 namespace fnn::bindings {
@@ -22,7 +23,20 @@ std::string compiler() {
 py::dict build_config() {
     using namespace pybind11::literals;
     return py::dict("version"_a = FNN_VERSION, "isa"_a = current_isa(), "available_isas"_a = available_isas(),
-                    "openmp"_a = openmp_version(), "compiler"_a = compiler(), "cuda"_a = false);
+                    "gemm"_a = blas_gemm<float>() != nullptr ? "blas" : "own", "openmp"_a = openmp_version(),
+                    "compiler"_a = compiler(), "cuda"_a = false);
+}
+
+// The functions of pyfast_nn._blas, or None and None for our own products.
+void use_blas_of(const py::object& sgemm, const py::object& dgemm) {
+    const auto address = [](const py::object& capsule, const char* name) -> void* {
+        if (capsule.is_none()) return nullptr;
+        void* const pointer = PyCapsule_GetPointer(capsule.ptr(), name);
+        if (pointer == nullptr) throw py::error_already_set();
+        return pointer;
+    };
+    use_blas(reinterpret_cast<BlasGemm<float>>(address(sgemm, "pyfast_nn.sgemm")),
+             reinterpret_cast<BlasGemm<double>>(address(dgemm, "pyfast_nn.dgemm")));
 }
 
 void set_threads(int n) {
@@ -55,6 +69,7 @@ void register_runtime(py::module_& m) {
     m.def("available_isas", available_isas);
     m.def("use_isa", use_isa, "name"_a);
     m.def("build_config", build_config);
+    m.def("use_blas", use_blas_of, "sgemm"_a, "dgemm"_a);
     m.def("set_num_threads", set_threads, "n"_a);
     m.def("get_num_threads", get_num_threads);
     m.def("allocations", allocations);
@@ -80,5 +95,6 @@ PYBIND11_MODULE(_core, m) {
     fnn::bindings::choose_isa();
     fnn::bindings::register_runtime(m);
     fnn::bindings::register_kernels(m);
+    fnn::bindings::register_ops(m);
     fnn::bindings::register_network(m);
 }

@@ -89,6 +89,7 @@ class Network : public Shared {
 
 void register_network(py::module_& m);
 void register_kernels(py::module_& m);
+void register_ops(py::module_& m);
 void register_runtime(py::module_& m);
 
 // Ends a call that a signal asks to end.

@@ -7,9 +7,11 @@
 #include "isa/table.h"
 #include "net/curvature.h"
 #include "net/evaluate.h"
+#include "net/functions.h"
 #include "net/inspect.h"
 #include "net/random.h"
 #include "net/train.h"
+#include "optim/clip.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA {
@@ -57,6 +59,14 @@ constexpr Functions<T> functions = {
     net::first_non_finite_row<T>,
     optim::update<T>,
     exec::gemm<T>,
+    net::dense_forward<T>,
+    net::dense_backward<T>,
+    net::softmax<T>,
+    net::softmax_backward<T>,
+    net::activate<T>,
+    net::activate_backward<T>,
+    net::loss_and_output_gradient<T>,
+    optim::clip_norm<T>,
     elementary<T>,
     net::uniform<T>,
     net::normal<T>,

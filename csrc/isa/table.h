@@ -4,6 +4,7 @@
 #include "exec/gemm/spec.h"
 #include "exec/threads.h"
 #include "net/call.h"
+#include "net/plan.h"
 #include "optim/spec.h"
 
 namespace fnn {
@@ -32,6 +33,21 @@ struct Functions {
     void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, index step,
                    int threads);
     void (*gemm)(const Gemm<T>&, int threads, Interrupt interrupt, Arena&);
+    void (*dense_forward)(const Source& x, const Source& w, const T* b, index out, T* z, int threads,
+                          Interrupt interrupt, Arena&);
+    void (*dense_backward)(const Source& dz, const Source& x, const Source& w, index out, T* dx, T* dw, T* db,
+                           int threads, Interrupt interrupt, Arena&);
+    void (*softmax)(bool logarithm, const T* z, index rows, index cols, T* p, int threads,
+                    Interrupt interrupt, Arena&);
+    void (*softmax_backward)(const T* da, const T* z, index rows, index cols, T* dz, int threads,
+                             Interrupt interrupt, Arena&);
+    void (*activate)(const ActivationSpec&, const T* z, index n, T* a, int threads, Interrupt interrupt);
+    void (*activate_backward)(const ActivationSpec&, const T* da, const T* z, index n, T* dz, int threads,
+                              Interrupt interrupt);
+    double (*loss_and_output_gradient)(const LossSpec&, const T* z, const Targets<T>& y, index rows,
+                                       index cols, T* dz, int threads, Interrupt interrupt, Arena&);
+    double (*clip_norm)(T* const* arrays, const index* lengths, index count, double max_norm, int threads,
+                        Interrupt interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

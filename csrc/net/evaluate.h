@@ -25,7 +25,7 @@ template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
              T* out) {
     const Plan& plan = call.plan;
-    const bool few = order.rows <= few_rows;
+    const bool few = order.rows <= few_rows && blas_gemm<T>() == nullptr;
     const int threads = few ? 1 : team_size(call.threads, chunk_size(order.rows) * plan.work_per_row());
     Needs needs;
     needs.packed = !few;

@@ -9,6 +9,7 @@ namespace fnn::FNN_ISA::rules {
 template <class T>
 struct Softmax {
     FNN_RULE static T exponential(T z, T max) { return exp(z - max); }
+    FNN_RULE static T logarithm(T z, T max, T log_sum) { return z - max - log_sum; }
     // Jacobian times r; mean = sum_j p_j r_j
     FNN_RULE static T product(T p, T r, T mean) { return p * (r - mean); }
     // The tangent of this along rp and rr; change = sum_j rp_j r_j + p_j rr_j

@@ -50,6 +50,8 @@ inline void put_panel(const Gemm<T>& g, Panels<const T> product, index p, Range 
 
 template <class T>
 void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
+    if (const BlasGemm<T> blas = blas_gemm<T>())
+        if (fits_blas(g)) return multiply_by_blas(blas, g);
     // A transposed a needs no transposition: its panels are read by columns.
     Panels<T> a{nullptr, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k}, b{nullptr, g.k, g.n},
         c{nullptr, g.m, g.n};

@@ -1,6 +1,7 @@
 // Products of matrices in panels. Nothing is packed: the operands lie as the kernels read them.
 #pragma once
 
+#include "exec/gemm/blas.h"
 #include "exec/gemm/kernel.h"
 #include "exec/range.h"
 
@@ -45,6 +46,14 @@ template <class T, class Epilogue = NoEpilogue>
 void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows, Range panels,
               const Epilogue& epilogue = {}) {
     constexpr index full = panel_width<T>;
+    if (const BlasGemm<T> blas = blas_gemm<T>()) {
+        for (index p = panels.begin; p < panels.end; ++p) {
+            if (!initial.keep) start_panel(c, p, rows, initial.row ? initial.row + p * full : nullptr);
+            add_by_blas(blas, c, a, b, rows, p);
+            epilogue(c.row(p, rows.begin) - c.data, rows.size() * c.width(p));
+        }
+        return;
+    }
     const index k = a.cols;
     const index row_limit = block_bytes / (index(sizeof(T)) * min(k + 1, depth_limit<T>));
     const index block = row_limit < 4 * tile_rows ? 4 * tile_rows : row_limit;
@@ -80,6 +89,10 @@ template <class T>
 void multiply_transposed(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows,
                          index p) {
     constexpr index full = panel_width<T>;
+    if (const BlasGemm<T> blas = blas_gemm<T>()) {
+        if (!initial.keep) start_panel(c, p, rows, initial.row ? initial.row + p * full : nullptr);
+        return add_transposed_by_blas(blas, c, a, b, rows, p);
+    }
     const index k = a.rows, width = c.width(p);
     for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
         Tile<T> t{};

@@ -55,12 +55,8 @@ struct Softmax {
     // y may be x.
     static void forward(Panels<T> y, In x, Range rows) {
         for_blocks(rows, [&](Range block) {
-            Lanes<T> max(-rules::Format<T>::infinity), sum(0);
-            for_squares(block, {x}, [&](index features, Square* s, auto) {
-                for_elements<T>(features, [&, z = s[0].at](index i, index r) {
-                    max[r] = rules::select(z[i] > max[r], z[i], max[r]);
-                });
-            });
+            const Lanes<T> max = largest(x, block);
+            Lanes<T> sum(0);
             for_squares(block, {x}, [&](index features, Square* s, auto store) {
                 exponentials(s[0].at, s[0].at, features, max, sum);
                 store(y);
@@ -68,6 +64,24 @@ struct Softmax {
             for (index p = 0; p < y.count(); ++p)
                 for (index r = 0; r < block.size(); ++r)
                     exec::elementwise({0, y.width(p)}, Scale{y.row(p, block.begin + r), 1 / sum[r]});
+        });
+    }
+
+    // y = log(softmax(x)); y may be x.
+    static void log_forward(Panels<T> y, In x, Range rows) {
+        for_blocks(rows, [&](Range block) {
+            const Lanes<T> max = largest(x, block);
+            Lanes<T> sum(0);
+            for_squares(block, {x}, [&](index features, Square* s, auto) {
+                exponentials(s[0].at, s[0].at, features, max, sum);
+            });
+            for_elements<T>(1, [&](index, index r) { sum[r] = rules::log(sum[r]); });
+            for_squares(block, {x}, [&](index features, Square* s, auto store) {
+                for_elements<T>(features, [&, z = s[0].at](index i, index r) {
+                    z[i] = Rule::logarithm(z[i], max[r], sum[r]);
+                });
+                store(y);
+            });
         });
     }
 
@@ -131,6 +145,16 @@ struct Softmax {
         T factor;
         void operator()(index i) const { y[i] *= factor; }
     };
+
+    static Lanes<T> largest(In x, Range block) {
+        Lanes<T> max(-rules::Format<T>::infinity);
+        for_squares(block, {x}, [&](index features, Square* s, auto) {
+            for_elements<T>(features, [&, z = s[0].at](index i, index r) {
+                max[r] = rules::select(z[i] > max[r], z[i], max[r]);
+            });
+        });
+        return max;
+    }
 
     // f(rows) for pieces of at most w rows.
     template <class F>
