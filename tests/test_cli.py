@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and one line for a mistake."""
 
+import csv
 import gzip
 import os
 import pty
@@ -12,9 +13,13 @@ import time
 
 import numpy as np
 import pytest
+import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pyfast_nn as fnn
-from pyfast_nn.cli import main
+from pyfast_nn import cli
+from pyfast_nn.cli import main, report
 
 pytestmark = pytest.mark.once
 
@@ -67,6 +72,22 @@ class TestTrain:
         assert model.seed == 3
         assert model.epochs_trained == 2 and fnn.get_num_threads() == 1
 
+    @pytest.mark.parametrize("name", cli.train._ACTIVATIONS)
+    def test_activations(self, name, out, capfd):
+        options = f"--activation {name} --hidden 30,20 --epochs 8 --dtype float64 --out {out}"
+        code, text, _ = run(capfd, "train", *options.split())
+        assert code == 0 and accuracy(text, "test") > 60
+        model = fnn.load(out)
+        assert model.layers[2].kind == model.layers[4].kind == name and model.dtype == np.float64
+
+    def test_patience(self, out, capfd):
+        options = f"--lr 0.02 --hidden 30 --patience 3 --epochs 500 --out {out}"
+        _, text, _ = run(capfd, "train", *options.split())
+        best, epochs = map(int, re.search(r"best epoch +(\d+) of (\d+)", text).groups())
+        assert epochs == best + 3 == fnn.load(out).epochs_trained
+        _, other, _ = run(capfd, "train", *options.replace("500", str(best)).split())
+        assert accuracy(text, "test") == accuracy(other, "test")  # it went back to the best
+
     def test_no_hidden_layer(self, out, capfd):
         code, _, _ = run(capfd, "train", "--hidden", "none", "--epochs", 1, "--out", out)
         assert code == 0 and len(fnn.load(out).layers) == 2
@@ -79,6 +100,7 @@ class TestTrain:
         code, text, _ = run(capfd, "train", tmp_path / "a.npz", "--hidden", "8,8", "--out", out)
         assert code == 0 and accuracy(text, "test") > 80 and "divides" not in text
         assert fnn.load(out).classes_.tolist() == ["cat", "dog"]
+        assert re.search(r"^cat +(0|1)\.\d{4} ", text, re.MULTILINE)
 
     def test_idx(self, out, capfd, tmp_path):
         X, y = fnn.datasets.load_digits()
@@ -98,6 +120,244 @@ class TestTrain:
         assert files[0] == files[1]
 
 
+def numbers_of(text, name):
+    """The numbers in the last row that begins with `name`, of the tables in `text`."""
+    rows = [line.removeprefix(name).split() for line in text.splitlines() if line.startswith(name)]
+    return [[float(number) for number in row] for row in rows if row]
+
+
+class TestReport:
+    @given(
+        labels=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30)
+    )
+    def test_as_scikit_learn_counts(self, labels):
+        true, predicted = np.array(labels).T
+        scores, support = report.class_scores(true, predicted, 5)
+        *expected, expected_support = sklearn.metrics.precision_recall_fscore_support(
+            true, predicted, labels=range(5), zero_division=0
+        )
+        np.testing.assert_allclose(scores.T, expected, rtol=1e-15)
+        np.testing.assert_array_equal(support, expected_support)
+        np.testing.assert_array_equal(
+            report.confusion_matrix(true, predicted, 5),
+            sklearn.metrics.confusion_matrix(true, predicted, labels=range(5)),
+        )
+
+    def test_printed_after_training(self, out, capfd):
+        _, text, _ = run(capfd, "train", "--epochs", 1, "--hidden", "4", "--out", out)
+        X, y = fnn.datasets.load_digits()
+        test = fnn.datasets.stratified_split(y, [0.7, 0.1, 0.2], seed=0)[2]
+        predictions = fnn.load(out).predict(X[test])
+        expected = sklearn.metrics.classification_report(
+            y[test], predictions, output_dict=True, zero_division=0
+        )
+        matrix = sklearn.metrics.confusion_matrix(y[test], predictions)
+        assert 10 < np.trace(matrix) < 330  # there are mistakes to count
+        columns = ("precision", "recall", "f1-score", "support")
+        for c in range(10):
+            scores, counts = numbers_of(text, f"{c} ")
+            np.testing.assert_allclose(
+                scores, [expected[str(c)][k] for k in columns], rtol=0, atol=6e-5
+            )
+            assert counts == matrix[c].tolist()
+        for ours, theirs in (("macro average", "macro avg"), ("weighted average", "weighted avg")):
+            (scores,) = numbers_of(text, ours)
+            np.testing.assert_allclose(
+                scores, [expected[theirs][k] for k in columns], rtol=0, atol=6e-5
+            )
+
+    def test_classes_with_odd_names_or_many(self, capfd):
+        names = np.array(["[red]a[/red]", "\\b", "c d"])
+        model = fnn.Sequential([fnn.Dense(3)])
+        model.fit(np.eye(3), names, loss="cross_entropy", epochs=1)
+        report.print_report(model, np.eye(3), names)
+        text = capfd.readouterr().out
+        assert len(numbers_of(text, "[red]a[/red]")) == 2 and len(numbers_of(text, "\\b")) == 2
+        assert not any(line != line.rstrip() for line in text.splitlines())
+
+        model = fnn.Sequential([fnn.Dense(31)])
+        model.fit(np.eye(31), np.arange(31), loss="cross_entropy", epochs=1)
+        report.print_report(model, np.eye(31), np.arange(31.0))
+        text = capfd.readouterr().out
+        assert len(numbers_of(text, "30 ")) == 1 and "true" not in text
+
+    def test_none_without_labels(self, capfd):
+        model = fnn.Sequential([fnn.Dense(1)])
+        model.fit(np.eye(3), np.arange(3.0), loss="mse", epochs=1)
+        report.print_report(model, np.eye(3), np.arange(3.0))
+        assert capfd.readouterr().out == ""
+
+    def test_formatted_on_a_terminal(self, model_file):
+        text = run_on_a_terminal("evaluate", model_file, "digits")
+        assert "\x1b[1m" in text and "─" in text and re.search(r"accuracy +\d", text)
+
+
+class TestOptimizer:
+    """What the options make of the optimizer; 5 epochs of 4 steps."""
+
+    def optimizer(self, *options):
+        arguments = cli._parser().parse_args(
+            ["train", "--epochs", "5", "--batch-size", "3", *options]
+        )
+        return cli.train._optimizer(arguments, 10)
+
+    @pytest.mark.parametrize(
+        ("name", "law"),
+        [
+            ("constant", lambda step: 0.5),
+            ("linear", lambda step: 0.5 - 0.5 / 20 * step),
+            ("cosine", lambda step: 0.5 * np.cos(np.pi * step / 40) ** 2),
+            ("exponential", lambda step: 0.5 * np.exp(-step * np.log(100) / 20)),
+        ],
+    )
+    def test_schedule(self, name, law):
+        rates = self.optimizer("--lr", "0.5", "--schedule", name)._rates(20)
+        np.testing.assert_allclose(rates, [law(step) for step in range(20)], rtol=1e-12)
+
+    def test_defaults_are_those_of_the_optimizer(self):
+        for name, expected in cli.train._OPTIMIZERS.items():
+            assert repr(self.optimizer("--optimizer", name)) == repr(expected())
+        rates = self.optimizer("--schedule", "linear", "--optimizer", "sgd")._rates(20)
+        assert rates[0] == fnn.optim.SGD().lr
+
+    def test_weight_decay(self):
+        assert self.optimizer("--weight-decay", "0.25").weight_decay == 0.25
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    """A model of the digits, briefly trained, for the pixels as they are."""
+    X, y = fnn.datasets.load_digits()
+    model = fnn.Sequential([fnn.Dense(10)])
+    model.fit(X, y, loss="cross_entropy", epochs=2)
+    model.save(tmp_path / "digits.safetensors")
+    return tmp_path / "digits.safetensors"
+
+
+class TestPredict:
+    def test_text(self, model_file, capfd):
+        code, text, err = run(capfd, "predict", model_file, "digits")
+        expected = fnn.load(model_file).predict(fnn.datasets.load_digits()[0])
+        assert code == 0 and err == "" and text == "".join(f"{label}\n" for label in expected)
+
+    def test_files(self, model_file, capfd, tmp_path):
+        expected = fnn.load(model_file).predict(fnn.datasets.load_digits()[0])
+        for ending in ("npy", "npz", "csv"):
+            path = tmp_path / f"p.{ending}"
+            code, text, _ = run(capfd, "predict", model_file, "digits", "--out", path)
+            assert code == 0 and text == ""
+        assert np.load(tmp_path / "p.npy").dtype == expected.dtype
+        np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), expected)
+        with np.load(tmp_path / "p.npz") as file:
+            np.testing.assert_array_equal(file["predictions"], expected)
+        np.testing.assert_array_equal(np.loadtxt(tmp_path / "p.csv"), expected)
+
+    def test_data_without_labels(self, model_file, capfd, tmp_path):
+        X, _ = fnn.datasets.load_digits()
+        _, expected, _ = run(capfd, "predict", model_file, "digits")
+        np.savez(tmp_path / "a.npz", X=X.reshape(-1, 8, 8))
+        assert run(capfd, "predict", model_file, tmp_path / "a.npz")[1] == expected
+        images = struct.pack(">HBBIII", 0, 8, 3, len(X), 8, 8) + X.tobytes()
+        (tmp_path / "images").write_bytes(gzip.compress(images))
+        assert run(capfd, "predict", model_file, tmp_path / "images")[1] == expected
+        assert run(capfd, "predict", model_file, tmp_path / "images", "labels")[1] == expected
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("outputs", [1, 3])
+    def test_outputs(self, outputs, dtype, capfd, tmp_path, rng):
+        X, y = rng.normal(size=(20, 4)), rng.normal(size=(20, outputs))
+        np.savez(tmp_path / "a.npz", X=X, y=y)
+        model = fnn.Sequential([fnn.Dense(outputs)], dtype=dtype)
+        model.fit(X, y, loss="mse", epochs=1)
+        model.save(tmp_path / "m")
+        _, text, _ = run(capfd, "predict", tmp_path / "m", tmp_path / "a.npz")
+        lines = text.splitlines()
+        assert len(lines) == 20 and lines[0].count(",") == outputs - 1
+        read = np.array([line.split(",") for line in lines], dtype).reshape(model.predict(X).shape)
+        np.testing.assert_array_equal(read, model.predict(X))  # all digits that are needed
+        code, text, _ = run(capfd, "evaluate", tmp_path / "m", tmp_path / "a.npz")
+        assert code == 0 and "accuracy" not in text and "precision" not in text
+        np.testing.assert_allclose(
+            numbers_of(text, "loss"), [[model.evaluate(X, y)["loss"]]], rtol=1e-5
+        )
+
+    def test_names_with_commas(self, capfd, tmp_path):
+        X, names = np.eye(2), np.array(["a,b", 'say "c"'])
+        model = fnn.Sequential([fnn.Dense(2)])
+        model.fit(X, names, loss="cross_entropy", epochs=200, optimizer=fnn.optim.SGD(lr=1))
+        model.save(tmp_path / "m")
+        np.savez(tmp_path / "a.npz", X=X)
+        run(capfd, "predict", tmp_path / "m", tmp_path / "a.npz", "--out", tmp_path / "p.csv")
+        with open(tmp_path / "p.csv", newline="") as file:
+            assert list(csv.reader(file)) == [["a,b"], ['say "c"']]
+
+    @pytest.mark.parametrize("reader", ["head -n 1", "true"])
+    def test_a_reader_that_leaves(self, reader, model_file):
+        command = (
+            f"{sys.executable} -m pyfast_nn predict {model_file} $0 | {reader}; echo $PIPESTATUS"
+        )
+        np.savez(model_file.parent / "many.npz", X=np.zeros((100_000, 64), np.uint8))
+        done = subprocess.run(
+            ["bash", "-c", command, model_file.parent / "many.npz"], capture_output=True, text=True
+        )
+        assert done.stderr == "" and done.stdout.splitlines()[-1] == "141"
+
+    def test_a_full_disk(self, model_file):
+        command = [sys.executable, "-m", "pyfast_nn", "predict", str(model_file), "digits"]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2
+        assert "No space left" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_evaluate(model_file, capfd):
+    code, text, err = run(capfd, "evaluate", model_file, "digits")
+    assert code == 0 and err == ""
+    expected = fnn.load(model_file).evaluate(*fnn.datasets.load_digits())
+    assert re.search(rf"^accuracy +{expected['accuracy']:.2%}$", text, re.MULTILINE)
+    np.testing.assert_allclose(numbers_of(text, "loss"), [[expected["loss"]]], rtol=1e-5)
+    assert len(numbers_of(text, "9 ")) == 2 and len(numbers_of(text, "macro average")) == 1
+
+
+class TestPlot:
+    def test_png(self, out, capfd, tmp_path):
+        pytest.importorskip("matplotlib")
+        path = tmp_path / "curves.png"
+        code, text, _ = run(capfd, "train", "--epochs", 3, "--out", out, "--plot", path)
+        assert code == 0 and f"learning curves      {path}" in text
+        from matplotlib.image import imread
+
+        image = np.rint(imread(path)[..., :3] * 255)
+        for colour in ((31, 119, 180), (255, 127, 14)):  # Matplotlib's first two: two curves
+            assert (image == colour).all(axis=-1).sum() > 1000
+
+    def test_without_validation(self, out, capfd, tmp_path):
+        path = tmp_path / "curves.svg"
+        pytest.importorskip("matplotlib")
+        run(capfd, "train", "--epochs", 1, "--val", 0, "--out", out, "--plot", path)
+        assert path.read_text().count("<svg") == 1
+
+    @pytest.mark.parametrize("name", ["curves", "curves.txt", "no/such/folder/a.png", "folder.png"])
+    def test_impossible_names(self, name, out, capfd, tmp_path, monkeypatch):
+        pytest.importorskip("matplotlib")
+        monkeypatch.chdir(tmp_path)
+        os.mkdir("folder.png")
+        code, text, err = run(capfd, "train", "--out", out, "--plot", name)
+        assert code == 2 and "--plot: " in err and err.count("\n") == 1
+        assert text == "" and not out.exists()
+
+    def test_without_matplotlib(self, out):
+        code = f"""
+import sys
+sys.modules["matplotlib"] = None  # as if it were not installed
+from pyfast_nn.cli import main
+main(["train", "--out", {str(out)!r}, "--plot", "curves.png"])
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 2 and done.stdout == "" and not out.exists()
+        assert done.stderr.count("\n") == 1 and "pip install 'pyfast-nn[plot]'" in done.stderr
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -109,6 +369,12 @@ def folder(tmp_path, monkeypatch):
     np.savez("nan.npz", X=np.full((9, 2), np.nan), y=[0, 1, 2] * 3)
     np.savez("lengths.npz", X=np.ones((9, 2)), y=[0, 1])
     np.savez("big.npz", X=np.full((90, 2), 1e30), y=[0, 1, 2] * 30)
+    np.savez("columns.npz", X=np.ones((9, 2)), y=np.arange(27).reshape(9, 3) % 3)
+    np.savez("no_labels.npz", X=np.ones((9, 64)))
+    model = fnn.Sequential([fnn.Dense(10)]).build(64)
+    model.save("unfitted")
+    model.loss = "cross_entropy"
+    model.save("model")
     with open("not.npz", "wb") as file:
         file.write(b"no")
     return tmp_path
@@ -126,6 +392,9 @@ def folder(tmp_path, monkeypatch):
         ("train --lr -1", "lr: expected"),
         ("train --lr nan", "lr: expected"),
         ("train --optimizer best", "invalid choice"),
+        ("train --patience 0", "patience: expected"),
+        ("train --patience 2 --val 0", "--patience: needs examples for validation"),
+        ("train --activation best", "invalid choice"),
         ("train --hidden 10,,20", "--hidden"),
         ("train --hidden 0", "--hidden"),
         ("train --seed -1", "seed: expected"),
@@ -148,6 +417,34 @@ def folder(tmp_path, monkeypatch):
         ("train huge.npz", "labels: expected whole numbers"),
         ("train nan.npz --val 0.2", "nan in row"),
         ("train big.npz --optimizer sgd --lr 1e30", "the loss is not finite"),
+        ("train columns.npz", "expected labels (n,), got shape (9, 3)"),
+        ("train no_labels.npz", "there is no array y"),
+        ("train --out /dev/null", "--out: cannot write"),
+        ("train --schedule best", "invalid choice"),
+        ("train --schedule cosine --batch-size 0", "--batch-size: expected"),
+        ("train --schedule cosine --epochs 0", "--epochs: expected"),
+        ("train --schedule cosine --lr -1", "lr: expected"),
+        ("train --weight-decay -1", "weight_decay: expected"),
+        ("train --dtype float16", "invalid choice"),
+        ("predict", "MODEL"),
+        ("predict model", "DATA"),
+        ("predict missing digits", "missing: No such file"),
+        ("predict not.npz digits", "not.npz: not an intact"),
+        ("predict unfitted digits", "has not been fitted"),
+        ("predict model a b c", "data: expected"),
+        ("predict model missing.npz", "missing.npz: No such file"),
+        ("predict model mnist", "mnist: No such file"),
+        ("predict model not.npz", "not.npz: expected an intact .npz file with the arrays X:"),
+        ("predict model flat.npz", "data: expected examples"),
+        ("predict model lengths.npz", "2 columns"),
+        ("predict model text.npz", "X: expected real numbers"),
+        ("predict model digits --out p.txt", "--out: expected a name that ends in .npy"),
+        ("predict model digits --out no/such/folder/p.csv", "--out: cannot write"),
+        ("evaluate missing digits", "missing: No such file"),
+        ("evaluate unfitted digits", "has not been fitted"),
+        ("evaluate model no_labels.npz", "there is no array y"),
+        ("evaluate model lengths.npz", "data: expected examples"),
+        ("evaluate model fraction.npz", "whole numbers"),
         ("info missing", "missing: No such file"),
         ("info not.npz", "not.npz: not an intact"),
         ("info .", "Is a directory"),
@@ -198,21 +495,26 @@ class TestProcess:
         assert process.returncode == 130 and err == "interrupted\n" and not out.exists()
 
     def test_a_terminal_sees_progress(self, out):
-        leader, follower = pty.openpty()
-        command = [sys.executable, "-m", "pyfast_nn", "train", "--epochs", "3", "--out", str(out)]
-        environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=follower, env=environment
-        )
-        os.close(follower)
-        seen = b""
-        while True:
-            try:
-                piece = os.read(leader, 4096)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not piece:
-                break
-            seen += piece
-        os.close(leader)
-        assert process.wait() == 0 and b"val_accuracy" in seen and b"3/3" in seen
+        seen = run_on_a_terminal("train", "--epochs", "3", "--out", out)
+        assert "val_accuracy" in seen and "3/3" in seen
+
+
+def run_on_a_terminal(*arguments):
+    """Run `pyfast-nn` on a terminal of its own; return all that it shows there."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "pyfast_nn", *map(str, arguments)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command, stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(leader)
+    assert process.wait() == 0, seen
+    return seen.decode()
