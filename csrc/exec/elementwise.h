@@ -12,9 +12,10 @@ namespace fnn::FNN_ISA::exec {
 #define FNN_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-// f(i) for every i of the range; no i may write what another reads.
+// f(i) for every i of the range; no i may write what another reads. Flattened: f is inlined whatever its
+// size, as a loop with a call in it does not vectorise.
 template <class F>
-inline void elementwise(Range r, const F f) {
+__attribute__((flatten)) inline void elementwise(Range r, const F f) {
     FNN_INDEPENDENT
     for (index i = r.begin; i < r.end; ++i) f(i);
 }
