@@ -92,8 +92,7 @@ def main(quick=False):
         "x², m layers": (3 * ms, lambda m: error(network(*square(m)), x[:, None], x**2)),
         "xy, m + 1 layers": (3 + 6 * ms, lambda m: error(network(*product(m)), X, X.prod(axis=1))),
     }
-    bits = np.array(list(itertools.product([0, 1], repeat=8)))
-    odd = bits.sum(axis=1) % 2
+    bits, odd = fnn.datasets.make_parity(n_features=8)
     fresh = np.random.default_rng(0).permutation(256) < 128
     widths = [4, 16, 64] if quick else [2, 4, 8, 16, 32, 64, 128, 256]
     models = [train_parity(bits[~fresh], odd[~fresh], n) for n in widths]
