@@ -29,13 +29,15 @@ from . import checks
 def _top_5_accuracy(y, z, w):
     y = y if y.ndim == 1 else y.argmax(axis=1)
     above = (z > np.take_along_axis(z, y[:, None], axis=1)).sum(axis=1)
-    return np.average(above < 5, weights=w)
+    return np.average((above < 5) & ~np.isnan(z).any(axis=1), weights=w)
 
 
 def _auc(y, z, w):
     """Probability that a positive example scores above a negative one (Mann and Whitney 1947)."""
     positive = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] == 2 else y.ravel() > 0
     score = z[:, -1] - z[:, 0] if z.shape[1] == 2 else z[:, 0]
+    if np.isnan(score).any():
+        return np.nan  # they have no order
     _, place = np.unique(score, return_inverse=True)
     ups = np.bincount(place, weights=positive * w)
     downs = np.bincount(place, weights=(1 - positive) * w)

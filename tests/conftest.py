@@ -15,7 +15,7 @@ import pytest
 from pyfast_nn import _core
 
 FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")
-THREADS = (1, 2, 3, 5, 8)
+THREADS = tuple(range(1, 17)) if FULL else (1, 2, 3, 5, 8)
 
 _shared = {
     "deadline": None,

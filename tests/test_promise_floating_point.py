@@ -147,6 +147,29 @@ def test_nan_through_probabilities(isa, dtype, rng, name):
     assert np.isnan(p[BAD_ROW]).all() and np.isfinite(np.delete(p, BAD_ROW, axis=0)).all()
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("metric", "loss", "columns"),
+    [
+        *((name, "mse", 2) for name in ("mae", "mse", "rmse", "r2")),
+        *(("auc", "binary_cross_entropy", 1), ("auc", "cross_entropy", 2)),
+        ("top_5_accuracy", "cross_entropy", 7),
+    ],
+)
+def test_nan_through_metrics(rng, metric, loss, columns):
+    model = fnn.Sequential([fnn.Dense(columns)]).build(COLUMNS)
+    X, y = rng.normal(size=(ROWS, COLUMNS)), np.arange(ROWS) % 2
+    y = np.stack([y] * columns, axis=1) if loss == "mse" else y
+
+    def score():
+        return model.evaluate(X, y, loss=loss, metrics=[metric])[metric]
+
+    assert np.isfinite(score())
+    X[:] = np.nan
+    # an example without an answer is not right
+    assert score() == 0 if metric == "top_5_accuracy" else np.isnan(score())
+
+
 # ------------------------------------------------------------------------------------------- modes
 
 MODES = """
