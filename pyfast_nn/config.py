@@ -14,9 +14,10 @@ class Configured:
         import inspect
 
         config = self.get_config()
+        parameters = inspect.signature(type(self)).parameters.values() if config else ()
         arguments = [
             f"{config[p.name]!r}" if p.default is p.empty else f"{p.name}={config[p.name]!r}"
-            for p in inspect.signature(type(self)).parameters.values()
+            for p in parameters
             if config[p.name] != p.default
         ]
         return f"{type(self).__name__}({', '.join(arguments)})"

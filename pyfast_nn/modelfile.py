@@ -56,26 +56,29 @@ def save(model, path):
 
 
 def _replace(path, raw):
-    """Make `path` a file of the bytes `raw`, or leave it as it was.
+    """Make `path` a file of the bytes `raw`, or leave it as it was and raise.
+
+    Only where the very last step fails, to make the new name last, an OSError comes with the new
+    file in place: whole, but after a power cut the old one may be back.
 
     There is one temporary name per target, locked while in use: what a killed process left there is
     taken over by the next save, and two processes that save at once take turns.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.tmp")
-    with _open_locked(temporary) as file:
-        try:
-            file.truncate(0)
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        with _open_locked(temporary) as file:
+            try:
+                file.truncate(0)
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
         os.fsync(descriptor)  # the new name, too, must survive a power cut
     finally:
         os.close(descriptor)
@@ -146,7 +149,7 @@ def _decode(raw):
     description = _describe(raw)
     try:
         model = _make_model(description)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"its description is not valid: {error}") from error
     in_features = description["in_features"]
     _check_tensors(
@@ -154,7 +157,7 @@ def _decode(raw):
         {name: (shape, model.dtype) for name, shape in model._shapes(in_features).items()}
         | {name: (shape, np.float64) for name, shape in model._state_shapes(in_features).items()},
     )
-    model.build(in_features)
+    model._net, model._parameters, model._state = model._allocate(in_features)
     for name, view in (model.named_parameters() | model.named_state()).items():
         view[...] = tensors[name]
     _check_state(model)
@@ -197,7 +200,7 @@ def _make_model(description):
         raise TypeError("layers: expected a list")
     model = Sequential(
         [layers.from_config(config) for config in description["layers"]],
-        dtype=description["dtype"],
+        dtype=checks.choice(description["dtype"], "dtype", ("float32", "float64")),
         seed=description["seed"],
     )
     in_features = checks.integer(description["in_features"], "in_features", minimum=1)
@@ -241,9 +244,10 @@ def _check_classes(classes, loss, out_features):
 
     if classes is None:
         return None
-    own = None if loss is None else losses.check(loss).classes(out_features)
-    expected = {out_features, max(2, out_features)} if own is None else {len(own)}
-    if not isinstance(classes, list) or len(classes) not in expected:
+    # Their number comes first: `own` is as long as the file may pretend.
+    fits = isinstance(classes, list) and len(classes) in (out_features, max(2, out_features))
+    own = losses.check(loss).classes(out_features) if fits and loss is not None else None
+    if not fits or (own is not None and len(own) != len(classes)):
         raise ValueError(f"classes: expected one for each of {out_features} outputs")
     numbers = [list(range(len(classes))), [-1, 1]] if own is None else [own.tolist()]
     if classes in numbers and all(type(c) is int for c in classes):

@@ -140,8 +140,7 @@ class Sequential:
                     f"got {in_features}"
                 )
             return self
-        net = self._make_network(in_features)
-        parameters = np.zeros(net.n_parameters, self.dtype)
+        net, parameters, state = self._allocate(in_features)
         views = {}  # {number of the layer: {name: view}}
         for i, name, view in _views(net.parameter_layout, parameters):
             views.setdefault(i, {})[name] = view
@@ -149,8 +148,7 @@ class Sequential:
         for i, of_layer in views.items():
             self.layers[i].initialize(of_layer, followers[i], self.seed, stream)
             stream += len(of_layer)
-        self._net, self._parameters = net, parameters
-        self._state = np.full(net.n_state, np.nan)  # nothing is learned yet
+        self._net, self._parameters, self._state = net, parameters, state
         return self
 
     @property
@@ -644,7 +642,9 @@ class Sequential:
         Raises
         ------
         OSError
-            If it cannot be written; an older file of that name is intact then.
+            If it cannot be written; an older file of that name is intact then. (If only the last
+            step fails, the sync of the folder, the new file is there, but may not outlast a power
+            cut.)
         RuntimeError
             If the model is not built.
         """
@@ -662,6 +662,11 @@ class Sequential:
         return _core.Network(
             self.dtype.name, in_features, [(x.kind, x.units, x.values) for x in self.layers]
         )
+
+    def _allocate(self, in_features):
+        """Return the core's network, its parameters, all zero, and its state, nothing learned."""
+        net = self._make_network(in_features)
+        return net, np.zeros(net.n_parameters, self.dtype), np.full(net.n_state, np.nan)
 
     def _widths(self, in_features):
         """Return the number of columns in front of each layer, and behind the last."""

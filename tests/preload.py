@@ -27,15 +27,14 @@ def build(name, folder):
     return library
 
 
-def run(script, *arguments, library, folder):
-    """Run a script beside this file under `library`, with `folder` for its files; return what it
-    prints."""
+def run(script, *arguments, library=None):
+    """Run a script beside this file, perhaps under a library; return what it prints."""
     done = subprocess.run(
         [sys.executable, HERE / script, *map(str, arguments)],
-        env=os.environ | {"LD_PRELOAD": str(library), "TMPDIR": str(folder)},
+        env=os.environ | ({"LD_PRELOAD": str(library)} if library else {}),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
         check=False,
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"

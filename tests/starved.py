@@ -1,6 +1,6 @@
 """Calls that run out of memory, for test_promise_memory.py.
 
-    LD_PRELOAD=failing_memory.so python starved.py CALL
+    LD_PRELOAD=failing_memory.so python starved.py CALL FOLDER
 
 fails the n-th allocation of the compiled module (and of the C++ library on its behalf), n rising
 until the call succeeds; then every allocation from the n-th on. Prints how many attempts failed.
@@ -102,14 +102,13 @@ def pullback(model):
 
 
 def save(model):
-    path = Path(os.environ["TMPDIR"]) / "m.safetensors"
-    model.save(path)
-    return [np.frombuffer(path.read_bytes(), np.uint8)]
+    model.save(FILE)
+    return [np.frombuffer(FILE.read_bytes(), np.uint8)]
 
 
 def load(model):
     save(model)
-    return [fnn.load(Path(os.environ["TMPDIR"]) / "m.safetensors").parameters]
+    return [fnn.load(FILE).parameters]
 
 
 def gemm(_):
@@ -198,5 +197,5 @@ def main(name):
 
 if __name__ == "__main__":
     _core.set_num_threads(2)
-    starving = Starving()
+    starving, FILE = Starving(), Path(sys.argv[2]) / "m.safetensors"
     main(sys.argv[1])

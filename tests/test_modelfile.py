@@ -2,12 +2,10 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -19,8 +17,6 @@ from hypothesis import strategies as st
 import pyfast_nn as fnn
 
 pytestmark = pytest.mark.once
-
-FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")
 
 
 def make(labels=("no", "yes"), dtype="float32", epochs=2):
@@ -113,13 +109,9 @@ class TestMalformed:
         with pytest.raises(IsADirectoryError):
             fnn.load(path.parent)
 
-    def test_every_truncation(self, path):
+    def test_too_long(self, path):
         make().save(path)
-        raw = path.read_bytes()
-        for n in range(len(raw)):
-            path.write_bytes(raw[:n])
-            self.refused(path, "not an intact safetensors file")
-        path.write_bytes(raw + b"\0")
+        path.write_bytes(path.read_bytes() + b"\0")
         self.refused(path, "not an intact safetensors file")
 
     def test_another_safetensors_file(self, path):
@@ -238,47 +230,9 @@ class TestMalformed:
             assert "X" in str(error)
 
 
-SAVE_FOREVER = """
-import sys
-import numpy as np
-import pyfast_nn as fnn
-
-model = fnn.Sequential([fnn.Dense(200), fnn.Dense(2)]).build(300)
-model.parameters = np.full(model.n_parameters, 1)
-model.save(sys.argv[1])
-print("ready", flush=True)
-k = 2
-while True:
-    model.parameters = np.full(model.n_parameters, k)
-    model.save(sys.argv[1])
-    k += 1
-"""
-
-
 class TestSave:
     def listing(self, path):
         return sorted(os.listdir(path.parent))
-
-    def test_killed_at_random_moments(self, path):
-        """Whatever the moment, the file is the old one or the new one, whole."""
-        moments = random.Random(0)
-        last = 0
-        for _ in range(500 if FULL else 6):
-            process = subprocess.Popen(
-                [sys.executable, "-c", SAVE_FOREVER, path], stdout=subprocess.PIPE
-            )
-            process.stdout.readline()
-            time.sleep(moments.uniform(0, 0.03))
-            process.kill()
-            process.communicate()
-            assert set(self.listing(path)) <= {path.name, f".{path.name}.tmp"}
-            if path.exists():
-                values = set(fnn.load(path).parameters)
-                assert len(values) == 1
-                last = max(last, *values)
-        assert last > 1
-        make().save(path)
-        assert self.listing(path) == [path.name]
 
     def test_a_file_left_by_a_killed_save_is_cleaned(self, path):
         temporary = path.parent / f".{path.name}.tmp"
@@ -375,19 +329,3 @@ except OSError:
             thread.join()
         assert not errors and self.listing(path) == [path.name]
         assert fnn.load(path).epochs_trained in (1, 2)
-
-
-def test_loading_runs_no_code_of_the_file(path):
-    make().save(path)
-    code = f"""
-import sys
-import json, safetensors.numpy
-import pyfast_nn as fnn
-watched = []
-sys.addaudithook(lambda event, args: watched.append((event, args)))
-fnn.load({str(path)!r})
-bad = {{"compile", "exec", "import", "pickle.find_class", "subprocess.Popen", "os.system"}}
-found = [(e, a) for e, a in watched if e in bad and not str(a[0]).startswith("pyfast_nn")]
-assert not [x for x in found if x[0] != "import"], found
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,5 +19,5 @@ def failing_memory(tmp_path_factory):
 def test_failed_allocations(failing_memory, tmp_path, name):
     """Each allocation of the compiled module in turn, alone and with all that follow: MemoryError,
     no abort, no leak, and the model goes on as if nothing had been. See starved.py."""
-    made = int(preload.run("starved.py", name, library=failing_memory, folder=tmp_path))
+    made = int(preload.run("starved.py", name, tmp_path, library=failing_memory))
     assert made > 0 or name == "save"  # whose bytes are Python's own
