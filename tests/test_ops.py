@@ -270,17 +270,15 @@ def test_out(dtype, rng, op, layout):
 @all_ops
 @pytest.mark.once
 def test_out_may_overlap_inputs(dtype, rng, op):
-    """Out and an input in one memory, at every distance of some."""
-    size = (5, 5, 5)
-    arrays = draw_as(dtype, op, rng, size)
+    """Out and an input in one memory, either before the other."""
+    arrays = draw_as(dtype, op, rng, (1100, 9, 9))
     expected = op(*arrays)
     for which, value in enumerate(expected):
         for position, array in enumerate(arrays):
-            for shift in (0, 1, 3, 5, 7):
-                memory = np.full(array.size + value.size + 8, np.nan, dtype)
-                start = 0 if shift % 2 else shift
-                source = memory[shift - start :][: array.size].reshape(array.shape)
-                target = memory[start:][: value.size].reshape(value.shape)
+            for shift in (0, 1, -1, 9, -9, -100):
+                memory = np.full(max(array.size, value.size) + abs(shift), np.nan, dtype)
+                source = memory[max(shift, 0) :][: array.size].reshape(array.shape)
+                target = memory[max(-shift, 0) :][: value.size].reshape(value.shape)
                 if not np.shares_memory(source, target):
                     continue
                 source[...] = array
@@ -497,20 +495,22 @@ def test_losses_in_place_and_threads(isa, dtype, rng, restore_threads, name):
 
 @pytest.mark.once
 def test_out_of_a_loss_may_overlap_all(rng):
-    z, y, w = rng.standard_normal((5, 5)), rng.standard_normal((5, 5)), rng.uniform(1, 2, 5)
+    n, k = 2100, 5
+    z, y, w = rng.standard_normal((n, k)), rng.standard_normal((n, k)), rng.uniform(1, 2, n)
     value, dz = ops.huber(z, y, sample_weight=w)
-    for shift in (0, 3, 5):
+    for shift in (0, 1, k, -1, -k):
         for position in (0, 1):
-            memory = np.zeros(40)
-            source, out = memory[shift:][:25].reshape(5, 5), memory[:25].reshape(5, 5)
+            memory = np.zeros(n * k + abs(shift))
+            source = memory[max(shift, 0) :][: n * k].reshape(n, k)
+            out = memory[max(-shift, 0) :][: n * k].reshape(n, k)
             source[...] = (z, y)[position]
             arrays = (source, y) if position == 0 else (z, source)
             assert ops.huber(*arrays, sample_weight=w, out=out)[0] == value
             assert_same_bits(out, dz)
-    out = LAYOUTS["strided"](np.zeros((5, 5)))
+    out = LAYOUTS["strided"](np.zeros((n, k)))
     ops.huber(z, y, sample_weight=w, out=out)
     assert_same_bits(out, dz)
-    for wrong, error in [(np.zeros((5, 4)), ValueError), (np.zeros((5, 5), "f4"), TypeError)]:
+    for wrong, error in [(np.zeros((n, 4)), ValueError), (np.zeros((n, k), "f4"), TypeError)]:
         with pytest.raises(error, match=r"^out has"):
             ops.huber(z, y, out=wrong)
 
