@@ -49,7 +49,7 @@ class Loss(config.Configured):
     name = ""  # the core's
     task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
     link = "identity"  # what makes probabilities of the outputs, as the core calls it
-    codes = ()  # binary: the targets that stand for no and yes
+    codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
 
     def classes(self, out_features):

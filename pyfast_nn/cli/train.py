@@ -9,7 +9,7 @@ from .. import checks, datasets, layers, optim, runtime
 from ..models import Sequential
 from . import curves, files, report
 
-_OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+_OPTIMIZERS: dict[str, type] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 _ACTIVATIONS = {
     "relu": layers.ReLU,
     "leaky_relu": layers.LeakyReLU,
