@@ -177,20 +177,31 @@ def test_fork_while_another_thread_reads():
 
 
 EXIT = """
-import threading, time
+import sys, threading, time
 import numpy as np
 from pyfast_nn import _core
 
+class AtTheEnd:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.2)  # the interpreter has begun to end, and lets others have the GIL
+
 net = _core.Network("float32", 784, [("dense", 512, ()), ("relu", 0, ()), ("dense", 10, ())])
 parameters = np.full(net.n_parameters, 1e-3, np.float32)
-X = np.broadcast_to(np.ones((1, 784), np.float32), (400_000, 784))
+X = np.broadcast_to(np.ones((1, 784), np.float32), ({rows}, 784))
 out = np.empty((len(X), 10), np.float32)
+net.forward(parameters, X[:1], out[:1])  # what pybind11 does at its first array
+sys.at_the_end = AtTheEnd()  # this module's dictionary lives as long as the thread
 threading.Thread(target=lambda: net.forward(parameters, X, out), daemon=True).start()
-time.sleep(0.2)
+sys.setswitchinterval(60)  # whoever asks for the GIL now waits until the end
+until = time.perf_counter() + 0.3
+while time.perf_counter() < until:
+    pass
 """
 
 
-def test_exit_while_a_daemon_thread_computes():
+@pytest.mark.parametrize("rows", [400_000, 1000], ids=["while it computes", "when it returns"])
+def test_exit_while_a_daemon_thread_calls(rows):
     """The process ends with the daemon's call in the middle; that call does not abort it."""
-    done = subprocess.run([sys.executable, "-c", EXIT], timeout=120, check=False)
+    code = EXIT.format(rows=rows)
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False)
     assert done.returncode == 0

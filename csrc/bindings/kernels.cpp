@@ -95,7 +95,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
         const auto held = states_of<T>(spec, state, n, states);
         const auto& table = functions<T>(current_table());
         const int threads = get_num_threads();
-        const py::gil_scoped_release release;
+        const WithoutGil released;
         table.update(spec, p, g, states, n, step, threads);
     });
 }
@@ -109,10 +109,11 @@ py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
     const Table& table = current_table();
     const auto find =
         dtype == "float32" ? table.float32.first_non_finite_row : table.float64.first_non_finite_row;
+    const Interrupt interrupt = interrupt_of_thread();
     const index row = [&] {
-        const py::gil_scoped_release release;
+        const WithoutGil released;
         Arena arena;
-        return find(x, columns, get_num_threads(), check_signals, arena);
+        return find(x, columns, get_num_threads(), interrupt, arena);
     }();
     return row == x.rows ? py::object(py::none()) : py::int_(row);
 }
@@ -132,10 +133,11 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
     double* m = to_write<double>(mean, "mean", {columns});
     double* s = to_write<double>(std, "std", {columns});
     const Table& table = current_table();
-    const py::gil_scoped_release release;
+    const Interrupt interrupt = interrupt_of_thread();
+    const WithoutGil released;
     Arena arena;
     table.column_statistics(x, rows.is_none() ? nullptr : places.data(), n, columns, get_num_threads(),
-                            check_signals, arena, m, s);
+                            interrupt, arena, m, s);
 }
 
 }  // namespace

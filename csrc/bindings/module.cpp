@@ -46,7 +46,7 @@ void set_threads(int n) {
 
 double checked_measurement(double (*measure)(double, int), double seconds, int threads) {
     if (threads < 1) throw py::value_error("threads is " + std::to_string(threads) + ", expected at least 1");
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     return measure(seconds, threads);
 }
 

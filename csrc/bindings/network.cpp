@@ -16,7 +16,7 @@ thread_local const Gate::Pass* innermost = nullptr;
 
 }  // namespace
 
-Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as), outer_(innermost) {
+Gate::Pass::Pass(Gate& gate, As as, Interrupt interrupt) : gate_(gate), as_(as), outer_(innermost) {
     std::unique_lock<std::mutex> lock(gate_.mutex_);
     if (gate_.forks_ != forks()) {
         gate_.forks_ = forks();
@@ -37,7 +37,7 @@ Gate::Pass::Pass(Gate& gate, As as) : gate_(gate), as_(as), outer_(innermost) {
             gate_.left_.wait_for(lock, std::chrono::milliseconds(50));
             lock.unlock();
             try {
-                check_signals();
+                if (interrupt != nullptr) interrupt();
             } catch (...) {
                 lock.lock();
                 gate_.training_ = false;
@@ -76,16 +76,6 @@ Network::Network(const std::string& dtype, index in_features, const std::vector<
         throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
 }
 
-void check_signals() {
-#if PY_VERSION_HEX >= 0x030D0000
-    if (Py_IsFinalizing()) return;
-#else
-    if (_Py_IsFinalizing()) return;
-#endif
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
 namespace {
 
 // f(T{}) for the network's type.
@@ -97,10 +87,11 @@ auto with_type(const Network& net, const F& f) {
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
 template <class F>
 void call(Network& net, Gate::As as, const double* state, const F& f) {
-    const py::gil_scoped_release release;
-    const Gate::Pass pass(net.gate, as);
+    const Interrupt interrupt = interrupt_of_thread();
+    const WithoutGil released;
+    const Gate::Pass pass(net.gate, as, interrupt);
     Borrowed borrowed(net.pool);
-    f(Context{net.plan, borrowed.arena, get_num_threads(), check_signals, state});
+    f(Context{net.plan, borrowed.arena, get_num_threads(), interrupt, state});
 }
 
 using As = Gate::As;
@@ -300,9 +291,10 @@ class Pullback : public Shared {
 
     template <class T>
     void run_forward(const T* parameters, const double* state, const Source& x, T* out) {
-        const py::gil_scoped_release release;
-        const Gate::Pass pass(net_->gate, As::reader);
-        const Context context{net_->plan, arena_, get_num_threads(), check_signals, state};
+        const Interrupt interrupt = interrupt_of_thread();
+        const WithoutGil released;
+        const Gate::Pass pass(net_->gate, As::reader, interrupt);
+        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -312,10 +304,11 @@ class Pullback : public Shared {
             const T* d = to_read<T>(dout, "dout", {rows_, net_->plan.out_features()});
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
             T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
-            const py::gil_scoped_release release;
+            const Interrupt interrupt = interrupt_of_thread();
+            const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan, arena_, get_num_threads(), check_signals};
+            const Context context{net_->plan, arena_, get_num_threads(), interrupt};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }

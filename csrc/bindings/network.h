@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/gil.h"
 #include "bindings/isa.h"
 #include "exec/threads.h"
 #include "net/plan.h"
@@ -25,7 +26,7 @@ class Gate {
     // waits for those that read. To be made without the GIL, which those need to end.
     class Pass {
        public:
-        Pass(Gate& gate, As as);
+        Pass(Gate& gate, As as, Interrupt interrupt);
         ~Pass();
         Pass(const Pass&) = delete;
         Pass& operator=(const Pass&) = delete;
@@ -91,9 +92,6 @@ void register_network(py::module_& m);
 void register_kernels(py::module_& m);
 void register_ops(py::module_& m);
 void register_runtime(py::module_& m);
-
-// Ends a call that a signal asks to end.
-void check_signals();
 
 // The hyper-parameters that change from step to step; the arrays hold their values.
 struct Schedules {

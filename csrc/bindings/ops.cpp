@@ -138,8 +138,9 @@ template <class F>
 auto call(const F& f) {
     Borrowed borrowed(pool());
     const int threads = get_num_threads();
-    const py::gil_scoped_release release;
-    return f(threads, check_signals, borrowed.arena);
+    const Interrupt interrupt = interrupt_of_thread();
+    const WithoutGil released;
+    return f(threads, interrupt, borrowed.arena);
 }
 
 void check_dimensions(const char* op, const char* name, const py::array& x, index ndim) {

@@ -1,0 +1,40 @@
+#include "bindings/gil.h"
+
+#include <chrono>
+#include <thread>
+
+namespace fnn::bindings {
+
+namespace {
+
+void check_signals() {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+bool in_main_thread() {
+    const auto threading = py::module_::import("threading");
+    return threading.attr("get_ident")().equal(threading.attr("main_thread")().attr("ident"));
+}
+
+}  // namespace
+
+WithoutGil::~WithoutGil() {
+    try {
+        PyEval_RestoreThread(thread_);
+    } catch (...) {  // pthread_exit
+        for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+}
+
+Interrupt interrupt_of_thread() {
+    thread_local int generation = -1;  // the thread that forks is its child's main thread
+    thread_local bool is_main = false;
+    if (generation != forks()) {
+        is_main = in_main_thread();
+        generation = forks();
+    }
+    return is_main ? check_signals : nullptr;
+}
+
+}  // namespace fnn::bindings
