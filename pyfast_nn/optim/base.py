@@ -1,19 +1,13 @@
-"""Optimizers, with the names, defaults and formulas of `torch.optim`.
-
-An optimizer is what `Sequential.fit` takes. It holds its own state (momenta) and the number of
-steps taken, so that a second fit with the same optimizer goes on where the first one ended.
-"""
+"""What all optimizers have in common: hyper-parameters, the state, the number of steps."""
 
 import math
 
 import numpy as np
 
-from . import checks
-
-__all__ = ["SGD", "Adam", "AdamW"]
+from .. import checks
 
 
-class _Hyper:
+class Hyper:
     """A hyper-parameter: an attribute that checks what is assigned to it."""
 
     def __init__(self, check):
@@ -29,20 +23,20 @@ class _Hyper:
         optimizer.__dict__[self._name] = self._check(value, self._name)
 
 
-def _check_nonnegative(value, name):
+def check_nonnegative(value, name):
     return checks.real(value, name, minimum=0)
 
 
-def _check_schedule(value, name, below=math.inf):
+def check_schedule(value, name, below=math.inf):
     """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
     if callable(value):
         return value
     if isinstance(value, (list, tuple, np.ndarray)):
-        return _check_values(np.array(value), name, 0, below)
+        return check_values(np.array(value), name, 0, below)
     return checks.real(value, name, minimum=0, below=below)
 
 
-def _check_betas(betas, name):
+def check_betas(betas, name):
     try:
         beta1, beta2 = betas
     except (TypeError, ValueError):
@@ -50,12 +44,12 @@ def _check_betas(betas, name):
             f"{name}: expected a pair, one for each moment, got {checks.describe(betas)}"
         ) from None
     return (
-        _check_schedule(beta1, f"{name}[0]", below=1),
-        _check_schedule(beta2, f"{name}[1]", below=1),
+        check_schedule(beta1, f"{name}[0]", below=1),
+        check_schedule(beta2, f"{name}[1]", below=1),
     )
 
 
-def _check_values(values, name, first, below):
+def check_values(values, name, first, below):
     """Return `values`, those of the steps `first`, `first` + 1, ..., as float64."""
     if values.dtype.kind not in "fiu" or values.ndim != 1:
         raise TypeError(
@@ -92,7 +86,7 @@ class Optimizer:
     whose parameters fit.
     """
 
-    lr = _Hyper(_check_schedule)
+    lr = Hyper(check_schedule)
 
     def __init__(self, params):
         if params is not None:
@@ -157,14 +151,14 @@ class Optimizer:
         """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
         first = self.step_count
         if callable(value):
-            return _check_values(_evaluate(value, first, steps), name, first, below)
+            return check_values(evaluate(value, first, steps), name, first, below)
         if isinstance(value, np.ndarray):
             if first + steps > len(value):
                 raise ValueError(
                     f"{name}: expected a value for each step up to {first + steps - 1}, "
                     f"got {len(value)} values"
                 )
-            return _check_values(value[first : first + steps], name, first, below)
+            return check_values(value[first : first + steps], name, first, below)
         return value
 
     def _rates(self, steps):
@@ -185,11 +179,11 @@ class Optimizer:
             k
             for base in reversed(cls.__mro__)
             for k, v in vars(base).items()
-            if isinstance(v, _Hyper)
+            if isinstance(v, Hyper)
         ]
 
 
-def _evaluate(schedule, first, steps):
+def evaluate(schedule, first, steps):
     """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
     try:
         values = np.asarray(schedule(np.arange(first, first + steps)))
@@ -198,162 +192,3 @@ def _evaluate(schedule, first, steps):
     if values is None or values.shape != (steps,):
         values = np.asarray([schedule(step) for step in range(first, first + steps)])
     return values
-
-
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum.
-
-    Per step, with gradient ``g``, as in torch::
-
-        g = g + weight_decay * p
-        v = momentum * v + g
-        p = p - lr * (g + momentum * v if nesterov else v)
-
-    Parameters
-    ----------
-    params : None
-        Arrays of the user's own; not available in this version.
-    lr : float, array or callable
-        Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
-        or one int where it does not take arrays) to values; finite and at least 0.
-    momentum : float, array or callable
-        At least 0 (heavy ball; Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5). Where it
-        changes, ``v`` follows the formula in steps of momentum 0, too (torch leaves it alone then).
-    nesterov : bool
-        Nesterov's form of momentum (Sutskever et al. 2013,
-        https://proceedings.mlr.press/v28/sutskever13.html).
-    weight_decay : float
-        Coefficient of the L2 penalty ``weight_decay / 2 * |p|^2`` on all parameters, at least 0.
-
-    Raises
-    ------
-    NotImplementedError
-        If `params` is given.
-    TypeError, ValueError
-        If a hyper-parameter is impossible.
-
-    Examples
-    --------
-    >>> optimizer = fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
-    """
-
-    momentum = _Hyper(_check_schedule)
-    nesterov = _Hyper(checks.boolean)
-    weight_decay = _Hyper(_check_nonnegative)
-
-    def __init__(self, params=None, *, lr=1e-2, momentum=0.0, nesterov=False, weight_decay=0.0):
-        super().__init__(params)
-        self.lr = lr
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self._n_vectors()
-
-    def _update(self, steps):
-        hyper = {
-            "momentum": self._next(self.momentum, "momentum", steps),
-            "nesterov": float(self.nesterov),
-            "weight_decay": self.weight_decay,
-        }
-        return "sgd", hyper
-
-    def _n_vectors(self):
-        without = isinstance(self.momentum, float) and self.momentum == 0
-        if self.nesterov and without:
-            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
-        return 0 if without else 1
-
-
-class Adam(Optimizer):
-    """Adam, as in torch.
-
-    Per step ``t`` = 1, 2, ..., with gradient ``g``::
-
-        g = g + weight_decay * p
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g^2
-        p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-
-    Parameters
-    ----------
-    params : None
-        Arrays of the user's own; not available in this version.
-    lr : float, array or callable
-        Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
-        or one int where it does not take arrays) to values; finite and at least 0.
-    betas : pair of float, array or callable
-        Decay rates of the two moments, each in [0, 1). Where they change, ``beta^t`` is a power of
-        the present one, as in torch.
-    eps : float
-        At least 0.
-    weight_decay : float
-        Coefficient of the L2 penalty on all parameters, at least 0.
-
-    Raises
-    ------
-    NotImplementedError
-        If `params` is given.
-    TypeError, ValueError
-        If a hyper-parameter is impossible.
-
-    References
-    ----------
-    D. P. Kingma, J. Ba (2015), "Adam: a method for stochastic optimization", ICLR,
-    https://arxiv.org/abs/1412.6980.
-
-    Examples
-    --------
-    >>> optimizer = fnn.optim.Adam(lr=1e-3)
-    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
-    """
-
-    betas = _Hyper(_check_betas)
-    eps = _Hyper(_check_nonnegative)
-    weight_decay = _Hyper(_check_nonnegative)
-    _name = "adam"
-
-    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params)
-        self.lr = lr
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
-
-    def _update(self, steps):
-        beta1, beta2 = (
-            self._next(beta, f"betas[{i}]", steps, below=1) for i, beta in enumerate(self.betas)
-        )
-        hyper = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "weight_decay": self.weight_decay}
-        return self._name, hyper
-
-    def _n_vectors(self):
-        return 2
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay, as in torch.
-
-    Per step ``p = p - lr * weight_decay * p``, then Adam's step without its penalty.
-
-    Parameters
-    ----------
-    params, lr, betas, eps
-        As for `Adam`.
-    weight_decay : float
-        Decay of all parameters per step and unit of learning rate, at least 0.
-
-    References
-    ----------
-    I. Loshchilov, F. Hutter (2019), "Decoupled weight decay regularization", ICLR,
-    https://arxiv.org/abs/1711.05101.
-
-    Examples
-    --------
-    >>> fnn.optim.AdamW(lr=1e-3, weight_decay=0.05)
-    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.05)
-    """
-
-    _name = "adamw"
-
-    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
