@@ -10,8 +10,8 @@ Examples
 array([0, 1, 2])
 """
 
-from . import datasets, initializers, losses, ops, optim
-from .callbacks import Callback
+from . import datasets, initializers, losses, ops, optim, schedules
+from .callbacks import Callback, ReduceLROnPlateau
 from .history import History
 from .layers import (
     ELU,
@@ -48,6 +48,7 @@ __all__ = [
     "LeakyReLU",
     "ModelFileError",
     "ReLU",
+    "ReduceLROnPlateau",
     "Rescale",
     "Sequential",
     "SiLU",
@@ -67,5 +68,6 @@ __all__ = [
     "losses",
     "ops",
     "optim",
+    "schedules",
     "set_num_threads",
 ]

@@ -1,6 +1,10 @@
 """What is told of a fit while it runs."""
 
+import math
+
 from . import checks
+from .metrics import larger_is_better
+from .optim import Optimizer
 
 
 class Callback:
@@ -53,6 +57,135 @@ class Callback:
             With early stopping its parameters are those of the best epoch by now.
         history : History
         """
+
+
+class ReduceLROnPlateau(Callback):
+    """Lowers the learning rate when a quantity no longer improves.
+
+    As in ``torch.optim.lr_scheduler.ReduceLROnPlateau``: an epoch is bad if `monitor` is not better
+    than the best so far by `threshold`. After more than `patience` bad epochs in a row the rate is
+    multiplied by `factor`; then `cooldown` epochs do not count as bad.
+
+    Parameters
+    ----------
+    optimizer : pyfast_nn.optim.Optimizer
+        The one that the fit is given; its ``lr`` is a number, and changes.
+    monitor : str
+        ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history. Whether less or more is
+        better (torch's ``mode``) follows from the name, as for the `monitor` of `Sequential.fit`.
+    factor : float
+        At least 0 and below 1.
+    patience : int
+        At least 0.
+    threshold : float
+        At least 0.
+    threshold_mode : {"rel", "abs"}
+        What is better than ``best``, when less is: ``best * (1 - threshold)`` or
+        ``best - threshold``; when more is, the same with plus.
+    cooldown : int
+        At least 0.
+    min_lr : float
+        At least 0; the rate does not fall below it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is impossible; at the end of an epoch, if `monitor` is not in its record.
+
+    Notes
+    -----
+    NaN is not better than anything. torch leaves the rate alone where it would change by 1e-8 or
+    less (its ``eps``). A second fit with the same object goes on with its best and its counts.
+
+    Examples
+    --------
+    >>> sgd = fnn.optim.SGD(lr=0.1)
+    >>> plateau = fnn.ReduceLROnPlateau(sgd, factor=0.5, patience=2)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=sgd, epochs=20,
+    ...                     validation_data=(Xv, yv), callbacks=[plateau])
+
+    In a loop of one's own it is told of each epoch by `step`:
+
+    >>> sgd = fnn.optim.SGD(lr=0.1)
+    >>> plateau = fnn.ReduceLROnPlateau(sgd, factor=0.5, patience=2)
+    >>> for loss in [3.0, 2.0, 2.0, 2.0, 2.0]:
+    ...     plateau.step(loss)
+    >>> sgd.lr
+    0.05
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        *,
+        monitor="val_loss",
+        factor=0.1,
+        patience=10,
+        threshold=1e-4,
+        threshold_mode="rel",
+        cooldown=0,
+        min_lr=0.0,
+    ):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected an optimizer, got {checks.describe(optimizer)}")
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected a name, got {checks.describe(monitor)}")
+        self._optimizer = optimizer
+        self._monitor = monitor
+        self._sign = 1 if larger_is_better(monitor) else -1
+        self._factor = checks.real(factor, "factor", minimum=0, below=1)
+        self._patience = checks.integer(patience, "patience", minimum=0)
+        self._threshold = checks.real(threshold, "threshold", minimum=0)
+        self._relative = checks.choice(threshold_mode, "threshold_mode", ("rel", "abs")) == "rel"
+        self._cooldown = checks.integer(cooldown, "cooldown", minimum=0)
+        self._min_lr = checks.real(min_lr, "min_lr", minimum=0)
+        self._level = -self._sign * math.inf  # which a better value is beyond
+        self._bad = 0  # epochs in a row
+        self._rest = 0  # epochs of the cooldown
+        self._rate()
+
+    def _rate(self):
+        """Return the learning rate, a float."""
+        lr = self._optimizer.lr
+        if not isinstance(lr, float):
+            raise TypeError(
+                "optimizer: expected one whose lr is a number, which can be lowered, "
+                f"got lr={checks.describe(lr)}"
+            )
+        return lr
+
+    def step(self, value):
+        """Take notice of what `monitor` was after an epoch.
+
+        Parameters
+        ----------
+        value : float
+        """
+        if self._sign * (value - self._level) > 0:
+            change = self._sign * self._threshold
+            self._level = value * (1 + change) if self._relative else value + change
+            self._bad = 0
+        else:
+            self._bad += 1
+        if self._rest > 0:
+            self._rest, self._bad = self._rest - 1, 0
+        if self._bad > self._patience:
+            lr = self._rate()
+            self._optimizer.lr = max(lr * self._factor, min(self._min_lr, lr))
+            self._rest, self._bad = self._cooldown, 0
+
+    def on_fit_begin(self, model):
+        """Refuse a fit with another optimizer."""
+        if self._optimizer._owner is not model._owner:
+            raise ValueError(
+                "optimizer: ReduceLROnPlateau was made with one that this fit does not use"
+            )
+
+    def on_epoch_end(self, model, epoch, record):
+        """Call `step` with what the record holds."""
+        if self._monitor not in record:
+            raise ValueError(f"monitor: expected one of {', '.join(record)}; got {self._monitor!r}")
+        self.step(record[self._monitor])
 
 
 _METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")

@@ -388,7 +388,7 @@ def folder(tmp_path, monkeypatch):
         ("train --epochs", "--epochs"),
         ("train --epochs many", "--epochs"),
         ("train --epochs 0", "epochs: expected"),
-        ("train --batch-size -1", "batch_size: expected"),
+        ("train --batch-size -1", "--batch-size: expected"),
         ("train --lr -1", "lr: expected"),
         ("train --lr nan", "lr: expected"),
         ("train --optimizer best", "invalid choice"),

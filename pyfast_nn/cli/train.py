@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .. import checks, datasets, layers, optim, runtime
+from .. import checks, datasets, layers, optim, runtime, schedules
 from ..models import Sequential
 from . import curves, files, report
 
@@ -21,12 +21,12 @@ _ACTIVATIONS = {
     "hardtanh": layers.Hardtanh,
     "sigmoid": layers.Sigmoid,
 }
-# What multiplies --lr, as a function of the fraction of all steps that lie behind.
+# Of --lr and the number of all steps.
 _SCHEDULES = {
-    "constant": None,
-    "linear": lambda t: 1 - t,
-    "cosine": lambda t: (1 + np.cos(np.pi * t)) / 2,  # Loshchilov, Hutter (2017), SGDR
-    "exponential": lambda t: 0.01**t,
+    "constant": lambda lr, steps: lr,
+    "linear": schedules.Linear,
+    "cosine": schedules.Cosine,
+    "exponential": lambda lr, steps: schedules.Exponential(lr, 0.01 ** (1 / steps)),
 }
 
 
@@ -144,12 +144,10 @@ def _optimizer(arguments, n):
     given = {"lr": arguments.lr, "weight_decay": arguments.weight_decay}
     given = {name: value for name, value in given.items() if value is not None}
     optimizer = _OPTIMIZERS[arguments.optimizer](**given)
-    shape = _SCHEDULES[arguments.schedule]
-    if shape is not None:
-        epochs = checks.integer(arguments.epochs, "--epochs", minimum=1)
-        batch_size = checks.integer(arguments.batch_size, "--batch-size", minimum=1)
-        lr, steps = optimizer.lr, epochs * math.ceil(n / batch_size)
-        optimizer.lr = lambda step: lr * shape(step / steps)
+    epochs = checks.integer(arguments.epochs, "--epochs", minimum=1)
+    batch_size = checks.integer(arguments.batch_size, "--batch-size", minimum=1)
+    steps = epochs * math.ceil(n / batch_size)
+    optimizer.lr = _SCHEDULES[arguments.schedule](optimizer.lr, steps)
     return optimizer
 
 
