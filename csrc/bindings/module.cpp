@@ -96,5 +96,6 @@ PYBIND11_MODULE(_core, m) {
     fnn::bindings::register_runtime(m);
     fnn::bindings::register_kernels(m);
     fnn::bindings::register_ops(m);
+    fnn::bindings::register_tensors(m);
     fnn::bindings::register_network(m);
 }

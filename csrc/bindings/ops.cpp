@@ -1,57 +1,17 @@
 // Layers, losses and matrix products on the caller's own arrays: fnn.ops.
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "bindings/network.h"
+#include "bindings/overlap.h"
 
 namespace fnn::bindings {
 
 namespace {
-
-// The bytes from the first to the last element of an array.
-struct Span {
-    const char *begin, *end;
-};
-
-Span span_of(const py::array& x) {
-    const char* const data = static_cast<const char*>(x.data());
-    if (x.size() == 0) return {data, data};
-    Span span{data, data + x.itemsize()};
-    for (index d = 0; d < x.ndim(); ++d) {
-        const index length = (x.shape(d) - 1) * x.strides(d);
-        (length < 0 ? span.begin : span.end) += length;
-    }
-    return span;
-}
-
-// Whether elements of both may lie at one place; of interleaved views it may say so wrongly.
-bool may_overlap(const py::array& a, const py::array& b) {
-    const Span x = span_of(a), y = span_of(b);
-    return x.begin < y.end && y.begin < x.end;
-}
-
-using NamedArray = std::pair<std::string, py::array>;
-
-// Throws unless all that will be written lie apart.
-void check_apart(std::vector<NamedArray> arrays) {
-    std::sort(arrays.begin(), arrays.end(), [](const NamedArray& a, const NamedArray& b) {
-        return span_of(a.second).begin < span_of(b.second).begin;
-    });
-    for (std::size_t i = 0; i < arrays.size(); ++i)
-        for (std::size_t j = i + 1; j < arrays.size(); ++j) {
-            const auto& [name, array] = arrays[i];
-            const auto& [other_name, other] = arrays[j];
-            if (span_of(other).begin >= span_of(array).end) break;
-            if (may_overlap(array, other) &&
-                py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(array, other)))
-                throw py::value_error(name + " and " + other_name + " overlap in memory");
-        }
-}
 
 bool is_aligned(const py::array& x) {
     return reinterpret_cast<std::uintptr_t>(x.data()) % std::size_t(x.dtype().alignment()) == 0;
@@ -370,19 +330,21 @@ double clip_grad_norm(const py::list& grads, double max_norm) {
     return with_type_of(arrays[0].second, "grads[0]", [&](auto zero) {
         using T = decltype(zero);
         std::vector<Result<T>> clipped;
-        std::vector<T*> pointers;
-        std::vector<index> lengths;
+        std::vector<Segment<T>> segments;
+        std::vector<index> starts = {0};
         for (const auto& [name, array] : arrays) {
             clipped.emplace_back(array, name.c_str(), shape_of(array),
                                  std::initializer_list<const py::array*>{},
                                  typename Result<T>::Options{is_contiguous, true});
-            pointers.push_back(clipped.back().data());
-            lengths.push_back(array.size());
+            Segment<T> segment;
+            segment.gradient = segment.parameters = clipped.back().data();
+            segment.length = array.size();
+            segments.push_back(segment);
+            starts.push_back(starts.back() + segment.length);
         }
+        const Segments<T> all{segments.data(), starts.data(), index(segments.size())};
         const auto& table = functions<T>(current_table());
-        const double norm = call([&](auto&&... with) {
-            return table.clip_norm(pointers.data(), lengths.data(), index(lengths.size()), max_norm, with...);
-        });
+        const double norm = call([&](auto&&... with) { return table.clip_norm(all, max_norm, with...); });
         for (Result<T>& result : clipped) result.finish();
         return norm;
     });

@@ -12,6 +12,7 @@
 #include "net/random.h"
 #include "net/train.h"
 #include "optim/clip.h"
+#include "optim/step.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA {
@@ -66,6 +67,8 @@ constexpr Functions<T> functions = {
     net::activate<T>,
     net::activate_backward<T>,
     net::loss_and_output_gradient<T>,
+    optim::step_all<T>,
+    optim::gradient_norm<T>,
     optim::clip_norm<T>,
     elementary<T>,
     net::uniform<T>,

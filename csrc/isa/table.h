@@ -46,8 +46,9 @@ struct Functions {
                               Interrupt interrupt);
     double (*loss_and_output_gradient)(const LossSpec&, const T* z, const Targets<T>& y, index rows,
                                        index cols, T* dz, int threads, Interrupt interrupt, Arena&);
-    double (*clip_norm)(T* const* arrays, const index* lengths, index count, double max_norm, int threads,
-                        Interrupt interrupt, Arena&);
+    void (*step)(const Step<T>&, int threads);
+    double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
+    double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

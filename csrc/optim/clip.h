@@ -1,78 +1,139 @@
-// Clipping by the global norm, Pascanu, Mikolov and Bengio (2013).
+// The global norm, and clipping by it: Pascanu, Mikolov and Bengio (2013).
 #pragma once
 
 #include <cmath>
 
 #include "exec/cpu.h"
-#include "exec/elementwise.h"
 #include "exec/memory.h"
+#include "optim/segments.h"
 
 namespace fnn::FNN_ISA::optim {
 
 using exec::Exec;
-using exec::Range;
 
-// Arrays cut into pieces, by their lengths alone.
+constexpr index piece_length = index{1} << 16;  // numbers; a multiple of the tile's
+
+// Tensors are added up in pieces, cut by their lengths alone.
 template <class T>
-struct Pieces {
-    T* const* arrays;
-    const index* lengths;
-    index count;
+inline index count_pieces(const Segments<T>& all) {
+    index n = 0;
+    for (index s = 0; s < all.count; ++s) n += exec::divide_up(all.list[s].length, piece_length);
+    return n;
+}
 
-    static constexpr index length = index{1} << 16;
-
-    index size() const {
-        index n = 0;
-        for (index a = 0; a < count; ++a) n += exec::divide_up(lengths[a], length);
-        return n;
-    }
-
-    // f(piece, its numbers, how many)
-    template <class F>
-    void for_each(Range mine, const F& f) const {
-        index first = 0;
-        for (index a = 0; a < count; ++a) {
-            const Range own{first, first + exec::divide_up(lengths[a], length)};
-            const Range both = exec::intersect(mine, own);
-            for (index piece = both.begin; piece < both.end; ++piece) {
-                const index at = (piece - first) * length;
-                f(piece, arrays[a] + at, exec::min(lengths[a] - at, length));
-            }
-            first = own.end;
+// f(piece, segment, its numbers) for some of the pieces.
+template <class T, class F>
+inline void for_pieces_of(const Segments<T>& all, Range pieces, const F& f) {
+    index first = 0;
+    for (index s = 0; s < all.count; ++s) {
+        const Segment<T>& segment = all.list[s];
+        const Range own{first, first + exec::divide_up(segment.length, piece_length)};
+        const Range both = exec::intersect(pieces, own);
+        for (index piece = both.begin; piece < both.end; ++piece) {
+            const index at = (piece - first) * piece_length;
+            f(piece, segment, Range{at, exec::min(at + piece_length, segment.length)});
         }
+        first = own.end;
     }
-};
+}
 
-// The sum of (scale x)^2, in float64 and 16 partial sums, whatever the instruction set.
+// The sum of (scale x)^2, in float64 and 16 partial sums, whatever the instruction set. Stretches are added
+// one after another; all but the last are multiples of 16.
 struct SumOfSquares {
     double scale;
+    double sums[16] = {};
 
     template <class T>
-    double operator()(const T* x, index n) const {
+    void add(const T* x, index n) {
         constexpr index w = 16;
-        double sum[w] = {}, total = 0;
         index i = 0;
         for (; i + w <= n; i += w)
-            for (index j = 0; j < w; ++j) add(sum[j], x[i + j]);
-        for (index j = 0; i + j < n; ++j) add(sum[j], x[i + j]);
-        for (const double s : sum) total += s;
+            for (index j = 0; j < w; ++j) add_to(sums[j], x[i + j]);
+        for (index j = 0; i + j < n; ++j) add_to(sums[j], x[i + j]);
+    }
+
+    double result() const {
+        double total = 0;
+        for (const double sum : sums) total += sum;
         return total;
     }
 
-    void add(double& sum, double x) const { sum += (scale * x) * (scale * x); }
+   private:
+    void add_to(double& sum, double x) const { sum += (scale * x) * (scale * x); }
 };
 
 struct LargestSize {
+    double most = 0;
+
     template <class T>
-    double operator()(const T* x, index n) const {
-        T most = 0;
+    void add(const T* x, index n) {
+        T here = 0;
         for (index i = 0; i < n; ++i) {
             const T size = x[i] < 0 ? -x[i] : x[i];
-            most = size > most ? size : most;
+            here = size > here ? size : here;
         }
-        return double(most);
+        most = double(here) > most ? double(here) : most;
     }
+
+    double result() const { return most; }
 };
+
+// results[piece] = what `start` has become when all gradients of the piece are added to it.
+template <class T, class Reduction>
+inline void reduce_pieces(const Segments<T>& all, double* results, const Reduction& start, int threads,
+                          Interrupt interrupt) {
+    exec::run(threads, interrupt, [&](Exec& exec) {
+        exec.poll();
+        for_pieces_of(all, exec.share(count_pieces(all)),
+                      [&](index piece, const Segment<T>& s, Range numbers) {
+                          exec.poll();
+                          Reduction reduction = start;
+                          if (s.gradient_places.dims == 0) {
+                              reduction.add(s.gradient + numbers.begin, numbers.size());
+                          } else {
+                              T tile[tile_length];
+                              for (index at = numbers.begin; at < numbers.end; at += tile_length) {
+                                  const Range here{at, exec::min(at + tile_length, numbers.end)};
+                                  gather(tile, s.gradient, s.gradient_places, here);
+                                  reduction.add(tile, here.size());
+                              }
+                          }
+                          results[piece] = reduction.result();
+                      });
+    });
+}
+
+template <class T>
+inline double norm_times(double scale, const Segments<T>& all, double* results, int threads,
+                         Interrupt interrupt) {
+    reduce_pieces(all, results, SumOfSquares{scale}, threads, interrupt);
+    double sum = 0;
+    for (index piece = 0; piece < count_pieces(all); ++piece) sum += results[piece];
+    return std::sqrt(sum);
+}
+
+inline constexpr index smallest_shared_norm = 50 * 1000;
+
+// The norm of all gradients as one vector.
+template <class T>
+double gradient_norm(const Segments<T>& all, int threads, Interrupt interrupt, Arena& arena) {
+    if (all.size() == 0) return 0;
+    if (all.size() < smallest_shared_norm) threads = 1;
+    const index pieces = count_pieces(all);
+    double* const results = static_cast<double*>(arena.reserve(std::size_t(pieces) * sizeof(double)));
+
+    double norm = norm_times(1, all, results, threads, interrupt);
+    if (norm < 1e-140 || norm > 1e154) {  // squares that are too small or too large
+        reduce_pieces(all, results, LargestSize{}, threads, interrupt);
+        double largest = 0;
+        for (index piece = 0; piece < pieces; ++piece)
+            largest = results[piece] > largest ? results[piece] : largest;
+        if (largest == 0 || !std::isfinite(largest)) return largest;
+        const double scale = largest < 1 ? 0x1p1000 : 0x1p-600;
+        norm = norm_times(scale, all, results, threads, interrupt) / scale;
+    }
+    return norm;
+}
 
 template <class T>
 struct Scale {
@@ -81,57 +142,19 @@ struct Scale {
     void operator()(index i) const { x[i] = T(double(x[i]) * factor); }
 };
 
-// results[piece] = f of each piece
-template <class T, class F>
-inline void reduce_pieces(const Pieces<T>& all, double* results, const F& f, int threads,
-                          Interrupt interrupt) {
-    exec::run(threads, interrupt, [&](Exec& exec) {
-        exec.poll();
-        all.for_each(exec.share(all.size()), [&](index piece, const T* x, index n) {
-            exec.poll();
-            results[piece] = f(x, n);
+// If the norm of all gradients is finite and larger than max_norm, they, which are the segments' parameters
+// here, are multiplied by max_norm / norm. Once begun that is not interrupted, or some would be clipped and
+// others not.
+template <class T>
+double clip_norm(const Segments<T>& all, double max_norm, int threads, Interrupt interrupt, Arena& arena) {
+    const double norm = gradient_norm(all, threads, interrupt, arena);
+    if (!std::isfinite(norm) || norm <= max_norm) return norm;
+    if (all.size() < smallest_shared_norm) threads = 1;
+    exec::run(threads, nullptr, [&](Exec& exec) {
+        for_segments(all, exec.share(all.size()), [&](const Segment<T>& s, Range numbers) {
+            exec::elementwise(numbers, Scale<T>{s.parameters, max_norm / norm});
         });
     });
-}
-
-template <class T>
-inline double norm_times(double scale, const Pieces<T>& all, double* sums, int threads, Interrupt interrupt) {
-    reduce_pieces(all, sums, SumOfSquares{scale}, threads, interrupt);
-    double sum = 0;
-    for (index piece = 0; piece < all.size(); ++piece) sum += sums[piece];
-    return std::sqrt(sum);
-}
-
-// The norm of all numbers of all arrays; if it is finite and larger than max_norm, they are multiplied by
-// max_norm / norm.
-template <class T>
-double clip_norm(T* const* arrays, const index* lengths, index count, double max_norm, int threads,
-                 Interrupt interrupt, Arena& arena) {
-    constexpr index smallest_shared = 50 * 1000;
-    const Pieces<T> all{arrays, lengths, count};
-    index numbers = 0;
-    for (index a = 0; a < count; ++a) numbers += lengths[a];
-    if (numbers == 0) return 0;
-    if (numbers < smallest_shared) threads = 1;
-    double* const results = static_cast<double*>(arena.reserve(std::size_t(all.size()) * sizeof(double)));
-
-    double norm = norm_times(1, all, results, threads, interrupt);
-    if (norm < 1e-140 || norm > 1e154) {  // squares that are too small or too large
-        reduce_pieces(all, results, LargestSize{}, threads, interrupt);
-        double largest = 0;
-        for (index piece = 0; piece < all.size(); ++piece)
-            largest = results[piece] > largest ? results[piece] : largest;
-        if (largest == 0 || !std::isfinite(largest)) return largest;
-        const double scale = largest < 1 ? 0x1p1000 : 0x1p-600;
-        norm = norm_times(scale, all, results, threads, interrupt) / scale;
-    }
-    // Once begun it is not interrupted, or some gradients would be clipped and others not.
-    if (std::isfinite(norm) && norm > max_norm)
-        exec::run(threads, nullptr, [&](Exec& exec) {
-            all.for_each(exec.share(all.size()), [&](index, T* x, index n) {
-                exec::elementwise({0, n}, Scale<T>{x, max_norm / norm});
-            });
-        });
     return norm;
 }
 

@@ -23,4 +23,56 @@ struct Schedule {
     const double* values;  // (steps,)
 };
 
+// Where the numbers of a strided tensor lie, in C order; strides in bytes.
+struct Places {
+    int dims = 0;  // 0: one after another
+    const index* shape = nullptr;
+    const index* strides = nullptr;
+};
+
+// One tensor and what belongs to it. States lie one number after another, in the order of the parameters.
+template <class T>
+struct Segment {
+    T* parameters = nullptr;
+    const T* gradient = nullptr;
+    T* states[max_states] = {};
+    index length = 0;
+    Places parameter_places, gradient_places;
+};
+
+// Tensors as one row of numbers: those of tensor s are numbers starts[s] to starts[s + 1].
+template <class T>
+struct Segments {
+    const Segment<T>* list = nullptr;
+    const index* starts = nullptr;
+    index count = 0;
+
+    index size() const { return count == 0 ? 0 : starts[count]; }
+};
+
+// What stands for the gradient g in an update: scale g, held within [-bound, bound].
+struct GradientMap {
+    double scale = 1;
+    double bound = 0;  // 0: none
+
+    bool changes() const { return scale != 1 || bound != 0; }
+};
+
+// A group of tensors with hyper-parameters of its own: the segments up to `end` from the group before.
+struct Group {
+    UpdateSpec update;
+    bool frozen = false;
+    index end = 0;
+};
+
+// One step of all groups. `step` counts those already taken.
+template <class T>
+struct Step {
+    Segments<T> segments;
+    const Group* groups = nullptr;
+    index n_groups = 0;
+    index step = 0;
+    GradientMap gradient;
+};
+
 }  // namespace fnn

@@ -15,8 +15,10 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : None
-        Arrays of the user's own; not available in this version.
+    params : array, or lists, tuples and dicts of arrays, optional
+        What `step` updates in place: float32 or float64, see `Optimizer`; or a list of groups, each
+        a dict with ``"params"`` and hyper-parameters of its own, as in torch. None: the optimizer
+        is for `Sequential.fit`.
     lr : float, array or callable
         Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
         or one int where it does not take arrays) to values; finite and at least 0.
@@ -27,13 +29,13 @@ class Adam(Optimizer):
         At least 0.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, at least 0.
+    **options
+        See `Optimizer`.
 
     Raises
     ------
-    NotImplementedError
-        If `params` is given.
     TypeError, ValueError
-        If a hyper-parameter is impossible.
+        If a hyper-parameter is impossible, or an array of `params` cannot be updated in place.
 
     References
     ----------
@@ -51,8 +53,10 @@ class Adam(Optimizer):
     weight_decay = Hyper(check_nonnegative)
     _name = "adam"
 
-    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params)
+    def __init__(
+        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options
+    ):
+        super().__init__(params, **options)
         self.lr = lr
         self.betas = betas
         self.eps = eps
@@ -76,7 +80,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params, lr, betas, eps
+    params, lr, betas, eps, **options
         As for `Adam`.
     weight_decay : float
         Decay of all parameters per step and unit of learning rate, at least 0.
@@ -94,5 +98,7 @@ class AdamW(Adam):
 
     _name = "adamw"
 
-    def __init__(self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    def __init__(
+        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, **options
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **options)

@@ -5,13 +5,14 @@ import math
 import numpy as np
 
 from .. import checks
+from .bound import Bound
 
 
 class Hyper:
     """A hyper-parameter: an attribute that checks what is assigned to it."""
 
     def __init__(self, check):
-        self._check = check
+        self.check = check
 
     def __set_name__(self, owner, name):
         self._name = name
@@ -20,7 +21,8 @@ class Hyper:
         return self if optimizer is None else optimizer.__dict__[self._name]
 
     def __set__(self, optimizer, value):
-        optimizer.__dict__[self._name] = self._check(value, self._name)
+        optimizer.__dict__[self._name] = self.check(value, self._name)
+        optimizer._changed()
 
 
 def check_nonnegative(value, name):
@@ -79,28 +81,76 @@ class Owner:
 class Optimizer:
     """What all optimizers have in common.
 
-    Every hyper-parameter is an attribute that may be read, and assigned between two epochs.
+    With `params` it updates those arrays, by `step`; without, it is what `Sequential.fit` takes.
+    Every hyper-parameter is an attribute that may be read, and assigned between two steps.
 
     A copy (`copy.copy`) has a state of its own and trains the same model; one by `copy.deepcopy` or
     `pickle` the copy of the model that was made with it, or else the first one that it is given
     whose parameters fit.
+
+    Parameters
+    ----------
+    params : array, or lists, tuples and dicts of arrays, optional
+        float32 or float64 arrays, writable, of any strides, none of which share memory. Arrays are
+        held, not copied. What exports its memory by DLPack counts as an array: torch's tensors on
+        the CPU do (one that requires gradients by its ``.detach()``). Or a list of groups: dicts
+        with ``"params"`` and the hyper-parameters that differ; `step` then takes a list of as many
+        trees.
+    groups : callable, optional
+        A function from the key of a parameter (``"layers.2.w"`` for ``params["layers"][2]["w"]``;
+        in a fit ``"0.weight"``, see `Sequential.named_parameters`) to a dict of those
+        hyper-parameters that differ. ``"trainable": False`` among them leaves the parameter alone.
     """
 
     lr = Hyper(check_schedule)
 
-    def __init__(self, params):
-        if params is not None:
-            raise NotImplementedError(
-                f"{type(self).__name__}(params): optimizers for arrays of your own are not "
-                "available in this version; without params this is the optimizer of Sequential.fit"
-            )
+    def __init__(self, params=None, *, groups=None):
         self._owner = None  # of the model that the state belongs to
         self._state = []
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
+        self._bound = None if params is None else Bound.of(self, params, groups)
+        self._groups = groups if params is None else None
+
+    def step(self, grads):
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        grads : array, or lists, tuples and dicts of arrays
+            The gradients, in the structure of `params`, each with the shape and dtype of its
+            parameter; in any memory order. They are only read.
+
+        Raises
+        ------
+        RuntimeError
+            If this optimizer was made without `params`, or another thread is within `step`.
+        TypeError, ValueError
+            If a gradient is missing, of another shape or dtype, or shares memory with a parameter;
+            the message names it by its path. Nothing is changed then.
+        """
+        if self._bound is None:
+            raise RuntimeError(
+                f"step: this {type(self).__name__} has no parameters of its own, expected it to be "
+                "made with params"
+            )
+        self._bound.step(grads)
+
+    @property
+    def param_groups(self):
+        """The groups of parameters: list of mappings from hyper-parameters to values."""
+        return [] if self._bound is None else list(self._bound.groups)
+
+    def _changed(self):
+        """To be called when a hyper-parameter is assigned."""
+        bound = self.__dict__.get("_bound")
+        if bound is not None:
+            bound.changed = True
 
     @property
     def step_count(self):
         """Number of steps taken (int)."""
+        if self._bound is not None:
+            return self._bound.updater.steps
         before, report = self._progress
         return before + int(report[2])
 
@@ -113,12 +163,21 @@ class Optimizer:
         """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
         raise NotImplementedError
 
+    def _initial(self, k):
+        """Return what the numbers of state vector k start with."""
+        return 0.0
+
     def _n_vectors(self):
         """Number of state vectors that the update uses."""
         raise NotImplementedError
 
     def _attach(self, model):
         """Make this the optimizer of `model`, with zeros as state if it is new."""
+        if self._bound is not None:
+            raise ValueError(
+                f"optimizer: this {type(self).__name__} has parameters of its own, expected one "
+                "made without params"
+            )
         if self._owner is None or not self._owner.tied:
             for vector in self._state:
                 if (vector.shape, vector.dtype) != ((model.n_parameters,), model.dtype):
@@ -167,7 +226,17 @@ class Optimizer:
 
     def __getstate__(self):
         state = [vector.copy() for vector in self._state]
-        return {**vars(self), "_state": state, "_progress": (self.step_count, np.zeros(3))}
+        before, report = self._progress
+        saved = {**vars(self), "_state": state, "_progress": (before + int(report[2]), np.zeros(3))}
+        if self._bound is not None:
+            saved["_bound"] = self._bound.saved()
+        return saved
+
+    def __setstate__(self, saved):
+        bound = saved["_bound"]
+        vars(self).update(saved, _bound=None)
+        if bound is not None:
+            self._bound = Bound.restored(self, bound)
 
     def __repr__(self):
         values = {name: self.__dict__[name] for name in self._hyper_parameters()}

@@ -15,8 +15,10 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    params : None
-        Arrays of the user's own; not available in this version.
+    params : array, or lists, tuples and dicts of arrays, optional
+        What `step` updates in place: float32 or float64, see `Optimizer`; or a list of groups, each
+        a dict with ``"params"`` and hyper-parameters of its own, as in torch. None: the optimizer
+        is for `Sequential.fit`.
     lr : float, array or callable
         Learning rate: a number, one value per step, or a function from 0-based steps (int64 array,
         or one int where it does not take arrays) to values; finite and at least 0.
@@ -28,13 +30,13 @@ class SGD(Optimizer):
         https://proceedings.mlr.press/v28/sutskever13.html).
     weight_decay : float
         Coefficient of the L2 penalty ``weight_decay / 2 * |p|^2`` on all parameters, at least 0.
+    **options
+        See `Optimizer`.
 
     Raises
     ------
-    NotImplementedError
-        If `params` is given.
     TypeError, ValueError
-        If a hyper-parameter is impossible.
+        If a hyper-parameter is impossible, or an array of `params` cannot be updated in place.
 
     Examples
     --------
@@ -45,8 +47,17 @@ class SGD(Optimizer):
     nesterov = Hyper(checks.boolean)
     weight_decay = Hyper(check_nonnegative)
 
-    def __init__(self, params=None, *, lr=1e-2, momentum=0.0, nesterov=False, weight_decay=0.0):
-        super().__init__(params)
+    def __init__(
+        self,
+        params=None,
+        *,
+        lr=1e-2,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        **options,
+    ):
+        super().__init__(params, **options)
         self.lr = lr
         self.momentum = momentum
         self.nesterov = nesterov

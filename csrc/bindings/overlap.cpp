@@ -1,0 +1,38 @@
+#include "bindings/overlap.h"
+
+#include <algorithm>
+
+namespace fnn::bindings {
+
+Span span_of(const py::array& x) {
+    const char* const data = static_cast<const char*>(x.data());
+    if (x.size() == 0) return {data, data};
+    Span span{data, data + x.itemsize()};
+    for (index d = 0; d < x.ndim(); ++d) {
+        const index length = (x.shape(d) - 1) * x.strides(d);
+        (length < 0 ? span.begin : span.end) += length;
+    }
+    return span;
+}
+
+bool may_overlap(const py::array& a, const py::array& b) {
+    const Span x = span_of(a), y = span_of(b);
+    return x.begin < y.end && y.begin < x.end;
+}
+
+void check_apart(std::vector<NamedArray> arrays) {
+    std::sort(arrays.begin(), arrays.end(), [](const NamedArray& a, const NamedArray& b) {
+        return span_of(a.second).begin < span_of(b.second).begin;
+    });
+    for (std::size_t i = 0; i < arrays.size(); ++i)
+        for (std::size_t j = i + 1; j < arrays.size(); ++j) {
+            const auto& [name, array] = arrays[i];
+            const auto& [other_name, other] = arrays[j];
+            if (span_of(other).begin >= span_of(array).end) break;
+            if (may_overlap(array, other) &&
+                py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(array, other)))
+                throw py::value_error(name + " and " + other_name + " overlap in memory");
+        }
+}
+
+}  // namespace fnn::bindings

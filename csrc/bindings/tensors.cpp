@@ -1,0 +1,303 @@
+#include "bindings/tensors.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace fnn::bindings {
+
+namespace {
+
+bool is_aligned(const py::array& x) {
+    return reinterpret_cast<std::uintptr_t>(x.data()) % std::size_t(x.itemsize()) == 0;
+}
+
+bool is_dense(const py::array& x, int flag) { return (x.flags() & flag) != 0 && is_aligned(x); }
+
+// Whether no two elements of an array lie at one place; of some exotic strides it says no wrongly.
+bool has_own_places(const py::array& x) {
+    if (x.size() <= 1) return true;
+    std::vector<std::pair<index, index>> axes;  // stride, length
+    for (index d = 0; d < x.ndim(); ++d)
+        if (x.shape(d) > 1) axes.emplace_back(std::abs(x.strides(d)), x.shape(d));
+    std::sort(axes.begin(), axes.end());
+    index extent = x.itemsize();
+    for (const auto& [stride, length] : axes) {
+        if (stride < extent) return false;
+        extent = stride * (length - 1) + extent;
+    }
+    return true;
+}
+
+}  // namespace
+
+Tensors::Tensors(const py::object& params, py::object convert)
+    : tree_(params, "params"), convert_(std::move(convert)) {
+    if (tree_.size() == 0) throw py::value_error("params holds no arrays");
+    std::vector<NamedArray> named;
+    tensors_.reserve(tree_.size());
+    for (std::size_t i = 0; i < tree_.size(); ++i) {
+        const std::string path = tree_.path(i, "params");
+        py::object leaf = tree_.first_leaves()[i];
+        if (!py::isinstance<py::array>(leaf)) leaf = convert_(leaf, path);
+        const auto array = py::reinterpret_borrow<py::array>(leaf);
+        const bool is_float64 =
+            with_type_of(array, path.c_str(), [](auto zero) { return sizeof(zero) == 8; });
+        check_writeable(array, path.c_str());
+        if (!has_own_places(array)) throw py::value_error(path + " has elements that overlap in memory");
+        named.emplace_back(path, array);
+
+        Tensor& t = tensors_.emplace_back();
+        t.array = array;
+        t.is_float64 = is_float64;
+        const bool c = is_dense(array, py::array::c_style);
+        t.fortran = !c && is_dense(array, py::array::f_style);
+        t.shape = shape_of(array);
+        t.strides = {array.strides(), array.strides() + array.ndim()};
+        t.gradient_strides = t.strides;
+        if (t.fortran) {
+            std::reverse(t.shape.begin(), t.shape.end());
+            std::reverse(t.strides.begin(), t.strides.end());
+        }
+        if (!c && !t.fortran && array.size() > 0)
+            t.places = {int(array.ndim()), t.shape.data(), t.strides.data()};
+        spans_.emplace_back(span_of(array), i);
+    }
+    check_apart(named);
+    std::sort(spans_.begin(), spans_.end(),
+              [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
+    for (std::size_t k = 1; k < spans_.size(); ++k)
+        spans_are_apart_ = spans_are_apart_ && spans_[k - 1].first.end <= spans_[k].first.begin;
+}
+
+Tensors::Use::Use(Tensors& tensors) : tensors_(tensors) {
+    if (tensors.in_use_) throw std::runtime_error("these parameters are being updated by another call");
+    tensors.in_use_ = true;
+}
+
+Tensors::Use::~Use() {
+    tensors_.gradients_.clear();
+    tensors_.in_use_ = false;
+}
+
+std::vector<py::array> Tensors::arrays() const {
+    std::vector<py::array> all;
+    for (const Tensor& t : tensors_) all.push_back(t.array);
+    return all;
+}
+
+std::vector<std::string> Tensors::paths() const {
+    std::vector<std::string> all;
+    for (std::size_t i = 0; i < size(); ++i) all.push_back(tree_.path(i, "params"));
+    return all;
+}
+
+std::vector<std::string> Tensors::keys() const {
+    std::vector<std::string> all;
+    for (std::size_t i = 0; i < size(); ++i) all.push_back(tree_.key(i));
+    return all;
+}
+
+void Tensors::read(const py::object& grads) {
+    tree_.read(grads, "grads", leaves_);
+    gradients_.resize(size());
+    for (std::size_t i = 0; i < size(); ++i) read_gradient(i, leaves_[i]);
+    leaves_.clear();
+}
+
+void Tensors::read_gradient(std::size_t i, py::object& leaf) {
+    const auto path = [&] { return tree_.path(i, "grads"); };
+    if (!py::isinstance<py::array>(leaf)) leaf = convert_(leaf, path());
+    gradients_[i] = py::reinterpret_borrow<py::array>(leaf);
+    const py::array& g = gradients_[i];
+    Tensor& t = tensors_[i];
+    if (g.ndim() != t.array.ndim() || !std::equal(g.shape(), g.shape() + g.ndim(), t.array.shape()))
+        throw py::value_error(path() + " has shape " + shape_text(shape_of(g)) + ", expected " +
+                              shape_text(shape_of(t.array)) + ", that of its parameter");
+    if (py::detail::array_proxy(g.ptr())->descr != py::detail::array_proxy(t.array.ptr())->descr &&
+        !g.dtype().equal(t.array.dtype()))
+        throw py::type_error(path() + " has dtype " + py::cast<std::string>(py::str(g.dtype())) +
+                             ", expected " + py::cast<std::string>(py::str(t.array.dtype())) +
+                             ", that of its parameter");
+    check_apart_from_parameters(g, i);
+    if (g.size() == 0 || is_dense(g, t.fortran ? py::array::f_style : py::array::c_style)) {
+        t.gradient_places = {};
+        return;
+    }
+    std::copy(g.strides(), g.strides() + g.ndim(), t.gradient_strides.begin());
+    if (t.fortran) std::reverse(t.gradient_strides.begin(), t.gradient_strides.end());
+    t.gradient_places = {int(g.ndim()), t.shape.data(), t.gradient_strides.data()};
+}
+
+void Tensors::check_apart_from_parameters(const py::array& gradient, std::size_t i) const {
+    const Span own = span_of(gradient);
+    if (own.begin == own.end) return;
+    auto next = std::lower_bound(spans_.begin(), spans_.end(), own.end,
+                                 [](const auto& span, const char* end) { return span.first.begin < end; });
+    while (next != spans_.begin()) {
+        --next;
+        if (next->first.end <= own.begin) {
+            if (spans_are_apart_) return;
+            continue;
+        }
+        const py::array& other = tensors_[next->second].array;
+        if (py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(gradient, other)))
+            throw py::value_error(tree_.path(i, "grads") + " and " + tree_.path(next->second, "params") +
+                                  " overlap in memory");
+    }
+}
+
+Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups)
+    : tensors_(std::move(tensors)), n_groups_(n_groups) {
+    if (group_of.size() != tensors_->size())
+        throw py::value_error("group_of has " + std::to_string(group_of.size()) + " items, expected " +
+                              std::to_string(tensors_->size()));
+    for_types([&](auto& typed) {
+        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+        for (int group = 0; group < n_groups; ++group) {
+            for (std::size_t i = 0; i < group_of.size(); ++i) {
+                if (group_of[i] != group || tensors_->is_float64(i) != (sizeof(T) == 8)) continue;
+                typed.segments.push_back(tensors_->segment<T>(i));
+                typed.starts.push_back(typed.starts.back() + typed.segments.back().length);
+                typed.tensors.push_back(i);
+            }
+            typed.groups.push_back({{}, true, index(typed.segments.size())});
+        }
+    });
+}
+
+void Updater::set_updates(const py::list& updates) {
+    const Tensors::Use use(*tensors_);
+    if (int(updates.size()) != n_groups_)
+        throw py::value_error("updates has " + std::to_string(updates.size()) + " items, expected " +
+                              std::to_string(n_groups_));
+    for (int group = 0; group < n_groups_; ++group) {
+        const py::object update = updates[std::size_t(group)];
+        UpdateSpec spec;
+        if (!update.is_none()) {
+            const auto [name_and_numbers, lr] = py::cast<std::pair<py::tuple, double>>(update);
+            spec = update_of(name_and_numbers);
+            spec.lr = lr;
+        }
+        for_types([&](auto& typed) {
+            typed.groups[std::size_t(group)].update = spec;
+            typed.groups[std::size_t(group)].frozen = update.is_none();
+        });
+    }
+}
+
+void Updater::set_states(const py::list& states) {
+    const Tensors::Use use(*tensors_);
+    if (states.size() > max_states)
+        throw py::value_error("states has " + std::to_string(states.size()) + " items, expected at most " +
+                              std::to_string(max_states));
+    held_.clear();
+    for_types([&](auto& typed) {
+        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+        for (std::size_t s = 0; s < typed.segments.size(); ++s) {
+            Segment<T>& segment = typed.segments[s];
+            for (std::size_t k = 0; k < std::size_t(max_states); ++k) {
+                segment.states[k] = nullptr;
+                if (k >= states.size()) continue;
+                const auto list = py::cast<py::list>(states[k]);
+                if (list.size() != tensors_->size()) throw py::value_error("states: one for each tensor");
+                const py::object item = list[typed.tensors[s]];
+                if (item.is_none()) continue;
+                held_.push_back(py::cast<py::array>(item));
+                segment.states[k] = to_write<T>(held_.back(), "a state", {segment.length});
+            }
+        }
+    });
+}
+
+void Updater::read(const py::object& grads) {
+    const bool given = !grads.is_none();
+    if (given) tensors_->read(grads);
+    for_types([&](auto& typed) {
+        for (std::size_t s = 0; s < typed.segments.size(); ++s) {
+            typed.segments[s].gradient = nullptr;
+            if (given) tensors_->set_gradient(typed.segments[s], typed.tensors[s]);
+        }
+    });
+}
+
+void Updater::step(const py::object& grads, double scale, double bound) {
+    const Tensors::Use use(*tensors_);
+    for_types([&](auto& typed) {
+        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
+            for (; index(s) < typed.groups[g].end; ++s)
+                for (int k = 0; k < typed.groups[g].update.states; ++k)
+                    if (!typed.groups[g].frozen && typed.segments[s].states[k] == nullptr)
+                        throw py::value_error("state " + std::to_string(k) + " is missing");
+    });
+    read(grads);
+    const Table& table = current_table();
+    const int threads = get_num_threads();
+    const GradientMap map{scale, bound};
+    {
+        const WithoutGil released;
+        for_types([&](auto& typed) {
+            using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+            if (typed.segments.empty()) return;
+            functions<T>(table).step(
+                {{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
+                 typed.groups.data(),
+                 index(typed.groups.size()),
+                 steps,
+                 map},
+                threads);
+        });
+    }
+    ++steps;
+}
+
+double Updater::norm(const py::object& grads) {
+    const Tensors::Use use(*tensors_);
+    if (grads.is_none()) throw py::type_error("grads is None");
+    read(grads);
+    const Table& table = current_table();
+    const int threads = get_num_threads();
+    const Interrupt interrupt = interrupt_of_thread();
+    double norm = 0;
+    for_types([&](auto& typed) {
+        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+        std::vector<Segment<T>> segments;
+        std::vector<index> starts = {0};
+        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
+            for (; index(s) < typed.groups[g].end; ++s) {
+                if (typed.groups[g].frozen) continue;
+                segments.push_back(typed.segments[s]);
+                starts.push_back(starts.back() + segments.back().length);
+            }
+        if (segments.empty()) return;
+        const WithoutGil released;
+        norm = std::hypot(
+            norm, functions<T>(table).gradient_norm({segments.data(), starts.data(), index(segments.size())},
+                                                    threads, interrupt, arena_));
+    });
+    return norm;
+}
+
+void register_tensors(py::module_& m) {
+    using namespace pybind11::literals;
+    py::class_<Tensors, std::shared_ptr<Tensors>>(m, "Tensors")
+        .def(py::init([](const py::object& params, const py::object& convert) {
+                 return std::make_shared<Tensors>(params, convert);
+             }),
+             "params"_a, "convert"_a)
+        .def_property_readonly("arrays", &Tensors::arrays)
+        .def_property_readonly("paths", &Tensors::paths)
+        .def_property_readonly("keys", &Tensors::keys);
+    py::class_<Updater, std::shared_ptr<Updater>>(m, "Updater")
+        .def(py::init([](const std::shared_ptr<Tensors>& tensors, const std::vector<int>& group_of,
+                         int n_groups) { return std::make_shared<Updater>(tensors, group_of, n_groups); }),
+             "tensors"_a, "group_of"_a, "n_groups"_a)
+        .def("set_updates", &Updater::set_updates, "updates"_a)
+        .def("set_states", &Updater::set_states, "states"_a)
+        .def("step", &Updater::step, "grads"_a, "scale"_a = 1.0, "bound"_a = 0.0)
+        .def_readwrite("steps", &Updater::steps)
+        .def("norm", &Updater::norm, "grads"_a);
+}
+
+}  // namespace fnn::bindings

@@ -1,0 +1,123 @@
+// The user's own parameters, updated where they lie.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/network.h"
+#include "bindings/overlap.h"
+#include "bindings/tree.h"
+
+namespace fnn::bindings {
+
+// Float arrays in a tree, each with the order in which its numbers are counted: as they lie in memory if they
+// lie there without gaps in C or in Fortran order, and else in C order.
+class Tensors : public Shared {
+   public:
+    // `convert(leaf, path)` gives the array that a leaf is.
+    Tensors(const py::object& params, py::object convert);
+
+    std::size_t size() const { return tensors_.size(); }
+    std::vector<py::array> arrays() const;
+    std::vector<std::string> paths() const;
+    std::vector<std::string> keys() const;
+
+    // While it lives, no other call uses these tensors. Throws std::runtime_error while another one does.
+    class Use {
+       public:
+        explicit Use(Tensors& tensors);
+        ~Use();
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+
+       private:
+        Tensors& tensors_;
+    };
+
+    // Checks a tree of gradients and keeps their arrays until the use ends.
+    void read(const py::object& grads);
+
+    bool is_float64(std::size_t i) const { return tensors_[i].is_float64; }
+
+    template <class T>
+    Segment<T> segment(std::size_t i) {
+        Tensor& t = tensors_[i];
+        Segment<T> s;
+        s.parameters = static_cast<T*>(t.array.mutable_data());
+        s.length = t.array.size();
+        s.parameter_places = t.places;
+        return s;
+    }
+    // The gradient that was read.
+    template <class T>
+    void set_gradient(Segment<T>& s, std::size_t i) const {
+        s.gradient = static_cast<const T*>(gradients_[i].data());
+        s.gradient_places = tensors_[i].gradient_places;
+    }
+
+   private:
+    struct Tensor {
+        py::array array;
+        bool is_float64;
+        bool fortran;                       // counted so
+        std::vector<index> shape, strides;  // in the order of counting
+        std::vector<index> gradient_strides;
+        Places places, gradient_places;
+    };
+
+    void read_gradient(std::size_t i, py::object& leaf);
+    void check_apart_from_parameters(const py::array& gradient, std::size_t i) const;
+
+    Tree tree_;
+    py::object convert_;
+    std::vector<Tensor> tensors_;
+    std::vector<std::pair<Span, std::size_t>> spans_;  // of the parameters, in rising order
+    bool spans_are_apart_ = true;
+    bool in_use_ = false;
+    std::vector<py::object> leaves_;
+    std::vector<py::array> gradients_;
+};
+
+// An update of tensors, by groups: which tensor belongs to which, and (update, lr) of each, or None where it
+// is left alone. States are vectors (n,), one list for each.
+class Updater : public Shared {
+   public:
+    Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups);
+
+    void set_updates(const py::list& updates);
+    void set_states(const py::list& states);
+
+    // One step, of which `steps` counts those taken. Where the update reads no gradients, they may be None.
+    void step(const py::object& grads, double scale, double bound);
+    index steps = 0;
+
+    // The norm of all gradients of groups that are not left alone.
+    double norm(const py::object& grads);
+
+   private:
+    template <class T>
+    struct Typed {
+        std::vector<Segment<T>> segments;
+        std::vector<index> starts = {0};
+        std::vector<std::size_t> tensors;  // of each segment
+        std::vector<Group> groups;
+    };
+
+    void read(const py::object& grads);
+
+    template <class F>
+    void for_types(const F& f) {
+        f(float32_);
+        f(float64_);
+    }
+
+    std::shared_ptr<Tensors> tensors_;
+    int n_groups_;
+    Arena arena_;
+    Typed<float> float32_;
+    Typed<double> float64_;
+    std::vector<py::array> held_;
+};
+
+}  // namespace fnn::bindings

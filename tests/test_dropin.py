@@ -1,0 +1,293 @@
+"""Optimizers on arrays of the user's own: where they lie, their structure, groups, copies."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import pyfast_nn as fnn
+from pyfast_nn.optim import SGD, Adam
+
+
+def adam_in_numpy(p, grads, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Adam's steps on one array, by the paper's formula in float64."""
+    p, m, v = np.array(p, np.float64), 0.0, 0.0
+    for t, g in enumerate(grads, start=1):
+        g = np.asarray(g, np.float64)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        p -= lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    return p
+
+
+LAYOUTS = {
+    "c": lambda x: x.copy(),
+    "fortran": np.asfortranarray,
+    "every other column": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+    "axes swapped": lambda x: np.ascontiguousarray(x.swapaxes(0, -1)).swapaxes(0, -1),
+    "misaligned": lambda x: misaligned(x),
+}
+
+
+def misaligned(x):
+    memory = np.empty(x.nbytes + 1, np.uint8)[1:]
+    moved = memory.view(x.dtype).reshape(x.shape)
+    moved[...] = x
+    assert not moved.flags.aligned
+    return moved
+
+
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_parameter", LAYOUTS)
+def test_arrays_as_they_lie(isa, dtype, of_parameter, of_gradient):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(7, 5, 130)).astype(dtype)
+    grads = rng.normal(size=(3, *start.shape)).astype(dtype)
+    clean, p = start.copy(), LAYOUTS[of_parameter](start)
+    optimizer, plain = Adam(p, lr=0.1), Adam(clean, lr=0.1)
+    for g in grads:
+        g = LAYOUTS[of_gradient](g)
+        before = g.copy()
+        optimizer.step(g)
+        plain.step(before)
+        np.testing.assert_array_equal(g, before)
+    np.testing.assert_array_equal(p, clean)
+    tolerance = 1e-5 if start.itemsize == 4 else 1e-13
+    np.testing.assert_allclose(p, adam_in_numpy(start, grads, lr=0.1), atol=tolerance)
+
+
+def tree(rng, scale=1.0):
+    def normal(*shape, dtype="f8"):
+        return np.array(scale * rng.normal(size=shape), dtype)
+
+    return {
+        "layers": [
+            {"w": normal(4, 3), "b": normal(3, dtype="f4")},
+            {"w": normal(3, 2), "b": normal(2, dtype="f4")},
+        ],
+        "scale": (normal(), normal(0, 5)),
+    }
+
+
+def leaves(x):
+    if isinstance(x, dict):
+        x = x.values()
+    if isinstance(x, np.ndarray):
+        return [x]
+    return [x] if np.isscalar(x) else [leaf for child in x for leaf in leaves(child)]
+
+
+def test_nested_structures(isa):
+    rng = np.random.default_rng(0)
+    params = tree(rng)
+    start = copy.deepcopy(params)
+    optimizer = Adam(params, lr=0.1)
+    grads = [tree(rng) for _ in range(3)]
+    grads[0]["scale"] = [np.float64(0.5), grads[0]["scale"][1]]  # what NumPy's reductions give
+    for g in grads:
+        optimizer.step(g)
+    assert optimizer.step_count == 3
+    series = zip(leaves(params), leaves(start), *map(leaves, grads), strict=True)
+    for p, before, *of_leaf in series:
+        expected = adam_in_numpy(before, of_leaf, lr=0.1)
+        np.testing.assert_allclose(p, expected, atol=1e-13 if p.dtype == np.float64 else 1e-6)
+
+
+def test_groups(isa):
+    rng = np.random.default_rng(0)
+    params, grads = tree(rng), tree(rng)
+    expected = copy.deepcopy(params)
+
+    def group(key):
+        if key == "layers.0.w":
+            return {"trainable": False}
+        return {"lr": 0.5} if key.endswith("b") else {}
+
+    optimizer = SGD(params, lr=0.1, groups=group)
+    assert [g.params for g in optimizer.param_groups] == [
+        ["layers.0.w"],
+        ["layers.0.b", "layers.1.b"],
+        ["layers.1.w", "scale.0", "scale.1"],
+    ]
+    optimizer.step(grads)
+    rates = [0.0, 0.5, 0.1, 0.5, 0.1, 0.1]
+    for p, before, g, lr in zip(
+        leaves(params), leaves(expected), leaves(grads), rates, strict=True
+    ):
+        np.testing.assert_allclose(p, before - lr * g, atol=1e-6)
+
+    before = copy.deepcopy(params)
+    optimizer.param_groups[1]["lr"] = 0.25
+    optimizer.lr = 0.0
+    optimizer.step(grads)
+    rates = [0.0, 0.25, 0.0, 0.25, 0.0, 0.0]
+    for p, then, g, lr in zip(leaves(params), leaves(before), leaves(grads), rates, strict=True):
+        np.testing.assert_allclose(p, then - lr * g, atol=1e-6)
+
+
+@pytest.mark.once
+def test_a_list_of_groups():
+    w, b = np.zeros((2, 3)), np.zeros(3)
+    optimizer = SGD([{"params": [w], "lr": 1.0}, {"params": {"b": b}, "momentum": 0.5}], lr=0.1)
+    for _ in range(2):
+        optimizer.step([[np.ones((2, 3))], {"b": np.ones(3)}])
+    np.testing.assert_allclose(w, -2)
+    np.testing.assert_allclose(b, -0.1 - 0.15)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (lambda g: g.pop("scale"), ValueError, r"grads\['scale'\] is missing"),
+        (lambda g: g.update(extra=1), ValueError, r"grads\['extra'\] has no parameter"),
+        (lambda g: g["layers"].pop(), ValueError, r"grads\['layers'\] has 1 items, expected 2"),
+        (lambda g: g.update(layers=3), TypeError, r"grads\['layers'\] is of type int"),
+        (
+            lambda g: g["layers"][1].update(w=np.ones((2, 3))),
+            ValueError,
+            r"grads\['layers'\]\[1\]\['w'\] has shape \(2, 3\), expected \(3, 2\)",
+        ),
+        (
+            lambda g: g["layers"][1].update(b=np.ones(2)),
+            TypeError,
+            r"grads\['layers'\]\[1\]\['b'\] has dtype float64, expected float32",
+        ),
+        (
+            lambda g: g["layers"][1].update(b=np.ones(2, ">f4")),
+            TypeError,
+            r"grads\['layers'\]\[1\]\['b'\] has dtype >f4",
+        ),
+        (
+            lambda g: g["layers"][1].update(w="text"),
+            TypeError,
+            r"grads\['layers'\]\[1\]\['w'\]: expected a float32 or float64 array, got 'text'",
+        ),
+    ],
+)
+def test_a_wrong_gradient_changes_nothing(change, error, text):
+    rng = np.random.default_rng(0)
+    params, grads = tree(rng), tree(rng)
+    optimizer = Adam(params, lr=0.1)
+    optimizer.step(tree(rng))
+    again, same = pickle.loads(pickle.dumps((optimizer, params)))
+    change(grads)
+    with pytest.raises(error, match=text):
+        optimizer.step(grads)
+    good = tree(rng)
+    assert optimizer.step_count == again.step_count == 1
+    optimizer.step(good)
+    again.step(good)
+    for a, b in zip(leaves(params), leaves(same), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.once
+def test_gradients_that_share_memory_with_parameters():
+    memory = np.zeros(10)
+    optimizer = Adam({"a": memory[:4], "b": memory[6:]})
+    optimizer.step({"a": np.ones(4), "b": np.ones(4)})
+    with pytest.raises(ValueError, match=r"grads\['a'\] and params\['b'\] overlap in memory"):
+        optimizer.step({"a": memory[3:7], "b": np.ones(4)})
+    optimizer.step({"a": np.ones(4), "b": np.ones(4)})
+
+
+@pytest.mark.once
+def test_parameters_that_cannot_be_updated():
+    read_only = np.ones(3)
+    read_only.flags.writeable = False
+    memory = np.zeros(10)
+    for params, error, text in [
+        ([], ValueError, "params holds no arrays"),
+        (
+            [np.ones(3), 1.0],
+            TypeError,
+            r"params\[1\]: expected a float32 or float64 array, got 1.0",
+        ),
+        (np.ones(3, int), TypeError, "params has dtype int64, expected float32 or float64"),
+        ([np.ones(3, "f2")], TypeError, r"params\[0\] has dtype float16"),
+        ([np.ones(3, ">f8")], TypeError, r"params\[0\] has dtype >f8"),
+        ([np.float64(1)], ValueError, r"params\[0\] is read-only"),
+        ({"w": read_only}, ValueError, r"params\['w'\] is read-only"),
+        ([memory[:5], memory[4:]], ValueError, r"params\[0\] and params\[1\] overlap in memory"),
+        ({"a": memory, "b": [memory]}, ValueError, r"params\['a'\] and params\['b'\]\[0\] overlap"),
+        (
+            np.lib.stride_tricks.as_strided(memory, (3, 4), (8, 8)),
+            ValueError,
+            "params has elements that overlap in memory",
+        ),
+    ]:
+        with pytest.raises(error, match=text):
+            Adam(params)
+    endless = []
+    endless.append(endless)
+    with pytest.raises(ValueError, match="does one contain itself"):
+        Adam(endless)
+    Adam([memory[::2], memory[1::2]]).step([np.ones(5), np.ones(5)])  # lie between each other
+    assert (memory < 0).all()
+
+
+@pytest.mark.once
+def test_copies():
+    p = np.zeros(5)
+    optimizer = Adam(p, lr=0.1)
+    optimizer.step(np.ones(5))
+    state = p.copy()
+
+    deep, q = copy.deepcopy((optimizer, p))
+    deep.step(np.ones(5))
+    np.testing.assert_array_equal(p, state)
+    assert (q < p).all()
+    shallow = copy.copy(optimizer)
+    shallow.step(np.ones(5))
+    np.testing.assert_array_equal(p, q)
+    assert (optimizer.step_count, shallow.step_count, deep.step_count) == (1, 2, 2)
+
+
+@pytest.mark.once
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    w = torch.zeros(3, 4)
+    memory = w.data_ptr()
+    optimizer = SGD({"w": w}, lr=1.0)
+    optimizer.step({"w": torch.ones(3, 4)})
+    optimizer.step({"w": np.ones((3, 4), np.float32)})
+    assert w.data_ptr() == memory
+    assert (w == -2).all()
+    with pytest.raises(TypeError, match=r"params\['w'\] requires gradients.*\.detach\(\)"):
+        SGD({"w": torch.zeros(3, requires_grad=True)})
+    learned = torch.zeros(3, requires_grad=True)
+    SGD(learned.detach(), lr=1.0).step(torch.ones(3))
+    assert (learned == -1).all()
+
+
+@pytest.mark.once
+def test_roles_are_kept_apart():
+    with pytest.raises(RuntimeError, match="has no parameters of its own"):
+        Adam().step(np.ones(3))
+    model = fnn.Sequential([fnn.Dense(1)], seed=0)
+    with pytest.raises(ValueError, match="has parameters of its own"):
+        model.fit(np.ones((3, 2)), np.ones(3), loss="mse", optimizer=Adam(np.ones(3)))
+
+
+def test_any_number_of_threads(isa, restore_threads):
+    rng = np.random.default_rng(0)
+    shapes = [(300_001,), (17, 3001), (1,), (0,), (130, 400)]
+    start = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    grads = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    results = []
+    for threads in (1, 2, 3, 8):
+        fnn.set_num_threads(threads)
+        params = copy.deepcopy(start)
+        optimizer = Adam(params, lr=0.1)
+        for _ in range(3):
+            optimizer.step(grads)
+        results.append(np.concatenate([p.ravel() for p in params]))
+    whole = np.concatenate([p.ravel() for p in start])  # and however they are cut
+    optimizer = Adam(whole, lr=0.1)
+    for _ in range(3):
+        optimizer.step(np.concatenate([g.ravel() for g in grads]))
+    for result in results:
+        np.testing.assert_array_equal(result, whole)
