@@ -10,6 +10,7 @@ import numpy as np
 from . import _core, checks, data, optim
 from .callbacks import check as check_callbacks
 from .callbacks import tell
+from .datasets.split import split_rows
 from .history import History
 from .layers import InputLayer, Standardize
 from .metrics import check as check_metrics
@@ -17,9 +18,8 @@ from .metrics import larger_is_better
 from .progress import check as check_verbose
 from .progress import progress
 
-# Random streams: below, the initial parameters; from here on, the row orders; the last, the split.
+# Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
-_SPLIT = 2**64 - 1
 
 
 def fit(model, X, y, **options):
@@ -249,7 +249,7 @@ def _split(examples, loss, fraction, seed):
     """Return the examples in two parts, the second one of about that fraction of the rows.
 
     A function of the seed, the number of rows and the labels. In both parts each class has its
-    share to within one row, by the method of the largest remainder.
+    share to within one row.
     """
     fraction = checks.real(fraction, "validation_split", minimum=0, below=1)
     n = examples.n
@@ -259,21 +259,11 @@ def _split(examples, loss, fraction, seed):
             "validation_split: expected a fraction that leaves rows on both sides, got "
             f"{fraction:g}, which is {held_out} of {n}"
         )
-    order = _core.permutation(seed, _SPLIT, n)
     labels = _class_labels(examples.targets, loss)
-    if labels is not None:
-        _, column, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
-        by_class = np.argsort(column, kind="stable")
-        starts = np.cumsum(counts) - counts
-        rank = np.empty(n, np.int64)  # of each row in its class
-        rank[by_class] = np.arange(n) - np.repeat(starts, counts)
-        chosen = rank < _largest_remainder(counts, held_out)[column]
-    else:
-        chosen = np.arange(n) < held_out
-    return (
-        examples._replace(rows=np.sort(order[~chosen])),
-        examples._replace(rows=np.sort(order[chosen])),
-    )
+    if labels is None:
+        labels = np.zeros(n, np.int8)  # one class of all
+    parts = split_rows(labels, [n - held_out, held_out], seed)
+    return [examples._replace(rows=np.sort(rows)) for rows in parts]
 
 
 def _class_labels(targets, loss):
@@ -283,15 +273,6 @@ def _class_labels(targets, loss):
     if loss.task == "binary" and targets.shape[1] == 1 and np.isin(targets, loss.codes).all():
         return targets[:, 0]
     return None
-
-
-def _largest_remainder(counts, total):
-    """Return whole numbers of sum `total` in proportion to `counts`, each to within one."""
-    shares = total * counts / counts.sum()
-    whole = np.floor(shares).astype(np.int64)
-    rest = np.argsort(whole - shares, kind="stable")[: total - whole.sum()]
-    whole[rest] += 1
-    return whole
 
 
 # ---------------------------------------------------------------------- checks

@@ -258,6 +258,20 @@ class TestSplit:
             for c, count in enumerate(counts):
                 assert abs(np.sum(y[part] == c) - fraction * count) < 2
 
+    @pytest.mark.parametrize("fraction", [0.01, 0.25, 0.5, 0.8])
+    def test_two_parts_beside_many_rare_classes(self, fraction):
+        """Every share is right to within one, however many classes have a row or two only."""
+        counts = np.array([5000, 300, *[1] * 400, *[2] * 150])
+        y = np.repeat(np.arange(len(counts)), counts)
+        parts = datasets.stratified_split(y, [fraction, 1 - fraction])
+        for part in parts:
+            shares = counts * len(part) / len(y)
+            assert (abs(np.bincount(y[part], minlength=len(counts)) - shares) < 1).all()
+
+    def test_the_largest_remainder_gets_what_is_left(self):
+        y = np.repeat([0, 1, 2], [50, 30, 20])  # shares of 11: 5.5, 3.3, 2.2
+        assert np.bincount(y[datasets.stratified_split(y, [0.11, 0.89])[0]]).tolist() == [6, 3, 2]
+
     def test_shuffled_by_seed(self):
         y = np.array(["a", "b"] * 50)
         a, b = (datasets.stratified_split(y, [0.5, 0.5], seed=seed)[0] for seed in (0, 1))

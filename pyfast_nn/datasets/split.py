@@ -1,9 +1,11 @@
-"""A split of rows into parts."""
+"""The one rule by which rows are split into parts."""
 
 import numpy as np
 
 from .. import _core, checks
 from ..data import as_array
+
+_STREAM = 2**64 - 1  # of random numbers; those of models are below it
 
 
 def stratified_split(y, fractions, *, seed=0):
@@ -21,8 +23,9 @@ def stratified_split(y, fractions, *, seed=0):
     Returns
     -------
     list of ndarray, int64
-        One array of row numbers for each fraction; together all rows once. The number of rows of
-        each class in each part is its share to within one.
+        One array of row numbers for each fraction; together all rows once. With two parts each
+        class has its share in both to within one row (method of the largest remainder). Of more
+        parts the largest is split off first, and so on, each with its share of what is left.
 
     Raises
     ------
@@ -41,12 +44,33 @@ def stratified_split(y, fractions, *, seed=0):
     if abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(fractions):g}")
     seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
-    shuffled = _core.permutation(seed, 0, len(y))
-    _, column, counts = np.unique(y[shuffled], return_inverse=True, return_counts=True)
-    by_class = np.argsort(column, kind="stable")
-    rank = np.empty(len(y), np.int64)  # of each row within its class
-    rank[by_class] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # Ordered by quantile within the class, classes advance together: a stretch is a fair sample.
-    order = shuffled[np.argsort((rank + 0.5) / counts[column], kind="stable")]
     cuts = np.rint(np.cumsum(fractions[:-1]) * len(y)).astype(np.int64)
-    return np.split(order, cuts)
+    return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
+
+
+def split_rows(labels, sizes, seed):
+    """Return shuffled row numbers in parts of `sizes`, in which each class has its share.
+
+    A function of `labels` (n,), `sizes` of sum n, and `seed`; see `stratified_split`.
+    """
+    n = len(labels)
+    shuffled = _core.permutation(seed, _STREAM, n)
+    _, column, counts = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
+    by_class = np.argsort(column, kind="stable")
+    rank = np.empty(n, np.int64)  # of each row in its class
+    rank[by_class] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    parts, taken = [None] * len(sizes), np.zeros_like(counts)
+    for i in np.argsort(-np.asarray(sizes), kind="stable"):
+        until = taken + _largest_remainder(counts - taken, sizes[i])
+        parts[i] = shuffled[(taken[column] <= rank) & (rank < until[column])]
+        taken = until
+    return parts
+
+
+def _largest_remainder(counts, total):
+    """Return whole numbers of sum `total` in proportion to `counts`, each to within one."""
+    shares = total * counts / max(counts.sum(), 1)
+    whole = np.floor(shares).astype(np.int64)
+    rest = np.argsort(whole - shares, kind="stable")[: total - whole.sum()]
+    whole[rest] += 1
+    return whole
