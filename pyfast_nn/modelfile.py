@@ -5,7 +5,6 @@ a JSON object with ``format_version``, ``layers``, ``in_features``, ``dtype``, `
 ``epochs_trained``, ``classes`` and ``loss``.
 """
 
-import contextlib
 import os
 
 import numpy as np
@@ -37,7 +36,7 @@ def save(model, path):
 
     import safetensors.numpy
 
-    from . import config, losses
+    from . import atomic, config, losses
 
     description = {
         "format_version": FORMAT_VERSION,
@@ -52,54 +51,7 @@ def save(model, path):
     raw = safetensors.numpy.save(
         model.named_parameters() | model.named_state(), metadata={_KEY: json.dumps(description)}
     )
-    _replace(os.path.realpath(os.fsdecode(path)), raw)
-
-
-def _replace(path, raw):
-    """Make `path` a file of the bytes `raw`, or leave it as it was and raise.
-
-    Only where the very last step fails, to make the new name last, an OSError comes with the new
-    file in place: whole, but after a power cut the old one may be back.
-
-    There is one temporary name per target, locked while in use: what a killed process left there is
-    taken over by the next save, and two processes that save at once take turns.
-    """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.tmp")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with _open_locked(temporary) as file:
-            try:
-                file.truncate(0)
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
-                raise
-        os.fsync(descriptor)  # the new name, too, must survive a power cut
-    finally:
-        os.close(descriptor)
-
-
-def _open_locked(path):
-    """Return the file at `path`, made if needed, open for writing and locked by us alone."""
-    import fcntl
-
-    while True:
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # while we waited, its owner renamed or removed it
+    atomic.replace(path, raw)
 
 
 # ---------------------------------------------------------------------- load

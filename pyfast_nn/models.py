@@ -642,9 +642,9 @@ class Sequential:
         Raises
         ------
         OSError
-            If it cannot be written; an older file of that name is intact then. (If only the last
-            step fails, the sync of the folder, the new file is there, but may not outlast a power
-            cut.)
+            If it cannot be written, or `path` is there and no regular file (a folder, a pipe, a
+            device); what was there is intact then. (If only the last step fails, the sync of the
+            folder, the new file is there, but may not outlast a power cut.)
         RuntimeError
             If the model is not built.
         """

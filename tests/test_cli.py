@@ -252,6 +252,25 @@ class TestPredict:
             np.testing.assert_array_equal(file["predictions"], expected)
         np.testing.assert_array_equal(np.loadtxt(tmp_path / "p.csv"), expected)
 
+    @pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+    def test_a_failing_disk_leaves_the_old_file(
+        self, ending, model_file, capfd, tmp_path, monkeypatch
+    ):
+        def fail(*args):
+            raise OSError(28, "No space left on device")
+
+        path = tmp_path / f"p.{ending}"
+        path.write_text("old")
+        before = sorted(os.listdir(tmp_path))
+        arguments = ("predict", model_file, "digits", "--out", path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            code, _, err = run(capfd, *arguments)
+        assert code == 2 and "No space left" in err
+        assert path.read_text() == "old" and sorted(os.listdir(tmp_path)) == before
+        assert run(capfd, *arguments)[0] == 0
+        assert path.read_bytes() != b"old" and sorted(os.listdir(tmp_path)) == before
+
     def test_data_without_labels(self, model_file, capfd, tmp_path):
         X, _ = fnn.datasets.load_digits()
         _, expected, _ = run(capfd, "predict", model_file, "digits")
@@ -377,6 +396,10 @@ def folder(tmp_path, monkeypatch):
     model.save("model")
     with open("not.npz", "wb") as file:
         file.write(b"no")
+    os.mkdir("folder.npy")
+    for name in ("fifo", "fifo.csv"):
+        os.mkfifo(name)
+    os.symlink("/dev/null", "null.csv")
     return tmp_path
 
 
@@ -419,7 +442,8 @@ def folder(tmp_path, monkeypatch):
         ("train big.npz --optimizer sgd --lr 1e30", "the loss is not finite"),
         ("train columns.npz", "expected labels (n,), got shape (9, 3)"),
         ("train no_labels.npz", "there is no array y"),
-        ("train --out /dev/null", "--out: cannot write"),
+        ("train --out /dev/null", "--out: cannot write '/dev/null': exists and is not a regular"),
+        ("train --out fifo", "--out: cannot write 'fifo': exists and is not a regular file"),
         ("train --schedule best", "invalid choice"),
         ("train --schedule cosine --batch-size 0", "--batch-size: expected"),
         ("train --schedule cosine --epochs 0", "--epochs: expected"),
@@ -440,6 +464,18 @@ def folder(tmp_path, monkeypatch):
         ("predict model text.npz", "X: expected real numbers"),
         ("predict model digits --out p.txt", "--out: expected a name that ends in .npy"),
         ("predict model digits --out no/such/folder/p.csv", "--out: cannot write"),
+        (
+            "predict model digits --out folder.npy",
+            "--out: cannot write 'folder.npy': Is a directory",
+        ),
+        (
+            "predict model digits --out fifo.csv",
+            "--out: cannot write 'fifo.csv': exists and is not",
+        ),
+        (
+            "predict model digits --out null.csv",
+            "--out: cannot write 'null.csv': exists and is not",
+        ),
         ("evaluate missing digits", "missing: No such file"),
         ("evaluate unfitted digits", "has not been fitted"),
         ("evaluate model no_labels.npz", "there is no array y"),

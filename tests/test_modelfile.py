@@ -298,6 +298,18 @@ except OSError:
         with pytest.raises(TypeError):
             make().save(None)
 
+    @pytest.mark.parametrize("kind", ["fifo", "device"])
+    def test_what_is_no_regular_file_is_not_replaced(self, kind, path):
+        if kind == "device":
+            os.symlink("/dev/null", path)
+        else:
+            os.mkfifo(path)
+        before = os.stat(path)
+        with pytest.raises(OSError, match="exists and is not a regular file") as caught:
+            make().save(path)
+        assert caught.value.filename == str(path)
+        assert os.path.samestat(os.stat(path), before) and self.listing(path) == [path.name]
+
     def test_through_a_link(self, path):
         make(epochs=1).save(path)
         link = path.parent / "link"

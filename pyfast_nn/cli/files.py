@@ -2,7 +2,7 @@
 
 import os
 
-from .. import datasets
+from .. import atomic, datasets
 
 DATA = "'digits' (built in), one .npz file with arrays X and y, or two IDX files, images and labels"
 
@@ -52,10 +52,11 @@ def _rows(X):
 
 def check_writable(path, option):
     """Find a mistake in the name of a file to write before the work, not after it."""
-    target = os.path.realpath(path)
-    if os.path.lexists(target):
-        possible = os.path.isfile(target) and os.access(target, os.W_OK)
-    else:
-        possible = os.path.isdir(os.path.dirname(target))
-    if not (possible and os.access(os.path.dirname(target), os.W_OK)):
+    try:
+        target = atomic.target(path)
+    except OSError as error:
+        raise ValueError(f"{option}: cannot write {path!r}: {error.strerror}") from None
+    folder = os.path.dirname(target)
+    possible = os.access(target, os.W_OK) if os.path.lexists(target) else os.path.isdir(folder)
+    if not (possible and os.access(folder, os.W_OK)):
         raise ValueError(f"{option}: cannot write {path!r}")

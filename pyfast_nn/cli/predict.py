@@ -1,11 +1,13 @@
 """`pyfast-nn predict`: labels or outputs, as text or as a file."""
 
 import csv
+import io
 import os
 import sys
 
 import numpy as np
 
+from .. import atomic
 from ..modelfile import load
 from . import files
 
@@ -42,15 +44,22 @@ def run(arguments):
     predictions = model.predict(files.read_features(arguments.data))
     if out is None:
         _write_text(sys.stdout, predictions)
-        return
-    ending = os.path.splitext(out)[1]
-    if ending == ".csv":
-        with open(out, "w", newline="") as file:
-            _write_text(file, predictions)
-    elif ending == ".npy":
-        np.save(out, predictions, allow_pickle=False)
     else:
-        np.savez(out, predictions=predictions)
+        atomic.replace(out, _encode(predictions, os.path.splitext(out)[1]))
+
+
+def _encode(predictions, ending):
+    """Return the bytes of a file of that kind."""
+    if ending == ".csv":
+        text = io.StringIO()
+        _write_text(text, predictions)
+        return text.getvalue().encode()
+    file = io.BytesIO()
+    if ending == ".npy":
+        np.save(file, predictions, allow_pickle=False)
+    else:
+        np.savez(file, predictions=predictions)
+    return file.getvalue()
 
 
 def _write_text(file, predictions):
