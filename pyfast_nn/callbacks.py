@@ -69,7 +69,7 @@ class ReduceLROnPlateau(Callback):
     Parameters
     ----------
     optimizer : pyfast_nn.optim.Optimizer
-        The one that the fit is given; its ``lr`` is a number, and changes.
+        The one that the fit is given; its ``lr``, and those of its groups, are numbers, and change.
     monitor : str
         ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history. Whether less or more is
         better (torch's ``mode``) follows from the name, as for the `monitor` of `Sequential.fit`.
@@ -142,17 +142,25 @@ class ReduceLROnPlateau(Callback):
         self._level = -self._sign * math.inf  # which a better value is beyond
         self._bad = 0  # epochs in a row
         self._rest = 0  # epochs of the cooldown
-        self._rate()
+        self._check_rates()
 
-    def _rate(self):
-        """Return the learning rate, a float."""
-        lr = self._optimizer.lr
-        if not isinstance(lr, float):
-            raise TypeError(
-                "optimizer: expected one whose lr is a number, which can be lowered, "
-                f"got lr={checks.describe(lr)}"
-            )
-        return lr
+    def _check_rates(self):
+        """Return the learning rates of the optimizer and its groups, all of them floats."""
+        rates = [self._optimizer.lr, *(group["lr"] for group in self._optimizer.param_groups)]
+        for lr in rates:
+            if not isinstance(lr, float):
+                raise TypeError(
+                    "optimizer: expected one whose lr is a number, which can be lowered, "
+                    f"got lr={checks.describe(lr)}"
+                )
+        return rates
+
+    def _lower_rates(self):
+        rates = [max(lr * self._factor, min(self._min_lr, lr)) for lr in self._check_rates()]
+        self._optimizer.lr = rates[0]
+        for group, lr in zip(self._optimizer.param_groups, rates[1:], strict=True):
+            if group["lr"] != lr:  # it has one of its own
+                group["lr"] = lr
 
     def step(self, value):
         """Take notice of what `monitor` was after an epoch.
@@ -170,8 +178,7 @@ class ReduceLROnPlateau(Callback):
         if self._rest > 0:
             self._rest, self._bad = self._rest - 1, 0
         if self._bad > self._patience:
-            lr = self._rate()
-            self._optimizer.lr = max(lr * self._factor, min(self._min_lr, lr))
+            self._lower_rates()
             self._rest, self._bad = self._cooldown, 0
 
     def on_fit_begin(self, model):

@@ -420,6 +420,19 @@ def make_model():
     return fnn.Sequential([fnn.Dense(3)], dtype="float64", seed=0)
 
 
+def test_on_arrays_of_ones_own():
+    """An optimizer of arrays asks for one step at a time."""
+    p, q, rows = np.ones(3), np.ones(3), np.random.default_rng(0).standard_normal((20, 3))
+    lr = Warmup(OneCycle(0.1, 15), 5)
+    momentum = OneCycle(0.1, 20).momentum()
+    scheduled, by_hand = fnn.optim.SGD(p, lr=lr, momentum=momentum), fnn.optim.SGD(q, momentum=0.9)
+    for step, g in enumerate(rows):
+        by_hand.lr, by_hand.momentum = lr(step), momentum(step)
+        by_hand.step(g)
+        scheduled.step(g)
+        np.testing.assert_array_equal(p, q)
+
+
 class TestFit:
     def test_an_epoch_is_one_call(self, blobs):
         calls = []
@@ -525,6 +538,22 @@ class TestReduceLROnPlateau:
             plateau.step(1.0)
         assert sgd.lr == 0.01
 
+    def test_groups(self):
+        """Rates of a group's own fall, too, and groups without go on to follow the optimizer's."""
+        a, b, c = np.ones((3, 1))
+        sgd = fnn.optim.SGD(
+            [{"params": a}, {"params": b, "lr": 0.1}, {"params": c, "lr": 2e-3}], lr=0.1
+        )
+        plateau = fnn.ReduceLROnPlateau(sgd, patience=1, min_lr=1e-3)
+        for _ in range(3):
+            plateau.step(1.0)
+        rates = [group["lr"] for group in sgd.param_groups]
+        np.testing.assert_allclose([sgd.lr, *rates], [0.01, 0.01, 0.01, 1e-3], rtol=1e-15)
+        sgd.step(list(np.ones((3, 1))))
+        np.testing.assert_allclose(np.concatenate([a, b, c]), [0.99, 0.99, 0.999], rtol=1e-15)
+        sgd.lr = 0.5
+        assert sgd.param_groups[0]["lr"] == 0.5 and sgd.param_groups[1]["lr"] == rates[1]
+
     def test_in_a_fit(self, blobs):
         sgd = fnn.optim.SGD(lr=0.1)
         plateau = fnn.ReduceLROnPlateau(sgd, factor=0.5, patience=1, threshold=0.05)
@@ -592,8 +621,10 @@ class TestReduceLROnPlateau:
 
     @pytest.mark.parametrize("lr", [Cosine(0.1, 10), [0.1, 0.2], lambda step: 0.1])
     def test_a_rate_that_changes_by_itself(self, lr):
-        with pytest.raises(TypeError, match="optimizer: expected one whose lr is a number"):
-            fnn.ReduceLROnPlateau(fnn.optim.SGD(lr=lr))
+        groups = [{"params": np.ones(3), "lr": lr}]
+        for bad in (fnn.optim.SGD(lr=lr), fnn.optim.SGD(groups, lr=0.1)):
+            with pytest.raises(TypeError, match="optimizer: expected one whose lr is a number"):
+                fnn.ReduceLROnPlateau(bad)
         sgd = fnn.optim.SGD()
         plateau = fnn.ReduceLROnPlateau(sgd, patience=0)
         sgd.lr = lr
