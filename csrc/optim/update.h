@@ -23,13 +23,23 @@ struct Apply {
     Rule rule;
     T *p, *s0, *s1;
     const T* g;
+    // On copies: a rule that read again what it has just stored would wait for the store to leave the core
+    // wherever a vector lies across two lines of the cache, as most do in arrays of NumPy.
     void operator()(index i) const {
-        if constexpr (Rule::states == 0)
-            rule(p[i], g[i]);
-        else if constexpr (Rule::states == 1)
-            rule(p[i], g[i], s0[i]);
-        else
-            rule(p[i], g[i], s0[i], s1[i]);
+        T x = p[i];
+        if constexpr (Rule::states == 0) {
+            rule(x, g[i]);
+        } else if constexpr (Rule::states == 1) {
+            T a = s0[i];
+            rule(x, g[i], a);
+            s0[i] = a;
+        } else {
+            T a = s0[i], b = s1[i];
+            rule(x, g[i], a, b);
+            s0[i] = a;
+            s1[i] = b;
+        }
+        p[i] = x;
     }
 };
 
