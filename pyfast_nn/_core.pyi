@@ -107,6 +107,21 @@ class Network:
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
     ) -> None: ...
+    def train_stepwise(
+        self,
+        parameters: _Array,
+        X: Any,
+        y: _Array,
+        loss: _Loss,
+        order: _Integers,
+        batch_size: int,
+        gradient: _Array,
+        take_step: Callable[[bool], bool],
+        report: _Floats,
+        weights: _Array | None = None,
+        model_state: _Floats | None = None,
+        batches_per_step: int = 1,
+    ) -> None: ...
 
 class Pullback:  # made by Network.vjp alone
     def __init__(self, *args: object, **kwargs: object) -> None: ...

@@ -169,6 +169,100 @@ def test_accumulation_on_any_number_of_threads(isa, threads, rng, width):
         assert_same_bits(a, b)
 
 
+# ----------------------------------------------------------------- updates made by the caller
+
+
+def train_stepwise(problem, order, batch_size, take_step, batches_per_step=1, weights=None):
+    """Run an epoch by take_step(parameters, gradient, finite); return [parameters, report]."""
+    parameters, gradient = problem.parameters.copy(), problem.empty_vector()
+    report = np.full(3, np.nan)
+    problem.net.train_stepwise(
+        parameters,
+        problem.X,
+        problem.y,
+        problem.loss,
+        order,
+        batch_size,
+        gradient,
+        lambda finite: take_step(parameters, gradient, finite),
+        report,
+        weights,
+        batches_per_step=batches_per_step,
+    )
+    return [parameters, report]
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_of_the_caller(isa, dtype, rng, threads, batches, weighted):
+    """The same bits as the fused epoch, if the caller's update is the same."""
+    problem = draw(rng, 40, [dense(180), TANH, dense(110), SIGMOID, dense(4)], 80, dtype, "labels")
+    order = rng.permutation(80)[:75]
+    weights = rng.uniform(0, 1, 80).astype(dtype) if weighted else None
+    steps = -(-75 // (8 * batches))
+    lr = LR[:1].repeat(steps)
+    update = CONSTANT["adam"]
+    state = oracle.initial_state(update, problem.parameters.size, dtype)
+    taken = []
+
+    def take_step(parameters, gradient, finite):
+        assert finite
+        _core.update(update, parameters, gradient, state, lr[0], len(taken))
+        taken.append(1)
+        return False
+
+    parameters, report = train_stepwise(problem, order, 8, take_step, batches, weights)
+    expected = train(problem, order, 8, update, batches, lr, weights)
+    assert len(taken) == steps
+    for a, b in zip([parameters, *state, report], expected, strict=True):
+        assert_same_bits(a, b)
+
+
+def test_the_same_examples_again(isa, rng):
+    """What is asked for again is computed at the parameters as they are by then."""
+    problem = draw(rng, 5, [dense(6), TANH, dense(2)], 20, "float64")
+    start = problem.parameters.copy()
+    seen = []
+
+    def take_step(parameters, gradient, finite):
+        seen.append((parameters.copy(), gradient.copy()))
+        parameters += 0.1 * gradient
+        return len(seen) % 2 == 1
+
+    _, report = train_stepwise(problem, np.arange(20), 10, take_step)
+    assert len(seen) == 4 and report[2] == 2
+    for i, (at, gradient) in enumerate(seen):
+        rows = slice(0, 10) if i < 2 else slice(10, 20)
+        _, expected = problem.reference.loss_and_grad(
+            at, problem.X[rows], problem.y[rows], problem.loss
+        )
+        np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-14)
+    first, _ = problem.reference.loss_and_grad(start, problem.X[:10], problem.y[:10], problem.loss)
+    third, _ = problem.reference.loss_and_grad(
+        seen[2][0], problem.X[10:], problem.y[10:], problem.loss
+    )
+    np.testing.assert_allclose(report[0], 10 * (first + third))
+
+
+def test_steps_of_the_caller_that_fail(isa, rng):
+    problem = draw(rng, 5, [dense(6), TANH, dense(2)], 20, "float64")
+    taken = []
+
+    def take_step(parameters, gradient, finite):
+        taken.append(finite)
+        if len(taken) == 2:
+            raise KeyError("enough")
+        return False
+
+    with pytest.raises(KeyError, match="enough"):
+        train_stepwise(problem, np.arange(20), 5, take_step)
+    assert taken == [True, True]
+    problem.y[7] = np.inf
+    taken = [True, True]  # no error this time
+    train_stepwise(problem, np.arange(20), 5, take_step)
+    assert taken == [True, True, True, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("values", "error", "match"),
     [

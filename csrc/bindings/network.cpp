@@ -230,10 +230,13 @@ void need_at_least(index least, index value, const char* name) {
                               std::to_string(least));
 }
 
-void train(Network& net, py::array parameters, const py::object& X, const py::array& y,
-           const py::tuple& loss_spec, const py::array& order, index batch_size, const py::array& lr,
-           const py::tuple& update, const py::list& state, index step, py::array report,
-           const MaybeArray& weights, const py::object& model_state, index batches_per_step) {
+// What `train` and `train_stepwise` have in common: the examples, their order, and the report of the epoch.
+// f(zero, epoch, run), which is to end with run(train function of the table).
+template <class F>
+void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
+                 const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
+                 const MaybeArray& weights, const py::object& model_state, index batches_per_step,
+                 const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -247,18 +250,11 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         epoch.order = order_of(order, x, places);
         need_at_least(1, batch_size, "batch_size");
         need_at_least(1, batches_per_step, "batches_per_step");
-        need_at_least(0, step, "step");
         const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
         const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
         epoch.batches_per_step = std::min(batches_per_step, batches);
         epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
-        Schedules schedules{epoch.steps, {{&UpdateSpec::lr, to_read<double>(lr, "lr", {epoch.steps})}}, {}};
-        epoch.update = update_of(update, &schedules);
-        epoch.schedules = schedules.list.data();
-        epoch.n_schedules = int(schedules.list.size());
-        epoch.steps_before = step;
-        const auto held = states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
         double* numbers = to_write<double>(report, "report", {3});
 
         Score score;
@@ -267,10 +263,11 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
             numbers[1] = score.right;
             numbers[2] = double(score.steps);
         };
-        const auto& table = functions<T>(current_table());
         try {
-            call(net, As::trainer, s,
-                 [&](const Context& context) { table.train(context, x, targets, loss, epoch, &score); });
+            f(zero, epoch, [&](auto train) {
+                call(net, As::trainer, s,
+                     [&](const Context& context) { train(context, x, targets, loss, epoch, &score); });
+            });
         } catch (...) {
             report_score();
             throw;
@@ -281,6 +278,46 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
             throw py::error_already_set();
         }
     });
+}
+
+void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
+           const py::array& order, index batch_size, const py::array& lr, const py::tuple& update,
+           const py::list& state, index step, py::array report, const MaybeArray& weights,
+           const py::object& model_state, index batches_per_step) {
+    const auto with = [&](auto zero, auto& epoch, const auto& run) {
+        using T = decltype(zero);
+        need_at_least(0, step, "step");
+        Schedules schedules{epoch.steps, {{&UpdateSpec::lr, to_read<double>(lr, "lr", {epoch.steps})}}, {}};
+        epoch.update = update_of(update, &schedules);
+        epoch.schedules = schedules.list.data();
+        epoch.n_schedules = int(schedules.list.size());
+        epoch.steps_before = step;
+        const auto held = states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
+        run(functions<T>(current_table()).train);
+    };
+    train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
+                batches_per_step, with);
+}
+
+// The updates are made by `take_step(finite)`: when it is called, `gradient` holds the gradient of the step's
+// examples at `parameters`. True asks for that of the same examples again.
+void train_stepwise(Network& net, py::array parameters, const py::object& X, const py::array& y,
+                    const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
+                    const py::object& take_step, py::array report, const MaybeArray& weights,
+                    const py::object& model_state, index batches_per_step) {
+    const auto with = [&](auto zero, auto& epoch, const auto& run) {
+        using T = decltype(zero);
+        epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
+        epoch.caller = take_step.ptr();
+        epoch.take_step = [](void* caller, bool finite) {
+            const py::gil_scoped_acquire gil;
+            const py::object again = py::handle(static_cast<PyObject*>(caller))(finite);
+            return PyObject_IsTrue(again.ptr()) == 1;
+        };
+        run(functions<T>(current_table()).train_stepwise);
+    };
+    train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
+                batches_per_step, with);
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
@@ -392,6 +429,9 @@ void register_network(py::module_& m) {
              "model_state"_a = py::none())
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
              "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
+             "model_state"_a = py::none(), "batches_per_step"_a = 1)
+        .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a,
+             "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1);
 }
 

@@ -57,6 +57,7 @@ constexpr Functions<T> functions = {
     net::push_forward<T>,
     net::hessian_product<T>,
     net::train<T>,
+    net::train_stepwise<T>,
     net::first_non_finite_row<T>,
     optim::update<T>,
     exec::gemm<T>,

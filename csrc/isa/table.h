@@ -27,6 +27,8 @@ struct Functions {
                             const Targets<T>& y, const LossSpec&, T* product);
     void (*train)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&, const Epoch<T>&,
                   Score*);
+    void (*train_stepwise)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&,
+                           const Epoch<T>&, Score*);
 
     index (*first_non_finite_row)(const Source& x, index columns, int threads, Interrupt, Arena&);
 

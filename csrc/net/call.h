@@ -102,6 +102,13 @@ struct Epoch {
     int n_schedules;
     index steps_before;  // updates that the states have seen
 
+    // Of `train_stepwise`, whose updates are the caller's: where the gradient goes, flat, and who is told
+    // that it is there, with whether the loss is finite; true asks for the gradient of the same examples
+    // again.
+    T* gradient;
+    bool (*take_step)(void* caller, bool finite);
+    void* caller;
+
     UpdateSpec update_at(index step) const {
         UpdateSpec now = update;
         for (int k = 0; k < n_schedules; ++k) now.*schedules[k].number = schedules[k].values[step];

@@ -12,17 +12,58 @@
 namespace fnn::FNN_ISA::net {
 
 template <class T>
-void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
-           const Epoch<T>& epoch, Score* score) {
-    const Plan& plan = call.plan;
-    const index capacity = exec::min(epoch.batch_size, epoch.order.rows);
-    const index per_step = capacity * epoch.batches_per_step;  // rows
+inline Needs needs_of(const Epoch<T>& epoch) {
     Needs needs;
     needs.gradient = needs.loss = true;
     needs.states = epoch.update.states;
-    const int threads = team_size(call.threads, 3 * capacity * plan.work_per_row());
-    Workspace<T> ws(call, capacity, needs, threads);
-    const optim::Stretch<T> all{ws.parameters, ws.gradient, {ws.states[0], ws.states[1]}};
+    return needs;
+}
+
+template <class T>
+inline index rows_at_a_time(const Epoch<T>& epoch) {
+    return exec::min(epoch.batch_size, epoch.order.rows);
+}
+
+template <class T>
+inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
+    return team_size(call.threads, 3 * rows_at_a_time(epoch) * call.plan.work_per_row());
+}
+
+// The gradient of the mean loss over the batches of a step, of this thread's units; ends without a barrier.
+// False if the loss is not finite.
+template <class T>
+inline bool gradient_of_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
+                             const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum) {
+    const index capacity = rows_at_a_time(epoch), per_step = capacity * epoch.batches_per_step;
+    const Range units = exec.share(ws.layout.units());
+    const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
+    Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
+    const T factor = mean_factor<T>(total_weight(examples, end - begin));
+    for (; examples.first < end; examples.first += capacity) {
+        const bool more = examples.first > begin;
+        if (more) exec.barrier();  // others may still read the batch before
+        const index batch = exec::min(end - examples.first, capacity);
+        // A shorter last batch uses the first rows of every buffer.
+        Workspace<T> now = ws.of_rows(batch);
+        for_own_pieces(exec, batch,
+                       [&](Range rows) { differentiate(exec, now, x, loss, examples, rows, factor); });
+        exec.barrier();
+        // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
+        sum.add(add_up(now.scores, batch));
+        if (!std::isfinite(sum.loss)) return false;
+        parameter_gradient(now, units, more);
+    }
+    return true;
+}
+
+template <class T>
+void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
+           const Epoch<T>& epoch, Score* score) {
+    const Needs needs = needs_of(epoch);
+    const int threads = team_size_of(call, epoch);
+    Workspace<T> ws(call, rows_at_a_time(epoch), needs, threads);
+    optim::Stretch<T> all{ws.parameters, ws.gradient, {}};
+    for (int k = 0; k < needs.states; ++k) all.states[k] = ws.states[k];
 
     const auto unpack = [&](Exec& exec) {
         const Range mine = exec.share(ws.layout.units());
@@ -39,28 +80,10 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
         for (index step = 0; step < epoch.steps; ++step) {
             // Up to the barrier after its last batch the step may be left; after it, every update is made by
             // all threads.
-            const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
-            Batch<T> examples{y, epoch.order.examples, begin, plan.out_features()};
-            const T factor = mean_factor<T>(total_weight(examples, end - begin));
             Score sum;
-            for (; examples.first < end; examples.first += capacity) {
-                const bool more = examples.first > begin;
-                if (more) exec.barrier();  // others may still read the batch before
-                const index batch = exec::min(end - examples.first, capacity);
-                // A shorter last batch uses the first rows of every buffer.
-                Workspace<T> now = ws.of_rows(batch);
-                for_own_pieces(exec, batch, [&](Range rows) {
-                    differentiate(exec, now, x, loss, examples, rows, factor);
-                });
-                exec.barrier();
-                // Each thread adds up all rows, so that all of them know without waiting whether the loss is
-                // finite.
-                sum.add(add_up(now.scores, batch));
-                if (!std::isfinite(sum.loss)) {
-                    if (exec.rank == 0) score->finite = false;
-                    return;
-                }
-                parameter_gradient(now, units, more);
+            if (!gradient_of_step(exec, ws, x, y, loss, epoch, step, sum)) {
+                if (exec.rank == 0) score->finite = false;
+                return;
             }
             optim::with_update<T>(epoch.update_at(step), epoch.steps_before + step, [&](const auto& rule) {
                 ws.layout.for_numbers(
@@ -83,6 +106,34 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
     }
     if (packed.load()) exec::run(threads, nullptr, unpack);
     if (error) std::rethrow_exception(error);
+}
+
+// The same with updates that the caller makes, between the steps, on the flat parameters.
+template <class T>
+void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
+                    const Epoch<T>& epoch, Score* score) {
+    const int threads = team_size_of(call, epoch);
+    Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(epoch), threads);
+    for (index step = 0; step < epoch.steps; ++step) {
+        Score sum;
+        bool first = true, again = true;
+        while (again) {
+            bool finite = true;
+            exec::run(threads, call.interrupt, [&](Exec& exec) {
+                pack_parameters<T>(exec, ws, epoch.parameters);
+                Score own;
+                const bool is_finite = gradient_of_step(exec, ws, x, y, loss, epoch, step, own);
+                if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.share(ws.layout.units()));
+                if (exec.rank != 0) return;
+                finite = is_finite;
+                if (first) sum = own;  // at the parameters that the step starts from
+            });
+            first = false;
+            again = epoch.take_step(epoch.caller, finite);
+        }
+        score->add(sum);
+        score->steps = step + 1;
+    }
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -157,7 +157,8 @@ class Bound:
             for i, array in enumerate(self.arrays):
                 if k < needed[i] and self.state[k][i] is None:
                     value = self.groups[self._places[i]].as_optimizer()._initial(k)
-                    self.state[k][i] = np.full(array.size, value, array.dtype)
+                    self.state[k][i] = _vector_beside(array)
+                    self.state[k][i][...] = value
                     missing = True
         if missing:
             self.updater.set_states(self.state)
@@ -179,6 +180,16 @@ class Bound:
         bound.state = saved["state"]
         bound.updater.set_states(bound.state)
         return bound
+
+
+def _vector_beside(array):
+    """Return a vector (array.size,) with the address of `array`, modulo a line of the cache."""
+    line = 64  # bytes
+    memory = np.empty(array.nbytes + line, np.uint8)
+    start = (array.ctypes.data - memory.ctypes.data) % line
+    if start % array.itemsize:
+        start = 0
+    return memory[start : start + array.nbytes].view(array.dtype)
 
 
 def _check_unique(keys, paths):
