@@ -86,5 +86,11 @@ def test_page(page):
 
 @pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the README is not beside the tests")
 def test_readme():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    names = {}
+    for code in blocks:  # each goes on from those before
+        exec(compile(code, "README.md", "exec"), names)
+    A, b, params = (names[name] for name in ("A", "b", "params"))
+    exact = np.linalg.lstsq(np.c_[A, np.ones(len(A))], b, rcond=None)[0]
+    np.testing.assert_allclose([*params["w"], params["offset"]], exact, atol=1e-6)
