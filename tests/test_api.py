@@ -46,8 +46,8 @@ def test_signatures():
         "callbacks": (),
         "verbose": "auto",
     }
-    for optimizer in (fnn.optim.SGD, fnn.optim.Adam, fnn.optim.AdamW):
-        parameters = inspect.signature(optimizer).parameters
+    for name in set(fnn.optim.__all__) - {"Optimizer"}:
+        parameters = inspect.signature(getattr(fnn.optim, name)).parameters
         assert next(iter(parameters)) == "params" and parameters["params"].default is None
         kinds = {p.kind for name, p in parameters.items() if name != "params"}
         assert kinds == {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
@@ -97,11 +97,12 @@ def test_stub_names_everything_in_the_core():
 class TestOptimizers:
     def test_repr_shows_all(self):
         assert repr(fnn.optim.SGD()) == (
-            "SGD(lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0)"
+            "SGD(lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
         )
         adam = "lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay="
-        assert repr(fnn.optim.Adam()) == f"Adam({adam}0.0)"
-        assert repr(fnn.optim.AdamW()) == f"AdamW({adam}0.01)"
+        rest = ", amsgrad=False, eps_mode='torch')"
+        assert repr(fnn.optim.Adam()) == f"Adam({adam}0.0{rest}"
+        assert repr(fnn.optim.AdamW()) == f"AdamW({adam}0.01{rest}"
 
     def test_readable_and_writable(self):
         opt = fnn.optim.Adam(lr=1)
@@ -127,11 +128,14 @@ class TestOptimizers:
             ("SGD", {"momentum": None}, TypeError, "momentum"),
             ("SGD", {"nesterov": 1, "momentum": 0.9}, TypeError, "nesterov"),
             ("SGD", {"nesterov": True}, ValueError, "nesterov"),
+            ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, ValueError, "nesterov"),
             ("SGD", {"weight_decay": -1}, ValueError, "weight_decay"),
             ("Adam", {"betas": 0.9}, TypeError, "betas"),
             ("Adam", {"betas": (0.9, 1)}, ValueError, r"betas\[1\]"),
             ("Adam", {"betas": (-0.1, 0.9)}, ValueError, r"betas\[0\]"),
             ("Adam", {"eps": -1e-8}, ValueError, "eps"),
+            ("Adam", {"amsgrad": 1}, TypeError, "amsgrad"),
+            ("Adam", {"eps_mode": "jax"}, ValueError, "eps_mode: expected one of torch, keras"),
             ("AdamW", {"weight_decay": float("inf")}, ValueError, "weight_decay"),
             ("Adam", {"momentum": 0.9}, TypeError, "momentum"),
         ],

@@ -407,7 +407,7 @@ def public_classes():
     for module in (fnn, fnn.losses, fnn.optim, fnn.initializers):
         for name in module.__all__ if hasattr(module, "__all__") else dir(module):
             thing = getattr(module, name)
-            own = module is fnn or getattr(thing, "__module__", None) == module.__name__
+            own = module is fnn or getattr(thing, "__module__", "").startswith(module.__name__)
             if inspect.isclass(thing) and own and not name.startswith("_"):
                 yield thing
 
@@ -418,6 +418,7 @@ NEEDED = {
     "Sequential": {"layers": [fnn.Dense(3)]},
     "Uniform": {"low": 0.0, "high": 1.0},
     "Constant": {"value": 1.0},
+    "ReduceLROnPlateau": {"optimizer": fnn.optim.Adam()},
 }
 # Base classes, results, and errors: nothing that a user sets up by values.
 NOT_SET_UP = {"History", "ModelFileError", "Layer", "Loss", "Optimizer", "Initializer"}
@@ -426,7 +427,7 @@ HYPER = [
     for thing in dict.fromkeys(public_classes())
     if thing.__name__ not in NOT_SET_UP
     for parameter in inspect.signature(thing).parameters
-    if parameter != "params"  # of optimizers: not there yet
+    if parameter not in ("params", "options")  # of optimizers: arrays, and what all of them take
 ]
 
 
@@ -475,6 +476,15 @@ OUTSIDE = [
     (fnn.optim.Adam, "betas", [0.9, (0.9,), (1, 0.9), (0.9, -1), (0.9, "b")]),
     (fnn.optim.Adam, "eps", [-1]),
     (fnn.optim.AdamW, "weight_decay", [-1]),
+    (fnn.optim.RMSprop, "alpha", [-0.1, 1, None]),
+    (fnn.optim.RMSprop, "centered", [1]),
+    (fnn.optim.Adadelta, "rho", [-0.1, 1]),
+    (fnn.optim.Adagrad, "initial_accumulator_value", [-1]),
+    (fnn.optim.Rprop, "etas", [0.5, (0.5,), (0, 1.2), (1, 1.2), (0.5, 1), (0.5, "b")]),
+    (fnn.optim.Rprop, "step_sizes", [1, (-1, 1), (1, 0.5), (0, float("inf"))]),
+    (fnn.optim.ASGD, "t0", [-1]),
+    (fnn.optim.Lion, "betas", [0.9, (0.9, 1)]),
+    (fnn.optim.NAdam, "momentum_decay", [-1]),
     (fnn.initializers.Normal, "std", [-1]),
     (fnn.initializers.Uniform, "high", [0, -1]),
     (fnn.Sequential, "seed", [-1, 2**64, 0.5, True]),

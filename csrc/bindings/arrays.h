@@ -79,6 +79,8 @@ class Named {
     void read(std::map<std::string, double*> fields,
               std::map<std::string, py::array>* arrays = nullptr) const;
 
+    bool has(const std::string& field) const { return numbers_.contains(field); }
+
     std::string name;
 
    private:

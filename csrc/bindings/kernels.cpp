@@ -1,40 +1,109 @@
 // Single kernels on arrays: for tests, benchmarks and the Python side.
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "bindings/network.h"
 #include "exec/threads.h"
 
 namespace fnn::bindings {
 
-UpdateSpec update_of(const py::tuple& update, Schedules* schedules) {
-    const Named named(update, "update");
-    const std::string& name = named.name;
+namespace {
+
+using Number = double UpdateSpec::*;
+
+const std::map<std::string, Number> numbers_of_updates = {
+    {"weight_decay", &UpdateSpec::weight_decay},
+    {"eps", &UpdateSpec::eps},
+    {"momentum", &UpdateSpec::momentum},
+    {"dampening", &UpdateSpec::dampening},
+    {"lambd", &UpdateSpec::lambd},
+    {"alpha", &UpdateSpec::alpha},
+    {"t0", &UpdateSpec::t0},
+    {"lr_decay", &UpdateSpec::lr_decay},
+    {"rho", &UpdateSpec::rho},
+    {"beta1", &UpdateSpec::beta1},
+    {"beta2", &UpdateSpec::beta2},
+    {"momentum_decay", &UpdateSpec::momentum_decay},
+    {"etaminus", &UpdateSpec::etaminus},
+    {"etaplus", &UpdateSpec::etaplus},
+    {"step_min", &UpdateSpec::step_min},
+    {"step_max", &UpdateSpec::step_max},
+    {"heavy", &UpdateSpec::heavy},
+    {"nesterov", &UpdateSpec::nesterov},
+    {"centered", &UpdateSpec::centered},
+    {"amsgrad", &UpdateSpec::amsgrad},
+    {"keras_eps", &UpdateSpec::keras_eps},
+    {"decoupled_weight_decay", &UpdateSpec::decoupled_weight_decay},
+};
+
+struct Update {
+    UpdateKind kind;
+    int states;                           // at least
+    std::vector<std::string> needed;      // numbers
+    std::vector<std::string> optional;    // 0 where they are not given
+    std::vector<std::string> with_state;  // of the latter, those that need one more state unless they are 0
+};
+
+const std::map<std::string, Update> updates = {
+    {"sgd",
+     {UpdateKind::sgd, 0, {"weight_decay", "momentum"}, {"dampening", "nesterov", "heavy"}, {"heavy"}}},
+    {"asgd", {UpdateKind::asgd, 1, {"weight_decay", "lambd", "alpha", "t0"}, {}, {}}},
+    {"adagrad", {UpdateKind::adagrad, 1, {"weight_decay", "eps"}, {"lr_decay"}, {}}},
+    {"adadelta", {UpdateKind::adadelta, 2, {"weight_decay", "eps", "rho"}, {}, {}}},
+    {"rmsprop",
+     {UpdateKind::rmsprop,
+      1,
+      {"weight_decay", "eps", "alpha"},
+      {"momentum", "centered", "heavy"},
+      {"centered", "heavy"}}},
+    {"adam",
+     {UpdateKind::adam, 2, {"weight_decay", "eps", "beta1", "beta2"}, {"amsgrad", "keras_eps"}, {"amsgrad"}}},
+    {"adamw",
+     {UpdateKind::adamw,
+      2,
+      {"weight_decay", "eps", "beta1", "beta2"},
+      {"amsgrad", "keras_eps"},
+      {"amsgrad"}}},
+    {"adamax", {UpdateKind::adamax, 2, {"weight_decay", "eps", "beta1", "beta2"}, {}, {}}},
+    {"nadam",
+     {UpdateKind::nadam,
+      2,
+      {"weight_decay", "eps", "beta1", "beta2", "momentum_decay"},
+      {"decoupled_weight_decay"},
+      {}}},
+    {"radam",
+     {UpdateKind::radam, 2, {"weight_decay", "eps", "beta1", "beta2"}, {"decoupled_weight_decay"}, {}}},
+    {"rprop", {UpdateKind::rprop, 2, {"etaminus", "etaplus", "step_min", "step_max"}, {}, {}}},
+    {"lion", {UpdateKind::lion, 1, {"weight_decay", "beta1", "beta2"}, {}, {}}},
+};
+
+}  // namespace
+
+UpdateSpec update_of(const py::tuple& given, Schedules* schedules) {
+    const Named named(given, "update");
+    const auto found = updates.find(named.name);
+    if (found == updates.end()) throw py::value_error("update: there is none of name '" + named.name + "'");
+    const Update& update = found->second;
     UpdateSpec spec;
-    std::map<std::string, double UpdateSpec::*> fields = {{"weight_decay", &UpdateSpec::weight_decay}};
-    if (name == "sgd") {
-        spec.kind = UpdateKind::sgd;
-        fields["momentum"] = &UpdateSpec::momentum;
-        fields["nesterov"] = &UpdateSpec::nesterov;
-    } else if (name == "adam" || name == "adamw") {
-        spec.kind = name == "adam" ? UpdateKind::adam : UpdateKind::adamw;
-        fields["beta1"] = &UpdateSpec::beta1;
-        fields["beta2"] = &UpdateSpec::beta2;
-        fields["eps"] = &UpdateSpec::eps;
-        spec.states = 2;
-    } else {
-        throw py::value_error("update is '" + name + "', expected 'sgd', 'adam' or 'adamw'");
-    }
+    spec.kind = update.kind;
     std::map<std::string, double*> numbers;
-    for (const auto& [text, number] : fields) numbers[text] = &(spec.*number);
+    for (const auto& text : update.needed) numbers[text] = &(spec.*numbers_of_updates.at(text));
+    for (const auto& text : update.optional)
+        if (named.has(text)) numbers[text] = &(spec.*numbers_of_updates.at(text));
     std::map<std::string, py::array> changing;
     named.read(numbers, schedules == nullptr ? nullptr : &changing);
     for (const auto& [text, values] : changing) {
-        const std::string full = "update '" + name + "': " + text;
-        schedules->list.push_back({fields[text], to_read<double>(values, full.c_str(), {schedules->steps})});
+        const std::string full = "update '" + named.name + "': " + text;
+        schedules->list.push_back(
+            {numbers_of_updates.at(text), to_read<double>(values, full.c_str(), {schedules->steps})});
         schedules->arrays.push_back(values);
     }
-    if (spec.kind == UpdateKind::sgd) spec.states = spec.momentum != 0 || changing.count("momentum") ? 1 : 0;
+    if (spec.momentum != 0 || changing.count("momentum")) spec.heavy = 1;
+    spec.states = update.states;
+    for (const auto& text : update.with_state)
+        spec.states += spec.*numbers_of_updates.at(text) != 0 || changing.count(text) ? 1 : 0;
     return spec;
 }
 

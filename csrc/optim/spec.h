@@ -5,16 +5,42 @@
 
 namespace fnn {
 
-enum class UpdateKind { sgd, adam, adamw };
+enum class UpdateKind {
+    sgd,
+    asgd,
+    adagrad,
+    adadelta,
+    rmsprop,
+    adam,
+    adamw,
+    adamax,
+    nadam,
+    radam,
+    rprop,
+    lion
+};
 
-constexpr int max_states = 2;
+constexpr int max_states = 3;
 
+// With torch's names; those of other kinds are 0.
 struct UpdateSpec {
     UpdateKind kind = UpdateKind::sgd;
     int states = 0;  // numbers that each parameter carries along: its momentum, its moments
-    double lr = 0, weight_decay = 0;
-    double momentum = 0, nesterov = 0;  // the latter a switch
-    double beta1 = 0, beta2 = 0, eps = 0;
+    double lr = 0, weight_decay = 0, eps = 0;
+    double momentum = 0, dampening = 0;                            // sgd; the former of rmsprop, too
+    double lambd = 0, alpha = 0, t0 = 0;                           // asgd; alpha of rmsprop, too
+    double lr_decay = 0;                                           // adagrad
+    double rho = 0;                                                // adadelta
+    double beta1 = 0, beta2 = 0;                                   // adam and its kin, lion
+    double momentum_decay = 0;                                     // nadam
+    double etaminus = 0, etaplus = 0, step_min = 0, step_max = 0;  // rprop
+
+    // Switches: off if 0.
+    double heavy = 0;  // there is a state for the momentum, which may be 0 for now
+    double nesterov = 0;
+    double centered = 0;
+    double amsgrad = 0, keras_eps = 0;  // the latter: eps is not divided by the correction of v
+    double decoupled_weight_decay = 0;  // of nadam and radam; adamw has it always
 };
 
 // A hyper-parameter that changes: its value at each step of an epoch.

@@ -5,8 +5,25 @@ An optimizer updates arrays of the user's own, ``Adam(params).step(grads)``, or 
 second fit with the same optimizer goes on where the first one ended.
 """
 
-from .adam import Adam, AdamW
+from .adagrad import Adadelta, Adagrad, RMSprop
+from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .asgd import ASGD
 from .base import Optimizer, Owner  # noqa: F401 (models have an Owner)
 from .sgd import SGD
+from .sign import Lion, Rprop
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+]

@@ -1,9 +1,35 @@
 """Adam and its kin."""
 
-from .base import Hyper, Optimizer, check_betas, check_nonnegative
+from .. import checks
+from .base import Hyper, Optimizer, check_betas, check_nonnegative, next_betas
 
 
-class Adam(Optimizer):
+def check_eps_mode(value, name):
+    return checks.choice(value, name, ("torch", "keras"))
+
+
+class Moments(Optimizer):
+    """What Adam and its kin have in common: averages of the gradient and of its size."""
+
+    betas = Hyper(check_betas)
+    eps = Hyper(check_nonnegative)
+    weight_decay = Hyper(check_nonnegative)
+
+    def __init__(self, params, lr, betas, eps, weight_decay, **options):
+        super().__init__(params, **options)
+        self.lr = lr
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    def _moments(self, steps):
+        return {**next_betas(self, steps), "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def _state_names(self):
+        return ("exp_avg", "exp_avg_sq")
+
+
+class Adam(Moments):
     """Adam, as in torch.
 
     Per step ``t`` = 1, 2, ..., with gradient ``g``::
@@ -29,6 +55,15 @@ class Adam(Optimizer):
         At least 0.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, at least 0.
+    amsgrad : bool
+        Divide by the largest ``v`` so far (Reddi, Kale and Kumar 2018,
+        https://openreview.net/forum?id=ryQu7f-RZ).
+    eps_mode : {"torch", "keras"}
+        What `eps` is added to: the root of the corrected ``v``, as above, or as in Keras,
+        scikit-learn and the end of section 2 of the paper, the root of ``v`` itself::
+
+            p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
+
     **options
         See `Optimizer`.
 
@@ -48,29 +83,35 @@ class Adam(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    betas = Hyper(check_betas)
-    eps = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
+    amsgrad = Hyper(checks.boolean)
+    eps_mode = Hyper(check_eps_mode)
     _name = "adam"
 
     def __init__(
-        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options
+        self,
+        params=None,
+        *,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        amsgrad=False,
+        eps_mode="torch",
+        **options,
     ):
-        super().__init__(params, **options)
-        self.lr = lr
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
+        super().__init__(params, lr, betas, eps, weight_decay, **options)
+        self.amsgrad = amsgrad
+        self.eps_mode = eps_mode
 
     def _update(self, steps):
-        beta1, beta2 = (
-            self._next(beta, f"betas[{i}]", steps, below=1) for i, beta in enumerate(self.betas)
-        )
-        hyper = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "weight_decay": self.weight_decay}
-        return self._name, hyper
+        return self._name, {
+            **self._moments(steps),
+            "amsgrad": float(self.amsgrad),
+            "keras_eps": float(self.eps_mode == "keras"),
+        }
 
-    def _n_vectors(self):
-        return 2
+    def _state_names(self):
+        return (*super()._state_names(), *(["max_exp_avg_sq"] if self.amsgrad else []))
 
 
 class AdamW(Adam):
@@ -80,10 +121,12 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params, lr, betas, eps, **options
+    params, lr, betas, eps
         As for `Adam`.
     weight_decay : float
         Decay of all parameters per step and unit of learning rate, at least 0.
+    amsgrad, eps_mode
+        As for `Adam`.
 
     References
     ----------
@@ -93,12 +136,189 @@ class AdamW(Adam):
     Examples
     --------
     >>> fnn.optim.AdamW(lr=1e-3, weight_decay=0.05)
-    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.05)
+    AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.05,
+          amsgrad=False, eps_mode='torch')
     """
 
     _name = "adamw"
 
     def __init__(
-        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, **options
+        self,
+        params=None,
+        *,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=1e-2,
+        amsgrad=False,
+        eps_mode="torch",
+        **options,
     ):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **options)
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            eps_mode=eps_mode,
+            **options,
+        )
+
+
+class Adamax(Moments):
+    """Adamax, as in torch: Adam in the infinity norm.
+
+    Per step ``t`` = 1, 2, ..., with gradient ``g``::
+
+        g = g + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        u = max(beta2 * u, |g| + eps)
+        p = p - lr / (1 - beta1^t) * m / u
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay
+        As for `Adam`.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba (2015), "Adam: a method for stochastic optimization", ICLR, section 7.1,
+    https://arxiv.org/abs/1412.6980.
+
+    Examples
+    --------
+    >>> optimizer = fnn.optim.Adamax(lr=2e-3)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
+    """
+
+    def __init__(
+        self, params=None, *, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, **options)
+
+    def _update(self, steps):
+        return "adamax", self._moments(steps)
+
+    def _state_names(self):
+        return ("exp_avg", "exp_inf")
+
+
+class NAdam(Moments):
+    """NAdam, as in torch: Adam with Nesterov's momentum.
+
+    Per step ``t`` = 1, 2, ..., with gradient ``g`` and ``M_t = mu_1 * mu_2 * ... * mu_t``::
+
+        g = g + weight_decay * p                    (p = p - lr * weight_decay * p if decoupled)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2
+        mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2)
+        n = mu_(t+1) * m / (1 - M_(t+1)) + (1 - mu_t) * g / (1 - M_t)
+        p = p - lr * n / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Where ``beta1`` changes, ``M_t`` is made of the present one, as the powers of Adam are (torch
+    multiplies those of the past).
+
+    Parameters
+    ----------
+    params, lr, betas, eps
+        As for `Adam`.
+    weight_decay : float
+        Coefficient of the L2 penalty on all parameters, or with `decoupled_weight_decay` their
+        decay per step and unit of learning rate; at least 0.
+    momentum_decay : float
+        How fast ``mu`` goes from about half of ``beta1`` to ``beta1``, at least 0.
+    decoupled_weight_decay : bool
+        Weight decay as in `AdamW`.
+
+    References
+    ----------
+    T. Dozat (2016), "Incorporating Nesterov momentum into Adam", ICLR workshop,
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ.
+
+    Examples
+    --------
+    >>> optimizer = fnn.optim.NAdam(lr=2e-3)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
+    """
+
+    momentum_decay = Hyper(check_nonnegative)
+    decoupled_weight_decay = Hyper(checks.boolean)
+
+    def __init__(
+        self,
+        params=None,
+        *,
+        lr=2e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum_decay=4e-3,
+        decoupled_weight_decay=False,
+        **options,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, **options)
+        self.momentum_decay = momentum_decay
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    def _update(self, steps):
+        return "nadam", {
+            **self._moments(steps),
+            "momentum_decay": self.momentum_decay,
+            "decoupled_weight_decay": float(self.decoupled_weight_decay),
+        }
+
+
+class RAdam(Moments):
+    """RAdam, as in torch: Adam whose step is rectified while few gradients have been seen.
+
+    Per step ``t`` = 1, 2, ..., with gradient ``g`` and ``r = 2 / (1 - beta2) - 1``::
+
+        g = g + weight_decay * p                    (p = p - lr * weight_decay * p if decoupled)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2
+        r_t = r - 2 * t * beta2^t / (1 - beta2^t)
+        c = sqrt((r_t - 4) * (r_t - 2) * r / ((r - 4) * (r - 2) * r_t))
+        d = c * sqrt(1 - beta2^t) / (sqrt(v) + eps) if r_t > 5 else 1
+        p = p - lr * m / (1 - beta1^t) * d
+
+    Parameters
+    ----------
+    params, lr, betas, eps
+        As for `Adam`.
+    weight_decay : float
+        Coefficient of the L2 penalty on all parameters, or with `decoupled_weight_decay` their
+        decay per step and unit of learning rate; at least 0.
+    decoupled_weight_decay : bool
+        Weight decay as in `AdamW`.
+
+    References
+    ----------
+    L. Liu, H. Jiang, P. He, W. Chen, X. Liu, J. Gao, J. Han (2020), "On the variance of the
+    adaptive learning rate and beyond", ICLR, https://arxiv.org/abs/1908.03265.
+
+    Examples
+    --------
+    >>> optimizer = fnn.optim.RAdam(lr=1e-3)
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
+    """
+
+    decoupled_weight_decay = Hyper(checks.boolean)
+
+    def __init__(
+        self,
+        params=None,
+        *,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        decoupled_weight_decay=False,
+        **options,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, **options)
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    def _update(self, steps):
+        decoupled = float(self.decoupled_weight_decay)
+        return "radam", {**self._moments(steps), "decoupled_weight_decay": decoupled}

@@ -38,17 +38,35 @@ def check_schedule(value, name, below=math.inf):
     return checks.real(value, name, minimum=0, below=below)
 
 
-def check_betas(betas, name):
+def is_zero(value):
+    """Whether a hyper-parameter that may change is 0 at every step."""
+    return isinstance(value, float) and value == 0
+
+
+def check_pair(value, name, meaning):
     try:
-        beta1, beta2 = betas
+        first, second = value
     except (TypeError, ValueError):
         raise TypeError(
-            f"{name}: expected a pair, one for each moment, got {checks.describe(betas)}"
+            f"{name}: expected a pair, {meaning}, got {checks.describe(value)}"
         ) from None
+    return first, second
+
+
+def check_betas(betas, name):
+    beta1, beta2 = check_pair(betas, name, "one for each moment")
     return (
         check_schedule(beta1, f"{name}[0]", below=1),
         check_schedule(beta2, f"{name}[1]", below=1),
     )
+
+
+def next_betas(optimizer, steps):
+    """Return `betas` at the next `steps` steps, as the core takes them."""
+    return {
+        f"beta{i + 1}": optimizer._next(beta, f"betas[{i}]", steps, below=1)
+        for i, beta in enumerate(optimizer.betas)
+    }
 
 
 def check_values(values, name, first, below):
@@ -106,7 +124,7 @@ class Optimizer:
 
     def __init__(self, params=None, *, groups=None):
         self._owner = None  # of the model that the state belongs to
-        self._state = []
+        self._state = {}  # name: vector
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
         self._bound = None if params is None else Bound.of(self, params, groups)
         self._groups = groups if params is None else None
@@ -157,29 +175,29 @@ class Optimizer:
     @property
     def state(self):
         """The state: list of flat vectors (n_parameters,), empty before the first fit."""
-        return list(self._state)
+        return list(self._state.values())
 
     def _update(self, steps):
         """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
         raise NotImplementedError
 
-    def _initial(self, k):
-        """Return what the numbers of state vector k start with."""
-        return 0.0
-
-    def _n_vectors(self):
-        """Number of state vectors that the update uses."""
+    def _state_names(self):
+        """Return the names of the state vectors that the update uses, as in torch (tuple)."""
         raise NotImplementedError
 
+    def _initial(self, name):
+        """Return the number that fills a new state vector."""
+        return 0.0
+
     def _attach(self, model):
-        """Make this the optimizer of `model`, with zeros as state if it is new."""
+        """Make this the optimizer of `model`, with a new state if it is new."""
         if self._bound is not None:
             raise ValueError(
                 f"optimizer: this {type(self).__name__} has parameters of its own, expected one "
                 "made without params"
             )
         if self._owner is None or not self._owner.tied:
-            for vector in self._state:
+            for vector in self._state.values():
                 if (vector.shape, vector.dtype) != ((model.n_parameters,), model.dtype):
                     raise ValueError(
                         f"optimizer: this {type(self).__name__} holds the state of "
@@ -195,9 +213,11 @@ class Optimizer:
 
     def _vectors(self, parameters):
         """Return the state vectors that the update uses, made when first asked for."""
-        while len(self._state) < self._n_vectors():
-            self._state.append(np.zeros_like(parameters))
-        return self._state[: self._n_vectors()]
+        names = self._state_names()
+        for name in names:
+            if name not in self._state:
+                self._state[name] = np.full_like(parameters, self._initial(name))
+        return [self._state[name] for name in names]
 
     def _begin_epoch(self):
         """Return the array (3,) into which the core reports; `step_count` follows it."""
@@ -225,7 +245,7 @@ class Optimizer:
         return np.array(np.broadcast_to(self._next(self.lr, "lr", steps), steps))
 
     def __getstate__(self):
-        state = [vector.copy() for vector in self._state]
+        state = {name: vector.copy() for name, vector in self._state.items()}
         before, report = self._progress
         saved = {**vars(self), "_state": state, "_progress": (before + int(report[2]), np.zeros(3))}
         if self._bound is not None:

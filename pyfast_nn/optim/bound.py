@@ -1,5 +1,6 @@
 """An optimizer's own parameters: the user's arrays, updated where they lie."""
 
+import itertools
 from collections.abc import Iterator, MutableMapping
 
 import numpy as np
@@ -102,7 +103,8 @@ class Bound:
         for key, place in zip(self.keys, places, strict=True):
             self.groups[place].params.append(key)
         self.updater = _core.Updater(self._tensors, places, len(self.groups))
-        self.state = []  # by state vector, a list of one vector for each tensor (None: not needed)
+        self.state = [{} for _ in self.arrays]  # of each tensor, {name: vector}
+        self._names = []  # of the states that each group's update uses
         self.changed = True
 
     @classmethod
@@ -142,26 +144,27 @@ class Bound:
             numbers = {key: float(np.ravel(value)[0]) for key, value in numbers.items()}
             update = ((name, numbers), float(np.ravel(lr)[0]))
             updates.append(update if group["trainable"] else None)
-            names.append(optimizer._n_vectors())
+            names.append(optimizer._state_names())
         self._allocate(names)
         self.updater.set_updates(updates)
         self.changed = changing
 
-    def _allocate(self, counts):
-        """Make the states that are not there yet; `counts`: how many the groups need."""
-        needed = [counts[place] for place in self._places]
-        missing = False
-        for k in range(max(counts)):
-            if k == len(self.state):
-                self.state.append([None] * len(self.arrays))
-            for i, array in enumerate(self.arrays):
-                if k < needed[i] and self.state[k][i] is None:
-                    value = self.groups[self._places[i]].as_optimizer()._initial(k)
-                    self.state[k][i] = _vector_beside(array)
-                    self.state[k][i][...] = value
-                    missing = True
-        if missing:
-            self.updater.set_states(self.state)
+    def _allocate(self, names):
+        """Make the states that are not there yet; `names`: of those that each group needs."""
+        if names == self._names:
+            return
+        for place, array, state in zip(self._places, self.arrays, self.state, strict=True):
+            for name in names[place]:
+                if name not in state:
+                    initial = self.groups[place].as_optimizer()._initial(name)
+                    state[name] = _vector_beside(array)
+                    state[name][...] = initial
+        of_tensors = [
+            [state[name] for name in names[place]]
+            for place, state in zip(self._places, self.state, strict=True)
+        ]
+        self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
+        self._names = names
 
     def saved(self):
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
@@ -169,7 +172,7 @@ class Bound:
             "params": self._params,
             "own": [dict(group._own) for group in self.groups],
             "places": self._places,
-            "state": [[v if v is None else v.copy() for v in vectors] for vectors in self.state],
+            "state": [{k: v.copy() for k, v in vectors.items()} for vectors in self.state],
             "steps": self.updater.steps,
         }
 
@@ -178,7 +181,6 @@ class Bound:
         bound = cls(optimizer, saved["params"], saved["own"], saved["places"])
         bound.updater.steps = saved["steps"]
         bound.state = saved["state"]
-        bound.updater.set_states(bound.state)
         return bound
 
 

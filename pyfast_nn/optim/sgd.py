@@ -1,7 +1,7 @@
 """Stochastic gradient descent."""
 
 from .. import checks
-from .base import Hyper, Optimizer, check_nonnegative, check_schedule
+from .base import Hyper, Optimizer, check_nonnegative, check_schedule, is_zero
 
 
 class SGD(Optimizer):
@@ -10,7 +10,7 @@ class SGD(Optimizer):
     Per step, with gradient ``g``, as in torch::
 
         g = g + weight_decay * p
-        v = momentum * v + g
+        v = momentum * v + (1 - dampening) * g      (in the first step v = g)
         p = p - lr * (g + momentum * v if nesterov else v)
 
     Parameters
@@ -25,11 +25,14 @@ class SGD(Optimizer):
     momentum : float, array or callable
         At least 0 (heavy ball; Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5). Where it
         changes, ``v`` follows the formula in steps of momentum 0, too (torch leaves it alone then).
-    nesterov : bool
-        Nesterov's form of momentum (Sutskever et al. 2013,
-        https://proceedings.mlr.press/v28/sutskever13.html).
+    dampening : float
+        Part of the gradient that does not enter the momentum.
     weight_decay : float
         Coefficient of the L2 penalty ``weight_decay / 2 * |p|^2`` on all parameters, at least 0.
+    nesterov : bool
+        Nesterov's form of momentum (Sutskever et al. 2013,
+        https://proceedings.mlr.press/v28/sutskever13.html); needs a momentum and no dampening.
+
     **options
         See `Optimizer`.
 
@@ -44,36 +47,46 @@ class SGD(Optimizer):
     """
 
     momentum = Hyper(check_schedule)
-    nesterov = Hyper(checks.boolean)
+    dampening = Hyper(checks.real)
     weight_decay = Hyper(check_nonnegative)
+    nesterov = Hyper(checks.boolean)
 
     def __init__(
         self,
         params=None,
         *,
-        lr=1e-2,
+        lr=1e-3,
         momentum=0.0,
-        nesterov=False,
+        dampening=0.0,
         weight_decay=0.0,
+        nesterov=False,
         **options,
     ):
         super().__init__(params, **options)
         self.lr = lr
         self.momentum = momentum
-        self.nesterov = nesterov
+        self.dampening = dampening
         self.weight_decay = weight_decay
-        self._n_vectors()
+        self.nesterov = nesterov
+        self._check_nesterov()
+
+    def _check_nesterov(self):
+        if self.nesterov and is_zero(self.momentum):
+            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
+        if self.nesterov and self.dampening != 0:
+            raise ValueError(
+                f"nesterov: expected no dampening with it, got dampening={self.dampening}"
+            )
 
     def _update(self, steps):
-        hyper = {
+        self._check_nesterov()
+        return "sgd", {
             "momentum": self._next(self.momentum, "momentum", steps),
-            "nesterov": float(self.nesterov),
+            "dampening": self.dampening,
             "weight_decay": self.weight_decay,
+            "nesterov": float(self.nesterov),
+            "heavy": float(not is_zero(self.momentum)),
         }
-        return "sgd", hyper
 
-    def _n_vectors(self):
-        without = isinstance(self.momentum, float) and self.momentum == 0
-        if self.nesterov and without:
-            raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
-        return 0 if without else 1
+    def _state_names(self):
+        return () if is_zero(self.momentum) else ("momentum_buffer",)
