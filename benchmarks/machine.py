@@ -5,6 +5,7 @@ import platform
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 import threadpoolctl
 
@@ -57,7 +58,9 @@ def bandwidth(threads):
 
 def last_level_cache():
     """Bytes; 0 where the system does not say."""
-    try:
-        return max(0, os.sysconf("SC_LEVEL3_CACHE_SIZE"))
-    except (ValueError, OSError):
-        return 0
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    sizes = [
+        file.read_text().strip()
+        for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    ]
+    return max((int(size[:-1]) * units[size[-1]] for size in sizes), default=0)
