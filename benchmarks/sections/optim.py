@@ -25,8 +25,19 @@ RULES = [
     ("SGD", {}),
     ("SGD", {"momentum": 0.9}),
     ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("ASGD", {}),
+    ("Adagrad", {}),
+    ("Adadelta", {}),
+    ("RMSprop", {}),
+    ("RMSprop", {"centered": True, "momentum": 0.9}),
     ("Adam", {}),
+    ("Adam", {"amsgrad": True}),
     ("AdamW", {}),
+    ("Adamax", {}),
+    ("NAdam", {}),
+    ("RAdam", {}),
+    ("Rprop", {}),
+    ("Lion", {}),
 ]
 
 
@@ -111,8 +122,7 @@ def rule_row(name, options, arguments):
     """A row of the table, and a note for its reader."""
     param, grad = arrays(1, LARGE) + arrays(1, LARGE)
     optimizer = getattr(fnn.optim, name)(param, **options)
-    optimizer.step(grad)
-    states = sum(vector[0] is not None for vector in optimizer._bound.state)
+    states = len(optimizer._state_names())
     bytes_each = 4 * (2 + 1 + 2 * states)  # parameter and states read and written, gradient read
     rule = f"{name}({', '.join(f'{k}={v}' for k, v in options.items())})"
     memory = Memory(arguments.threads)
