@@ -30,6 +30,10 @@ const std::map<std::string, Number> numbers_of_updates = {
     {"etaplus", &UpdateSpec::etaplus},
     {"step_min", &UpdateSpec::step_min},
     {"step_max", &UpdateSpec::step_max},
+    {"beta2_decay", &UpdateSpec::beta2_decay},
+    {"eps1", &UpdateSpec::eps1},
+    {"eps2", &UpdateSpec::eps2},
+    {"d", &UpdateSpec::d},
     {"heavy", &UpdateSpec::heavy},
     {"nesterov", &UpdateSpec::nesterov},
     {"centered", &UpdateSpec::centered},
@@ -77,6 +81,8 @@ const std::map<std::string, Update> updates = {
      {UpdateKind::radam, 2, {"weight_decay", "eps", "beta1", "beta2"}, {"decoupled_weight_decay"}, {}}},
     {"rprop", {UpdateKind::rprop, 2, {"etaminus", "etaplus", "step_min", "step_max"}, {}, {}}},
     {"lion", {UpdateKind::lion, 1, {"weight_decay", "beta1", "beta2"}, {}, {}}},
+    {"lamb", {UpdateKind::lamb, 2, {"weight_decay", "eps", "beta1", "beta2"}, {}, {}}},
+    {"adafactor", {UpdateKind::adafactor, 2, {"weight_decay", "beta2_decay", "eps1", "eps2", "d"}, {}, {}}},
 };
 
 }  // namespace

@@ -108,6 +108,8 @@ UpdateSpec update_of(const py::tuple& update, Schedules* schedules = nullptr);
 // that.
 template <class T>
 std::vector<py::array> states_of(const UpdateSpec& spec, const py::list& state, index n, T** pointers) {
+    if (needs_whole_tensors(spec.kind))
+        throw py::value_error("update needs whole tensors, and these are numbers in a row");
     const int expected = spec.states;
     if (int(py::len(state)) != expected)
         throw py::value_error("state has " + std::to_string(py::len(state)) + " arrays, expected " +

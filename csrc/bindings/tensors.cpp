@@ -30,6 +30,19 @@ bool has_own_places(const py::array& x) {
     return true;
 }
 
+// How many numbers state k of a tensor has.
+template <class T>
+index state_length(const UpdateSpec& update, int k, const Segment<T>& s) {
+    if (update.kind != UpdateKind::adafactor) return s.length;
+    if (s.dims < 2) return k == 0 ? s.length : 0;
+    index n = 1;
+    for (int d = 0; d < s.dims; ++d) {
+        const int axis = s.fortran ? s.dims - 1 - d : d;
+        if (axis != s.dims - 1 - k) n *= s.shape[d];  // averages over the last axis, and over that before it
+    }
+    return n;
+}
+
 }  // namespace
 
 Tensors::Tensors(const py::object& params, py::object convert)
@@ -169,6 +182,7 @@ Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group
 
 void Updater::set_updates(const py::list& updates) {
     const Tensors::Use use(*tensors_);
+    states_are_checked_ = false;
     if (int(updates.size()) != n_groups_)
         throw py::value_error("updates has " + std::to_string(updates.size()) + " items, expected " +
                               std::to_string(n_groups_));
@@ -193,22 +207,43 @@ void Updater::set_states(const py::list& states) {
         throw py::value_error("states has " + std::to_string(states.size()) + " items, expected at most " +
                               std::to_string(max_states));
     held_.clear();
+    states_are_checked_ = false;
     for_types([&](auto& typed) {
         using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
         for (std::size_t s = 0; s < typed.segments.size(); ++s) {
             Segment<T>& segment = typed.segments[s];
             for (std::size_t k = 0; k < std::size_t(max_states); ++k) {
                 segment.states[k] = nullptr;
+                segment.state_lengths[k] = 0;
                 if (k >= states.size()) continue;
                 const auto list = py::cast<py::list>(states[k]);
                 if (list.size() != tensors_->size()) throw py::value_error("states: one for each tensor");
                 const py::object item = list[typed.tensors[s]];
                 if (item.is_none()) continue;
                 held_.push_back(py::cast<py::array>(item));
-                segment.states[k] = to_write<T>(held_.back(), "a state", {segment.length});
+                segment.state_lengths[k] = held_.back().size();
+                segment.states[k] = to_write<T>(held_.back(), "a state", {held_.back().size()});
             }
         }
     });
+}
+
+void Updater::check_states() {
+    for_types([&](auto& typed) {
+        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
+            for (; index(s) < typed.groups[g].end; ++s)
+                for (int k = 0; k < typed.groups[g].update.states && !typed.groups[g].frozen; ++k) {
+                    const auto& segment = typed.segments[s];
+                    const std::string name = "state " + std::to_string(k);
+                    const index expected = state_length(typed.groups[g].update, k, segment);
+                    if (segment.states[k] == nullptr && expected > 0)
+                        throw py::value_error(name + " is missing");
+                    if (segment.state_lengths[k] != expected)
+                        throw py::value_error(name + " has " + std::to_string(segment.state_lengths[k]) +
+                                              " numbers, expected " + std::to_string(expected));
+                }
+    });
+    states_are_checked_ = true;
 }
 
 void Updater::read(const py::object& grads) {
@@ -224,29 +259,30 @@ void Updater::read(const py::object& grads) {
 
 void Updater::step(const py::object& grads, double scale, double bound) {
     const Tensors::Use use(*tensors_);
-    for_types([&](auto& typed) {
-        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
-            for (; index(s) < typed.groups[g].end; ++s)
-                for (int k = 0; k < typed.groups[g].update.states; ++k)
-                    if (!typed.groups[g].frozen && typed.segments[s].states[k] == nullptr)
-                        throw py::value_error("state " + std::to_string(k) + " is missing");
-    });
+    if (!states_are_checked_) check_states();
     read(grads);
     const Table& table = current_table();
     const int threads = get_num_threads();
     const GradientMap map{scale, bound};
+    const auto step_of = [&](auto& typed) {
+        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+        return Step<T>{{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
+                       typed.groups.data(),
+                       index(typed.groups.size()),
+                       steps,
+                       map,
+                       typed.scratch};
+    };
     {
         const WithoutGil released;
+        for_types([&](auto& typed) {  // before anything is changed
+            using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+            const std::size_t bytes = functions<T>(table).step_scratch(step_of(typed), threads);
+            if (bytes > 0) typed.scratch = typed.arena.reserve(bytes);
+        });
         for_types([&](auto& typed) {
             using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-            if (typed.segments.empty()) return;
-            functions<T>(table).step(
-                {{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
-                 typed.groups.data(),
-                 index(typed.groups.size()),
-                 steps,
-                 map},
-                threads);
+            if (!typed.segments.empty()) functions<T>(table).step(step_of(typed), threads);
         });
     }
     ++steps;

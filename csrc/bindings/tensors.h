@@ -47,6 +47,9 @@ class Tensors : public Shared {
         s.parameters = static_cast<T*>(t.array.mutable_data());
         s.length = t.array.size();
         s.parameter_places = t.places;
+        s.dims = int(t.shape.size());
+        s.shape = t.shape.data();
+        s.fortran = t.fortran;
         return s;
     }
     // The gradient that was read.
@@ -80,7 +83,8 @@ class Tensors : public Shared {
 };
 
 // An update of tensors, by groups: which tensor belongs to which, and (update, lr) of each, or None where it
-// is left alone. States are vectors (n,), one list for each.
+// is left alone. States are vectors, one list for each: of as many numbers as the tensor has or as its rule
+// says.
 class Updater : public Shared {
    public:
     Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups);
@@ -102,8 +106,11 @@ class Updater : public Shared {
         std::vector<index> starts = {0};
         std::vector<std::size_t> tensors;  // of each segment
         std::vector<Group> groups;
+        Arena arena;
+        void* scratch = nullptr;  // of a step, in the arena
     };
 
+    void check_states();
     void read(const py::object& grads);
 
     template <class F>
@@ -118,6 +125,7 @@ class Updater : public Shared {
     Typed<float> float32_;
     Typed<double> float64_;
     std::vector<py::array> held_;
+    bool states_are_checked_ = false;
 };
 
 }  // namespace fnn::bindings

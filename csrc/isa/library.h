@@ -68,6 +68,7 @@ constexpr Functions<T> functions = {
     net::activate<T>,
     net::activate_backward<T>,
     net::loss_and_output_gradient<T>,
+    optim::step_scratch<T>,
     optim::step_all<T>,
     optim::gradient_norm<T>,
     optim::clip_norm<T>,

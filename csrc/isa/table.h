@@ -48,6 +48,7 @@ struct Functions {
                               Interrupt interrupt);
     double (*loss_and_output_gradient)(const LossSpec&, const T* z, const Targets<T>& y, index rows,
                                        index cols, T* dz, int threads, Interrupt interrupt, Arena&);
+    std::size_t (*step_scratch)(const Step<T>&, int threads);
     void (*step)(const Step<T>&, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);

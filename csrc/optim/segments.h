@@ -32,9 +32,8 @@ inline void for_segments(const Segments<T>& all, Range numbers, const F& f) {
 // ... lie at offset, offset + stride, ... (bytes).
 template <class F>
 inline void for_runs(const Places& places, Range numbers, const F& f) {
-    constexpr int most = 64;  // NumPy's limit
     const int last = places.dims - 1;
-    index at[most], offset = 0, rest = numbers.begin;
+    index at[max_dims], offset = 0, rest = numbers.begin;
     for (int d = last; d >= 0; --d) {
         at[d] = rest % places.shape[d];
         rest /= places.shape[d];

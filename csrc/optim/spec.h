@@ -17,8 +17,15 @@ enum class UpdateKind {
     nadam,
     radam,
     rprop,
-    lion
+    lion,
+    lamb,
+    adafactor
 };
+
+// Rules for which a tensor is more than its numbers.
+constexpr bool needs_whole_tensors(UpdateKind kind) {
+    return kind == UpdateKind::lamb || kind == UpdateKind::adafactor;
+}
 
 constexpr int max_states = 3;
 
@@ -34,6 +41,7 @@ struct UpdateSpec {
     double beta1 = 0, beta2 = 0;                                   // adam and its kin, lion
     double momentum_decay = 0;                                     // nadam
     double etaminus = 0, etaplus = 0, step_min = 0, step_max = 0;  // rprop
+    double beta2_decay = 0, eps1 = 0, eps2 = 0, d = 0;             // adafactor; eps1 < 0: the machine epsilon
 
     // Switches: off if 0.
     double heavy = 0;  // there is a state for the momentum, which may be 0 for now
@@ -56,14 +64,19 @@ struct Places {
     const index* strides = nullptr;
 };
 
-// One tensor and what belongs to it. States lie one number after another, in the order of the parameters.
+// One tensor and what belongs to it. States lie one number after another, in the order of the parameters if
+// they have as many.
 template <class T>
 struct Segment {
     T* parameters = nullptr;
     const T* gradient = nullptr;
     T* states[max_states] = {};
+    index state_lengths[max_states] = {};
     index length = 0;
     Places parameter_places, gradient_places;
+    int dims = 0;
+    const index* shape = nullptr;  // in the order of counting,
+    bool fortran = false;          // from the last axis to the first
 };
 
 // Tensors as one row of numbers: those of tensor s are numbers starts[s] to starts[s + 1].
@@ -99,6 +112,9 @@ struct Step {
     index n_groups = 0;
     index step = 0;
     GradientMap gradient;
+    void* scratch = nullptr;  // as much as step_scratch says
 };
+
+constexpr int max_dims = 64;  // NumPy's limit
 
 }  // namespace fnn

@@ -1,15 +1,21 @@
 // One step of the drop-in: the update of every tensor, by the rule of its group.
 #pragma once
 
+#include <cstddef>
 #include <initializer_list>
 
-#include "exec/cpu.h"
+#include "optim/adafactor.h"
+#include "optim/lamb.h"
 #include "optim/segments.h"
 #include "optim/update.h"
+#include "optim/whole.h"
 
 namespace fnn::FNN_ISA::optim {
 
-using exec::Exec;
+template <class Rule>
+struct RuleType {
+    using type = Rule;
+};
 
 constexpr index line_bytes = 64;
 
@@ -42,25 +48,75 @@ inline void apply_to_segment(const Rule& rule, const Segment<T>& s, Range number
     }
 }
 
-// This thread's part of a step. All numbers of all tensors are one row, cut where the team's size says: where
-// it is cut changes no bits of an elementwise rule.
+// f(group, whether its tensors are needed whole) for all groups that are not left alone.
+template <class T, class F>
+inline void for_groups(const Step<T>& now, const F& f) {
+    index begin = 0;
+    for (const Group* group = now.groups; group < now.groups + now.n_groups; ++group) {
+        const GroupStep<T> part{now.segments.list + begin,
+                                now.segments.starts + begin,
+                                group->end - begin,
+                                group->update,
+                                now.step,
+                                now.gradient};
+        begin = group->end;
+        if (!group->frozen && part.size() > 0) f(part, needs_whole_tensors(group->update.kind));
+    }
+}
+
+// f(rule) with the type of a rule that needs whole tensors.
+template <class T, class F>
+inline void with_whole_rule(UpdateKind kind, const F& f) {
+    if (kind == UpdateKind::lamb) f(RuleType<Lamb<T>>{});
+    if (kind == UpdateKind::adafactor) f(RuleType<Adafactor<T>>{});
+}
+
+// Bytes of the scratch memory of a step, and the place of each group in it.
+template <class T, class F>
+inline std::size_t for_whole_groups(const Step<T>& now, int threads, const F& f) {
+    std::size_t place = 0;
+    for_groups(now, [&](const GroupStep<T>& group, bool whole) {
+        if (!whole) return;
+        with_whole_rule<T>(group.update.kind, [&](auto rule) {
+            f(group, rule, place);
+            const std::size_t bytes = decltype(rule)::type::scratch(group, threads);
+            place += (bytes + line_bytes - 1) / line_bytes * line_bytes;
+        });
+    });
+    return place;
+}
+
 template <class T>
-inline void step(Exec& exec, const Step<T>& now) {
+std::size_t step_scratch(const Step<T>& now, int threads) {
+    return for_whole_groups(now, threads, [](const auto&...) {});
+}
+
+// This thread's part of a step. All numbers of the elementwise groups are one row, cut where the team's size
+// says: where it is cut changes no bits of an elementwise rule.
+template <class T>
+inline void step(Exec& exec, const Step<T>& now, int threads) {
     constexpr index line =
         line_bytes / index(sizeof(T));  // no two threads write to one, if tensors begin there
     const Segments<T>& all = now.segments;
-    const Range lines = exec.share(exec::divide_up(all.size(), line));
-    const Range mine{lines.begin * line, exec::min(lines.end * line, all.size())};
-    index begin = 0;
-    for (const Group* group = now.groups; group < now.groups + now.n_groups; ++group) {
-        const Range numbers{all.starts[begin], all.starts[group->end]};
-        begin = group->end;
-        if (group->frozen) continue;
-        with_update<T>(group->update, now.step, [&](const auto& rule) {
-            for_segments(all, exec::intersect(mine, numbers),
+    index numbers = 0;
+    for_groups(now, [&](const GroupStep<T>& group, bool whole) { numbers += whole ? 0 : group.size(); });
+    const Range lines = exec.share(exec::divide_up(numbers, line));
+    index before = 0;  // of the row
+    for_groups(now, [&](const GroupStep<T>& group, bool whole) {
+        if (whole) return;
+        const index first = group.starts[0] - before;  // of all numbers, where the row begins
+        const Range mine = exec::intersect({lines.begin * line + first, lines.end * line + first},
+                                           {group.starts[0], group.starts[group.count]});
+        before += group.size();
+        if (mine.empty()) return;
+        with_update<T>(group.update, now.step, [&](const auto& rule) {
+            for_segments(all, mine,
                          [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, now.gradient); });
         });
-    }
+    });
+    for_whole_groups(now, threads, [&](const GroupStep<T>& group, auto rule, std::size_t place) {
+        typename decltype(rule)::type(group, static_cast<char*>(now.scratch) + place, threads).step(exec);
+    });
 }
 
 // Not interrupted: a step is made whole.
@@ -68,7 +124,7 @@ template <class T>
 void step_all(const Step<T>& now, int threads) {
     constexpr index smallest_shared = 50 * 1000;
     exec::run(now.segments.size() < smallest_shared ? 1 : threads, nullptr,
-              [&](Exec& exec) { step(exec, now); });
+              [&](Exec& exec) { step(exec, now, threads); });
 }
 
 }  // namespace fnn::FNN_ISA::optim

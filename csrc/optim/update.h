@@ -163,6 +163,9 @@ inline void with_update(const UpdateSpec& spec, index step, const F& f) {
         case UpdateKind::lion:
             return f(rules::Lion<T>{T(spec.lr), T(spec.lr * spec.weight_decay), T(1 - spec.beta1),
                                     T(1 - spec.beta2)});
+        case UpdateKind::lamb:
+        case UpdateKind::adafactor:
+            return;  // see step.h
     }
 }
 

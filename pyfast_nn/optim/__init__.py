@@ -5,17 +5,21 @@ An optimizer updates arrays of the user's own, ``Adam(params).step(grads)``, or 
 second fit with the same optimizer goes on where the first one ended.
 """
 
+from .adafactor import Adafactor
 from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .asgd import ASGD
 from .base import Optimizer, Owner  # noqa: F401 (models have an Owner)
+from .lamb import LAMB
 from .sgd import SGD
 from .sign import Lion, Rprop
 
 __all__ = [
     "ASGD",
+    "LAMB",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

@@ -185,6 +185,10 @@ class Optimizer:
         """Return the names of the state vectors that the update uses, as in torch (tuple)."""
         raise NotImplementedError
 
+    def _state_shapes(self, shape):
+        """Return {name: shape} for the states of a parameter of a shape."""
+        return dict.fromkeys(self._state_names(), shape)
+
     def _initial(self, name):
         """Return the number that fills a new state vector."""
         return 0.0

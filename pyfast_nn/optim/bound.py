@@ -1,6 +1,7 @@
 """An optimizer's own parameters: the user's arrays, updated where they lie."""
 
 import itertools
+import math
 from collections.abc import Iterator, MutableMapping
 
 import numpy as np
@@ -153,16 +154,14 @@ class Bound:
         """Make the states that are not there yet; `names`: of those that each group needs."""
         if names == self._names:
             return
+        optimizers, of_tensors = [group.as_optimizer() for group in self.groups], []
         for place, array, state in zip(self._places, self.arrays, self.state, strict=True):
-            for name in names[place]:
+            shapes = optimizers[place]._state_shapes(array.shape)
+            for name, shape in shapes.items():
                 if name not in state:
-                    initial = self.groups[place].as_optimizer()._initial(name)
-                    state[name] = _vector_beside(array)
-                    state[name][...] = initial
-        of_tensors = [
-            [state[name] for name in names[place]]
-            for place, state in zip(self._places, self.state, strict=True)
-        ]
+                    state[name] = _vector_beside(array, math.prod(shape))
+                    state[name][...] = optimizers[place]._initial(name)
+            of_tensors.append([state[name] for name in shapes])
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
         self._names = names
 
@@ -184,14 +183,15 @@ class Bound:
         return bound
 
 
-def _vector_beside(array):
-    """Return a vector (array.size,) with the address of `array`, modulo a line of the cache."""
+def _vector_beside(array, size):
+    """Return a vector (size,) with the address of `array`, modulo a line of the cache."""
     line = 64  # bytes
-    memory = np.empty(array.nbytes + line, np.uint8)
+    nbytes = size * array.itemsize
+    memory = np.empty(nbytes + line, np.uint8)
     start = (array.ctypes.data - memory.ctypes.data) % line
     if start % array.itemsize:
         start = 0
-    return memory[start : start + array.nbytes].view(array.dtype)
+    return memory[start : start + nbytes].view(array.dtype)
 
 
 def _check_unique(keys, paths):
