@@ -11,6 +11,7 @@ from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .asgd import ASGD
 from .base import Optimizer, Owner  # noqa: F401 (models have an Owner)
 from .lamb import LAMB
+from .minimizer import as_scipy
 from .sgd import SGD
 from .sign import Lion, Rprop
 
@@ -30,4 +31,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "as_scipy",
 ]
