@@ -10,7 +10,7 @@ Examples
 array([0, 1, 2])
 """
 
-from . import datasets, initializers, losses, ops, optim, schedules
+from . import curvature, datasets, initializers, losses, ops, optim, schedules
 from .callbacks import Callback, ReduceLROnPlateau
 from .history import History
 from .layers import (
@@ -61,6 +61,7 @@ __all__ = [
     "Tanh",
     "__version__",
     "build_config",
+    "curvature",
     "datasets",
     "get_num_threads",
     "initializers",

@@ -1,0 +1,171 @@
+"""Plain Monte-Carlo: traces and diagonals from products with random vectors."""
+
+import numpy as np
+
+from .. import checks
+from .products import Products, check_seed
+from .stopping import Stop, mean_and_error
+
+_DISTRIBUTIONS = ("rademacher", "gaussian")
+
+
+def hutchinson_trace(
+    A,
+    *,
+    n=None,
+    rtol=None,
+    num_matvecs=None,
+    time_limit=None,
+    max_matvecs=1000,
+    distribution="rademacher",
+    batch_size=16,
+    seed=0,
+):
+    """Estimate the trace of `A` by the mean of v'Av over random v.
+
+    With E[vv'] = I the mean is unbiased. For symmetric A the variance of one sample is
+    ``2 (|A|_F^2 - sum_i a_ii^2)`` with signs and ``2 |A|_F^2`` with normal vectors; the standard
+    error falls as 1 / sqrt(products).
+
+    Parameters
+    ----------
+    A : LinearOperator, array, sparse array (n, n), or callable
+        Real operator. If it has a method ``quadratic_form(V)``, which returns v'Av for each column
+        of V (n, k), that is used in place of products, and each of its values counts as one. A
+        function takes v (n,), float64, and returns A v (n,). The estimate is right without
+        symmetry, too.
+    n : int, optional
+        Length of vectors, if `A` is a function.
+    rtol : float, optional
+        Stop when the standard error is at most `rtol` times the absolute value. Looked at after
+        each block, from 8 samples on.
+    num_matvecs : int, optional
+        Use this number of products, without `rtol` and `time_limit`.
+    time_limit : float, optional
+        Stop after the block in which so many seconds are over, if `rtol` is not reached before.
+    max_matvecs : int
+        Stop there in any case, with RuntimeWarning; has no effect beside `num_matvecs`.
+    distribution : {"rademacher", "gaussian"}
+        Of the elements of v: independent signs, or standard normal numbers.
+    batch_size : int
+        Number of products to ask for at a time; memory is n times as many numbers. The samples do
+        not depend on it.
+    seed : int
+        Of the random vectors, from 0 to 2**64 - 1.
+
+    Returns
+    -------
+    Estimate
+        With one sample per product.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above, or a product is not finite.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `max_matvecs` came first.
+
+    References
+    ----------
+    M. F. Hutchinson (1990), "A stochastic estimator of the trace of the influence matrix for
+    Laplacian smoothing splines", Communications in Statistics - Simulation and Computation 19(2),
+    https://doi.org/10.1080/03610919008812866.
+
+    Examples
+    --------
+    >>> A = np.diag([1.0, 2.0, 3.0]) + 0.5
+    >>> estimate = fnn.curvature.hutchinson_trace(A, num_matvecs=1000, seed=0)
+    >>> abs(estimate.value - 7.5) < 3 * estimate.std_error < 0.2
+    True
+    """
+    stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=1)
+    products = Products(A, n, batch_size)
+    checks.choice(distribution, "distribution", _DISTRIBUTIONS)
+    seed = check_seed(seed)
+
+    samples = np.empty(0)
+    while True:
+        k = min(products.batch_size, stop.limit - products.num_matvecs)
+        V = products.probes(distribution, seed, samples.size, k)
+        samples = np.append(samples, products.quadratic_form(V))
+        value, std_error = mean_and_error(samples)
+        if stop.reached(value, std_error, samples.size, products.num_matvecs):
+            return stop.estimate(value, std_error, products.num_matvecs, samples)
+
+
+def hutchinson_diagonal(
+    A,
+    *,
+    n=None,
+    rtol=None,
+    num_matvecs=None,
+    time_limit=None,
+    max_matvecs=1000,
+    distribution="rademacher",
+    batch_size=16,
+    seed=0,
+):
+    """Estimate the diagonal of `A` by the mean of v * Av, element by element, over random v.
+
+    With E[vv'] = I the mean is unbiased. The variance of element i of one sample is
+    ``sum_j a_ij^2 - a_ii^2`` with signs and ``sum_j a_ij^2 + a_ii^2`` with normal vectors.
+
+    Parameters
+    ----------
+    A : LinearOperator, array, sparse array (n, n), or callable
+        As for `hutchinson_trace`; its products are used.
+    n, num_matvecs, time_limit, max_matvecs, distribution, batch_size, seed
+        As for `hutchinson_trace`.
+    rtol : float, optional
+        Stop when the norm of the standard errors is at most `rtol` times that of the diagonal.
+
+    Returns
+    -------
+    Estimate
+        With `value` and `std_error` (n,), and without samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above, or a product is not finite.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `max_matvecs` came first.
+
+    References
+    ----------
+    C. Bekas, E. Kokiopoulou, Y. Saad (2007), "An estimator for the diagonal of a matrix", Applied
+    Numerical Mathematics 57(11-12), https://doi.org/10.1016/j.apnum.2007.01.003.
+
+    Examples
+    --------
+    >>> A = np.diag([1.0, 2.0, 3.0]) + 0.01
+    >>> fnn.curvature.hutchinson_diagonal(A, num_matvecs=50).value.round(1)
+    array([1., 2., 3.])
+    """
+    stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=1)
+    products = Products(A, n, batch_size)
+    checks.choice(distribution, "distribution", _DISTRIBUTIONS)
+    seed = check_seed(seed)
+
+    m = 0
+    mean, squares = np.zeros(products.n), np.zeros(products.n)  # squares of deviations, summed
+    while True:
+        k = min(products.batch_size, stop.limit - products.num_matvecs)
+        V = products.probes(distribution, seed, m, k)
+        samples = np.multiply(V, products.matmat(V), dtype=np.float64)
+        # Chan, Golub, LeVeque (1983): the moments of two sets from those of each.
+        block = samples.mean(axis=1)
+        squares += ((samples - block[:, None]) ** 2).sum(axis=1)
+        squares += (block - mean) ** 2 * (m * k / (m + k))
+        mean += (block - mean) * (k / (m + k))
+        m += k
+        variance = squares / (m - 1) if m > 1 else np.full(products.n, np.nan)
+        std_error = np.sqrt(variance / m)
+        if stop.reached(mean, std_error, m, products.num_matvecs):
+            return stop.estimate(mean, std_error, products.num_matvecs)

@@ -1,0 +1,319 @@
+"""Stochastic Lanczos quadrature: how eigenvalues are distributed, and sums of functions of them."""
+
+import math
+
+import numpy as np
+
+from .. import checks, data
+from .products import Products, check_seed, check_symmetric
+from .stopping import Estimate, mean_and_error
+
+
+def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
+    """Estimate the distribution of the eigenvalues of a symmetric `A`.
+
+    From each of `num_probes` random sign vectors v, `lanczos_steps` steps of Lanczos' method with
+    full reorthogonalisation make a tridiagonal matrix T. Its eigenvalues, with the squares of the
+    first elements of its eigenvectors as weights, are the nodes of a Gauss quadrature [2]_ with
+    ``sum_j w_j f(t_j) = v'f(A)v / v'v`` for all polynomials f of degree 2 lanczos_steps - 1 or
+    less; n times the mean of that over v is tr f(A) [1]_.
+
+    Parameters
+    ----------
+    A : LinearOperator, array, sparse array (n, n), or callable
+        Real and symmetric. A function takes v (n,), float64, and returns A v (n,).
+    num_probes : int
+        Number of random vectors. They advance together: each step is one block of products.
+    lanczos_steps : int
+        At least 1. A vector whose Krylov space is smaller stops there, with an exact quadrature.
+    seed : int
+        Of the random vectors, from 0 to 2**64 - 1.
+    n : int, optional
+        Length of vectors, if `A` is a function.
+
+    Returns
+    -------
+    SpectralDensity
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above, a product is not finite, or `A` is not symmetric (which
+        is seen with two probes or more).
+
+    Notes
+    -----
+    Costs num_probes * lanczos_steps products, memory for as many vectors in the dtype of the
+    operator, and O(num_probes * lanczos_steps^2 * n) operations besides.
+
+    References
+    ----------
+    .. [1] S. Ubaru, J. Chen, Y. Saad (2017), "Fast estimation of tr(f(A)) via stochastic Lanczos
+       quadrature", SIAM Journal on Matrix Analysis and Applications 38(4),
+       https://doi.org/10.1137/16M1104974.
+    .. [2] G. H. Golub, J. H. Welsch (1969), "Calculation of Gauss quadrature rules", Mathematics of
+       Computation 23(106), https://doi.org/10.1090/S0025-5718-69-99647-1.
+
+    Examples
+    --------
+    >>> A = np.diag(np.linspace(0, 1, 200))
+    >>> spectrum = fnn.curvature.spectral_density(A, lanczos_steps=30)
+    >>> spectrum.cdf([0.25, 0.5]).round(2)
+    array([0.25, 0.5 ])
+    >>> spectrum.effective_dimension(damping=0.1)
+    Estimate(value=151.73..., std_error=..., num_matvecs=240, converged=True)
+    """
+    products = Products(A, n)
+    num_probes = checks.integer(num_probes, "num_probes", minimum=1)
+    lanczos_steps = checks.integer(lanczos_steps, "lanczos_steps", minimum=1)
+    seed = check_seed(seed)
+    diagonals, off_diagonals = _lanczos(products, num_probes, min(lanczos_steps, products.n), seed)
+
+    nodes = np.empty((num_probes, max(map(len, diagonals))))
+    weights = np.zeros_like(nodes)
+    for i, (alpha, beta) in enumerate(zip(diagonals, off_diagonals, strict=True)):
+        T = np.diag(alpha) + np.diag(beta, -1)
+        eigenvalues, eigenvectors = np.linalg.eigh(T)  # of the lower triangle
+        nodes[i] = eigenvalues[-1]  # what is left over, of weight 0
+        nodes[i, : len(alpha)] = eigenvalues
+        weights[i, : len(alpha)] = eigenvectors[0] ** 2
+    return SpectralDensity(nodes, weights, products.n, products.num_matvecs)
+
+
+class SpectralDensity:
+    """The distribution of the eigenvalues of an operator; what `spectral_density` returns.
+
+    Attributes
+    ----------
+    nodes : ndarray (num_probes, steps), float64
+        Of the quadrature of each random vector, rising.
+    weights : ndarray (num_probes, steps), float64
+        At least 0, of sum 1 in each row; 0 for what fills up the row of a vector that stopped
+        before others.
+    n : int
+        Number of eigenvalues.
+    num_matvecs : int
+        Products with the operator that were used.
+
+    Notes
+    -----
+    Sums over the spectrum come with the error from the choice of random vectors, as `Estimate`.
+    The error of the quadrature is not in it; it vanishes fast with more steps where the function is
+    smooth, which a small damping is not.
+    """
+
+    def __init__(self, nodes, weights, n, num_matvecs):
+        self.nodes = nodes
+        self.weights = weights
+        self.n = n
+        self.num_matvecs = num_matvecs
+
+    def __repr__(self):
+        return (
+            f"SpectralDensity(n={self.n}, num_probes={len(self.nodes)}, "
+            f"num_matvecs={self.num_matvecs})"
+        )
+
+    def density(self, grid, width):
+        """Return the density, each node smoothed to a normal law of standard deviation `width`.
+
+        Parameters
+        ----------
+        grid : array_like
+            Where to take it.
+        width : float
+            More than 0. The integral over all grid points is 1.
+
+        Returns
+        -------
+        ndarray, float64, of the shape of `grid`
+        """
+        grid = _real_array(grid, "grid")
+        width = checks.real(width, "width", above=0)
+        scale = len(self.nodes) * width * math.sqrt(2 * math.pi)
+        result = np.zeros(grid.shape)
+        for node, weight in zip(self.nodes.ravel(), self.weights.ravel(), strict=True):
+            result += (weight / scale) * np.exp(-0.5 * ((grid - node) / width) ** 2)
+        return result
+
+    def cdf(self, x):
+        """Return the share of eigenvalues that are at most `x`, a step at each node.
+
+        Parameters
+        ----------
+        x : array_like
+
+        Returns
+        -------
+        ndarray, float64, of the shape of `x`
+        """
+        x = _real_array(x, "x")
+        order = np.argsort(self.nodes, axis=None, kind="stable")
+        shares = np.append(0, np.cumsum(self.weights.ravel()[order]) / len(self.nodes))
+        return shares[np.searchsorted(self.nodes.ravel()[order], x, side="right")]
+
+    def spectral_sum(self, f):
+        """Return the sum of `f` over all eigenvalues, tr f(A).
+
+        Parameters
+        ----------
+        f : callable
+            From a float64 array of eigenvalues to an array of the same shape.
+
+        Returns
+        -------
+        Estimate
+            With one sample per random vector.
+        """
+        values = np.asarray(f(self.nodes.copy()))
+        if values.shape != self.nodes.shape or values.dtype.kind not in "fiub":
+            raise ValueError(
+                f"f: expected real values of shape {self.nodes.shape}, got "
+                f"{checks.describe(values)}"
+            )
+        samples = self.n * np.sum(self.weights * values, axis=1)
+        value, std_error = mean_and_error(samples)
+        return Estimate(value, std_error, self.num_matvecs, samples, True)
+
+    def moment(self, degree):
+        """Return the mean of the `degree`-th powers of all eigenvalues, tr(A^degree) / n.
+
+        The quadrature has no error up to degree 2 lanczos_steps - 1.
+
+        Parameters
+        ----------
+        degree : int
+            At least 0.
+
+        Returns
+        -------
+        Estimate
+        """
+        degree = checks.integer(degree, "degree", minimum=0)
+        return self.spectral_sum(lambda x: x**degree / self.n)
+
+    def log_determinant(self, damping=0.0):
+        """Return log det(A + damping I), the sum of log(x + damping) over all eigenvalues x.
+
+        Parameters
+        ----------
+        damping : float
+            At least 0.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        ValueError
+            If A + damping I has an eigenvalue of 0 or less, as far as the nodes show.
+        """
+        damping = self._check_damping(damping)
+        return self.spectral_sum(lambda x: np.log(x + damping))
+
+    def effective_dimension(self, damping):
+        """Return tr(A (A + damping I)^-1), the sum of x / (x + damping) over all eigenvalues x.
+
+        Parameters
+        ----------
+        damping : float
+            At least 0.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        ValueError
+            As for `log_determinant`.
+
+        References
+        ----------
+        D. J. C. MacKay (1992), "Bayesian interpolation", Neural Computation 4(3),
+        https://doi.org/10.1162/neco.1992.4.3.415 (there the number of well-measured parameters).
+        """
+        damping = self._check_damping(damping)
+        return self.spectral_sum(lambda x: x / (x + damping))
+
+    def trace_inverse(self, damping=0.0):
+        """Return tr((A + damping I)^-1), the sum of 1 / (x + damping) over all eigenvalues x.
+
+        Parameters
+        ----------
+        damping : float
+            At least 0.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        ValueError
+            As for `log_determinant`.
+        """
+        damping = self._check_damping(damping)
+        return self.spectral_sum(lambda x: 1 / (x + damping))
+
+    def _check_damping(self, damping):
+        damping = checks.real(damping, "damping", minimum=0)
+        smallest = self.nodes.min()
+        if not smallest + damping > 0:
+            raise ValueError(
+                "damping: expected A + damping I to be positive definite, but A has an eigenvalue "
+                f"of at most {smallest:.6g}, and damping is {damping:g}"
+            )
+        return damping
+
+
+def _lanczos(products, num_probes, steps, seed):
+    """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe."""
+    basis = np.empty((num_probes, steps, products.n), products.dtype)
+    basis[:, 0] = products.probes("rademacher", seed, 0, num_probes).T / math.sqrt(products.n)
+    diagonals, off_diagonals = [[] for _ in basis], [[] for _ in basis]
+    scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
+    negligible = 100 * np.finfo(products.dtype).eps
+    active = list(range(num_probes))
+    for j in range(steps):
+        V = basis[active, j].T
+        AV = products.matmat(V)
+        if j == 0:
+            check_symmetric(V, AV)
+        going_on = []
+        for p, Av in zip(active, AV.T, strict=True):
+            Q, alpha, beta = basis[p, : j + 1], diagonals[p], off_diagonals[p]
+            scales[p] = max(scales[p], _length(Av))
+            w = Av - beta[-1] * Q[j - 1] if beta else Av.copy()
+            alpha.append(float(w @ Q[j]))
+            w -= alpha[j] * Q[j]
+            # Orthogonal to all before; once more if that left little, as then rounding is large
+            # beside it ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
+            length, before = _length(w), np.inf
+            while length < 0.7 * before and length > negligible * scales[p]:
+                coefficients = Q @ w
+                w -= coefficients @ Q
+                alpha[j] += float(coefficients[j])
+                before, length = length, _length(w)
+            if j + 1 < steps and length > negligible * scales[p]:
+                beta.append(length)
+                np.divide(w, w.dtype.type(length), out=basis[p, j + 1])
+                going_on.append(p)
+        active = going_on
+        if not active:
+            break
+    return diagonals, off_diagonals
+
+
+def _length(w):
+    """Return |w|, whose square may be out of the range of floats."""
+    largest = np.abs(w).max()
+    return float(largest * np.linalg.norm(w / largest)) if largest > 0 else 0.0
+
+
+def _real_array(value, name):
+    value = data.as_array(value, name)
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}")
+    return value.astype(np.float64)

@@ -1,0 +1,101 @@
+"""What an estimate is, and when an estimator stops."""
+
+import math
+import time
+import warnings
+
+import numpy as np
+
+from .. import checks
+
+_FEWEST = 8  # samples before their spread is believed
+
+
+class Estimate:
+    """A random estimate with its error; what `hutchinson_trace` and its kin return.
+
+    Attributes
+    ----------
+    value : float, or ndarray (n,) for a diagonal
+    std_error : float, or ndarray (n,)
+        Estimated standard deviation of `value`. 0 where the value is exact up to rounding, NaN
+        where a single sample tells nothing of it.
+    num_matvecs : int
+        Products with the operator that were used.
+    samples : ndarray (m,), float64, or None for a diagonal
+        Estimates whose mean is `value`.
+    converged : bool
+        Whether the estimator stopped because of what was asked: `num_matvecs` done, `rtol`
+        reached, or, without `rtol`, `time_limit` over.
+    """
+
+    def __init__(self, value, std_error, num_matvecs, samples, converged):
+        self.value = value
+        self.std_error = std_error
+        self.num_matvecs = num_matvecs
+        self.samples = samples
+        self.converged = converged
+
+    def __repr__(self):
+        names = ("value", "std_error", "num_matvecs", "converged")
+        return f"Estimate({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+class Stop:
+    """The rule by which an estimator stops, and what it knows when it does.
+
+    After every block of products the estimator says what it has with `reached`; `limit` is the
+    number of products that it may use at most, `fewest` how many its smallest step needs.
+    """
+
+    def __init__(self, rtol, num_matvecs, time_limit, max_matvecs, fewest):
+        self._start = time.perf_counter()
+        if (num_matvecs is None) == (rtol is None and time_limit is None):
+            raise ValueError(
+                "expected either num_matvecs, or rtol or time_limit or both; got "
+                f"num_matvecs={num_matvecs!r}, rtol={rtol!r}, time_limit={time_limit!r}"
+            )
+        self._rtol = None if rtol is None else checks.real(rtol, "rtol", above=0)
+        self._time_limit = (
+            math.inf if time_limit is None else checks.real(time_limit, "time_limit", above=0)
+        )
+        max_matvecs = checks.integer(max_matvecs, "max_matvecs", minimum=fewest)
+        self._asked = num_matvecs is not None
+        self.limit = max_matvecs
+        if self._asked:
+            self.limit = checks.integer(num_matvecs, "num_matvecs", minimum=fewest)
+        self._fewest = fewest
+        self._converged = False
+
+    def reached(self, value, std_error, num_samples, num_matvecs, exact=False):
+        """Whether to stop with `value`; warns if it is for lack of products."""
+        if exact:
+            self._converged = True
+        elif self._rtol is not None:
+            # Of a diagonal the norms are compared.
+            error, size = np.linalg.norm(std_error), np.linalg.norm(value)
+            self._converged = bool(num_samples >= _FEWEST and error <= self._rtol * size)
+        over = time.perf_counter() - self._start >= self._time_limit
+        spent = num_matvecs + self._fewest > self.limit
+        if self._rtol is None:
+            self._converged |= over or (spent and self._asked)
+        if spent and not (self._converged or over):
+            warnings.warn(
+                f"stopped at max_matvecs={self.limit} before "
+                + (f"rtol={self._rtol:g}" if self._rtol is not None else "time_limit"),
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return self._converged or over or spent
+
+    def estimate(self, value, std_error, num_matvecs, samples=None):
+        """Return the Estimate, after `reached` said True."""
+        return Estimate(value, std_error, num_matvecs, samples, self._converged)
+
+
+def mean_and_error(samples, axis=0):
+    """Return the mean of independent samples and its standard error, NaN for one sample."""
+    m = samples.shape[axis]
+    mean = samples.mean(axis=axis)
+    error = samples.std(axis=axis, ddof=1) / math.sqrt(m) if m > 1 else np.full_like(mean, np.nan)
+    return (mean, error) if samples.ndim > 1 else (float(mean), float(error))
