@@ -51,6 +51,15 @@ def choice(value, name, choices):
     return value
 
 
+def pair(value, name, meaning):
+    """Return both items of `value`."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a pair, {meaning}, got {describe(value)}") from None
+    return first, second
+
+
 def describe(value):
     """Return what came, short enough for one line of an error message."""
     if isinstance(value, np.ndarray):

@@ -91,14 +91,8 @@ def load(path):
 
 
 def _decode(raw):
-    import safetensors
-    import safetensors.numpy
-
-    try:
-        tensors = safetensors.numpy.load(raw)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ModelFileError(f"not an intact safetensors file ({error})") from error
-    description = _describe(raw)
+    tensors = read_tensors(raw)
+    description = describe(raw, _KEY, _FIELDS, FORMAT_VERSION)
     try:
         model = _make_model(description)
     except (TypeError, ValueError, RecursionError) as error:
@@ -116,30 +110,41 @@ def _decode(raw):
     return model
 
 
-def _describe(raw):
-    """Return the JSON object in the metadata of a file that the library has accepted."""
+def read_tensors(raw):
+    """Return the arrays of a safetensors file, by name."""
+    import safetensors
+    import safetensors.numpy
+
+    try:
+        return safetensors.numpy.load(raw)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"not an intact safetensors file ({error})") from error
+
+
+def describe(raw, key, fields, format_version):
+    """Return the JSON object in the metadata of a file that `read_tensors` has accepted."""
     import json
 
     length = int.from_bytes(raw[:8], "little")
     try:
         metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
-        description = json.loads(metadata[_KEY])
+        description = json.loads(metadata[key])
     except KeyError:
         raise ModelFileError(
-            f"a safetensors file, but not of pyfast_nn: no metadata {_KEY!r}"
+            f"a safetensors file, but not of pyfast_nn: no metadata {key!r}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"metadata {_KEY!r} is not valid JSON ({error})") from error
+        raise ModelFileError(f"metadata {key!r} is not valid JSON ({error})") from error
     if not isinstance(description, dict):
-        raise ModelFileError(f"metadata {_KEY!r} is not a JSON object")
+        raise ModelFileError(f"metadata {key!r} is not a JSON object")
     version = description.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != format_version:
         raise ModelFileError(
-            f"format version {version!r}; this pyfast_nn reads version {FORMAT_VERSION}"
+            f"format version {version!r}; this pyfast_nn reads version {format_version}"
         )
-    if set(description) != _FIELDS:
-        wrong = ", ".join(sorted(map(repr, set(description) ^ _FIELDS)))
-        raise ModelFileError(f"metadata {_KEY!r} has missing or unknown fields: {wrong}")
+    if set(description) != fields:
+        wrong = ", ".join(sorted(map(repr, set(description) ^ fields)))
+        raise ModelFileError(f"metadata {key!r} has missing or unknown fields: {wrong}")
     return description
 
 

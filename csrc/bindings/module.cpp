@@ -97,5 +97,6 @@ PYBIND11_MODULE(_core, m) {
     fnn::bindings::register_kernels(m);
     fnn::bindings::register_ops(m);
     fnn::bindings::register_tensors(m);
+    fnn::bindings::register_around(m);
     fnn::bindings::register_network(m);
 }

@@ -92,6 +92,7 @@ void register_network(py::module_& m);
 void register_kernels(py::module_& m);
 void register_ops(py::module_& m);
 void register_tensors(py::module_& m);
+void register_around(py::module_& m);
 void register_runtime(py::module_& m);
 
 // The hyper-parameters that change from step to step; the arrays hold their values.

@@ -102,7 +102,7 @@ std::vector<py::array> Tensors::arrays() const {
 
 std::vector<std::string> Tensors::paths() const {
     std::vector<std::string> all;
-    for (std::size_t i = 0; i < size(); ++i) all.push_back(tree_.path(i, "params"));
+    for (std::size_t i = 0; i < size(); ++i) all.push_back(path(i));
     return all;
 }
 
@@ -110,6 +110,27 @@ std::vector<std::string> Tensors::keys() const {
     std::vector<std::string> all;
     for (std::size_t i = 0; i < size(); ++i) all.push_back(tree_.key(i));
     return all;
+}
+
+std::vector<bool> Tensors::are_fortran() const {
+    std::vector<bool> all;
+    for (const Tensor& t : tensors_) all.push_back(t.fortran);
+    return all;
+}
+
+Units Tensors::units(std::size_t i, index axis) const {
+    const Tensor& t = tensors_[i];
+    const index dims = t.array.ndim();
+    if (dims <= 1) return {1, t.array.size()};
+    if (axis < -dims || axis >= dims)
+        throw py::value_error("unit_axis is " + std::to_string(axis) + ", expected " + std::to_string(-dims) +
+                              " to " + std::to_string(dims - 1) + ": " + path(i) + " has shape " +
+                              shape_text(shape_of(t.array)));
+    if (axis < 0) axis += dims;
+    if (t.fortran) axis = dims - 1 - axis;
+    Units units{t.shape[std::size_t(axis)], 1};
+    for (index d = axis + 1; d < dims; ++d) units.inner *= t.shape[std::size_t(d)];
+    return units;
 }
 
 void Tensors::read(const py::object& grads) {
@@ -246,73 +267,46 @@ void Updater::check_states() {
     states_are_checked_ = true;
 }
 
+template <class T>
+Step<T> Updater::step_of(const Typed<T>& typed, const GradientMap& map) const {
+    return {{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
+            typed.groups.data(),
+            index(typed.groups.size()),
+            steps,
+            map,
+            typed.scratch};
+}
+
 void Updater::read(const py::object& grads) {
-    const bool given = !grads.is_none();
-    if (given) tensors_->read(grads);
+    if (!states_are_checked_) check_states();
+    tensors_->read(grads);
+    const Table& table = current_table();
+    threads_ = get_num_threads();
     for_types([&](auto& typed) {
-        for (std::size_t s = 0; s < typed.segments.size(); ++s) {
-            typed.segments[s].gradient = nullptr;
-            if (given) tensors_->set_gradient(typed.segments[s], typed.tensors[s]);
-        }
+        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
+        for (std::size_t s = 0; s < typed.segments.size(); ++s)
+            tensors_->set_gradient(typed.segments[s], typed.tensors[s]);
+        const std::size_t bytes = functions<T>(table).step_scratch(step_of(typed, {}), threads_);
+        if (bytes > 0) typed.scratch = typed.arena.reserve(bytes);
     });
 }
 
-void Updater::step(const py::object& grads, double scale, double bound) {
-    const Tensors::Use use(*tensors_);
-    if (!states_are_checked_) check_states();
-    read(grads);
+void Updater::update(const GradientMap& map) {
     const Table& table = current_table();
-    const int threads = get_num_threads();
-    const GradientMap map{scale, bound};
-    const auto step_of = [&](auto& typed) {
-        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-        return Step<T>{{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
-                       typed.groups.data(),
-                       index(typed.groups.size()),
-                       steps,
-                       map,
-                       typed.scratch};
-    };
     {
         const WithoutGil released;
-        for_types([&](auto& typed) {  // before anything is changed
-            using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-            const std::size_t bytes = functions<T>(table).step_scratch(step_of(typed), threads);
-            if (bytes > 0) typed.scratch = typed.arena.reserve(bytes);
-        });
         for_types([&](auto& typed) {
             using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-            if (!typed.segments.empty()) functions<T>(table).step(step_of(typed), threads);
+            if (!typed.segments.empty()) functions<T>(table).step(step_of(typed, map), threads_);
         });
     }
     ++steps;
 }
 
-double Updater::norm(const py::object& grads) {
+void Updater::step(const py::object& grads) {
     const Tensors::Use use(*tensors_);
-    if (grads.is_none()) throw py::type_error("grads is None");
     read(grads);
-    const Table& table = current_table();
-    const int threads = get_num_threads();
-    const Interrupt interrupt = interrupt_of_thread();
-    double norm = 0;
-    for_types([&](auto& typed) {
-        using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-        std::vector<Segment<T>> segments;
-        std::vector<index> starts = {0};
-        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
-            for (; index(s) < typed.groups[g].end; ++s) {
-                if (typed.groups[g].frozen) continue;
-                segments.push_back(typed.segments[s]);
-                starts.push_back(starts.back() + segments.back().length);
-            }
-        if (segments.empty()) return;
-        const WithoutGil released;
-        norm = std::hypot(
-            norm, functions<T>(table).gradient_norm({segments.data(), starts.data(), index(segments.size())},
-                                                    threads, interrupt, arena_));
-    });
-    return norm;
+    update({});
 }
 
 void register_tensors(py::module_& m) {
@@ -324,16 +318,16 @@ void register_tensors(py::module_& m) {
              "params"_a, "convert"_a)
         .def_property_readonly("arrays", &Tensors::arrays)
         .def_property_readonly("paths", &Tensors::paths)
-        .def_property_readonly("keys", &Tensors::keys);
+        .def_property_readonly("keys", &Tensors::keys)
+        .def_property_readonly("are_fortran", &Tensors::are_fortran);
     py::class_<Updater, std::shared_ptr<Updater>>(m, "Updater")
         .def(py::init([](const std::shared_ptr<Tensors>& tensors, const std::vector<int>& group_of,
                          int n_groups) { return std::make_shared<Updater>(tensors, group_of, n_groups); }),
              "tensors"_a, "group_of"_a, "n_groups"_a)
         .def("set_updates", &Updater::set_updates, "updates"_a)
         .def("set_states", &Updater::set_states, "states"_a)
-        .def("step", &Updater::step, "grads"_a, "scale"_a = 1.0, "bound"_a = 0.0)
-        .def_readwrite("steps", &Updater::steps)
-        .def("norm", &Updater::norm, "grads"_a);
+        .def("step", &Updater::step, "grads"_a)
+        .def_readwrite("steps", &Updater::steps);
 }
 
 }  // namespace fnn::bindings

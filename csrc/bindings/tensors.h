@@ -39,6 +39,11 @@ class Tensors : public Shared {
     void read(const py::object& grads);
 
     bool is_float64(std::size_t i) const { return tensors_[i].is_float64; }
+    std::string path(std::size_t i) const { return tree_.path(i, "params"); }
+    // Whether its numbers are counted in Fortran order, the first axis fastest.
+    std::vector<bool> are_fortran() const;
+    // Its parts along an axis of the array, all of it where that is a vector or a scalar.
+    Units units(std::size_t i, index axis) const;
 
     template <class T>
     Segment<T> segment(std::size_t i) {
@@ -92,14 +97,15 @@ class Updater : public Shared {
     void set_updates(const py::list& updates);
     void set_states(const py::list& states);
 
-    // One step, of which `steps` counts those taken. Where the update reads no gradients, they may be None.
-    void step(const py::object& grads, double scale, double bound);
+    // One step, of which `steps` counts those taken.
+    void step(const py::object& grads);
     index steps = 0;
 
-    // The norm of all gradients of groups that are not left alone.
-    double norm(const py::object& grads);
+    // The parts of a step, to be called while the tensors are in use. `read` may fail and changes nothing;
+    // `update` does not fail.
+    void read(const py::object& grads);
+    void update(const GradientMap& map);
 
-   private:
     template <class T>
     struct Typed {
         std::vector<Segment<T>> segments;
@@ -110,18 +116,23 @@ class Updater : public Shared {
         void* scratch = nullptr;  // of a step, in the arena
     };
 
-    void check_states();
-    void read(const py::object& grads);
-
+    // f(typed) for the tensors of each type.
     template <class F>
     void for_types(const F& f) {
         f(float32_);
         f(float64_);
     }
 
+    Tensors& tensors() { return *tensors_; }
+
+   private:
+    void check_states();
+    template <class T>
+    Step<T> step_of(const Typed<T>& typed, const GradientMap& map) const;
+
     std::shared_ptr<Tensors> tensors_;
     int n_groups_;
-    Arena arena_;
+    int threads_ = 1;  // of the step for which gradients were read
     Typed<float> float32_;
     Typed<double> float64_;
     std::vector<py::array> held_;

@@ -11,8 +11,10 @@
 #include "net/inspect.h"
 #include "net/random.h"
 #include "net/train.h"
+#include "optim/around.h"
 #include "optim/clip.h"
 #include "optim/step.h"
+#include "optim/units.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA {
@@ -70,6 +72,8 @@ constexpr Functions<T> functions = {
     net::loss_and_output_gradient<T>,
     optim::step_scratch<T>,
     optim::step_all<T>,
+    optim::pass_all<T>,
+    optim::clip_units<T>,
     optim::gradient_norm<T>,
     optim::clip_norm<T>,
     elementary<T>,

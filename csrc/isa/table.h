@@ -50,6 +50,8 @@ struct Functions {
                                        index cols, T* dz, int threads, Interrupt interrupt, Arena&);
     std::size_t (*step_scratch)(const Step<T>&, int threads);
     void (*step)(const Step<T>&, int threads);
+    void (*pass)(const Pass<T>&, int threads);
+    void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);

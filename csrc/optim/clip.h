@@ -11,7 +11,7 @@ namespace fnn::FNN_ISA::optim {
 
 using exec::Exec;
 
-constexpr index piece_length = index{1} << 16;  // numbers; a multiple of the tile's
+static_assert(piece_length % tile_length == 0);
 
 // Tensors are added up in pieces, cut by their lengths alone.
 template <class T>

@@ -74,10 +74,11 @@ template <class T>
 struct MapGradient {
     const T* from;
     T* to;
-    T scale, bound;
+    double scale;
+    T bound;
     bool bounded;
     void operator()(index i) const {
-        const T g = scale * from[i];
+        const T g = T(scale * double(from[i]));
         const T low = g < -bound ? -bound : g, held = low > bound ? bound : low;  // NaN stays
         to[i] = bounded ? held : g;
     }
@@ -92,8 +93,7 @@ inline const T* gradient_of(const Segment<T>& s, Range numbers, const GradientMa
         from = tile;
     }
     if (!map.changes()) return from;
-    exec::elementwise({0, numbers.size()},
-                      MapGradient<T>{from, tile, T(map.scale), T(map.bound), map.bound != 0});
+    exec::elementwise({0, numbers.size()}, MapGradient<T>{from, tile, map.scale, T(map.bound), map.bounded});
     return tile;
 }
 

@@ -92,9 +92,10 @@ struct Segments {
 // What stands for the gradient g in an update: scale g, held within [-bound, bound].
 struct GradientMap {
     double scale = 1;
-    double bound = 0;  // 0: none
+    double bound = 0;
+    bool bounded = false;
 
-    bool changes() const { return scale != 1 || bound != 0; }
+    bool changes() const { return scale != 1 || bounded; }
 };
 
 // A group of tensors with hyper-parameters of its own: the segments up to `end` from the group before.
@@ -116,5 +117,25 @@ struct Step {
 };
 
 constexpr int max_dims = 64;  // NumPy's limit
+
+// What is done with tensors beside the update, each with a vector of its own, states[0]: see rules/updates.h.
+enum class PassKind { remember, remember_gradient, restore, average, average_gradient, lookahead, ascend };
+
+template <class T>
+struct Pass {
+    Segments<T> segments;
+    PassKind kind;
+    double weight;
+    GradientMap gradient;
+};
+
+// The units of a tensor: its numbers are an array (outer, count, inner), a unit is [:, i, :].
+struct Units {
+    index count = 1;
+    index inner = 1;
+};
+
+// Numbers that are added up by themselves where norms are computed.
+constexpr index piece_length = index{1} << 16;
 
 }  // namespace fnn

@@ -119,10 +119,11 @@ inline void step(Exec& exec, const Step<T>& now, int threads) {
     });
 }
 
+constexpr index smallest_shared = 50 * 1000;  // numbers
+
 // Not interrupted: a step is made whole.
 template <class T>
 void step_all(const Step<T>& now, int threads) {
-    constexpr index smallest_shared = 50 * 1000;
     exec::run(now.segments.size() < smallest_shared ? 1 : threads, nullptr,
               [&](Exec& exec) { step(exec, now, threads); });
 }

@@ -237,4 +237,51 @@ struct Lion {
     }
 };
 
+// What is kept beside the parameters. x is the parameter, or the gradient with `OfGradient`.
+
+// A copy of x.
+template <class T, bool OfGradient>
+struct Remember {
+    static constexpr int states = 1;
+    FNN_HD void operator()(T& p, T g, T& kept) const { kept = OfGradient ? g : p; }
+};
+
+template <class T>
+struct Restore {
+    static constexpr int states = 1;
+    FNN_HD void operator()(T& p, T, T& kept) const { p = kept; }
+};
+
+// The mean of n values of x, where weight = 1 / n; an exponential one, where it is constant. Of parameters:
+// Polyak and Juditsky (1992), Izmailov et al. (2018).
+template <class T, bool OfGradient>
+struct Average {
+    static constexpr int states = 1;
+    T weight;
+    FNN_HD void operator()(T& p, T g, T& mean) const {
+        mean = mul_add(weight, (OfGradient ? g : p) - mean, mean);
+    }
+};
+
+// Slow weights that follow the fast ones and take their place: Zhang et al. (2019).
+template <class T>
+struct Lookahead {
+    static constexpr int states = 1;
+    T alpha;
+    FNN_HD void operator()(T& p, T, T& slow) const {
+        slow = mul_add(alpha, p - slow, slow);
+        p = slow;
+    }
+};
+
+// p += g, from where `Restore` goes back: Foret et al. (2021), with g of norm rho.
+template <class T>
+struct Ascend {
+    static constexpr int states = 1;
+    FNN_HD void operator()(T& p, T g, T& original) const {
+        original = p;
+        p = p + g;
+    }
+};
+
 }  // namespace fnn::FNN_ISA::rules

@@ -1,7 +1,7 @@
 """Adafactor."""
 
 from .. import checks
-from .base import Hyper, check_nonnegative, check_pair
+from .base import Hyper, check_nonnegative
 from .whole import WholeTensorOptimizer
 
 
@@ -13,7 +13,7 @@ def check_decay(value, name):
 
 
 def check_eps(value, name):
-    first, second = check_pair(value, name, "the first may be None")
+    first, second = checks.pair(value, name, "the first may be None")
     if first is not None:
         first = checks.real(first, f"{name}[0]", minimum=0)
     return first, checks.real(second, f"{name}[1]", minimum=0)

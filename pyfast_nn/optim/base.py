@@ -4,7 +4,18 @@ import math
 
 import numpy as np
 
-from .. import checks
+from .. import _core, checks
+from . import saved
+from .around import (
+    Option,
+    check_axis,
+    check_count,
+    check_decay,
+    check_lookahead,
+    check_positive,
+    check_step,
+    given,
+)
 from .bound import Bound
 
 
@@ -43,18 +54,8 @@ def is_zero(value):
     return isinstance(value, float) and value == 0
 
 
-def check_pair(value, name, meaning):
-    try:
-        first, second = value
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name}: expected a pair, {meaning}, got {checks.describe(value)}"
-        ) from None
-    return first, second
-
-
 def check_betas(betas, name):
-    beta1, beta2 = check_pair(betas, name, "one for each moment")
+    beta1, beta2 = checks.pair(betas, name, "one for each moment")
     return (
         check_schedule(beta1, f"{name}[0]", below=1),
         check_schedule(beta2, f"{name}[1]", below=1),
@@ -118,11 +119,94 @@ class Optimizer:
         A function from the key of a parameter (``"layers.2.w"`` for ``params["layers"][2]["w"]``;
         in a fit ``"0.weight"``, see `Sequential.named_parameters`) to a dict of those
         hyper-parameters that differ. ``"trainable": False`` among them leaves the parameter alone.
+    maximize : bool
+        Go up the gradient instead of down.
+    clip_norm : float, optional
+        Gradients are scaled such that the norm of all of them together (but those of parameters
+        that are left alone) is at most this, as by `ops.clip_grad_norm`; at least 0 (Pascanu,
+        Mikolov and Bengio 2013, https://arxiv.org/abs/1211.5063).
+    clip_value : float, optional
+        Gradients are held within [-clip_value, clip_value]; at least 0.
+    clip_units : float, optional
+        The gradient of each unit is scaled such that its norm is at most ``clip_units *
+        max(norm, 1e-3)``, with the norm of the unit's parameters; at least 0. A vector or scalar is
+        one unit (Brock et al. 2021, https://arxiv.org/abs/2102.06171). At most one of the three
+        ways to clip may be given; none changes the user's gradients.
+    unit_axis : int
+        The axis that counts the units: the last one, as weights are (in, out) here.
+    skip_nonfinite : bool
+        A step is not made, and nothing changes but the number `skipped`, if the norm of all
+        gradients is not finite.
+    accumulate : int
+        Every so many calls of `step` make one step, with the mean of their gradients; the calls
+        between keep it. At least 1.
+    ema : float, optional
+        Decay, in [0, 1), of an exponential moving average of the parameters after each step:
+        ``average = ema * average + (1 - ema) * p``, which begins with the parameters after the
+        first step (Polyak and Juditsky 1992, https://doi.org/10.1137/0330046). See `averages`.
+    swa : int, optional
+        Stochastic weight averaging: the average, each with the same weight, of the parameters after
+        the 0-based step `swa` and all later ones (Izmailov et al. 2018,
+        https://arxiv.org/abs/1803.05407). Either this or `ema`.
+    lookahead : pair of int and float, optional
+        ``(k, alpha)``: after every k-th step slow weights, at first the parameters before the first
+        step, move by ``alpha * (p - slow)``, and the parameters become equal to them; alpha in
+        (0, 1] (Zhang et al. 2019, https://arxiv.org/abs/1907.08610). Averages are those of the
+        parameters after that.
+    sam : float, optional
+        Sharpness-aware minimisation with this radius, greater than 0: a step is two calls, `ascend`
+        and `step` (Foret et al. 2021, https://arxiv.org/abs/2010.01412).
+
+    Attributes
+    ----------
+    grad_norm : float or None
+        The norm of the gradients of the last step (or of the one that was skipped) before they were
+        clipped. None where it was not needed: without `clip_norm` and `skip_nonfinite`.
+    skipped : int
+        Number of steps skipped by `skip_nonfinite`.
     """
 
     lr = Hyper(check_schedule)
+    maximize = Option(False, checks.boolean)
+    clip_norm = Option(None, check_nonnegative, apart_from=("clip_value", "clip_units"))
+    clip_value = Option(None, check_nonnegative, apart_from=("clip_norm", "clip_units"))
+    clip_units = Option(None, check_nonnegative, apart_from=("clip_norm", "clip_value"))
+    unit_axis = Option(-1, check_axis)
+    skip_nonfinite = Option(False, checks.boolean)
+    accumulate = Option(1, check_count)
+    ema = Option(None, check_decay, apart_from=("swa",))
+    swa = Option(None, check_step, apart_from=("ema",))
+    lookahead = Option(None, check_lookahead)
+    sam = Option(None, check_positive)
 
-    def __init__(self, params=None, *, groups=None):
+    def __init__(
+        self,
+        params=None,
+        *,
+        groups=None,
+        maximize=False,
+        clip_norm=None,
+        clip_value=None,
+        clip_units=None,
+        unit_axis=-1,
+        skip_nonfinite=False,
+        accumulate=1,
+        ema=None,
+        swa=None,
+        lookahead=None,
+        sam=None,
+    ):
+        self.maximize = maximize
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.clip_units = clip_units
+        self.unit_axis = unit_axis
+        self.skip_nonfinite = skip_nonfinite
+        self.accumulate = accumulate
+        self.ema = ema
+        self.swa = swa
+        self.lookahead = lookahead
+        self.sam = sam
         self._owner = None  # of the model that the state belongs to
         self._state = {}  # name: vector
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
@@ -141,17 +225,120 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            If this optimizer was made without `params`, or another thread is within `step`.
+            If this optimizer was made without `params`, or another thread is within `step`; with
+            `sam`, unless `ascend` came before; within `averaged`.
         TypeError, ValueError
             If a gradient is missing, of another shape or dtype, or shares memory with a parameter;
             the message names it by its path. Nothing is changed then.
+
+        Notes
+        -----
+        The call makes the step whole, or not at all: Ctrl-C comes before or after it. Its order,
+        where asked for: the parameters go back to where they were before `ascend`; the step is
+        skipped; the mean of the gradients grows, and makes a step now or not; the gradients are
+        clipped; the update; Lookahead; the averages.
         """
         if self._bound is None:
-            raise RuntimeError(
-                f"step: this {type(self).__name__} has no parameters of its own, expected it to be "
-                "made with params"
-            )
+            self._own("step")
         self._bound.step(grads)
+
+    def ascend(self, grads):
+        """Move the parameters to where SAM wants the gradient: by ``sam * g / norm(g)``.
+
+        The next call of `step` brings them back, bit for bit, and makes the step. Where the norm of
+        all gradients is 0, they stay where they are, and also where it is not finite: with
+        `skip_nonfinite` the step that follows is skipped then.
+
+        Parameters
+        ----------
+        grads : array, or lists, tuples and dicts of arrays
+            The gradients at the parameters, as for `step`.
+
+        Raises
+        ------
+        RuntimeError
+            Without `sam`, without `params`, within `averaged`, or between `ascend` and `step`.
+        TypeError, ValueError
+            As for `step`; nothing is changed then.
+
+        Examples
+        --------
+        >>> p = np.array([3.0, 4.0])
+        >>> optimizer = fnn.optim.SGD(p, lr=0.1, sam=0.5)
+        >>> optimizer.ascend(p.copy())
+        >>> p
+        array([3.3, 4.4])
+        >>> optimizer.step(p.copy())
+        >>> p
+        array([2.67, 3.56])
+        """
+        self._own("ascend").ascend(grads)
+
+    @property
+    def averages(self):
+        """The averages of `ema` or `swa`: copies, in the structure of `params`.
+
+        Before the first step that they count, the parameters. Of groups, a list of as many trees.
+
+        Raises
+        ------
+        RuntimeError
+            Without `ema` and `swa`.
+        """
+        bound = self._own("averages")
+        self._check_averages("averages")
+        return bound.averages()
+
+    def averaged(self):
+        """Return a context manager within which the parameters hold their averages.
+
+        They are written into the user's own arrays and, at its end, what was there before, bit for
+        bit, also where an exception ends it. `step` raises RuntimeError within.
+
+        Raises
+        ------
+        RuntimeError
+            Without `ema` and `swa`, or between `ascend` and `step`.
+
+        Examples
+        --------
+        >>> p = np.array([1.0, 2.0])
+        >>> optimizer = fnn.optim.SGD(p, lr=0.5, swa=0)
+        >>> for _ in range(2):
+        ...     optimizer.step(np.ones(2))
+        >>> with optimizer.averaged():
+        ...     print(p)
+        [0.25 1.25]
+        >>> p
+        array([0., 1.])
+        """
+        bound = self._own("averaged")
+        self._check_averages("averaged")
+        bound.hand_options_over()
+        return _core.Averaged(bound.around)
+
+    def _check_averages(self, what):
+        if self.ema is None and self.swa is None:
+            raise RuntimeError(f"{what}: expected an optimizer with ema or swa")
+
+    def _own(self, what):
+        """Return the parameters of its own."""
+        if self._bound is None:
+            raise RuntimeError(
+                f"{what}: this {type(self).__name__} has no parameters of its own, expected it to "
+                "be made with params"
+            )
+        return self._bound
+
+    @property
+    def grad_norm(self):
+        around = None if self._bound is None else self._bound.around
+        return None if around is None else around.grad_norm
+
+    @property
+    def skipped(self):
+        around = None if self._bound is None else self._bound.around
+        return 0 if around is None else around.skipped
 
     @property
     def param_groups(self):
@@ -174,8 +361,113 @@ class Optimizer:
 
     @property
     def state(self):
-        """The state: list of flat vectors (n_parameters,), empty before the first fit."""
-        return list(self._state.values())
+        """The state: what is kept of each parameter.
+
+        Of parameters of its own ``{key: {name: array}}``, views with the names and shapes of torch;
+        in a fit a list of flat vectors (n_parameters,), empty before the first.
+        """
+        return list(self._state.values()) if self._bound is None else self._bound.named_state()
+
+    def state_dict(self):
+        """Return all that a later step depends on, but the parameters.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings, lists and dicts (what JSON holds), and under ``"state"``, by the
+            key of the parameter and the name of the state, copies of arrays in the shape of the
+            parameter. In place of a hyper-parameter that is a function stands ``"function"``.
+
+        Raises
+        ------
+        RuntimeError
+            Without `params`; between `ascend` and `step`; within `averaged`.
+
+        Examples
+        --------
+        >>> optimizer = fnn.optim.Adam({"w": np.zeros(2)})
+        >>> optimizer.step({"w": np.ones(2)})
+        >>> optimizer.state_dict()["state"]["w"]["exp_avg"]
+        array([0.1, 0.1])
+        """
+        self._own("state_dict")
+        return saved.state_dict(self)
+
+    def load_state_dict(self, state):
+        """Go on from a state that `state_dict` gave, of an optimizer on such parameters.
+
+        With the same parameters and gradients, the same bits follow. Hyper-parameters, options and
+        those of the groups are those of the state; but a function remains the one that is here.
+
+        Parameters
+        ----------
+        state : dict
+
+        Raises
+        ------
+        RuntimeError
+            As for `state_dict`.
+        TypeError, ValueError
+            If it does not fit: the message names what came and what was expected. Nothing is
+            changed then.
+
+        Examples
+        --------
+        >>> p = np.zeros(2)
+        >>> first = fnn.optim.Adam(p, lr=0.1)
+        >>> first.step(np.ones(2))
+        >>> second = fnn.optim.Adam(p)
+        >>> second.load_state_dict(first.state_dict())
+        >>> second.lr, second.step_count
+        (0.1, 1)
+        """
+        self._own("load_state_dict")
+        saved.load_state_dict(self, state)
+
+    def save(self, path):
+        """Write `state_dict` to a file: safetensors, which is data and never code.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            What is there is replaced at once: a crash leaves the old file or the new one.
+
+        Raises
+        ------
+        RuntimeError
+            As for `state_dict`.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> optimizer = fnn.optim.Adam(np.zeros(2))
+        >>> optimizer.step(np.ones(2))
+        >>> optimizer.save("adam.safetensors")
+        >>> optimizer.load("adam.safetensors")
+        """
+        self._own("save")
+        saved.save(self, path)
+
+    def load(self, path):
+        """Go on from a file that `save` wrote; see `load_state_dict`.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        RuntimeError
+            As for `state_dict`.
+        ModelFileError
+            If the file is not intact or does not fit, a subclass of ValueError. Nothing is changed
+            then.
+        OSError
+            If it cannot be read.
+        """
+        self._own("load")
+        saved.load(self, path)
 
     def _update(self, steps):
         """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
@@ -195,6 +487,11 @@ class Optimizer:
 
     def _attach(self, model):
         """Make this the optimizer of `model`, with a new state if it is new."""
+        if given(self):
+            raise NotImplementedError(
+                f"optimizer: a fit does not know {', '.join(given(self))} yet, expected an "
+                "optimizer without"
+            )
         if self._bound is not None:
             raise ValueError(
                 f"optimizer: this {type(self).__name__} has parameters of its own, expected one "
@@ -263,7 +560,7 @@ class Optimizer:
             self._bound = Bound.restored(self, bound)
 
     def __repr__(self):
-        values = {name: self.__dict__[name] for name in self._hyper_parameters()}
+        values = {name: self.__dict__[name] for name in self._hyper_parameters()} | given(self)
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
     @classmethod

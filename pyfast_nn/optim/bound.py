@@ -7,6 +7,7 @@ from collections.abc import Iterator, MutableMapping
 import numpy as np
 
 from .. import _core, checks
+from . import around
 
 
 def as_array(value, path):
@@ -90,22 +91,32 @@ class ParamGroup(MutableMapping):
         return view
 
 
+# What `Around` keeps of each parameter, and its name in `Optimizer.state`.
+BUFFERS = {"gradient": "accumulated_grad", "average": "average", "slow": "slow"}
+COUNTS = ("skipped", "accumulated", "averaged", "since_lookahead")
+
+
 class Bound:
     """The parameters of an optimizer with their groups and states, and the updater in the core."""
 
-    def __init__(self, optimizer, params, own, places):
+    def __init__(self, optimizer, params, own, places, tensors=None):
         """`own`: hyper-parameters of each group; `places`: the number of each tensor's group."""
+        self._optimizer = optimizer
         self._params = params
-        self._tensors = _core.Tensors(params, as_array)
+        self._tensors = tensors or _core.Tensors(params, as_array)
         self._places = places
         self.keys, self.arrays = self._tensors.keys, self._tensors.arrays
+        self._are_fortran = self._tensors.are_fortran
         self.groups = [ParamGroup(optimizer, each) for each in own]
         _check_unique(self.keys, self._tensors.paths)
+        self._structure = _like(params, iter(self.keys))
         for key, place in zip(self.keys, places, strict=True):
             self.groups[place].params.append(key)
         self.updater = _core.Updater(self._tensors, places, len(self.groups))
         self.state = [{} for _ in self.arrays]  # of each tensor, {name: vector}
         self._names = []  # of the states that each group's update uses
+        self.around = None  # made when an option asks for it
+        self._make_step = self.updater.step
         self.changed = True
 
     @classmethod
@@ -127,11 +138,14 @@ class Bound:
     def step(self, grads):
         if self.changed:
             self._refresh()
-        self.updater.step(grads)
+        self._make_step(grads)
 
-    def norm(self, grads):
-        """Return the norm of all gradients as one vector."""
-        return self.updater.norm(grads)
+    def ascend(self, grads):
+        if self.changed:
+            self._refresh()
+        if self.around is None:
+            raise RuntimeError("ascend: expected an optimizer with sam")
+        self.around.ascend(grads)
 
     def _refresh(self):
         """Tell the core of the hyper-parameters of the next step."""
@@ -148,7 +162,22 @@ class Bound:
             names.append(optimizer._state_names())
         self._allocate(names)
         self.updater.set_updates(updates)
+        self.hand_options_over()
         self.changed = changing
+
+    def hand_options_over(self, always=False):
+        """Tell the core of the options around the step, if there are any or there were."""
+        if self.around is None:
+            if not around.given(self._optimizer) and not always:
+                return
+            self.around = _core.Around(self.updater)
+        self._make_step = self.around.step
+        for name in around.names(self._optimizer):
+            setattr(self.around, name, getattr(self._optimizer, name))
+
+    def allocate(self):
+        """Make the states that are not there yet."""
+        self._allocate([group.as_optimizer()._state_names() for group in self.groups])
 
     def _allocate(self, names):
         """Make the states that are not there yet; `names`: of those that each group needs."""
@@ -159,31 +188,128 @@ class Bound:
             shapes = optimizers[place]._state_shapes(array.shape)
             for name, shape in shapes.items():
                 if name not in state:
-                    state[name] = _vector_beside(array, math.prod(shape))
-                    state[name][...] = optimizers[place]._initial(name)
+                    initial = optimizers[place]._initial(name)
+                    state[name] = _vector_beside(array, math.prod(shape), initial)
             of_tensors.append([state[name] for name in shapes])
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
         self._names = names
 
+    def check_at_rest(self, what):
+        if self.around is not None:
+            self.around.check_at_rest(what)
+
+    def buffers(self):
+        """Return what is kept around the steps: {name: list of one vector for each tensor}."""
+        self.hand_options_over()
+        return {} if self.around is None else self.around.buffers()
+
+    def counts(self):
+        """Return numbers that count; None for `since_lookahead` before the first step with it."""
+        buffers = self.buffers()
+        counts = {name: getattr(self.around, name, 0) for name in COUNTS}
+        if "slow" not in buffers:
+            counts["since_lookahead"] = None
+        return {"step_count": self.updater.steps, **counts}
+
+    def set_counts(self, counts, buffers):
+        """Go on from `counts`, with the vectors that belong to them."""
+        self.updater.steps = counts["step_count"]
+        self.hand_options_over(always=any(counts[name] for name in COUNTS))
+        if self.around is not None:
+            for name in COUNTS:
+                setattr(self.around, name, counts[name] or 0)
+            for name, vectors in buffers.items():
+                self.around.set_buffer(name, vectors)
+
+    def new_buffers(self, counts):
+        """Return the buffers that belong to `counts`, with zeros."""
+        needed = {
+            "gradient": counts["accumulated"] > 0,
+            "average": counts["averaged"] > 0,
+            "slow": counts["since_lookahead"] is not None,
+        }
+        return {
+            name: [_vector_beside(array, array.size) for array in self.arrays]
+            for name in needed
+            if needed[name]
+        }
+
+    def named_state(self):
+        """Return {key: {name: array}} of all that is kept of each parameter: views."""
+        optimizers, buffers = [group.as_optimizer() for group in self.groups], self.buffers()
+        all_states = {}
+        for i, (key, array) in enumerate(zip(self.keys, self.arrays, strict=True)):
+            shapes = optimizers[self._places[i]]._state_shapes(array.shape)
+            vectors = [(name, self.state[i].get(name), shape) for name, shape in shapes.items()]
+            vectors += [(BUFFERS[name], of[i], array.shape) for name, of in buffers.items()]
+            all_states[key] = {
+                name: self._shaped(i, vector, shape)
+                for name, vector, shape in vectors
+                if vector is not None
+            }
+        return all_states
+
+    def _shaped(self, i, vector, shape):
+        """Return a vector of tensor i, in its order where it has its shape, as an array."""
+        fortran = self._are_fortran[i] and shape == self.arrays[i].shape
+        return vector.reshape(shape, order="F" if fortran else "C")
+
+    def averages(self):
+        """Return the averaged parameters, in the structure of the parameters."""
+        vectors = self.buffers().get("average")
+        if vectors is None:
+            self.check_at_rest("averages")
+            vectors = self.arrays
+        else:
+            vectors = [
+                self._shaped(i, vector, self.arrays[i].shape) for i, vector in enumerate(vectors)
+            ]
+        return _like(self._structure, (np.array(vector) for vector in vectors))
+
+    def made_again(self, optimizer, own):
+        """Return these parameters bound to another optimizer, with groups as `own` says."""
+        return Bound(optimizer, self._params, own, self._places, self._tensors)
+
+    def take_over(self, optimizer, other):
+        """Belong to `optimizer`, with the groups of the bound `other`; `own` are for those."""
+        self.own = [group._own for group in self.groups]
+        self._optimizer, self.groups = optimizer, other.groups
+
     def saved(self):
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
+        self.check_at_rest("copy")
         return {
             "params": self._params,
             "own": [dict(group._own) for group in self.groups],
             "places": self._places,
             "state": [{k: v.copy() for k, v in vectors.items()} for vectors in self.state],
-            "steps": self.updater.steps,
+            "counts": self.counts(),
+            "buffers": {
+                name: [v.copy() for v in vectors] for name, vectors in self.buffers().items()
+            },
         }
 
     @classmethod
     def restored(cls, optimizer, saved):
         bound = cls(optimizer, saved["params"], saved["own"], saved["places"])
-        bound.updater.steps = saved["steps"]
         bound.state = saved["state"]
+        bound.set_counts(saved["counts"], saved["buffers"])
         return bound
 
 
-def _vector_beside(array, size):
+def _like(tree, leaves):
+    """Return the next of `leaves` in the structure of `tree`."""
+    if isinstance(tree, dict):
+        return {key: _like(child, leaves) for key, child in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        children = [_like(child, leaves) for child in tree]
+        if isinstance(tree, list):
+            return children
+        return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
+    return next(leaves)
+
+
+def _vector_beside(array, size, value=0.0):
     """Return a vector (size,) with the address of `array`, modulo a line of the cache."""
     line = 64  # bytes
     nbytes = size * array.itemsize
@@ -191,7 +317,9 @@ def _vector_beside(array, size):
     start = (array.ctypes.data - memory.ctypes.data) % line
     if start % array.itemsize:
         start = 0
-    return memory[start : start + nbytes].view(array.dtype)
+    vector = memory[start : start + nbytes].view(array.dtype)
+    vector[...] = value
+    return vector
 
 
 def _check_unique(keys, paths):

@@ -1,11 +1,11 @@
 """Optimizers that use no more of a gradient than its sign."""
 
 from .. import checks
-from .base import Hyper, Optimizer, check_betas, check_nonnegative, check_pair, next_betas
+from .base import Hyper, Optimizer, check_betas, check_nonnegative, next_betas
 
 
 def check_etas(etas, name):
-    shrink, grow = check_pair(etas, name, "a factor below and one above 1")
+    shrink, grow = checks.pair(etas, name, "a factor below and one above 1")
     return (
         checks.real(shrink, f"{name}[0]", above=0, below=1),
         checks.real(grow, f"{name}[1]", above=1),
@@ -13,7 +13,7 @@ def check_etas(etas, name):
 
 
 def check_step_sizes(sizes, name):
-    smallest, largest = check_pair(sizes, name, "the smallest and the largest")
+    smallest, largest = checks.pair(sizes, name, "the smallest and the largest")
     smallest = checks.real(smallest, f"{name}[0]", minimum=0)
     return smallest, checks.real(largest, f"{name}[1]", minimum=smallest)
 
