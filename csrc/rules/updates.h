@@ -78,7 +78,7 @@ struct Adadelta {
     FNN_HD void operator()(T& p, T g, T& v, T& u) const {
         g = mul_add(weight_decay, p, g);
         v = mul_add(rho, v, gain * g * g);
-        const T delta = square_root(u + eps) / square_root(v + eps) * g;
+        const T delta = square_root((u + eps) / (v + eps)) * g;
         u = mul_add(rho, u, gain * delta * delta);
         p = p - lr * delta;
     }

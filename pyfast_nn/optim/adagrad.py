@@ -27,7 +27,6 @@ class Adagrad(Optimizer):
         What ``sum`` starts from, at least 0.
     eps : float
         At least 0.
-
     **options
         See `Optimizer`.
 
@@ -105,7 +104,6 @@ class Adadelta(Optimizer):
         At least 0.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, at least 0.
-
     **options
         See `Optimizer`.
 
@@ -174,7 +172,6 @@ class RMSprop(Optimizer):
         Divide by the standard deviation of the gradients, rather than by their root mean square
         (Graves 2013, https://arxiv.org/abs/1308.0850). A variance that rounding makes negative
         counts as 0.
-
     **options
         See `Optimizer`.
 

@@ -63,7 +63,6 @@ class Adam(Moments):
         scikit-learn and the end of section 2 of the paper, the root of ``v`` itself::
 
             p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
-
     **options
         See `Optimizer`.
 
@@ -121,7 +120,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params, lr, betas, eps
+    params, lr, betas, eps, **options
         As for `Adam`.
     weight_decay : float
         Decay of all parameters per step and unit of learning rate, at least 0.
@@ -178,7 +177,7 @@ class Adamax(Moments):
 
     Parameters
     ----------
-    params, lr, betas, eps, weight_decay
+    params, lr, betas, eps, weight_decay, **options
         As for `Adam`.
 
     References
@@ -221,7 +220,7 @@ class NAdam(Moments):
 
     Parameters
     ----------
-    params, lr, betas, eps
+    params, lr, betas, eps, **options
         As for `Adam`.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, or with `decoupled_weight_decay` their
@@ -284,7 +283,7 @@ class RAdam(Moments):
 
     Parameters
     ----------
-    params, lr, betas, eps
+    params, lr, betas, eps, **options
         As for `Adam`.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, or with `decoupled_weight_decay` their

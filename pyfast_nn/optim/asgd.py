@@ -28,7 +28,6 @@ class ASGD(Optimizer):
         Steps before the averaging begins, at least 0.
     weight_decay : float
         Coefficient of the L2 penalty on all parameters, at least 0.
-
     **options
         See `Optimizer`.
 

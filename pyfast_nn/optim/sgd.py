@@ -32,7 +32,6 @@ class SGD(Optimizer):
     nesterov : bool
         Nesterov's form of momentum (Sutskever et al. 2013,
         https://proceedings.mlr.press/v28/sutskever13.html); needs a momentum and no dampening.
-
     **options
         See `Optimizer`.
 

@@ -41,7 +41,6 @@ class Rprop(Optimizer):
         Factors of a step size that shrinks, in (0, 1), and of one that grows, above 1.
     step_sizes : pair of float
         The smallest step size, at least 0, and the largest.
-
     **options
         See `Optimizer`.
 
@@ -106,7 +105,6 @@ class Lion(Optimizer):
         Weight of the average in the step, and decay rate of the average, each in [0, 1).
     weight_decay : float
         Decay of all parameters per step and unit of learning rate, at least 0.
-
     **options
         See `Optimizer`.
 
