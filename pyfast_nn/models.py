@@ -180,8 +180,7 @@ class Sequential:
             name.
         """
         self._network()
-        layout = self._net.parameter_layout
-        return {f"{i}.{name}": view for i, name, view in _views(layout, self._parameters)}
+        return self._named(self._parameters)
 
     @property
     def state(self):
@@ -304,7 +303,9 @@ class Sequential:
             ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
         optimizer : pyfast_nn.optim.Optimizer, optional
             None is a new ``Adam()``. One that has trained this model before goes on with its state
-            and step count; one that has trained another model is refused.
+            and step count; one that has trained another model is refused. An elementwise rule
+            is fused with the gradients; one with groups or options, or that needs tensors whole
+            (`optim.LAMB`), updates between them, at some percent of the speed.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
         gradient_accumulation_steps : int
@@ -683,6 +684,11 @@ class Sequential:
             for i, layer in enumerate(self.layers)
             for name, shape in layer.parameter_shapes(widths[i]).items()
         }
+
+    def _named(self, vector):
+        """Return {name: view} of a flat vector of the parameters' layout."""
+        layout = self._net.parameter_layout
+        return {f"{i}.{name}": view for i, name, view in _views(layout, vector)}
 
     def _state_shapes(self, in_features):
         """Return {name: shape} of all that layers keep, named as in `named_state`."""

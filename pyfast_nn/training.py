@@ -122,36 +122,18 @@ def _fit(
 
 def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_per_step):
     """Train for one epoch and return the record of it."""
-    # The hyper-parameters of each step ...
-    steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
-    lr, update = optimizer._rates(steps), optimizer._update(steps)
-    state = optimizer._vectors(model._parameters)
+    train = _train_fused if optimizer._bound is None else _train_stepwise
     before = optimizer.step_count
-    report = optimizer._begin_epoch()  # (3,): weighted sums of loss and right answers, steps
     start = time.perf_counter()
     try:
-        # ... and one call, in which batches are gathered, and the parameters and state change.
-        model._net.train(
-            model._parameters,
-            examples.X,
-            examples.targets,
-            loss._spec(),
-            order,
-            batch_size,
-            lr,
-            update,
-            state,
-            before,
-            report,
-            examples.weights,
-            model._state,
-            batches_per_step,
-        )
+        # (3,): weighted sums of loss and right answers, steps; and the last learning rate
+        report, lr = train(model, examples, order, loss, optimizer, batch_size, batches_per_step)
     except FloatingPointError:
+        step = optimizer.step_count
         raise FloatingPointError(
             f"the loss is not finite in epoch {model.history.epochs + 1}, step "
-            f"{int(report[2]) + 1} of it (both counted from 1); this step was not applied. "
-            f"Likely cures: a lower learning rate (it is {lr[int(report[2])]:g}), inputs "
+            f"{step - before + 1} of it (both counted from 1); this step was not applied. "
+            f"Likely cures: a lower learning rate (it is {optimizer._rate(step):g}), inputs "
             "scaled to about -1 to 1"
         ) from None
     seconds = time.perf_counter() - start
@@ -160,9 +142,77 @@ def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_pe
     total = len(order) if weights is None else weights[order].sum(dtype=np.float64)
     return {
         **model._scores(report[0] / total, report[1] / total, loss),
-        "lr": float(lr[-1]),
+        "lr": float(lr),
         "seconds": seconds,
     }
+
+
+def _train_fused(model, examples, order, loss, optimizer, batch_size, batches_per_step):
+    """Make all steps of an epoch in one call; return its report and last learning rate."""
+    # The hyper-parameters of each step ...
+    steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
+    lr, update = optimizer._rates(steps), optimizer._update(steps)
+    state = optimizer._vectors(model._parameters)
+    before = optimizer.step_count
+    report = optimizer._begin_epoch()
+    # ... and one call, in which batches are gathered, and the parameters and state change.
+    model._net.train(
+        model._parameters,
+        examples.X,
+        examples.targets,
+        loss._spec(),
+        order,
+        batch_size,
+        lr,
+        update,
+        state,
+        before,
+        report,
+        examples.weights,
+        model._state,
+        batches_per_step,
+    )
+    return report, lr[-1]
+
+
+def _train_stepwise(model, examples, order, loss, optimizer, batch_size, batches_per_step):
+    """The same in which the core asks for each update: by an optimizer that is more than a rule."""
+    gradient, report = np.empty_like(model._parameters), np.zeros(3)
+    gradients = model._named(gradient)
+    ascended = False
+
+    def take_step(finite):
+        nonlocal ascended
+        if not finite:
+            if not optimizer.skip_nonfinite:
+                raise FloatingPointError
+            gradient.fill(np.nan)
+        if optimizer.sam is not None and not ascended:
+            optimizer.ascend(gradients)
+            ascended = True
+            return True
+        optimizer.step(gradients)
+        ascended = False
+        return False
+
+    try:
+        model._net.train_stepwise(
+            model._parameters,
+            examples.X,
+            examples.targets,
+            loss._spec(),
+            order,
+            batch_size,
+            gradient,
+            take_step,
+            report,
+            examples.weights,
+            model._state,
+            batches_per_step,
+        )
+    finally:
+        optimizer._bound.descend()
+    return report, optimizer._rate(max(0, optimizer.step_count - 1))
 
 
 def _learn_statistics(model, X, rows=None):

@@ -518,15 +518,6 @@ def test_a_unit_axis_that_is_not_there():
     assert (p["b"] == 1).all() and optimizer.step_count == 0
 
 
-@pytest.mark.once
-def test_fit_does_not_ignore_options():
-    model = fnn.Sequential([fnn.Dense(1)], seed=0)
-    with pytest.raises(NotImplementedError, match="clip_norm, accumulate"):
-        model.fit(
-            np.ones((3, 2)), np.ones(3), loss="mse", optimizer=Adam(clip_norm=1, accumulate=2)
-        )
-
-
 # ---------------------------------------------------------------------- SAM
 
 

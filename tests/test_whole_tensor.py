@@ -340,12 +340,3 @@ def test_no_memory_for_a_step_changes_nothing(name):
 def test_hyper_parameters(optimizer, options, error, text):
     with pytest.raises(error, match=text):
         optimizer(np.ones(3), **options)
-
-
-@every_optimizer
-@pytest.mark.once
-def test_fit_says_that_it_cannot(name):
-    optimizer, options = OPTIMIZERS[name]
-    model = fnn.Sequential([fnn.Dense(1)], seed=0)
-    with pytest.raises(NotImplementedError, match=optimizer.__name__):
-        model.fit(np.ones((3, 2)), np.ones(3), loss="mse", optimizer=optimizer(**options))

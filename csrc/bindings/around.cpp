@@ -149,6 +149,11 @@ void Around::restore() {
     ascended_ = false;
 }
 
+void Around::descend() {
+    const Tensors::Use use(updater_->tensors());
+    restore();
+}
+
 void Around::step(const py::object& grads) {
     const Tensors::Use use(updater_->tensors());
     if (showing_ || !ascended_) check_at_rest("step");
@@ -301,6 +306,7 @@ void register_around(py::module_& m) {
         .def_readonly("grad_norm", &Around::grad_norm)
         .def("step", &Around::step, "grads"_a)
         .def("ascend", &Around::ascend, "grads"_a)
+        .def("descend", &Around::descend)
         .def("check_at_rest", &Around::check_at_rest, "what"_a)
         .def("buffers", &Around::buffers)
         .def("set_buffer", &Around::set_buffer, "name"_a, "arrays"_a);

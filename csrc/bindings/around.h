@@ -41,6 +41,8 @@ class Around : public Shared {
 
     void step(const py::object& grads);
     void ascend(const py::object& grads);
+    // Back from where `ascend` went, without a step.
+    void descend();
 
     // The parameters hold their averages from `show_averages` to `show_parameters`.
     void show_averages();

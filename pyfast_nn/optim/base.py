@@ -166,6 +166,8 @@ class Optimizer:
         Number of steps skipped by `skip_nonfinite`.
     """
 
+    _elementwise = True  # the update of a number depends on nothing but what belongs to it
+
     lr = Hyper(check_schedule)
     maximize = Option(False, checks.boolean)
     clip_norm = Option(None, check_nonnegative, apart_from=("clip_value", "clip_units"))
@@ -210,8 +212,12 @@ class Optimizer:
         self._owner = None  # of the model that the state belongs to
         self._state = {}  # name: vector
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
+        self._for_fit = params is None
+        self._groups = groups if self._for_fit else None  # for parameters not known yet
+        # The parameters; in a fit only where it goes step by step. `_unbound` is a state that waits
+        # for them.
         self._bound = None if params is None else Bound.of(self, params, groups)
-        self._groups = groups if params is None else None
+        self._unbound = None
 
     def step(self, grads):
         """Update the parameters in place.
@@ -356,6 +362,8 @@ class Optimizer:
         """Number of steps taken (int)."""
         if self._bound is not None:
             return self._bound.updater.steps
+        if self._unbound is not None:
+            return self._unbound["counts"]["step_count"]
         before, report = self._progress
         return before + int(report[2])
 
@@ -485,32 +493,61 @@ class Optimizer:
         """Return the number that fills a new state vector."""
         return 0.0
 
+    def _is_fused(self):
+        """Whether all updates of an epoch may be fused with its gradients."""
+        return self._elementwise and self._groups is None and not given(self)
+
     def _attach(self, model):
         """Make this the optimizer of `model`, with a new state if it is new."""
-        if given(self):
-            raise NotImplementedError(
-                f"optimizer: a fit does not know {', '.join(given(self))} yet, expected an "
-                "optimizer without"
-            )
-        if self._bound is not None:
+        if not self._for_fit:
             raise ValueError(
                 f"optimizer: this {type(self).__name__} has parameters of its own, expected one "
                 "made without params"
             )
         if self._owner is None or not self._owner.tied:
-            for vector in self._state.values():
-                if (vector.shape, vector.dtype) != ((model.n_parameters,), model.dtype):
-                    raise ValueError(
-                        f"optimizer: this {type(self).__name__} holds the state of "
-                        f"{vector.size} {vector.dtype} parameters, expected {model.n_parameters} "
-                        f"of {model.dtype}"
-                    )
+            self._check_fits(model)
             self._owner = model._owner
         elif self._owner is not model._owner:
             raise ValueError(
                 f"optimizer: this {type(self).__name__} holds the state of another model "
                 f"({self.step_count} steps); make a new one for this model"
             )
+        # Once it has gone step by step, it goes on so.
+        if self._bound is not None or self._unbound is not None or not self._is_fused():
+            self._bind(model.named_parameters())
+
+    def _check_fits(self, model):
+        came = [(vector.size, vector.dtype) for vector in self._state.values()]
+        if self._unbound is not None:
+            shapes = {key: view.shape for key, view in model.named_parameters().items()}
+            same = shapes == self._unbound["shapes"]
+            came = [(model.n_parameters if same else "other", self._unbound["dtype"])]
+        for size, dtype in came:
+            if (size, dtype) != (model.n_parameters, model.dtype):
+                raise ValueError(
+                    f"optimizer: this {type(self).__name__} holds the state of {size} {dtype} "
+                    f"parameters, expected {model.n_parameters} of {model.dtype}"
+                )
+
+    def _bind(self, params):
+        """Bind a fit's parameters, {name: view}."""
+        saved = self._unbound
+        if self._bound is not None:
+            if all(map(_is_same, self._bound.arrays, params.values())):
+                return
+            saved = self._bound.saved()
+        if saved is not None:
+            bound = Bound.restored(self, {**saved, "params": params})
+        else:
+            bound = Bound.of(self, params, self._groups)
+            bound.take_over_vectors(self._state, self.step_count)
+        self._bound, self._unbound, self._state = bound, None, {}
+
+    def _rate(self, step):
+        """Return the learning rate of a 0-based step (float)."""
+        if callable(self.lr):
+            return float(evaluate(self.lr, step, 1)[0])
+        return float(self.lr[step]) if isinstance(self.lr, np.ndarray) else self.lr
 
     def _vectors(self, parameters):
         """Return the state vectors that the update uses, made when first asked for."""
@@ -550,7 +587,16 @@ class Optimizer:
         before, report = self._progress
         saved = {**vars(self), "_state": state, "_progress": (before + int(report[2]), np.zeros(3))}
         if self._bound is not None:
-            saved["_bound"] = self._bound.saved()
+            bound = self._bound.saved()
+            if self._for_fit:
+                bound |= {"params": None, "dtype": self._bound.arrays[0].dtype}
+                bound["shapes"] = {
+                    key: array.shape
+                    for key, array in zip(self._bound.keys, self._bound.arrays, strict=True)
+                }
+                saved |= {"_bound": None, "_unbound": bound, "_groups": None}
+            else:
+                saved["_bound"] = bound
         return saved
 
     def __setstate__(self, saved):
@@ -571,6 +617,10 @@ class Optimizer:
             for k, v in vars(base).items()
             if isinstance(v, Hyper)
         ]
+
+
+def _is_same(a, b):
+    return a.ctypes.data == b.ctypes.data and a.shape == b.shape
 
 
 def evaluate(schedule, first, steps):

@@ -147,6 +147,11 @@ class Bound:
             raise RuntimeError("ascend: expected an optimizer with sam")
         self.around.ascend(grads)
 
+    def descend(self):
+        """Go back from where `ascend` went, if it did, without a step."""
+        if self.around is not None:
+            self.around.descend()
+
     def _refresh(self):
         """Tell the core of the hyper-parameters of the next step."""
         updates, names, changing = [], [], False
@@ -274,6 +279,15 @@ class Bound:
         """Belong to `optimizer`, with the groups of the bound `other`; `own` are for those."""
         self.own = [group._own for group in self.groups]
         self._optimizer, self.groups = optimizer, other.groups
+
+    def take_over_vectors(self, vectors, steps):
+        """Go on from {name: flat vector} over all parameters, after so many steps."""
+        self.updater.steps = steps
+        first = 0
+        for array, state in zip(self.arrays, self.state, strict=True):
+            for name, vector in vectors.items():
+                state[name] = _vector_beside(array, array.size, vector[first : first + array.size])
+            first += array.size
 
     def saved(self):
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
