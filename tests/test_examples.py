@@ -14,6 +14,8 @@ import sys
 import numpy as np
 import pytest
 
+import pyfast_nn as fnn
+
 pytest.importorskip("matplotlib", reason="the gallery draws with Matplotlib (extra: plot)")
 signal = pytest.importorskip("scipy.signal", reason="SciPy is the oracle here")
 stats = pytest.importorskip("scipy.stats", reason="SciPy is the oracle here")
@@ -100,6 +102,19 @@ def test_sgd_noise_ball(run, load):
     ball = [m * p * s**2 / (2 - m * p) for m in (0.04, 0.01)]
     np.testing.assert_allclose([large, small], ball, rtol=0.08)  # 0.008
     assert 0.8 < decaying < 1.25  # 1.09
+
+
+def test_online_learners(run, load):
+    sgd, adagrad, of_sgd, of_adagrad, power, ratio = run("online_learners")
+    assert 0.85 < sgd < 1.15 and 0.85 < adagrad < 1.15  # 0.94, 0.96; deviation 0.05
+    assert of_sgd < 1 and of_adagrad < 1  # 0.30, 0.35
+    assert 0.4 < power < 0.65 and 2 < ratio < 3.5  # 0.58, 2.9; with a constant step 4.5
+
+    module, n = load("online_learners"), np.arange(1, 301)  # who stays at 0, by the binomial law
+    regret, _ = module.play(lambda x: fnn.optim.SGD(x, lr=0.0), 0.0, rounds=300)
+    worth = n * stats.binom.pmf((n - 1) // 2, n - 1, 0.5)  # mean distance of n steps of +-1
+    expected = sum(stats.binom.pmf(n, 300, chance) @ worth for chance in module.CHANCE)
+    assert abs(regret[-1] / expected - 1) < 0.15  # 0.03; deviation 0.05
 
 
 def test_early_stopping_path(run, load):
