@@ -1,5 +1,7 @@
 """What every optimizer can do around its update: options, as attributes that may be assigned."""
 
+import functools
+
 from .. import checks
 
 
@@ -34,8 +36,12 @@ class Option:
 
 def names(optimizer):
     """Return the names of all options of an optimizer, or of its class."""
-    cls = optimizer if isinstance(optimizer, type) else type(optimizer)
-    return [k for base in cls.__mro__ for k, v in vars(base).items() if isinstance(v, Option)]
+    return _names(optimizer if isinstance(optimizer, type) else type(optimizer))
+
+
+@functools.cache
+def _names(cls):
+    return tuple(k for base in cls.__mro__ for k, v in vars(base).items() if isinstance(v, Option))
 
 
 def given(optimizer):

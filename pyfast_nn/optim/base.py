@@ -1,5 +1,6 @@
 """What all optimizers have in common: hyper-parameters, the state, the number of steps."""
 
+import functools
 import math
 
 import numpy as np
@@ -610,13 +611,14 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
     @classmethod
+    @functools.cache
     def _hyper_parameters(cls):
-        return [
+        return tuple(
             k
             for base in reversed(cls.__mro__)
             for k, v in vars(base).items()
             if isinstance(v, Hyper)
-        ]
+        )
 
 
 def _is_same(a, b):

@@ -161,8 +161,8 @@ class Bound:
             lr = optimizer._next(optimizer.lr, "lr", 1)
             changing |= not isinstance(optimizer.lr, float)
             changing |= any(isinstance(value, np.ndarray) for value in numbers.values())
-            numbers = {key: float(np.ravel(value)[0]) for key, value in numbers.items()}
-            update = ((name, numbers), float(np.ravel(lr)[0]))
+            numbers = {key: _number(value) for key, value in numbers.items()}
+            update = ((name, numbers), _number(lr))
             updates.append(update if group["trainable"] else None)
             names.append(optimizer._state_names())
         self._allocate(names)
@@ -309,6 +309,11 @@ class Bound:
         bound.state = saved["state"]
         bound.set_counts(saved["counts"], saved["buffers"])
         return bound
+
+
+def _number(value):
+    """Return a number, or the one of an array (1,), as float."""
+    return value if isinstance(value, float) else float(np.ravel(value)[0])
 
 
 def _like(tree, leaves):
