@@ -1,6 +1,7 @@
 """What optimizers do around their update: clipping, accumulation, averages, SAM, their state."""
 
 import copy
+import functools
 import json
 import pickle
 import signal
@@ -308,7 +309,11 @@ def test_clip_norm_is_that_of_ops(isa, dtype, rule):
     assert_same_bits(p, q)
 
 
-OPTIMIZERS = sorted(set(fnn.optim.__all__) - {"Optimizer", "as_scipy"})
+OPTIMIZERS = {
+    name: getattr(fnn.optim, name)
+    for name in sorted(set(fnn.optim.__all__) - {"Optimizer", "as_scipy"})
+}
+OPTIMIZERS["Muon"] = functools.partial(fnn.optim.Muon, fallback="adam")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -319,10 +324,8 @@ def test_every_optimizer_sees_the_same_gradients(isa, name):
         params = leaves(tree(rng))
         params = [p for p in params if p.dtype == np.float64]  # for `ops.clip_grad_norm`
         same = [p.copy(order="K") for p in params]
-        optimizer = getattr(fnn.optim, name)(
-            params, lr=0.1, clip_norm=2.0, accumulate=2, maximize=True
-        )
-        plain = getattr(fnn.optim, name)(same, lr=0.1)
+        optimizer = OPTIMIZERS[name](params, lr=0.1, clip_norm=2.0, accumulate=2, maximize=True)
+        plain = OPTIMIZERS[name](same, lr=0.1)
         for _ in range(3):
             one, two = ([rng.normal(size=p.shape) for p in params] for _ in range(2))
             optimizer.step(one)
@@ -667,7 +670,7 @@ def test_resumed_equals_uninterrupted(option, way, tmp_path):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_resumes(name, tmp_path):
     params = nested(np.random.default_rng(0))
-    check_resumed(getattr(fnn.optim, name), params, {}, by_file, tmp_path / "it")
+    check_resumed(OPTIMIZERS[name], params, {}, by_file, tmp_path / "it")
 
 
 def check_resumed(make, params, options, way, path):

@@ -70,12 +70,13 @@ def test_the_points_are_those_of_a_loop_by_hand():
 def test_every_optimizer(name):
     fun, _, _ = quadratic()
     kind = getattr(fnn.optim, name)
+    hyper = {"lr": 0.01} | ({"fallback": "adam"} if name == "Muon" else {})
     for optimizer in (name.upper(), name.lower(), kind):
         result = optimize.minimize(
-            fun, np.ones(6), jac=True, method=as_scipy(optimizer, lr=0.01, max_steps=5)
+            fun, np.ones(6), jac=True, method=as_scipy(optimizer, max_steps=5, **hyper)
         )
         x = np.ones(6)
-        update = kind(x, lr=0.01)
+        update = kind(x, **hyper)
         for _ in range(5):
             update.step(fun(x)[1])
         assert not np.array_equal(x, np.ones(6))

@@ -68,6 +68,7 @@ CASES = {
     ),
     "lamb": lambda params: optim.LAMB(params, lr=0.01),
     "adafactor": lambda params: optim.Adafactor(params, lr=0.01),
+    "muon": lambda params: optim.Muon(params, lr=0.01, fallback="adamw"),
 }
 
 

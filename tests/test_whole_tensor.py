@@ -17,7 +17,7 @@ import autodiff
 import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
 from pyfast_nn import _core
-from pyfast_nn.optim import LAMB, Adafactor
+from pyfast_nn.optim import LAMB, Adafactor, AdamW, Muon
 from test_dropin import LAYOUTS
 
 STEPS = 1000
@@ -179,12 +179,186 @@ def test_adafactor_with_the_epsilon_of_the_dtype(isa, dtype):
         np.testing.assert_allclose(p, 1 - 1 / 8, rtol=1e-6)
 
 
+# -------------------------------------------------------------------------------------------- Muon
+
+
+MATRICES = [(7, 4), (4, 7), (1, 6), (6, 1), (2, 0), (40, 33), (5, 5)]
+LARGE_MATRICES = [(300, 260), (130, 300), (300, 130), (20_000, 20), (5000, 4), (4, 900)]
+MUON_OPTIONS = {
+    "defaults": {},
+    "all": {
+        "lr": 0.02,
+        "weight_decay": 0.01,
+        "momentum": 0.8,
+        "nesterov": False,
+        "ns_coefficients": (2.0, -1.5, 0.5),
+        "eps": 1e-3,
+        "ns_steps": 4,
+        "adjust_lr_fn": "match_rms_adamw",
+    },
+    "torch's layout": {"lr": 0.02, "adjust_lr_fn": "original", "unit_axis": 0},
+}
+
+
+def muon_in_numpy(
+    p,
+    grads,
+    lr=1e-3,
+    weight_decay=0.1,
+    momentum=0.95,
+    nesterov=True,
+    ns_coefficients=(3.4445, -4.775, 2.0315),
+    eps=1e-7,
+    ns_steps=5,
+    adjust_lr_fn=None,
+    unit_axis=-1,
+):
+    """The steps of one matrix, in float64."""
+    (a, b, c), m = ns_coefficients, 0.0
+    n_in, n_out = p.shape if unit_axis == -1 else p.shape[::-1]
+    scale = 0.2 * max(p.shape) ** 0.5 if adjust_lr_fn == "match_rms_adamw" else 1.0
+    if adjust_lr_fn in (None, "original") and n_in:
+        scale = max(1, n_out / n_in) ** 0.5
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        x = (1 - momentum) * g + momentum * m if nesterov else m
+        x = x / max(np.linalg.norm(x), eps)
+        for _ in range(ns_steps):
+            gram = x.T @ x
+            x = a * x + x @ (b * gram + c * gram @ gram)
+        p = p - lr * weight_decay * p - lr * scale * x
+    return p
+
+
+@functools.cache
+def muon_expected(case, large):
+    shapes, steps = (LARGE_MATRICES, 2) if large else (MATRICES, STEPS)
+    pairs = zip(start(shapes), zip(*gradients(shapes, steps), strict=True), strict=True)
+    return [muon_in_numpy(p, grads, **MUON_OPTIONS[case]) for p, grads in pairs]
+
+
+@pytest.mark.parametrize("case", MUON_OPTIONS)
+def test_muon(isa, dtype, case):
+    params = run(Muon, MUON_OPTIONS[case], MATRICES, STEPS, dtype)
+    assert_near(params, muon_expected(case, False), {"float64": 1e-13, "float32": 2e-5}[dtype])
+
+
+@pytest.mark.parametrize("case", ["defaults", "all"])
+def test_muon_of_large_matrices(isa, dtype, case):
+    params = run(Muon, MUON_OPTIONS[case], LARGE_MATRICES, 2, dtype)
+    assert_near(params, muon_expected(case, True), {"float64": 1e-14, "float32": 2e-6}[dtype])
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (300, 280), (64, 1000)])
+def test_muon_moves_singular_values_towards_one(isa, dtype, rng, shape):
+    """A step of size 1: the gradient's singular vectors, and the iterated polynomial of its
+    singular values, all of which end in the band of these coefficients."""
+    U, s, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    s = np.linspace(0.1, 1, len(s))
+    p = np.zeros(shape, dtype)
+    scale = max(1, shape[1] / shape[0]) ** 0.5
+    optimizer = Muon(p, lr=1 / scale, momentum=0.0, nesterov=False, weight_decay=0.0)
+    optimizer.step((U * s @ Vt).astype(dtype))
+    values = s / np.linalg.norm(s)
+    for _ in range(5):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    expected = np.diag(-values)
+    tolerance = {"float64": 1e-12, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(U.T @ p @ Vt.T, expected, atol=tolerance)
+    of_step = np.linalg.svd(p, compute_uv=False)
+    assert of_step.min() > 0.68 and of_step.max() < 1.16
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("adjust", [None, "match_rms_adamw"])
+def test_muon_against_torch(adjust):
+    """Our weights are torch's transposed. It computes in bfloat16: two digits."""
+    torch = autodiff.torch()
+    shapes = [(4, 32), (32, 4), (24, 24)]
+    options = {"lr": 0.05, "adjust_lr_fn": adjust}
+    before, grads = start(shapes, "float32"), gradients(shapes, 5, "float32")
+    leaves = [torch.tensor(p.T.copy(), requires_grad=True) for p in before]
+    other = torch.optim.Muon(leaves, **options)
+    ours = copy.deepcopy(before)
+    as_torch = [p.T.copy() for p in before]
+    of_ours, of_torchs = Muon(ours, **options), Muon(as_torch, unit_axis=0, **options)
+    for of_step in grads:
+        for leaf, g in zip(leaves, of_step, strict=True):
+            leaf.grad = torch.tensor(g.T.copy())
+        other.step()
+        of_ours.step(of_step)
+        of_torchs.step([g.T for g in of_step])
+    for p, q, leaf, first in zip(ours, as_torch, leaves, before, strict=True):
+        expected = leaf.detach().numpy().T
+        moved = np.linalg.norm(expected - first)
+        assert np.linalg.norm(p - expected) < 0.03 * moved
+        assert np.linalg.norm(q.T - expected) < 0.03 * moved
+
+
+@pytest.mark.once
+def test_muon_falls_back_for_what_is_no_matrix():
+    rng = np.random.default_rng(0)
+    params = {
+        "w": rng.normal(size=(4, 3)),
+        "b": rng.normal(size=3),
+        "c": rng.normal(size=(2, 2, 2)),
+    }
+    single = copy.deepcopy(params)
+    ours = Muon(params, lr=0.1, fallback=AdamW(lr=0.3, weight_decay=0.2))
+    matrix = Muon(single["w"], lr=0.1)
+    others = AdamW([single["b"], single["c"]], lr=0.3, weight_decay=0.2)
+    for k in range(4):
+        grads = {key: rng.normal(size=p.shape) for key, p in params.items()}
+        if k == 2:  # is seen by the next step
+            ours.fallback.lr = others.lr = 0.01
+        if k == 3:
+            ours.lr = matrix.lr = 0.5
+        ours.step(grads)
+        matrix.step(grads["w"])
+        others.step([grads["b"], grads["c"]])
+    for key in params:
+        assert_same_bits(params[key], single[key])
+    assert Muon(fallback="adamw").fallback.weight_decay == AdamW().weight_decay
+    assert Muon(fallback={"optimizer": "sgd", "lr": 0.25}).fallback.lr == 0.25
+    with pytest.raises(ValueError, match="unit_axis: expected an axis of a matrix, got 2"):
+        Muon(single["w"], unit_axis=2).step(grads["w"])
+
+
+@pytest.mark.once
+def test_muon_with_groups():
+    w, b = np.ones((3, 2)), np.ones(2)
+    groups = [{"params": [w]}, {"params": [b], "fallback": "sgd"}]
+    optimizer = Muon(groups, lr=0.1)
+    optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
+    np.testing.assert_allclose(b, 1 - fnn.optim.SGD().lr)
+    del optimizer.param_groups[1]["fallback"]
+    with pytest.raises(ValueError, match=r"params\[1\]\[0\] has shape \(2,\), and Muon"):
+        optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
+    optimizer.param_groups[1]["trainable"] = False
+    optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
+
+
+@pytest.mark.once
+def test_muon_without_fallback_names_what_is_no_matrix():
+    layers = {"layers": [{"w": np.ones((3, 2)), "b": np.ones(2)}]}
+    with pytest.raises(ValueError, match=r"params\['layers'\]\[0\]\['b'\] has shape \(2,\)"):
+        Muon(layers)
+    for shape in [(), (2, 2, 2)]:
+        with pytest.raises(ValueError, match="params has shape"):
+            Muon(np.ones(shape))
+    Muon(layers, groups=lambda key: {"trainable": not key.endswith("b")})
+    model = fnn.Sequential([fnn.Dense(1)], seed=0)
+    with pytest.raises(ValueError, match=r"params\['0.bias'\] has shape \(1,\)"):
+        model.fit(np.ones((3, 2)), np.ones(3), loss="mse", optimizer=Muon())
+
+
 # ----------------------------------------------------------------------------------- what all share
 
 
 OPTIMIZERS = {
     "lamb": (LAMB, {"lr": 0.05}),
     "adafactor": (Adafactor, {"lr": 0.05, "weight_decay": 0.1}),
+    "muon": (Muon, {"lr": 0.05, "fallback": "adam"}),
 }
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -226,7 +400,8 @@ def test_any_number_of_threads(isa, dtype, restore_threads, name):
 @every_optimizer
 def test_nan_reaches_the_parameters_of_its_tensor(isa, dtype, name):
     optimizer, options = OPTIMIZERS[name]
-    for shapes in ([(9,), (6, 5), (9,), (6, 5)], [*LARGE, *LARGE]):
+    for shapes in ([(9,), (6, 5)], LARGE):
+        shapes = [shape for shape in shapes if name != "muon" or len(shape) == 2] * 2
         params = start(shapes, dtype)
         grads = gradients(shapes, 1, dtype)[0]
         half = len(shapes) // 2
@@ -262,6 +437,31 @@ def test_copies_go_on_alike(name):
     for of_step in grads[:2]:
         first.step(of_step)
     second, copies = copy.deepcopy((first, params))
+    for of_step in grads[2:]:
+        first.step(of_step)
+        second.step(of_step)
+    for p, q in zip(params, copies, strict=True):
+        assert_same_bits(p, q)
+
+
+@every_optimizer
+@pytest.mark.once
+def test_resumed_equals_uninterrupted(tmp_path, name):
+    optimizer, options = OPTIMIZERS[name]
+    if name == "muon":
+        fallback = AdamW(lr=lambda step: 0.1 / (step + 1), betas=(0.8, 0.9))
+        options = {**options, "fallback": fallback}
+    shapes = [*SHAPES, (300, 400)]
+    params, grads = start(shapes), gradients(shapes, 4)
+    first = optimizer(params, **options)
+    for of_step in grads[:2]:
+        first.step(of_step)
+    first.save(tmp_path / "state")
+    copies = copy.deepcopy(params)
+    if name == "muon":  # a function is not part of the state
+        options["fallback"] = {"optimizer": "adamw", "lr": fallback.lr}
+    second = optimizer(copies, **options)
+    second.load(tmp_path / "state")
     for of_step in grads[2:]:
         first.step(of_step)
         second.step(of_step)
@@ -335,6 +535,17 @@ def test_no_memory_for_a_step_changes_nothing(name):
         (Adafactor, {"eps": (None, None)}, TypeError, r"eps\[1\]: expected a number"),
         (Adafactor, {"d": 0.5}, ValueError, "d: expected a finite number >= 1"),
         (Adafactor, {"weight_decay": -0.1}, ValueError, "weight_decay"),
+        (Muon, {"momentum": 1.0}, ValueError, "momentum"),
+        (Muon, {"ns_coefficients": (1, 2)}, TypeError, "ns_coefficients: expected three numbers"),
+        (Muon, {"ns_coefficients": (1, 2, "3")}, TypeError, r"ns_coefficients\[2\]"),
+        (Muon, {"ns_steps": 100}, ValueError, "ns_steps: expected an integer from 0 to 99"),
+        (Muon, {"adjust_lr_fn": "none"}, ValueError, "adjust_lr_fn: expected one of original"),
+        (Muon, {"fallback": "adamz"}, ValueError, "fallback: expected one of .*, got 'adamz'"),
+        (Muon, {"fallback": {"lr": 0.1}}, TypeError, "fallback: expected the name of an optimizer"),
+        (Muon, {"fallback": 3}, TypeError, "fallback: expected None, the name of"),
+        (Muon, {"fallback": Muon()}, TypeError, "fallback"),
+        (Muon, {"fallback": AdamW(np.ones(3))}, ValueError, "without params, groups and options"),
+        (Muon, {"fallback": AdamW(maximize=True)}, ValueError, "without params, groups and"),
     ],
 )
 def test_hyper_parameters(optimizer, options, error, text):

@@ -252,17 +252,22 @@ void Updater::set_states(const py::list& states) {
 void Updater::check_states() {
     for_types([&](auto& typed) {
         for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
-            for (; index(s) < typed.groups[g].end; ++s)
-                for (int k = 0; k < typed.groups[g].update.states && !typed.groups[g].frozen; ++k) {
-                    const auto& segment = typed.segments[s];
+            for (; index(s) < typed.groups[g].end; ++s) {
+                const auto& segment = typed.segments[s];
+                const UpdateSpec& update = typed.groups[g].update;
+                if (typed.groups[g].frozen) continue;
+                if (update.kind == UpdateKind::muon && segment.dims != 2)
+                    throw py::value_error("update 'muon': a tensor is no matrix");
+                for (int k = 0; k < update.states; ++k) {
                     const std::string name = "state " + std::to_string(k);
-                    const index expected = state_length(typed.groups[g].update, k, segment);
+                    const index expected = state_length(update, k, segment);
                     if (segment.states[k] == nullptr && expected > 0)
                         throw py::value_error(name + " is missing");
                     if (segment.state_lengths[k] != expected)
                         throw py::value_error(name + " has " + std::to_string(segment.state_lengths[k]) +
                                               " numbers, expected " + std::to_string(expected));
                 }
+            }
     });
     states_are_checked_ = true;
 }

@@ -19,12 +19,13 @@ enum class UpdateKind {
     rprop,
     lion,
     lamb,
-    adafactor
+    adafactor,
+    muon
 };
 
 // Rules for which a tensor is more than its numbers.
 constexpr bool needs_whole_tensors(UpdateKind kind) {
-    return kind == UpdateKind::lamb || kind == UpdateKind::adafactor;
+    return kind == UpdateKind::lamb || kind == UpdateKind::adafactor || kind == UpdateKind::muon;
 }
 
 constexpr int max_states = 3;
@@ -41,6 +42,7 @@ struct UpdateSpec {
     double beta1 = 0, beta2 = 0;                                   // adam and its kin, lion
     double momentum_decay = 0;                                     // nadam
     double etaminus = 0, etaplus = 0, step_min = 0, step_max = 0;  // rprop
+    double ns_a = 0, ns_b = 0, ns_c = 0, ns_steps = 0;             // muon
     double beta2_decay = 0, eps1 = 0, eps2 = 0, d = 0;             // adafactor; eps1 < 0: the machine epsilon
 
     // Switches: off if 0.
@@ -48,6 +50,8 @@ struct UpdateSpec {
     double nesterov = 0;
     double centered = 0;
     double amsgrad = 0, keras_eps = 0;  // the latter: eps is not divided by the correction of v
+    double match_rms_adamw = 0;         // of muon
+    double first_is_unit = 0;           // of muon: the first axis of a matrix is the units, not the last
     double decoupled_weight_decay = 0;  // of nadam and radam; adamw has it always
 };
 

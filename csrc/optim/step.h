@@ -6,6 +6,7 @@
 
 #include "optim/adafactor.h"
 #include "optim/lamb.h"
+#include "optim/muon.h"
 #include "optim/segments.h"
 #include "optim/update.h"
 #include "optim/whole.h"
@@ -69,6 +70,7 @@ template <class T, class F>
 inline void with_whole_rule(UpdateKind kind, const F& f) {
     if (kind == UpdateKind::lamb) f(RuleType<Lamb<T>>{});
     if (kind == UpdateKind::adafactor) f(RuleType<Adafactor<T>>{});
+    if (kind == UpdateKind::muon) f(RuleType<Muon<T>>{});
 }
 
 // Bytes of the scratch memory of a step, and the place of each group in it.
@@ -124,7 +126,11 @@ constexpr index smallest_shared = 50 * 1000;  // numbers
 // Not interrupted: a step is made whole.
 template <class T>
 void step_all(const Step<T>& now, int threads) {
-    exec::run(now.segments.size() < smallest_shared ? 1 : threads, nullptr,
+    double numbers = 0;  // as much work as that many in an elementwise rule
+    for_groups(now, [&](const GroupStep<T>& group, bool) {
+        numbers += group.update.kind == UpdateKind::muon ? Muon<T>::work(group) / 16 : double(group.size());
+    });
+    exec::run(numbers < double(smallest_shared) ? 1 : threads, nullptr,
               [&](Exec& exec) { step(exec, now, threads); });
 }
 

@@ -165,6 +165,7 @@ inline void with_update(const UpdateSpec& spec, index step, const F& f) {
                                     T(1 - spec.beta2)});
         case UpdateKind::lamb:
         case UpdateKind::adafactor:
+        case UpdateKind::muon:
             return;  // see step.h
     }
 }

@@ -12,6 +12,7 @@ from .asgd import ASGD
 from .base import Optimizer, Owner  # noqa: F401 (models have an Owner)
 from .lamb import LAMB
 from .minimizer import as_scipy
+from .muon import Muon
 from .sgd import SGD
 from .sign import Lion, Rprop
 
@@ -26,6 +27,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -482,6 +482,19 @@ class Optimizer:
         """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
         raise NotImplementedError
 
+    _n_rules = 1  # of which `_rule_of` says, for each parameter, which one updates it
+
+    def _rule_of(self, shape):
+        """Return the number of the rule that updates a parameter of a shape."""
+        return 0
+
+    def _rules(self):
+        """Return the optimizers that have those rules; None for one that is not there."""
+        return [self]
+
+    def _check_parameter(self, path, shape):
+        """Raise ValueError if there is no rule for a parameter."""
+
     def _state_names(self):
         """Return the names of the state vectors that the update uses, as in torch (tuple)."""
         raise NotImplementedError
@@ -542,6 +555,7 @@ class Optimizer:
         else:
             bound = Bound.of(self, params, self._groups)
             bound.take_over_vectors(self._state, self.step_count)
+        bound.check_parameters()
         self._bound, self._unbound, self._state = bound, None, {}
 
     def _rate(self, step):

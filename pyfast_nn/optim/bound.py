@@ -112,9 +112,14 @@ class Bound:
         self._structure = _like(params, iter(self.keys))
         for key, place in zip(self.keys, places, strict=True):
             self.groups[place].params.append(key)
-        self.updater = _core.Updater(self._tensors, places, len(self.groups))
+        n = optimizer._n_rules  # of each group
+        self._rules = [
+            n * place + optimizer._rule_of(array.shape)
+            for place, array in zip(places, self.arrays, strict=True)
+        ]
+        self.updater = _core.Updater(self._tensors, self._rules, n * len(self.groups))
         self.state = [{} for _ in self.arrays]  # of each tensor, {name: vector}
-        self._names = []  # of the states that each group's update uses
+        self._names = []  # of the states that each rule uses
         self.around = None  # made when an option asks for it
         self._make_step = self.updater.step
         self.changed = True
@@ -154,18 +159,24 @@ class Bound:
 
     def _refresh(self):
         """Tell the core of the hyper-parameters of the next step."""
-        updates, names, changing = [], [], False
+        updates, rules, changing = [], [], False
         for group in self.groups:
             optimizer = group.as_optimizer()
-            name, numbers = optimizer._update(1)
-            lr = optimizer._next(optimizer.lr, "lr", 1)
-            changing |= not isinstance(optimizer.lr, float)
-            changing |= any(isinstance(value, np.ndarray) for value in numbers.values())
-            numbers = {key: _number(value) for key, value in numbers.items()}
-            update = ((name, numbers), _number(lr))
-            updates.append(update if group["trainable"] else None)
-            names.append(optimizer._state_names())
-        self._allocate(names)
+            for rule in optimizer._rules():
+                rules.append(rule)
+                if rule is None:
+                    self.check_parameters()
+                    updates.append(None)
+                    continue
+                name, numbers = rule._update(1)
+                lr = rule._next(rule.lr, "lr", 1)
+                changing |= rule is not optimizer  # nobody says when it is assigned to
+                changing |= not isinstance(rule.lr, float)
+                changing |= any(isinstance(value, np.ndarray) for value in numbers.values())
+                numbers = {key: _number(value) for key, value in numbers.items()}
+                update = ((name, numbers), _number(lr))
+                updates.append(update if group["trainable"] else None)
+        self._allocate(rules)
         self.updater.set_updates(updates)
         self.hand_options_over()
         self.changed = changing
@@ -180,20 +191,30 @@ class Bound:
         for name in around.names(self._optimizer):
             setattr(self.around, name, getattr(self._optimizer, name))
 
+    def check_parameters(self):
+        """Raise ValueError if a parameter that is to be updated has no rule."""
+        for place, path, array in zip(self._places, self._tensors.paths, self.arrays, strict=True):
+            if self.groups[place]["trainable"]:
+                self.groups[place].as_optimizer()._check_parameter(path, array.shape)
+
+    def _all_rules(self):
+        """Return the rules of all groups, `_n_rules` of each, as `self._rules` counts them."""
+        return [rule for group in self.groups for rule in group.as_optimizer()._rules()]
+
     def allocate(self):
         """Make the states that are not there yet."""
-        self._allocate([group.as_optimizer()._state_names() for group in self.groups])
+        self._allocate(self._all_rules())
 
-    def _allocate(self, names):
-        """Make the states that are not there yet; `names`: of those that each group needs."""
+    def _allocate(self, rules):
+        names = [() if rule is None else rule._state_names() for rule in rules]
         if names == self._names:
             return
-        optimizers, of_tensors = [group.as_optimizer() for group in self.groups], []
-        for place, array, state in zip(self._places, self.arrays, self.state, strict=True):
-            shapes = optimizers[place]._state_shapes(array.shape)
+        of_tensors = []
+        for k, array, state in zip(self._rules, self.arrays, self.state, strict=True):
+            shapes = {} if rules[k] is None else rules[k]._state_shapes(array.shape)
             for name, shape in shapes.items():
                 if name not in state:
-                    initial = optimizers[place]._initial(name)
+                    initial = rules[k]._initial(name)
                     state[name] = _vector_beside(array, math.prod(shape), initial)
             of_tensors.append([state[name] for name in shapes])
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
@@ -241,10 +262,11 @@ class Bound:
 
     def named_state(self):
         """Return {key: {name: array}} of all that is kept of each parameter: views."""
-        optimizers, buffers = [group.as_optimizer() for group in self.groups], self.buffers()
+        rules, buffers = self._all_rules(), self.buffers()
         all_states = {}
         for i, (key, array) in enumerate(zip(self.keys, self.arrays, strict=True)):
-            shapes = optimizers[self._places[i]]._state_shapes(array.shape)
+            rule = rules[self._rules[i]]
+            shapes = {} if rule is None else rule._state_shapes(array.shape)
             vectors = [(name, self.state[i].get(name), shape) for name, shape in shapes.items()]
             vectors += [(BUFFERS[name], of[i], array.shape) for name, of in buffers.items()]
             all_states[key] = {

@@ -78,17 +78,17 @@ def as_scipy(optimizer, *, max_steps=1000, tol=1e-5, **hyper):
     return functools.partial(descend, optimizer=kind, max_steps=max_steps, tol=tol, **hyper)
 
 
-def find(optimizer):
+def find(optimizer, argument="optimizer"):
     """Return the class of that name."""
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
         came = checks.describe(optimizer)
-        raise TypeError(f"optimizer: expected the name of an optimizer or its class, got {came}")
+        raise TypeError(f"{argument}: expected the name of an optimizer or its class, got {came}")
     from .. import optim
 
     known = {name.lower(): name for name in optim.__all__ if name not in ("Optimizer", "as_scipy")}
-    return getattr(optim, known[checks.choice(optimizer.lower(), "optimizer", list(known))])
+    return getattr(optim, known[checks.choice(optimizer.lower(), argument, list(known))])
 
 
 def descend(

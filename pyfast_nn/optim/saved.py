@@ -50,6 +50,9 @@ def state_dict(optimizer):
 
 
 def _plain(value):
+    if hasattr(value, "_hyper_parameters"):  # Muon's fallback
+        names = value._hyper_parameters()
+        return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
     if callable(value):
         return FUNCTION
     if isinstance(value, np.ndarray):
@@ -59,6 +62,8 @@ def _plain(value):
 
 def _merged(value, present, name):
     """Return what a plain value stands for, functions being those that are there."""
+    if isinstance(value, dict):
+        return {k: _merged(v, getattr(present, k, None), f"{name}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)) and isinstance(present, tuple):
         if len(value) != len(present):
             return value  # for the check of the hyper-parameter
