@@ -11,6 +11,7 @@ import pytest
 
 import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
+from pyfast_nn import _core
 from pyfast_nn.optim import SGD, Adam
 
 RULES = {
@@ -591,10 +592,16 @@ def test_averaged(isa, tree):
     params = TREES[tree](np.random.default_rng(0))
     problem = Problem(params, {})
     optimizer = Adam(params, lr=0.1, swa=0)
-    same = [p.copy() for p in leaves(params)]
-    with optimizer.averaged():  # of no step yet: the parameters themselves
+    optimizer.swa = 2
+    for _ in range(2):  # of no step yet: the parameters themselves
+        same = [p.copy() for p in leaves(params)]
+        with optimizer.averaged():
+            for p, before in zip(leaves(params), same, strict=True):
+                assert_same_bits(p, before)
         for p, before in zip(leaves(params), same, strict=True):
             assert_same_bits(p, before)
+        run(optimizer, params, problem, [0])
+    optimizer.swa = 0
     run(optimizer, params, problem, range(3))
     before = [p.copy() for p in leaves(params)]
     averages = leaves(optimizer.averages)
@@ -994,3 +1001,19 @@ def test_signals_come_before_or_after_a_step(option):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, kept)
+
+
+@pytest.mark.once
+def test_memory_that_is_not_there():
+    p, g = np.ones((300, 300)), np.ones((300, 300))
+    optimizer = fnn.optim.Adafactor(p, clip_norm=1.0, accumulate=2)
+    for _ in range(2):  # for the norm, and the scratch memory of the update
+        _core.fail_allocation(1)
+        with pytest.raises(MemoryError):
+            optimizer.step(g)
+        assert (p == 1).all() and optimizer.state_dict()["accumulated"] == 0
+    optimizer.step(g)
+    before = _core.allocations()
+    optimizer.step(g)
+    assert optimizer.step_count == 1 and (p < 1).all()
+    assert _core.allocations() == before  # once the mean has grown, nothing may fail

@@ -45,7 +45,8 @@ struct Apply {
             s0[i] = a;
             s1[i] = b;
         }
-        p[i] = x;
+        // A rule that takes the parameter as const leaves it where it is.
+        if constexpr (Rule::states != 1 || !std::is_invocable_v<const Rule&, const T&, T, T&>) p[i] = x;
     }
 };
 

@@ -243,7 +243,7 @@ struct Lion {
 template <class T, bool OfGradient>
 struct Remember {
     static constexpr int states = 1;
-    FNN_HD void operator()(T& p, T g, T& kept) const { kept = OfGradient ? g : p; }
+    FNN_HD void operator()(const T& p, T g, T& kept) const { kept = OfGradient ? g : p; }
 };
 
 template <class T>
@@ -258,7 +258,7 @@ template <class T, bool OfGradient>
 struct Average {
     static constexpr int states = 1;
     T weight;
-    FNN_HD void operator()(T& p, T g, T& mean) const {
+    FNN_HD void operator()(const T& p, T g, T& mean) const {
         mean = mul_add(weight, (OfGradient ? g : p) - mean, mean);
     }
 };
