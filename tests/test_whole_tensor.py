@@ -383,7 +383,7 @@ def test_arrays_as_they_lie(isa, dtype, name, of_parameter, of_gradient):
 @every_optimizer
 def test_any_number_of_threads(isa, dtype, restore_threads, name):
     optimizer, options = OPTIMIZERS[name]
-    shapes = [*SHAPES, *LARGE, *SHAPES]
+    shapes = [*SHAPES, *LARGE, (300, 280), *SHAPES]
     grads, results = gradients(shapes, 2, dtype), []
     for threads in (1, 2, 3, 8):
         fnn.set_num_threads(threads)

@@ -81,7 +81,7 @@ class Orthogonaliser {
     // The matrix in the user's order: the same memory if that one stands.
     Panels<T> given() const { return {matrices_[stands() ? 0 : 1], rows_, columns_}; }
 
-    // f(rows) for this member's pieces of the rows.
+    // f(piece, its rows) for this member's pieces.
     template <class Crew, class F>
     void for_own_pieces(const Crew& crew, const F& f) const {
         const index height = piece_rows(columns_);
@@ -90,7 +90,9 @@ class Orthogonaliser {
             f(i, Range{i * height, exec::min((i + 1) * height, rows_)});
     }
 
-    // f(tile, its first number, where it goes in `given`, so many) for the rows' numbers, panel by panel.
+    // f(tile, its first number, for_each_panel) for the numbers of some rows, where for_each_panel(each)
+    // calls each(where it stands in `given`, where in the tile, how many) for the part of the tile in each
+    // panel.
     template <class F>
     void for_panels(const GradientMap& map, Range rows, const F& f) const {
         const Panels<T> x = given();
