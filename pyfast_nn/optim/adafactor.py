@@ -1,8 +1,7 @@
 """Adafactor."""
 
 from .. import checks
-from .base import Hyper, check_nonnegative
-from .whole import WholeTensorOptimizer
+from .base import Hyper, Optimizer, check_nonnegative
 
 
 def check_decay(value, name):
@@ -19,7 +18,7 @@ def check_eps(value, name):
     return first, checks.real(second, f"{name}[1]", minimum=0)
 
 
-class Adafactor(WholeTensorOptimizer):
+class Adafactor(Optimizer):
     """Adafactor, as in torch: second moments kept as a row and a column.
 
     Per step ``t`` = 1, 2, ..., for each tensor ``p`` with gradient ``g``; means, ``max`` and
@@ -82,6 +81,8 @@ class Adafactor(WholeTensorOptimizer):
     >>> bool(np.allclose(w, 0.9))
     True
     """
+
+    _elementwise = False
 
     beta2_decay = Hyper(check_decay)
     eps = Hyper(check_eps)

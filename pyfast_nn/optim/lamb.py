@@ -1,10 +1,9 @@
 """LAMB."""
 
 from .adam import Moments
-from .whole import WholeTensorOptimizer
 
 
-class LAMB(WholeTensorOptimizer, Moments):
+class LAMB(Moments):
     """LAMB: Adam's direction with a step of each tensor in proportion to its norm.
 
     Per step ``t`` = 1, 2, ..., for each tensor ``p`` with gradient ``g``::
@@ -52,6 +51,8 @@ class LAMB(WholeTensorOptimizer, Moments):
     >>> params["w"][0].round(4), params["b"].round(4)
     (array([0.9, 0.9]), array([-0.1,  0.1]))
     """
+
+    _elementwise = False
 
     def __init__(
         self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2, **options

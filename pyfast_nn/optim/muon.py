@@ -6,7 +6,6 @@ from .. import checks
 from .around import given
 from .base import Hyper, Optimizer, check_nonnegative, check_schedule
 from .minimizer import find
-from .whole import WholeTensorOptimizer
 
 
 def check_momentum(value, name):
@@ -46,7 +45,7 @@ def check_fallback(value, name):
     return value
 
 
-class Muon(WholeTensorOptimizer):
+class Muon(Optimizer):
     """Muon, as in torch: steps of matrices whose singular values are all about one.
 
     Per step, for each matrix ``p`` of shape (in, out) with gradient ``g``::
@@ -123,6 +122,8 @@ class Muon(WholeTensorOptimizer):
     (array([[-0.11,  0.  ],
            [ 0.  , -0.07]]), array([-0.01, -0.01]))
     """
+
+    _elementwise = False
 
     weight_decay = Hyper(check_nonnegative)
     momentum = Hyper(check_momentum)
