@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
+from conftest import assert_same_bits
 from pyfast_nn.optim import SGD, Adam
 
 
@@ -291,3 +292,71 @@ def test_any_number_of_threads(isa, restore_threads):
         optimizer.step(np.concatenate([g.ravel() for g in grads]))
     for result in results:
         np.testing.assert_array_equal(result, whole)
+
+
+class Rates(list):
+    """A function of steps that notes which it was asked for."""
+
+    def __call__(self, step):
+        self.extend(np.ravel(step).tolist())
+        return 0.1 / (1.0 + step)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"skip_nonfinite": True}])
+def test_hyper_parameters_of_steps_to_come_are_those_of_single_steps(options):
+    """Schedules and arrays are evaluated for many steps at once, what is assigned holds at once."""
+    rng = np.random.default_rng(0)
+    cosine = fnn.schedules.Cosine(0.1, steps=150)
+    values = cosine(np.arange(200))
+    rates = {"object": cosine, "array": values, "function": lambda step: values[step]}
+    linear = fnn.schedules.Linear(0.5, 99, end=0.9)
+    betas = {
+        "object": linear,
+        "array": linear(np.arange(200)),
+        "function": lambda step: linear(step),
+    }
+    params = {kind: np.ones(5) for kind in rates}
+    optimizers = {
+        kind: Adam(params[kind], lr=rates[kind], betas=(betas[kind], 0.99), **options)
+        for kind in rates
+    }
+    states = {}
+    for k in range(200):
+        grads = rng.normal(size=5)
+        if options.get("skip_nonfinite") and k % 7 == 3:
+            grads[0] = np.inf
+        for kind, optimizer in optimizers.items():
+            if 60 <= k < 70:
+                optimizer.lr = 0.01 * k
+            if k == 70:
+                optimizer.lr = rates[kind]
+            if k == 99:
+                optimizer.betas = (0.8, 0.99)
+            if k == 120:
+                states[kind] = optimizer.state_dict()
+            if k == 135:
+                optimizer.load_state_dict(states[kind])
+            optimizer.step(grads)
+    assert_same_bits(params["object"], params["function"])
+    assert_same_bits(params["array"], params["function"])
+
+
+@pytest.mark.once
+def test_functions_of_the_users_are_asked_for_one_step_at_a_time():
+    """What they give may depend on what happens before that step."""
+    rate = Rates()
+    optimizer = Adam(np.ones(3), lr=rate)
+    for _ in range(5):
+        optimizer.step(np.ones(3))
+    assert rate == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.once
+def test_arrays_of_rates_are_used_to_their_ends():
+    optimizer = Adam(np.ones(3), lr=np.full(70, 0.1))
+    for _ in range(70):
+        optimizer.step(np.ones(3))
+    with pytest.raises(ValueError, match="lr: expected a value for each step up to 70"):
+        optimizer.step(np.ones(3))
+    assert optimizer.step_count == 70

@@ -118,6 +118,12 @@ std::vector<std::int64_t> checked_places(const py::array& array, const char* nam
     return places;
 }
 
+void need_at_least(index least, index value, const char* name) {
+    if (value < least)
+        throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", expected at least " +
+                              std::to_string(least));
+}
+
 Named::Named(const py::tuple& pair, const char* what) : what_(what) {
     if (pair.size() != 2 || !py::isinstance<py::str>(pair[0]) || !py::isinstance<py::dict>(pair[1]))
         throw py::type_error(std::string(what) + " is " + std::string(py::repr(pair)) +

@@ -95,6 +95,9 @@ LossSpec loss_of(const py::tuple& loss);
 std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,
                                          const char* what);
 
+// Throws py::value_error for a smaller value.
+void need_at_least(index least, index value, const char* name);
+
 // Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former. Weights (n,) or None.
 template <class T>
 Targets<T> targets_of(const py::array& y, const std::optional<py::array>& weights, const LossSpec& loss,

@@ -224,12 +224,6 @@ void hvp(Network& net, const py::array& parameters, const py::array& v, const py
     });
 }
 
-void need_at_least(index least, index value, const char* name) {
-    if (value < least)
-        throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", expected at least " +
-                              std::to_string(least));
-}
-
 // What `train` and `train_stepwise` have in common: the examples, their order, and the report of the epoch.
 // f(zero, epoch, run), which is to end with run(train function of the table).
 template <class F>

@@ -201,25 +201,55 @@ Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group
     });
 }
 
-void Updater::set_updates(const py::list& updates) {
+void Updater::set_updates(const py::list& updates, index ahead) {
     const Tensors::Use use(*tensors_);
     states_are_checked_ = false;
     if (int(updates.size()) != n_groups_)
         throw py::value_error("updates has " + std::to_string(updates.size()) + " items, expected " +
                               std::to_string(n_groups_));
+    need_at_least(1, ahead, "steps");
+    schedules_.assign(std::size_t(n_groups_), {ahead, {}, {}});
+    first_ = steps;
+    end_ = steps + ahead;
     for (int group = 0; group < n_groups_; ++group) {
         const py::object update = updates[std::size_t(group)];
         UpdateSpec spec;
         if (!update.is_none()) {
-            const auto [name_and_numbers, lr] = py::cast<std::pair<py::tuple, double>>(update);
-            spec = update_of(name_and_numbers);
-            spec.lr = lr;
+            const auto [name_and_numbers, lr] = py::cast<std::pair<py::tuple, py::object>>(update);
+            Schedules& schedules = schedules_[std::size_t(group)];
+            spec = update_of(name_and_numbers, &schedules);
+            if (py::isinstance<py::array>(lr)) {
+                schedules.arrays.push_back(lr);
+                schedules.list.push_back(
+                    {&UpdateSpec::lr, to_read<double>(schedules.arrays.back(), "lr", {ahead})});
+            } else {
+                spec.lr = py::cast<double>(lr);
+            }
         }
         for_types([&](auto& typed) {
             typed.groups[std::size_t(group)].update = spec;
             typed.groups[std::size_t(group)].frozen = update.is_none();
         });
     }
+}
+
+void Updater::set_rates(const std::vector<double>& rates) {
+    const Tensors::Use use(*tensors_);
+    if (int(rates.size()) != n_groups_)
+        throw py::value_error("rates has " + std::to_string(rates.size()) + " items, expected " +
+                              std::to_string(n_groups_));
+    for_types([&](auto& typed) {
+        for (std::size_t group = 0; group < rates.size(); ++group)
+            typed.groups[group].update.lr = rates[group];
+    });
+}
+
+void Updater::set_numbers_of_step() {
+    for (std::size_t group = 0; group < schedules_.size(); ++group)
+        for (const Schedule& schedule : schedules_[group].list)
+            for_types([&](auto& typed) {
+                typed.groups[group].update.*schedule.number = schedule.values[steps - first_];
+            });
 }
 
 void Updater::set_states(const py::list& states) {
@@ -284,6 +314,10 @@ Step<T> Updater::step_of(const Typed<T>& typed, const GradientMap& map) const {
 
 void Updater::read(const py::object& grads) {
     if (!states_are_checked_) check_states();
+    for (const Schedules& schedules : schedules_)
+        if (!schedules.list.empty() && (steps < first_ || steps >= end_))
+            throw py::value_error("step " + std::to_string(steps) + ": hyper-parameters are given for steps " +
+                                  std::to_string(first_) + " to " + std::to_string(end_ - 1));
     tensors_->read(grads);
     const Table& table = current_table();
     threads_ = get_num_threads();
@@ -298,6 +332,7 @@ void Updater::read(const py::object& grads) {
 
 void Updater::update(const GradientMap& map) {
     const Table& table = current_table();
+    set_numbers_of_step();
     {
         const WithoutGil released;
         for_types([&](auto& typed) {
@@ -329,7 +364,8 @@ void register_tensors(py::module_& m) {
         .def(py::init([](const std::shared_ptr<Tensors>& tensors, const std::vector<int>& group_of,
                          int n_groups) { return std::make_shared<Updater>(tensors, group_of, n_groups); }),
              "tensors"_a, "group_of"_a, "n_groups"_a)
-        .def("set_updates", &Updater::set_updates, "updates"_a)
+        .def("set_updates", &Updater::set_updates, "updates"_a, "steps"_a)
+        .def("set_rates", &Updater::set_rates, "rates"_a)
         .def("set_states", &Updater::set_states, "states"_a)
         .def("step", &Updater::step, "grads"_a)
         .def_readwrite("steps", &Updater::steps);

@@ -88,13 +88,14 @@ class Tensors : public Shared {
 };
 
 // An update of tensors, by groups: which tensor belongs to which, and (update, lr) of each, or None where it
-// is left alone. States are vectors, one list for each: of as many numbers as the tensor has or as its rule
-// says.
+// is left alone. Each hyper-parameter is a number, or an array of those of the next `steps` steps. States are
+// vectors, one list for each: of as many numbers as the tensor has or as its rule says.
 class Updater : public Shared {
    public:
     Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups);
 
-    void set_updates(const py::list& updates);
+    void set_updates(const py::list& updates, index steps);
+    void set_rates(const std::vector<double>& rates);  // of each group, where they are numbers
     void set_states(const py::list& states);
 
     // One step, of which `steps` counts those taken.
@@ -127,6 +128,7 @@ class Updater : public Shared {
 
    private:
     void check_states();
+    void set_numbers_of_step();
     template <class T>
     Step<T> step_of(const Typed<T>& typed, const GradientMap& map) const;
 
@@ -135,6 +137,8 @@ class Updater : public Shared {
     int threads_ = 1;  // of the step for which gradients were read
     Typed<float> float32_;
     Typed<double> float64_;
+    std::vector<Schedules> schedules_;  // of each group
+    index first_ = 0, end_ = 0;         // the steps for which they are
     std::vector<py::array> held_;
     bool states_are_checked_ = false;
 };

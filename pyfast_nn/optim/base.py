@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from .. import _core, checks
+from ..schedules import Schedule
 from . import saved
 from .around import (
     Option,
@@ -17,7 +18,7 @@ from .around import (
     check_step,
     given,
 )
-from .bound import Bound
+from .bound import ALL, NUMBERS, RATES, STEPS_AHEAD, Bound
 
 
 class Hyper:
@@ -34,7 +35,7 @@ class Hyper:
 
     def __set__(self, optimizer, value):
         optimizer.__dict__[self._name] = self.check(value, self._name)
-        optimizer._changed()
+        optimizer._changed(RATES if self._name == "lr" else NUMBERS)
 
 
 def check_nonnegative(value, name):
@@ -352,11 +353,11 @@ class Optimizer:
         """The groups of parameters: list of mappings from hyper-parameters to values."""
         return [] if self._bound is None else list(self._bound.groups)
 
-    def _changed(self):
-        """To be called when a hyper-parameter is assigned."""
+    def _changed(self, what=ALL):
+        """To be called when something is assigned: see `Bound.changed`."""
         bound = self.__dict__.get("_bound")
         if bound is not None:
-            bound.changed = True
+            bound.changed(what)
 
     @property
     def step_count(self):
@@ -592,6 +593,21 @@ class Optimizer:
                 )
             return check_values(value[first : first + steps], name, first, below)
         return value
+
+    def _steps_ahead(self):
+        """Return for how many steps from here hyper-parameters may be evaluated at once.
+
+        One if a function is the user's: what it gives may depend on what happens until then.
+        """
+        steps = STEPS_AHEAD
+        for name in self._hyper_parameters():
+            value = self.__dict__[name]
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, np.ndarray):
+                    steps = min(steps, max(len(each) - self.step_count, 1))
+                elif callable(each) and not isinstance(each, Schedule):
+                    return 1
+        return steps
 
     def _rates(self, steps):
         """Return the learning rates (steps,) of the next `steps` steps, float64."""

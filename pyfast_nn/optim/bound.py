@@ -54,13 +54,13 @@ class ParamGroup(MutableMapping):
         self._check_name(name)
         if name in self._own:
             return self._own[name]
-        return True if name == "trainable" else getattr(self._optimizer, name)
+        return self.trainable if name == "trainable" else getattr(self._optimizer, name)
 
     def __setitem__(self, name, value):
         self._check_name(name)
         check = checks.boolean if name == "trainable" else self._hyper(name).check
         self._own[name] = check(value, name)
-        self._optimizer._changed()
+        self._optimizer._changed(RATES if name == "lr" else NUMBERS)
 
     def __delitem__(self, name):
         """Go back to the optimizer's value."""
@@ -76,6 +76,10 @@ class ParamGroup(MutableMapping):
     def __repr__(self):
         return f"ParamGroup({len(self.params)} parameters, {dict(self)})"
 
+    @property
+    def trainable(self):
+        return self._own.get("trainable", True)
+
     def _hyper(self, name):
         return getattr(type(self._optimizer), name)
 
@@ -90,6 +94,10 @@ class ParamGroup(MutableMapping):
         view.__dict__.update(self._optimizer.__dict__, **own)
         return view
 
+
+# What in the core is not as the optimizer has it: learning rates, hyper-parameters, options too.
+CURRENT, RATES, NUMBERS, ALL = range(4)
+STEPS_AHEAD = 64  # for which schedules are evaluated by one call
 
 # What `Around` keeps of each parameter, and its name in `Optimizer.state`.
 BUFFERS = {"gradient": "accumulated_grad", "average": "average", "slow": "slow"}
@@ -122,7 +130,8 @@ class Bound:
         self._names = []  # of the states that each rule uses
         self.around = None  # made when an option asks for it
         self._make_step = self.updater.step
-        self.changed = True
+        self._stale = ALL
+        self._until = None  # step for which the numbers in the core end, if they do
 
     @classmethod
     def of(cls, optimizer, params, groups):
@@ -140,13 +149,17 @@ class Bound:
             own, places = resolve_groups(_core.Tensors(params, as_array).keys, groups)
         return cls(optimizer, params, own, places)
 
+    def changed(self, what):
+        """To be called with what was assigned: one of the constants above."""
+        self._stale = max(self._stale, what)
+
     def step(self, grads):
-        if self.changed:
+        if self._stale or self._until == self.updater.steps:
             self._refresh()
         self._make_step(grads)
 
     def ascend(self, grads):
-        if self.changed:
+        if self._stale:
             self._refresh()
         if self.around is None:
             raise RuntimeError("ascend: expected an optimizer with sam")
@@ -158,28 +171,34 @@ class Bound:
             self.around.descend()
 
     def _refresh(self):
-        """Tell the core of the hyper-parameters of the next step."""
-        updates, rules, changing = [], [], False
-        for group in self.groups:
-            optimizer = group.as_optimizer()
-            for rule in optimizer._rules():
-                rules.append(rule)
-                if rule is None:
-                    self.check_parameters()
-                    updates.append(None)
-                    continue
-                name, numbers = rule._update(1)
-                lr = rule._next(rule.lr, "lr", 1)
-                changing |= rule is not optimizer  # nobody says when it is assigned to
-                changing |= not isinstance(rule.lr, float)
-                changing |= any(isinstance(value, np.ndarray) for value in numbers.values())
-                numbers = {key: _number(value) for key, value in numbers.items()}
-                update = ((name, numbers), _number(lr))
-                updates.append(update if group["trainable"] else None)
+        """Tell the core of the hyper-parameters of the next steps."""
+        if self._stale == RATES and self._until is None:
+            rates = [group._own.get("lr", self._optimizer.lr) for group in self.groups]
+            if all(type(rate) is float for rate in rates):
+                self.updater.set_rates(rates)
+                self._stale = CURRENT
+                return
+        rules = self._all_rules()
+        updates = []
+        varies = self._optimizer._n_rules > 1  # nobody says when a fallback's are assigned to
+        steps = 1 if varies else min(rule._steps_ahead() for rule in rules)
+        for k, rule in enumerate(rules):
+            update = None
+            if rule is None:
+                self.check_parameters()
+            else:
+                name, numbers = rule._update(steps)
+                rate = rule._next(rule.lr, "lr", steps)
+                varies |= any(isinstance(x, np.ndarray) for x in (rate, *numbers.values()))
+                if self.groups[k // self._optimizer._n_rules].trainable:
+                    update = ((name, numbers), rate)
+            updates.append(update)
         self._allocate(rules)
-        self.updater.set_updates(updates)
-        self.hand_options_over()
-        self.changed = changing
+        self.updater.set_updates(updates, steps)
+        if self._stale == ALL:
+            self.hand_options_over()
+        self._until = self.updater.steps + steps if varies else None
+        self._stale = CURRENT
 
     def hand_options_over(self, always=False):
         """Tell the core of the options around the step, if there are any or there were."""
@@ -194,7 +213,7 @@ class Bound:
     def check_parameters(self):
         """Raise ValueError if a parameter that is to be updated has no rule."""
         for place, path, array in zip(self._places, self._tensors.paths, self.arrays, strict=True):
-            if self.groups[place]["trainable"]:
+            if self.groups[place].trainable:
                 self.groups[place].as_optimizer()._check_parameter(path, array.shape)
 
     def _all_rules(self):
@@ -239,13 +258,17 @@ class Bound:
 
     def set_counts(self, counts, buffers):
         """Go on from `counts`, with the vectors that belong to them."""
-        self.updater.steps = counts["step_count"]
+        self._set_steps(counts["step_count"])
         self.hand_options_over(always=any(counts[name] for name in COUNTS))
         if self.around is not None:
             for name in COUNTS:
                 setattr(self.around, name, counts[name] or 0)
             for name, vectors in buffers.items():
                 self.around.set_buffer(name, vectors)
+
+    def _set_steps(self, steps):
+        self.updater.steps = steps
+        self._stale = ALL
 
     def new_buffers(self, counts):
         """Return the buffers that belong to `counts`, with zeros."""
@@ -304,7 +327,7 @@ class Bound:
 
     def take_over_vectors(self, vectors, steps):
         """Go on from {name: flat vector} over all parameters, after so many steps."""
-        self.updater.steps = steps
+        self._set_steps(steps)
         first = 0
         for array, state in zip(self.arrays, self.state, strict=True):
             for name, vector in vectors.items():
@@ -331,11 +354,6 @@ class Bound:
         bound.state = saved["state"]
         bound.set_counts(saved["counts"], saved["buffers"])
         return bound
-
-
-def _number(value):
-    """Return a number, or the one of an array (1,), as float."""
-    return value if isinstance(value, float) else float(np.ravel(value)[0])
 
 
 def _like(tree, leaves):
