@@ -51,6 +51,15 @@ def choice(value, name, choices):
     return value
 
 
+def dtype(value):
+    """Return `value`, float32 or float64 by any of its names, as a numpy.dtype."""
+    try:
+        name = np.dtype(value).name if value is not None else "None"
+    except TypeError:
+        name = repr(value)
+    return np.dtype(choice(name, "dtype", ("float32", "float64")))
+
+
 def pair(value, name, meaning):
     """Return both items of `value`."""
     try:

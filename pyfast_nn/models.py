@@ -60,7 +60,7 @@ class Sequential:
 
     def __init__(self, layers, *, dtype="float32", seed=0):
         self._layers = _check_layers(layers)
-        self._dtype = _check_dtype(dtype)
+        self._dtype = checks.dtype(dtype)
         self._seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
         self._net = None
         self._parameters = None
@@ -659,9 +659,11 @@ class Sequential:
             raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
         return self._net
 
-    def _make_network(self, in_features):
+    def _make_network(self, in_features, dtype=None):
         return _core.Network(
-            self.dtype.name, in_features, [(x.kind, x.units, x.values) for x in self.layers]
+            (dtype or self.dtype).name,
+            in_features,
+            [(x.kind, x.units, x.values) for x in self.layers],
         )
 
     def _allocate(self, in_features):
@@ -841,11 +843,3 @@ def _check_layers(layers):
     if isinstance(layers[-1], InputLayer):
         raise ValueError("layers: expected a layer after Rescale and Standardize, got none")
     return layers
-
-
-def _check_dtype(dtype):
-    try:
-        name = np.dtype(dtype).name if dtype is not None else "None"
-    except TypeError:
-        name = repr(dtype)
-    return np.dtype(checks.choice(name, "dtype", ("float32", "float64")))

@@ -99,4 +99,5 @@ PYBIND11_MODULE(_core, m) {
     fnn::bindings::register_tensors(m);
     fnn::bindings::register_around(m);
     fnn::bindings::register_network(m);
+    fnn::bindings::register_curvature(m);
 }

@@ -76,13 +76,19 @@ Network::Network(const std::string& dtype, index in_features, const std::vector<
         throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
 }
 
-namespace {
-
-// f(T{}) for the network's type.
-template <class F>
-auto with_type(const Network& net, const F& f) {
-    return net.is_float64 ? f(double{}) : f(float{});
+const double* state_of(const Network& net, const py::object& model_state) {
+    if (model_state.is_none() && net.plan.n_state == 0) return nullptr;
+    if (!py::isinstance<py::array>(model_state))
+        throw py::type_error("model_state is not an array, expected shape (" +
+                             std::to_string(net.plan.n_state) + ",)");
+    return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
 }
+
+void need_rows(index n) {
+    if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
+}
+
+namespace {
 
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
 template <class F>
@@ -95,22 +101,11 @@ void call(Network& net, Gate::As as, const double* state, const F& f) {
 }
 
 using As = Gate::As;
-using MaybeArray = std::optional<py::array>;
-
 Link link_of(const std::string& name) {
     if (name == "identity") return Link::identity;
     if (name == "softmax") return Link::softmax;
     if (name == "sigmoid") return Link::sigmoid;
     throw py::value_error("link is '" + name + "', expected 'identity', 'softmax' or 'sigmoid'");
-}
-
-// The numbers that layers keep besides parameters; None for a network without any.
-const double* state_of(const Network& net, const py::object& model_state) {
-    if (model_state.is_none() && net.plan.n_state == 0) return nullptr;
-    if (!py::isinstance<py::array>(model_state))
-        throw py::type_error("model_state is not an array, expected shape (" +
-                             std::to_string(net.plan.n_state) + ",)");
-    return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
 }
 
 // The rows of x that an array or None names; `places` keeps them.
@@ -137,10 +132,6 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
         call(net, As::reader, s,
              [&](const Context& context) { table.outputs(context, p, x, rows, link, o); });
     });
-}
-
-void need_rows(index n) {
-    if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
 }
 
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
@@ -200,27 +191,6 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s,
              [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
-    });
-}
-
-void hvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X,
-         const py::array& y, const py::tuple& loss_spec, py::array hv, const MaybeArray& weights,
-         const py::object& model_state) {
-    with_type(net, [&](auto zero) {
-        using T = decltype(zero);
-        const LossSpec loss = loss_of(loss_spec);
-        const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
-        need_rows(x.rows);
-        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
-        const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
-        std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
-        T* product = to_write<T>(hv, "hv", {net.plan.n_parameters});
-        const auto& table = functions<T>(current_table());
-        call(net, As::reader, s, [&](const Context& context) {
-            table.hessian_product(context, p, direction, x, targets, loss, product);
-        });
     });
 }
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,7 +89,27 @@ class Network : public Shared {
     Pool pool;
 };
 
+using MaybeArray = std::optional<py::array>;
+
+// f(T{}) for the network's type.
+template <class F>
+auto with_type(const Network& net, const F& f) {
+    return net.is_float64 ? f(double{}) : f(float{});
+}
+
+// The numbers that layers keep besides parameters; None for a network without any.
+const double* state_of(const Network& net, const py::object& model_state);
+
+// Throws py::value_error for a mean over no examples.
+void need_rows(index n);
+
+// The product of the Hessian of the mean loss with v (n_parameters,), into hv.
+void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
+         const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
+         const MaybeArray& weights, const py::object& model_state);
+
 void register_network(py::module_& m);
+void register_curvature(py::module_& m);
 void register_kernels(py::module_& m);
 void register_ops(py::module_& m);
 void register_tensors(py::module_& m);

@@ -316,8 +316,9 @@ void Updater::read(const py::object& grads) {
     if (!states_are_checked_) check_states();
     for (const Schedules& schedules : schedules_)
         if (!schedules.list.empty() && (steps < first_ || steps >= end_))
-            throw py::value_error("step " + std::to_string(steps) + ": hyper-parameters are given for steps " +
-                                  std::to_string(first_) + " to " + std::to_string(end_ - 1));
+            throw py::value_error("step " + std::to_string(steps) +
+                                  ": hyper-parameters are given for steps " + std::to_string(first_) +
+                                  " to " + std::to_string(end_ - 1));
     tensors_->read(grads);
     const Table& table = current_table();
     threads_ = get_num_threads();

@@ -10,6 +10,7 @@
 #include "net/functions.h"
 #include "net/inspect.h"
 #include "net/random.h"
+#include "net/traces.h"
 #include "net/train.h"
 #include "optim/around.h"
 #include "optim/clip.h"
@@ -57,7 +58,16 @@ constexpr Functions<T> functions = {
     net::outputs_for_pullback<T>,
     net::pull_back<T>,
     net::push_forward<T>,
-    net::hessian_product<T>,
+    net::chunks_within<T>,
+    net::shelf_bytes<T>,
+    net::keep<T>,
+    net::curvature_products<T>,
+    net::quadratic_forms<T>,
+    net::jacobian_products<T>,
+    net::jacobian_transposed_products<T>,
+    net::traces<T>,
+    net::diagonal<T>,
+    net::example_gradients<T>,
     net::train<T>,
     net::train_stepwise<T>,
     net::first_non_finite_row<T>,

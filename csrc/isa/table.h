@@ -23,8 +23,16 @@ struct Functions {
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
     void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
                          T* dout);
-    void (*hessian_product)(const Context&, const T* parameters, const T* direction, const Source& x,
-                            const Targets<T>& y, const LossSpec&, T* product);
+    index (*chunks_within)(const Context&, const CurvatureOf<T>&, double bytes);
+    std::size_t (*shelf_bytes)(const Context&, const CurvatureOf<T>&, index chunks);
+    void (*keep)(const Context&, const CurvatureOf<T>&, const T* parameters);
+    void (*curvature_products)(const Context&, const CurvatureOf<T>&, const T* v, index k, T* out);
+    void (*quadratic_forms)(const Context&, const CurvatureOf<T>&, const T* v, index k, double* out);
+    void (*jacobian_products)(const Context&, const CurvatureOf<T>&, const T* v, index k, T* out);
+    void (*jacobian_transposed_products)(const Context&, const CurvatureOf<T>&, const T* u, index k, T* out);
+    void (*traces)(const Context&, const CurvatureOf<T>&, const T* signs, double* traces, double* of_rows);
+    void (*diagonal)(const Context&, const CurvatureOf<T>&, const T* signs, T* out);
+    void (*example_gradients)(const Context&, const CurvatureOf<T>&, T* out);
     void (*train)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&, const Epoch<T>&,
                   Score*);
     void (*train_stepwise)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&,

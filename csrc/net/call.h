@@ -73,6 +73,22 @@ struct Targets {
 // What makes probabilities of the outputs.
 enum class Link { identity, softmax, sigmoid };
 
+// What a curvature operator is made of. J are the derivatives of the outputs in the parameters, H the Hessian
+// of the losses in the outputs, g their gradient in the parameters, one column for each example.
+enum class Curvature { hessian, gauss_newton /* J' H J */, empirical_fisher /* g g' */, jacobian /* J */ };
+
+// Examples, what is asked of them, and memory that outlives calls: it holds the packed parameters, and the
+// forward and backward pass of the first chunks of rows.
+template <class T>
+struct CurvatureOf {
+    Curvature kind;
+    Source x;
+    Targets<T> y;   // not of `jacobian`
+    LossSpec loss;  // likewise
+    void* shelf = nullptr;
+    index kept_chunks = 0;
+};
+
 // Which examples, and in which order.
 struct Order {
     const std::int64_t* examples = nullptr;  // (rows,); null: the first of them, as they come

@@ -1,63 +1,296 @@
-// Derivatives along a direction of the parameters: of the outputs, and of the gradient (Pearlmutter 1994).
+// Operators of curvature: products for many directions side by side, and quadratic forms.
+//
+// Where the forward and backward pass of the examples lies on a shelf, only what moves along the directions
+// is computed; the pass of other examples is computed again by each call.
 #pragma once
+
+#include <cmath>
 
 #include "net/evaluate.h"
 
 namespace fnn::FNN_ISA::net {
 
-// The Jacobian-vector product: out and dout (n, out_features), along direction (n_parameters,).
-template <class T>
-void push_forward(const Context& call, const T* parameters, const T* direction, const Source& x, T* out,
-                  T* dout) {
-    const Plan& plan = call.plan;
+inline Needs needs_of(Curvature kind) {
     Needs needs;
-    needs.tangent = true;
-    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
-    exec::run(threads, call.interrupt, [&](Exec& exec) {
-        pack_parameters(exec, ws, parameters, direction);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
-            for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
-                forward(now, rows);
-                tangent_forward(now, rows);
-                put_rows<T>(out, now.a(plan.output()), first, rows);
-                put_rows<T>(dout, now.ra(plan.output()), first, rows);
+    needs.gradient = needs.tangent = true;
+    needs.loss = kind != Curvature::jacobian;
+    needs.base_gradient = kind == Curvature::hessian;
+    return needs;
+}
+
+inline index chunks_of(index rows) { return exec::divide_up(rows, chunk_rows); }
+
+// Bytes of a shelf for the packed parameters and the pass of so many chunks.
+template <class T>
+std::size_t shelf_bytes(const Context& call, const CurvatureOf<T>& of, index chunks) {
+    return Workspace<T>::shelf_bytes(call, chunk_size(of.x.rows), needs_of(of.kind), chunks);
+}
+
+// How many chunks' pass so many bytes hold.
+template <class T>
+index chunks_within(const Context& call, const CurvatureOf<T>& of, double bytes) {
+    const double each = double(shelf_bytes(call, of, 1) - shelf_bytes(call, of, 0));
+    return index(std::fmin(double(chunks_of(of.x.rows)), bytes / each));
+}
+
+// A call on an operator: its workspace, and its walk over the examples.
+template <class T>
+class Walk {
+   public:
+    // `work`: that of a row, in forward passes.
+    Walk(const Context& call, const CurvatureOf<T>& of, Needs needs, index work)
+        : of(of),
+          threads(team_size(call.threads, work * chunk_size(of.x.rows) * call.plan.work_per_row())),
+          factor(needs.loss ? mean_factor<T>(total_weight<T>({of.y}, of.x.rows)) : T(1)),
+          ws(call, chunk_size(of.x.rows), with_base(needs, of), threads, {of.shelf, of.kept_chunks}) {}
+
+    Batch<T> examples(index first) const { return {of.y, nullptr, first, ws.plan.out_features()}; }
+
+    // The workspace of the chunk that begins at an example.
+    Workspace<T> of_chunk(index first, index batch) const {
+        return (is_kept(first) ? ws.of_kept(first / chunk_rows) : ws).of_rows(batch);
+    }
+
+    // f(workspace, rows) for this thread's rows of a chunk, with their pass.
+    template <class F>
+    void for_own_rows(Exec& exec, index first, index batch, const F& f) const {
+        Workspace<T> now = of_chunk(first, batch);
+        for_own_pieces(exec, batch, [&](Range rows) {
+            if (!is_kept(first)) compute(exec, now, first, rows);
+            f(now, rows);
+        });
+    }
+
+    // The pass of some rows.
+    void compute(Exec& exec, Workspace<T>& now, index first, Range rows) const {
+        gather<T>(now.a(0), of.x, nullptr, first, rows, now.input_map);
+        forward(now, rows);
+        if (of.kind == Curvature::jacobian) return;
+        score_outputs(exec, now, of.loss, examples(first), rows, factor);
+        if (of.kind == Curvature::hessian) backward(now, rows);
+    }
+
+    const CurvatureOf<T>& of;
+    const int threads;
+    const T factor;  // of a loss in the mean
+    Workspace<T> ws;
+
+   private:
+    static Needs with_base(Needs needs, const CurvatureOf<T>& of) {
+        needs.base = of.kept_chunks < chunks_of(of.x.rows);
+        return needs;
+    }
+    bool is_kept(index first) const { return first / chunk_rows < of.kept_chunks; }
+};
+
+// Fills the shelf.
+template <class T>
+void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
+    Needs needs = needs_of(of.kind);
+    needs.probes = 0;
+    Walk<T> walk(call, of, needs, 3);
+    exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
+        pack_parameters(exec, walk.ws, parameters);
+        for (index chunk = 0; chunk < of.kept_chunks; ++chunk) {
+            const index first = chunk * chunk_rows, batch = chunk_size(of.x.rows - first);
+            Workspace<T> now = walk.of_chunk(first, batch);
+            for_own_pieces(exec, batch, [&](Range rows) { walk.compute(exec, now, first, rows); });
+        }
+    });
+}
+
+// Directions at a time: one where it is work enough between two barriers, and more where the pass of the
+// examples is computed again for them.
+template <class T>
+index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
+    constexpr index most = 16, enough = 32 * smallest_shared_work;
+    const index each = 1 + 6 * chunk_size(of.x.rows) * call.plan.work_per_row();
+    const index wanted = of.kept_chunks < chunks_of(of.x.rows) ? most : exec::divide_up(enough, each);
+    return exec::min(exec::min(k, wanted), most);
+}
+
+// f(first direction, how many) for all k, some at a time.
+template <class F>
+inline void for_probes(index k, index at_once, const F& f) {
+    for (index first = 0; first < k; first += at_once) f(first, exec::min(at_once, k - first));
+}
+
+// This thread's part of the directions v (probes, n_parameters) into the workspace; all wait for it.
+template <class T>
+void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
+    const Range units = exec.share(ws.layout.units());
+    for (index i = 0; i < probes; ++i) {
+        const Workspace<T> now = ws.of_probe(i);
+        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, units);
+        if (transposed) now.transpose(now.direction_transposed, now.direction, units);
+    }
+    exec.barrier();
+}
+
+template <class T>
+struct Scaled {
+    T* to;
+    const T* from;
+    T factor;
+    void operator()(index i) const { to[i] = from[i] * factor; }
+};
+
+// f(row) = the number by which each row of `from` is multiplied; that is 0 for an example without weight.
+template <class T, class F>
+void scale_gradients(Panels<T> to, Panels<const T> from, const Batch<T>& batch, T factor, Range rows,
+                     const F& f) {
+    for (index r = rows.begin; r < rows.end; ++r) {
+        const T weight = factor * batch.weight(r), scale = weight != 0 ? f(r, weight) : T(0);
+        for (index p = 0; p < to.count(); ++p)
+            exec::elementwise({0, to.width(p)}, Scaled<T>{to.row(p, r), from.row(p, r), scale});
+    }
+}
+
+// rda = H ra in the outputs; of the empirical Fisher matrix H is the outer product of the gradient, and da
+// holds that times the weight. `sums` (rows,) is overwritten.
+template <class T>
+void curve_outputs(Exec& exec, const Walk<T>& walk, Workspace<T>& now, index first, Range rows, T* sums) {
+    const int last = now.plan.output();
+    const Batch<T> batch = walk.examples(first);
+    if (walk.of.kind != Curvature::empirical_fisher)
+        return loss_tangent<T>(walk.of.loss, batch, now.a(last), now.ra(last), now.rda(last), rows,
+                               walk.factor, now.scratch(exec.rank));
+    add_row_products<T>(sums, now.da(last), now.ra(last), 1, rows, false);
+    scale_gradients<T>(now.rda(last), now.da(last), batch, walk.factor, rows,
+                       [&](index r, T weight) { return sums[r] / weight; });
+}
+
+// out (k, n_parameters): begin(first direction, how many), then for all chunks of examples
+// along(workspace of a direction, its number, first example, rows), which leaves derivatives for the
+// parameters; with those of the pass too for the tangent of the gradient.
+template <class T, class Begin, class Along>
+void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* out, const Begin& begin,
+                   const Along& along) {
+    const bool second_order = of.kind == Curvature::hessian;
+    Needs needs = needs_of(of.kind);
+    needs.probes = probes_at_once(call, of, k);
+    needs.row_sums = 1;
+    Walk<T> walk(call, of, needs, 6 * needs.probes);
+    exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
+        const Range units = exec.share(walk.ws.layout.units());
+        for_probes(k, needs.probes, [&](index first_probe, index probes) {
+            begin(exec, walk.ws, first_probe, probes);
+            for_chunks(exec, of.x.rows, [&](index first, index batch) {
+                walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
+                    for (index i = 0; i < probes; ++i) {
+                        Workspace<T> now = chunk.of_probe(i);
+                        along(exec, walk, now, first_probe + i, first, rows);
+                    }
+                });
+                exec.barrier();
+                const Workspace<T> chunk = walk.of_chunk(first, batch);
+                for (index i = 0; i < probes; ++i) {
+                    Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();
+                    if (second_order)
+                        parameter_tangent(now, units, first > 0);
+                    else
+                        parameter_gradient(cotangents, units, first > 0);
+                }
+            });
+            for (index i = 0; i < probes; ++i)
+                walk.ws.layout.unpack(out + (first_probe + i) * call.plan.n_parameters,
+                                      walk.ws.of_probe(i).gradient, units);
+        });
+    });
+}
+
+// out (k, n_parameters): the operator times each row of v (k, n_parameters).
+template <class T>
+void curvature_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, T* out) {
+    const bool second_order = of.kind == Curvature::hessian;
+    to_parameters<T>(
+        call, of, k, out,
+        [&](Exec& exec, const Workspace<T>& ws, index first, index probes) {
+            pack_directions(exec, ws, v + first * call.plan.n_parameters, probes, second_order);
+        },
+        [&](Exec& exec, const Walk<T>& walk, Workspace<T>& now, index, index first, Range rows) {
+            tangent_forward(now, rows);
+            curve_outputs(exec, walk, now, first, rows, now.row_sums(0));
+            if (second_order) return tangent_backward(now, rows);
+            Workspace<T> cotangents = now.of_cotangents();
+            backward(cotangents, rows);
+        });
+}
+
+// out (k, n_parameters): J' times each row of u (k, rows, out_features).
+template <class T>
+void jacobian_transposed_products(const Context& call, const CurvatureOf<T>& of, const T* u, index k,
+                                  T* out) {
+    const int last = call.plan.output();
+    const index per_probe = of.x.rows * call.plan.out_features();
+    to_parameters<T>(
+        call, of, k, out, [](Exec&, const Workspace<T>&, index, index) {},
+        [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows) {
+            const Panels<T> rda = now.rda(last);
+            for (index r = rows.begin; r < rows.end; ++r) {
+                const T* row = u + probe * per_probe + (first + r) * rda.cols;
+                exec::row_to_panels<T>(rda, r, reinterpret_cast<const char*>(row), sizeof(T));
+            }
+            Workspace<T> cotangents = now.of_cotangents();
+            backward(cotangents, rows);
+        });
+}
+
+// f(walk, workspace of a direction, its number, first example, rows) for all, and done(its number, first
+// example, batch) by one thread when all rows of a chunk are.
+template <class T, class Along, class Done>
+void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v, index k, const Along& along,
+                      const Done& done) {
+    Needs needs = needs_of(of.kind);
+    needs.probes = needs.row_sums = probes_at_once(call, of, k);
+    Walk<T> walk(call, of, needs, 3 * needs.probes);
+    exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
+        for_probes(k, needs.probes, [&](index first_probe, index probes) {
+            pack_directions(exec, walk.ws, v + first_probe * call.plan.n_parameters, probes, false);
+            for_chunks(exec, of.x.rows, [&](index first, index batch) {
+                walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
+                    for (index i = 0; i < probes; ++i) {
+                        Workspace<T> now = chunk.of_probe(i);
+                        tangent_forward(now, rows);
+                        along(exec, walk, now, first_probe + i, first, rows, now.row_sums(i));
+                    }
+                });
+                exec.barrier();
+                if (exec.rank != 0) return;
+                for (index i = 0; i < probes; ++i) done(first_probe + i, batch, walk.ws.row_sums(i));
             });
         });
     });
 }
 
-// product (n_parameters,) = Hessian of the weighted mean of the losses times direction.
+// out (k, rows, out_features): J times each row of v (k, n_parameters).
 template <class T>
-void hessian_product(const Context& call, const T* parameters, const T* direction, const Source& x,
-                     const Targets<T>& y, const LossSpec& loss, T* product) {
-    const Plan& plan = call.plan;
-    const int last = plan.output();
-    Needs needs;
-    needs.gradient = needs.tangent = needs.loss = true;
-    const int threads = team_size(call.threads, 9 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
-    const T factor = mean_factor<T>(total_weight<T>({y}, x.rows));
-    exec::run(threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(ws.layout.units());
-        pack_parameters(exec, ws, parameters, direction);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
-            const Batch<T> examples{y, nullptr, first, plan.out_features()};
-            for_own_pieces(exec, batch, [&](Range rows) {
-                differentiate(exec, now, x, loss, examples, rows, factor);
-                tangent_forward(now, rows);
-                loss_tangent<T>(loss, examples, now.a(last), now.ra(last), now.rda(last), rows, factor,
-                                ws.scratch(exec.rank));
-                tangent_backward(now, rows);
-            });
-            exec.barrier();
-            parameter_tangent(now, units, first > 0);
+void jacobian_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, T* out) {
+    const index per_probe = of.x.rows * call.plan.out_features();
+    along_directions<T>(
+        call, of, v, k,
+        [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows, T*) {
+            put_rows<T>(out + probe * per_probe, now.ra(now.plan.output()), first, rows);
+        },
+        [](index, index, const T*) {});
+}
+
+// out (k,): v' A v for each row v of (k, n_parameters). Of the Hessian without a second backward pass: the
+// second derivative of the loss along v is that of the loss in the outputs, and what each node adds.
+template <class T>
+void quadratic_forms(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
+    const int last = call.plan.output();
+    for (index i = 0; i < k; ++i) out[i] = 0;
+    along_directions<T>(
+        call, of, v, k,
+        [&](Exec& exec, const Walk<T>& walk, Workspace<T>& now, index, index first, Range rows, T* sums) {
+            curve_outputs(exec, walk, now, first, rows, sums);
+            add_row_products<T>(sums, now.ra(last), now.rda(last), 1, rows, false);
+            if (of.kind == Curvature::hessian) add_second_order(now, sums, rows);
+        },
+        [&](index probe, index batch, const T* sums) {
+            for (index r = 0; r < batch; ++r) out[probe] += double(sums[r]);
         });
-        ws.layout.unpack(product, ws.gradient, units);
-    });
 }
 
 }  // namespace fnn::FNN_ISA::net

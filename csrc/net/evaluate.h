@@ -104,6 +104,30 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     });
 }
 
+// The Jacobian-vector product: out and dout (n, out_features), along direction (n_parameters,).
+template <class T>
+void push_forward(const Context& call, const T* parameters, const T* direction, const Source& x, T* out,
+                  T* dout) {
+    const Plan& plan = call.plan;
+    Needs needs;
+    needs.tangent = true;
+    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
+    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters, direction);
+        for_chunks(exec, x.rows, [&](index first, index batch) {
+            Workspace<T> now = ws.of_rows(batch);
+            for_own_pieces(exec, batch, [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
+                forward(now, rows);
+                tangent_forward(now, rows);
+                put_rows<T>(out, now.a(plan.output()), first, rows);
+                put_rows<T>(dout, now.ra(plan.output()), first, rows);
+            });
+        });
+    });
+}
+
 // A pullback is two calls on one workspace.
 constexpr Needs pullback_needs{true, true, true};
 

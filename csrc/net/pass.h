@@ -120,6 +120,70 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
     }
 }
 
+// sums[r] (+)= factor times row r of a times row r of b; what pads them does not count.
+template <class T>
+void add_row_products(T* sums, Panels<const T> a, Panels<const T> b, T factor, Range rows, bool add) {
+    constexpr index w = exec::lanes<T>;
+    for (index r = rows.begin; r < rows.end; ++r) {
+        exec::Vector<T> parts{};
+        T sum = 0;
+        for (index p = 0; p < a.count(); ++p) {
+            const T *x = a.row(p, r), *y = b.row(p, r);
+            index j = 0;
+            for (; j + w <= a.used(p); j += w) parts += exec::load(x + j) * exec::load(y + j);
+            for (; j < a.used(p); ++j) sum += x[j] * y[j];
+        }
+        for (index k = 0; k < w; ++k) sum += parts[k];
+        sums[r] = add ? sums[r] + factor * sum : factor * sum;
+    }
+}
+
+// sums[r] = the sum of row r of x, without what pads it.
+template <class T>
+void row_totals(T* sums, Panels<const T> x, Range rows) {
+    constexpr index w = exec::lanes<T>;
+    for (index r = rows.begin; r < rows.end; ++r) {
+        exec::Vector<T> parts{};
+        sums[r] = 0;
+        for (index p = 0; p < x.count(); ++p) {
+            index j = 0;
+            for (; j + w <= x.used(p); j += w) parts += exec::load(x.row(p, r) + j);
+            for (; j < x.used(p); ++j) sums[r] += x.row(p, r)[j];
+        }
+        for (index k = 0; k < w; ++k) sums[r] += parts[k];
+    }
+}
+
+// sums[r] += the part of the second derivative of the loss, along the direction twice, that the network's own
+// curvature has: at each node, what the change of its map and of its activation does to the loss. Needs
+// `backward` and `tangent_forward`; overwrites rd.
+template <class T>
+void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
+    for (const Node& node : ws.plan.nodes) {
+        const Panels<T> rx = ws.ra(node.input), rz = ws.rz(node.output), d = ws.d(node.output),
+                        rd = ws.rd(node.output);
+        if (node.map == Map::dense && rx.data != nullptr) {  // of (x + rx)(w + v): rx v
+            exec::multiply<T>(rd, rx, ws.layout.weight(ws.direction, node), exec::Initial<T>::zero(), rows,
+                              {0, rd.count()});
+            add_row_products<T>(sums, d, rd, 2, rows, true);
+        } else if (node.map == Map::softmax && rx.data != nullptr) {
+            const Panels<T> change = ws.rd(node.input);
+            for_stretches(rd, rows, [&](Range r) { exec::elementwise(r, Clear<T>{rd.data}); });
+            Softmax<T>::tangent_backward(change, ws.a(node.output), rz, d, rd, rows, false,
+                                         exec::NoEpilogue{});
+            add_row_products<T>(sums, rx, change, 1, rows, true);
+        }
+        const bool is_straight = activation_traits<T>(node.activation).piecewise_linear;
+        if (is_straight) continue;
+        for_stretches(rd, rows, [&](Range r) {
+            exec::elementwise(r, Clear<T>{rd.data});
+            activation_tangent_backward<T>(node.activation, rd.data, rd.data, ws.da(node.output).data,
+                                           ws.z(node.output).data, rz.data, r);
+        });
+        add_row_products<T>(sums, rz, rd, 1, rows, true);
+    }
+}
+
 // The tangent of `parameter_gradient`.
 template <class T>
 void parameter_tangent(Workspace<T>& ws, Range units, bool add) {

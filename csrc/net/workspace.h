@@ -23,25 +23,70 @@ struct Needs {
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
     bool loss = false;
     int states = 0;  // of an update
+
+    // Of operators, which go on from a pass that has been kept:
+    bool base = true;           // memory for a pass that has not
+    bool base_gradient = true;  // its backward part, too
+    index probes = 1;           // directions side by side
+    index row_sums = 0;         // numbers for each row
+    bool squares = false;       // of the inputs
+};
+
+// Memory that outlives a call; without any, all is the call's own.
+struct Shelf {
+    void* memory = nullptr;
+    index chunks = 0;  // of which it holds the pass
 };
 
 template <class T>
 class Workspace {
    public:
-    // Takes what it needs from the arena. The same arguments lay it out in the same way, and without a loss
-    // the number of threads does not matter.
-    Workspace(const Context& call, index rows, Needs needs, int threads)
+    // Takes what it needs from the arena, and from the shelf. The same arguments lay it out in the same way,
+    // and without a loss the number of threads does not matter.
+    Workspace(const Context& call, index rows, Needs needs, int threads, Shelf shelf = {})
         : plan(call.plan), state(call.state), rows(rows), needs(needs), layout(plan), threads_(threads) {
-        Carver count(nullptr);
-        lay_out(count);
-        Carver carver(call.arena.reserve(count.used()));
-        lay_out(carver);
+        Carver count(nullptr), count_shelf(nullptr);
+        lay_out(count, shelf.memory ? count_shelf : count, shelf.chunks);
+        Carver own(call.arena.reserve(count.used())), lasting(shelf.memory);
+        lay_out(own, shelf.memory ? lasting : own, shelf.chunks);
+    }
+
+    // Bytes of a shelf for so many chunks of so many rows.
+    static std::size_t shelf_bytes(const Context& call, index rows, Needs needs, index chunks) {
+        Workspace ws(call, rows, needs);
+        Carver own(nullptr), lasting(nullptr);
+        ws.lay_out(own, lasting, chunks);
+        return lasting.used();
     }
 
     // The same memory with fewer rows in every buffer.
     Workspace of_rows(index fewer) const {
         Workspace result = *this;
         result.rows = fewer;
+        return result;
+    }
+
+    // The same with the pass of a chunk that the shelf holds.
+    Workspace of_kept(index chunk) const {
+        Workspace result = *this;
+        result.base_ = kept_[chunk];
+        return result;
+    }
+
+    // The same with one of the directions, and what is derived along it.
+    Workspace of_probe(index probe) const {
+        Workspace result = *this;
+        result.moving_ = probes_[probe];
+        result.gradient += probe * layout.size();
+        result.direction += probe * layout.size();
+        result.direction_transposed += probe * layout.size_transposed();
+        return result;
+    }
+
+    // The same where d and da mean rd and rda: what goes backward goes there.
+    Workspace of_cotangents() const {
+        Workspace result = *this;
+        result.base_.d = result.base_.da = moving_.rd;
         return result;
     }
 
@@ -66,16 +111,18 @@ class Workspace {
     // the loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that
     // a call does not need are null, and where there is nothing in between, both names mean one memory. So do
     // z and a, unless the activation's derivatives are functions of z.
-    Panels<T> z(int b) const { return view(z_, b); }
-    Panels<T> a(int b) const { return view(a_, b); }
-    Panels<T> d(int b) const { return view(d_, b); }
-    Panels<T> da(int b) const { return view(da_, b); }
-    Panels<T> rz(int b) const { return view(rz_, b); }
-    Panels<T> ra(int b) const { return view(ra_, b); }
-    Panels<T> rd(int b) const { return view(rd_, b); }
+    Panels<T> z(int b) const { return view(base_.z, b); }
+    Panels<T> a(int b) const { return view(base_.a, b); }
+    Panels<T> d(int b) const { return view(base_.d, b); }
+    Panels<T> da(int b) const { return view(base_.da, b); }
+    Panels<T> rz(int b) const { return view(moving_.rz, b); }
+    Panels<T> ra(int b) const { return view(moving_.ra, b); }
+    Panels<T> rd(int b) const { return view(moving_.rd, b); }
     Panels<T> rda(int b) const { return rd(b); }
 
     RowScores<T> scores;
+    T* row_sums(index i) const { return row_sums_ + i * rows_of_sums_; }  // (rows,)
+    Panels<T> squares_of_input() const { return {squares_, rows, plan.in_features()}; }
 
     // A thread's own block of rows for the loss.
     T* scratch(int rank) const {
@@ -99,47 +146,92 @@ class Workspace {
     }
 
    private:
+    // By buffer.
+    struct Base {
+        T **z, **a, **d, **da;
+    };
+    struct Moving {
+        T **rz, **ra, **rd;
+    };
+
+    Workspace(const Context& call, index rows, Needs needs)
+        : plan(call.plan), state(call.state), rows(rows), needs(needs), layout(plan), threads_(1) {}
+
     Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.buffers[b].features}; }
+    index size(int b) const { return Panels<T>{nullptr, rows, plan.buffers[b].features}.size(); }
+    bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
+    static T* take(Carver& carver, bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; }
 
-    void lay_out(Carver& carver) {
-        layout.place(carver);
+    // Those that do not change while a shelf is used lie there.
+    void lay_out(Carver& own, Carver& lasting, index chunks) {
+        layout.place(own);
         for (double** numbers : {&input_map.center, &input_map.scale, &input_map.shift})
-            *numbers = plan.input_layers.empty() ? nullptr : carver.take<double>(plan.in_features());
-        const auto take = [&](bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; };
-        parameters = take(needs.packed, layout.size());
-        gradient = take(needs.gradient, layout.size());
-        for (int k = 0; k < max_states; ++k) states[k] = take(k < needs.states, layout.size());
-        direction = take(needs.tangent, layout.size());
-        transposed = take(needs.gradient, layout.size_transposed());
-        direction_transposed = take(needs.gradient && needs.tangent, layout.size_transposed());
+            *numbers = plan.input_layers.empty() ? nullptr : lasting.take<double>(plan.in_features());
+        parameters = take(lasting, needs.packed, layout.size());
+        transposed = take(lasting, needs.gradient, layout.size_transposed());
+        gradient = take(own, needs.gradient, needs.probes * layout.size());
+        for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
+        direction = take(own, needs.tangent, needs.probes * layout.size());
+        direction_transposed =
+            take(own, needs.gradient && needs.tangent, needs.probes * layout.size_transposed());
 
-        const index n = index(plan.buffers.size());
-        for (T*** const pointers : {&z_, &a_, &d_, &da_, &rz_, &ra_, &rd_}) *pointers = carver.take<T*>(n);
-        for (int b = 0; b < n; ++b) {
-            const index size = Panels<T>{nullptr, rows, plan.buffers[b].features}.size();
-            const ActivationSpec activation = activation_of(b);
-            const bool bent = activation.kind != Activation::identity;
-            const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation);
-            const bool back = wants_gradient(b) || b == plan.output();
-            const bool moves = needs.tangent && b != 0;
-            T* const a = take(true, size);
-            T* const z = keeps_z ? take(true, size) : a;
-            T* const d = take(back, size);
-            T* const da = bent && needs.tangent ? take(back, size) : d;
-            T* const rz = take(moves, size);
-            T* const ra = bent && needs.gradient ? take(moves, size) : rz;
-            T* const rd = take(needs.tangent && back, size);
-            if (a_ == nullptr) continue;  // counting
-            z_[b] = z, a_[b] = a, d_[b] = d, da_[b] = da, rz_[b] = rz, ra_[b] = ra, rd_[b] = rd;
+        kept_ = own.take<Base>(chunks);
+        for (index chunk = 0; chunk < chunks; ++chunk) {
+            const Base base = lay_out_base(own, lasting);
+            if (kept_ != nullptr) kept_[chunk] = base;
         }
+        if (needs.base) base_ = lay_out_base(own, own);
+        probes_ = own.take<Moving>(needs.probes);
+        for (index probe = 0; probe < needs.probes; ++probe) {
+            moving_ = lay_out_moving(own);
+            if (probes_ != nullptr) probes_[probe] = moving_;
+        }
+        row_sums_ = own.take<T>(needs.row_sums * rows);
+        rows_of_sums_ = rows;
+        squares_ = take(own, needs.squares, size(0));
         if (!needs.loss) return;
-        scores = {carver.take<T>(rows), carver.take<T>(rows)};
-        scratch_ = carver.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
+        scores = {own.take<T>(rows), own.take<T>(rows)};
+        scratch_ = own.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
     }
 
-    T* scratch_;
+    Base lay_out_base(Carver& tables, Carver& memory) const {
+        const index n = index(plan.buffers.size());
+        const Base base{tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n)};
+        for (int b = 0; b < n; ++b) {
+            const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation_of(b));
+            const bool back = (needs.base_gradient && wants_gradient(b)) || b == plan.output();
+            T* const a = take(memory, true, size(b));
+            T* const z = keeps_z ? take(memory, true, size(b)) : a;
+            T* const d = take(memory, back, size(b));
+            T* const da = is_bent(b) && needs.tangent ? take(memory, back, size(b)) : d;
+            if (base.z == nullptr) continue;  // counting
+            base.z[b] = z, base.a[b] = a, base.d[b] = d, base.da[b] = da;
+        }
+        return base;
+    }
+
+    Moving lay_out_moving(Carver& own) const {
+        const index n = index(plan.buffers.size());
+        const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n)};
+        for (int b = 0; b < n; ++b) {
+            const bool back = wants_gradient(b) || b == plan.output();
+            const bool moves = needs.tangent && b != 0;
+            T* const rz = take(own, moves, size(b));
+            T* const ra = is_bent(b) && needs.gradient ? take(own, moves, size(b)) : rz;
+            T* const rd = take(own, needs.tangent && back, size(b));
+            if (moving.rz == nullptr) continue;  // counting
+            moving.rz[b] = rz, moving.ra[b] = ra, moving.rd[b] = rd;
+        }
+        return moving;
+    }
+
+    T *scratch_, *row_sums_, *squares_;
+    index rows_of_sums_;
     int threads_;
-    T **z_, **a_, **d_, **da_, **rz_, **ra_, **rd_;
+    Base base_{};
+    Base* kept_;
+    Moving moving_{};
+    Moving* probes_;
 };
 
 }  // namespace fnn::FNN_ISA::net

@@ -20,6 +20,9 @@ struct CrossEntropy {
     FNN_RULE static T gradient(T p, T t, T mass) { return p * mass - t; }
     // mean = sum_j p_j r_j
     FNN_RULE static T curvature(T p, T r, T mean, T mass) { return mass * Softmax<T>::product(p, r, mean); }
+    // S u where S S' is this curvature for a mass of one: S = diag(root) - p root' with root = sqrt(p), and
+    // mean = sum_j root_j u_j
+    FNN_RULE static T factor(T root, T u, T mean) { return root * (u - root * mean); }
 };
 
 // The target t mixed with the uniform distribution over `classes`: Szegedy et al. (2016).

@@ -1,5 +1,20 @@
-"""Traces, diagonals, spectra and eigenpairs of symmetric operators known by their products alone.
+"""Curvature: derivatives of a model as operators, and what is known of operators by their products.
 
+Operators of a model, ``scipy.sparse.linalg.LinearOperator`` over its flat parameters:
+
+================= ==========================================================================
+`Hessian`         of the mean loss
+`GaussNewton`     J' H J, with H the Hessian of the losses in the outputs
+`Fisher`          the same for losses that are log-likelihoods: the information matrix
+`EmpiricalFisher` the second moment of the gradients of the examples
+`Jacobian`        J, the derivatives of the outputs: the local features of the examples
+`NTK`             J J', the tangent kernel
+================= ==========================================================================
+
+What they need not be multiplied for: `exact_trace`, `exact_diagonal`, `sampled_trace`,
+`sampled_diagonal`, `per_example_gradients` and `per_example_gradient_norms`.
+
+Traces, diagonals, spectra and eigenpairs of any symmetric operator known by its products alone.
 ``A`` is a ``scipy.sparse.linalg.LinearOperator``, a dense or sparse array, or a function
 ``v -> A v`` together with ``n=``; real, in float32 or float64, and symmetric. Symmetry is looked at
 in what is computed anyway (or in two products, before eigenpairs): an operator that is clearly not
@@ -24,21 +39,56 @@ Random numbers are a function of `seed`, never of how many products an operator 
 time.
 """
 
+import importlib
+
 from .eigen import condition_number, top_eigenpairs
+from .exact import (
+    exact_diagonal,
+    exact_trace,
+    per_example_gradient_norms,
+    per_example_gradients,
+    sampled_diagonal,
+    sampled_trace,
+)
 from .hutchinson import hutchinson_diagonal, hutchinson_trace
 from .lanczos import SpectralDensity, spectral_density
 from .sketching import hutch_pp, xdiag, xtrace
 from .stopping import Estimate
 
 __all__ = [
+    "NTK",
+    "EmpiricalFisher",
     "Estimate",
+    "Fisher",
+    "GaussNewton",
+    "Hessian",
+    "Jacobian",
     "SpectralDensity",
     "condition_number",
+    "exact_diagonal",
+    "exact_trace",
     "hutch_pp",
     "hutchinson_diagonal",
     "hutchinson_trace",
+    "per_example_gradient_norms",
+    "per_example_gradients",
+    "sampled_diagonal",
+    "sampled_trace",
     "spectral_density",
     "top_eigenpairs",
     "xdiag",
     "xtrace",
 ]
+
+_OPERATORS = ("Hessian", "GaussNewton", "Fisher", "EmpiricalFisher", "Jacobian", "NTK")
+
+
+def __getattr__(name):
+    """Import SciPy, on which the operators stand, when the first of them is asked for."""
+    if name not in _OPERATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".operators", __name__), name)
+
+
+def __dir__():
+    return __all__

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "net/call.h"
@@ -281,6 +282,36 @@ inline void elementwise_loss_tangent(const Rule& rule, const Block<T>& b, const 
                                index r) { rdz[r] = factor[r] * share * rule.curvature(z[r], t[r], rz[r]); });
 }
 
+template <class T>
+inline void cross_entropy_factor(const Block<T>& b, const Lanes<T>& factor) {
+    using Rule = rules::CrossEntropy<T>;
+    constexpr index w = Block<T>::w;
+    Lanes<T> mean(0);
+    softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
+    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, p = b.rdz + j * w, u = b.rz + j * w](index r) {
+            p[r] = std::sqrt(p[r]);
+            mean[r] += p[r] * u[r];
+        });
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows([&, p = b.rdz + j * w, u = b.rz + j * w](index r) {
+            p[r] = std::sqrt(factor[r] * mass[r]) * Rule::factor(p[r], u[r], mean[r]);
+        });
+}
+
+// The Hessian of the others is a diagonal, and so is its root.
+template <class Rule, class T>
+inline void elementwise_loss_factor(const Rule& rule, const Block<T>& b, const Lanes<T>& factor) {
+    constexpr index w = Block<T>::w;
+    const T share = 1 / T(b.out);
+    for (index j = 0; j < b.out; ++j)
+        Block<T>::for_rows(
+            [&, z = b.z + j * w, t = b.t + j * w, u = b.rz + j * w, rdz = b.rdz + j * w](index r) {
+                rdz[r] = std::sqrt(factor[r] * share * rule.curvature(z[r], t[r], T(1))) * u[r];
+            });
+}
+
 // f(rule) for the elementwise loss that is named.
 template <class T, class F>
 inline void with_elementwise_loss(const LossSpec& loss, const F& f) {
@@ -346,6 +377,42 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
             scores.loss[first + r] = weight[r] * value[r];
             scores.right[first + r] = weight[r] * right[r];
         }
+    }
+}
+
+// s = S u, where S S' is factor times weight times the Hessian in the outputs: u (n, out) by examples,
+// row-major, or null for the column-th unit vector.
+template <class T>
+inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, const T* u,
+                        index column, Panels<T> s, Range rows, T factor, T* scratch) {
+    Block<T> b(scratch, z.cols, true);
+    for (index first = rows.begin; first < rows.end; first += b.w) {
+        const index n = exec::min(rows.end - first, b.w);
+        exec::load_columns(b.z, z, first, n);
+        std::fill(b.rz, b.rz + b.out * b.w, T(0));
+        for (index r = 0; r < n; ++r) {
+            if (u == nullptr)
+                b.rz[column * b.w + r] = 1;
+            else
+                for (index j = 0; j < b.out; ++j) b.rz[j * b.w + r] = u[batch.example(first + r) * b.out + j];
+        }
+        b.load_targets(batch, first, n);
+        Lanes<T> weighted = b.weights(batch, first, n);
+        b.for_rows([&](index r) { weighted[r] *= factor; });
+        switch (loss.kind) {
+            case LossKind::cross_entropy:
+                smooth_labels(b, loss.label_smoothing);
+                cross_entropy_factor(b, weighted);
+                break;
+            case LossKind::multi_margin:
+                multi_margin_tangent(rules::MultiMargin<T>{T(loss.margin)}, b);
+                break;
+            default:
+                with_elementwise_loss<T>(
+                    loss, [&](const auto& rule) { elementwise_loss_factor(rule, b, weighted); });
+        }
+        b.clear_padding(b.rdz);
+        exec::store_columns(s, b.rdz, first, n);
     }
 }
 

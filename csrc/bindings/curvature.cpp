@@ -1,0 +1,231 @@
+// Operators of curvature: a network, a copy of its parameters, and the examples, which stay where they are.
+#include <pybind11/stl.h>
+
+#include <tuple>
+#include <utility>
+
+#include "bindings/network.h"
+
+namespace fnn::bindings {
+
+namespace {
+
+Curvature curvature_of(const std::string& name) {
+    if (name == "hessian") return Curvature::hessian;
+    if (name == "gauss_newton") return Curvature::gauss_newton;
+    if (name == "empirical_fisher") return Curvature::empirical_fisher;
+    if (name == "jacobian") return Curvature::jacobian;
+    throw py::value_error("kind is '" + name +
+                          "', expected 'hessian', 'gauss_newton', 'empirical_fisher' or 'jacobian'");
+}
+
+class Operator : public Shared {
+   public:
+    // Keeps the pass of as many examples as `memory_budget` bytes hold.
+    Operator(std::shared_ptr<Network> net, const std::string& kind, const py::array& parameters,
+             const py::object& X, const py::object& y, const py::object& loss, const MaybeArray& weights,
+             const py::object& model_state, double memory_budget)
+        : net_(std::move(net)), table_(&current_table()), x_(inputs_of(X, "X", net_->plan.in_features())) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            CurvatureOf<T>& of = parts<T>();
+            of.kind = curvature_of(kind);
+            of.x = x_;
+            if (const double* state = state_of(*net_, model_state))
+                state_.assign(state, state + net_->plan.n_state);
+            if (of.kind != Curvature::jacobian) {
+                need_rows(x_.rows);
+                y_ = py::cast<py::array>(y);
+                weights_ = weights;
+                of.loss = loss_of(py::cast<py::tuple>(loss));
+                of.y = targets_of<T>(y_, weights_, of.loss, x_.rows, net_->plan.out_features(), labels_);
+            }
+            const T* p = to_read<T>(parameters, "parameters", {net_->plan.n_parameters});
+            const Interrupt interrupt = interrupt_of_thread();
+            const WithoutGil released;
+            const Gate::Pass pass(net_->gate, Gate::As::reader, interrupt);
+            run<T>(interrupt, [&](const Functions<T>& table, const Context& context) {
+                of.kept_chunks = table.chunks_within(context, of, memory_budget);
+                of.shelf = shelf_.reserve(table.shelf_bytes(context, of, of.kept_chunks));
+                table.keep(context, of, p);
+            });
+        });
+    }
+
+    void products(const py::array& V, py::array out) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const index k = rows_of(V, "V"), n = net_->plan.n_parameters;
+            const T* v = to_read<T>(V, "V", {k, n});
+            T* o = to_write<T>(out, "out", {k, n});
+            multiply(v, k, o);
+        });
+    }
+
+    template <class T>
+    void multiply(const T* v, index k, T* out) {
+        call<T>([&](const Functions<T>& table, const Context& context) {
+            table.curvature_products(context, parts<T>(), v, k, out);
+        });
+    }
+
+    void quadratic_forms(const py::array& V, py::array out) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const index k = rows_of(V, "V");
+            const T* v = to_read<T>(V, "V", {k, net_->plan.n_parameters});
+            double* o = to_write<double>(out, "out", {k});
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.quadratic_forms(context, parts<T>(), v, k, o);
+            });
+        });
+    }
+
+    void jacobian_products(const py::array& V, py::array out) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const index k = rows_of(V, "V");
+            const T* v = to_read<T>(V, "V", {k, net_->plan.n_parameters});
+            T* o = to_write<T>(out, "out", {k, x_.rows * net_->plan.out_features()});
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.jacobian_products(context, parts<T>(), v, k, o);
+            });
+        });
+    }
+
+    void jacobian_transposed_products(const py::array& U, py::array out) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const index k = rows_of(U, "U");
+            const T* u = to_read<T>(U, "U", {k, x_.rows * net_->plan.out_features()});
+            T* o = to_write<T>(out, "out", {k, net_->plan.n_parameters});
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.jacobian_transposed_products(context, parts<T>(), u, k, o);
+            });
+        });
+    }
+
+    // (of each weight and bias, in their order; what each example adds)
+    std::pair<std::vector<double>, std::vector<double>> traces(const MaybeArray& signs) {
+        std::vector<double> all(2 * net_->plan.nodes.size()), of_rows(std::size_t(x_.rows));
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const T* s = signs_of<T>(signs);
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.traces(context, parts<T>(), s, all.data(), of_rows.data());
+            });
+        });
+        std::size_t dense = 0;
+        for (const Node& node : net_->plan.nodes) dense += node.map == Map::dense ? 1 : 0;
+        all.resize(2 * dense);
+        return {all, of_rows};
+    }
+
+    void diagonal(py::array out, const MaybeArray& signs) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            const T* s = signs_of<T>(signs);
+            T* o = to_write<T>(out, "out", {net_->plan.n_parameters});
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.diagonal(context, parts<T>(), s, o);
+            });
+        });
+    }
+
+    void example_gradients(py::array out) {
+        with_type(*net_, [&](auto zero) {
+            using T = decltype(zero);
+            T* o = to_write<T>(out, "out", {x_.rows, net_->plan.n_parameters});
+            call<T>([&](const Functions<T>& table, const Context& context) {
+                table.example_gradients(context, parts<T>(), o);
+            });
+        });
+    }
+
+    index kept_chunks() const { return net_->is_float64 ? float64_.kept_chunks : float32_.kept_chunks; }
+
+   private:
+    template <class T>
+    CurvatureOf<T>& parts() {
+        if constexpr (sizeof(T) == 8)
+            return float64_;
+        else
+            return float32_;
+    }
+
+    static index rows_of(const py::array& array, const char* name) {
+        if (array.ndim() != 2)
+            throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
+                                  ", expected two dimensions");
+        return array.shape(0);
+    }
+
+    template <class T>
+    const T* signs_of(const MaybeArray& signs) const {
+        return signs ? to_read<T>(*signs, "signs", {x_.rows, net_->plan.out_features()}) : nullptr;
+    }
+
+    template <class T, class F>
+    void run(Interrupt interrupt, const F& f) {
+        Borrowed borrowed(net_->pool);
+        const double* const state = state_.empty() ? nullptr : state_.data();
+        f(functions<T>(*table_), Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state});
+    }
+
+    // Several calls may run at once: what they share is only read.
+    template <class T, class F>
+    void call(const F& f) {
+        const Interrupt interrupt = interrupt_of_thread();
+        const WithoutGil released;
+        run<T>(interrupt, f);
+    }
+
+    std::shared_ptr<Network> net_;
+    const Table* table_;
+    Inputs x_;
+    py::array y_;
+    MaybeArray weights_;
+    std::vector<std::int64_t> labels_;
+    std::vector<double> state_;
+    CurvatureOf<float> float32_{};
+    CurvatureOf<double> float64_{};
+    Arena shelf_;
+};
+
+}  // namespace
+
+void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
+         const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
+         const MaybeArray& weights, const py::object& model_state) {
+    with_type(*net, [&](auto zero) {
+        using T = decltype(zero);
+        const T* direction = to_read<T>(v, "v", {net->plan.n_parameters});
+        T* product = to_write<T>(hv, "hv", {net->plan.n_parameters});
+        Operator(net, "hessian", parameters, X, y, loss, weights, model_state, 0)
+            .multiply(direction, 1, product);
+    });
+}
+
+void register_curvature(py::module_& m) {
+    using namespace pybind11::literals;
+    py::class_<Operator, std::shared_ptr<Operator>>(m, "Operator")
+        .def(py::init([](const std::shared_ptr<Network>& net, const std::string& kind,
+                         const py::array& parameters, const py::object& X, const py::object& y,
+                         const py::object& loss, const MaybeArray& weights, const py::object& model_state,
+                         double memory_budget) {
+                 return std::make_shared<Operator>(net, kind, parameters, X, y, loss, weights, model_state,
+                                                   memory_budget);
+             }),
+             "net"_a, "kind"_a, "parameters"_a, "X"_a, "y"_a = py::none(), "loss"_a = py::none(),
+             "weights"_a = py::none(), "model_state"_a = py::none(), "memory_budget"_a = 0.0)
+        .def_property_readonly("kept_chunks", &Operator::kept_chunks)
+        .def("products", &Operator::products, "V"_a, "out"_a)
+        .def("quadratic_forms", &Operator::quadratic_forms, "V"_a, "out"_a)
+        .def("jacobian_products", &Operator::jacobian_products, "V"_a, "out"_a)
+        .def("jacobian_transposed_products", &Operator::jacobian_transposed_products, "U"_a, "out"_a)
+        .def("traces", &Operator::traces, "signs"_a = py::none())
+        .def("diagonal", &Operator::diagonal, "out"_a, "signs"_a = py::none())
+        .def("example_gradients", &Operator::example_gradients, "out"_a);
+}
+
+}  // namespace fnn::bindings

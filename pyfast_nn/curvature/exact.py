@@ -1,0 +1,293 @@
+"""Traces and diagonals without products: exact, or from one random column for each example."""
+
+import numpy as np
+
+from .. import _core, checks, data
+from .products import check_seed
+from .stopping import Estimate, mean_and_error
+
+_STREAM = 2**62 + 2**61  # of random signs
+
+
+def exact_trace(A, *, per_parameter=False):
+    """Return the trace of a curvature operator of a model, exactly.
+
+    With ``S S'`` the Hessian of a loss in the outputs, each column of S is propagated backward; at
+    a dense layer with input a, a column delta adds ``|delta|^2 (|a|^2 + 1)`` for each example. So
+    it costs a backward pass without weight gradients for each output.
+
+    That is the trace of `GaussNewton`. It is also the trace of the `Hessian` if the network is
+    linear piecewise, as with ReLU: almost everywhere the two differ by a matrix whose diagonal is
+    zero.
+
+    Parameters
+    ----------
+    A : Hessian, GaussNewton, Fisher or EmpiricalFisher
+    per_parameter : bool
+        Return the trace of each weight's and bias's block.
+
+    Returns
+    -------
+    float, or dict of float
+        ``{"0.weight": ..., "0.bias": ..., ...}``
+
+    Raises
+    ------
+    TypeError
+        If `A` is none of these.
+    ValueError
+        If it cannot be done exactly so: the Hessian of a network with a layer that is not linear
+        piecewise, or a loss with a confidence penalty. `hutchinson_trace` estimates those.
+
+    Examples
+    --------
+    >>> H = fnn.curvature.Hessian(model, X, y, loss="cross_entropy")
+    >>> trace = fnn.curvature.exact_trace(H)
+    >>> estimate = fnn.curvature.hutchinson_trace(H, num_matvecs=200)
+    >>> bool(abs(estimate.value - trace) < 4 * estimate.std_error)
+    True
+    """
+    _check(A, "exact_trace")
+    checks.boolean(per_parameter, "per_parameter")
+    traces = _split(A, A._core.traces()[0])
+    return traces if per_parameter else sum(traces.values())
+
+
+def exact_diagonal(A):
+    """Return the diagonal of a curvature operator of a model, exactly.
+
+    As `exact_trace`, and one product of squares for each layer.
+
+    Parameters
+    ----------
+    A : Hessian, GaussNewton, Fisher or EmpiricalFisher
+
+    Returns
+    -------
+    ndarray (n,)
+        In the dtype of the operator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `exact_trace`.
+
+    Examples
+    --------
+    >>> G = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+    >>> diagonal = fnn.curvature.exact_diagonal(G)
+    >>> bool(np.isclose(diagonal.sum(), fnn.curvature.exact_trace(G), rtol=1e-4))
+    True
+    """
+    _check(A, "exact_diagonal")
+    return _diagonal(A, None)
+
+
+def sampled_trace(A, *, num_samples=1, seed=0):
+    """Estimate what `exact_trace` computes, at the cost of one column for all outputs.
+
+    The columns of each example are added with random signs: an unbiased estimate, whose variance
+    comes from the pairs of outputs alone and falls with the number of examples.
+
+    Parameters
+    ----------
+    A : Hessian, GaussNewton or Fisher
+    num_samples : int
+        At least 1.
+    seed : int
+        Of the signs, from 0 to 2**64 - 1.
+
+    Returns
+    -------
+    Estimate
+        Its `num_matvecs` is the number of samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `exact_trace`; also for `EmpiricalFisher`, which has only one column.
+
+    Examples
+    --------
+    >>> G = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+    >>> estimate = fnn.curvature.sampled_trace(G, num_samples=20)
+    >>> bool(abs(estimate.value - fnn.curvature.exact_trace(G)) < 5 * estimate.std_error)
+    True
+    """
+    samples = np.array(
+        [
+            sum(_split(A, A._core.traces(signs)[0]).values())
+            for signs in _signs(A, "sampled_trace", num_samples, seed)
+        ]
+    )
+    value, std_error = mean_and_error(samples)
+    return Estimate(value, std_error, len(samples), samples, True)
+
+
+def sampled_diagonal(A, *, num_samples=1, seed=0):
+    """Estimate what `exact_diagonal` computes, at the cost of one column for all outputs.
+
+    Parameters
+    ----------
+    A, num_samples, seed
+        As for `sampled_trace`.
+
+    Returns
+    -------
+    Estimate
+        With `value` and `std_error` (n,), and without samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `sampled_trace`.
+
+    Examples
+    --------
+    >>> G = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+    >>> fnn.curvature.sampled_diagonal(G, num_samples=2).value.shape == (model.n_parameters,)
+    True
+    """
+    count, mean, squares = 0, 0.0, 0.0  # Welford (1962)
+    for signs in _signs(A, "sampled_diagonal", num_samples, seed):
+        diagonal = _diagonal(A, signs).astype(np.float64)
+        count += 1
+        change = diagonal - mean
+        mean = mean + change / count
+        squares = squares + change * (diagonal - mean)
+    with np.errstate(invalid="ignore"):  # 0 / 0 of one sample is NaN
+        std_error = np.sqrt(squares / np.float64(count - 1) / count)
+    return Estimate(mean, std_error, count, None, True)
+
+
+def per_example_gradient_norms(model, X, y, loss=None, *, dtype=None):
+    """Return the norm of the gradient of each example's loss, without those gradients.
+
+    At a dense layer the gradient of an example is ``a delta'``, of squared norm ``|a|^2 |delta|^2``
+    (Goodfellow 2015): a backward pass without weight gradients.
+
+    Parameters
+    ----------
+    model : Sequential
+    X, y, loss
+        As for `Sequential.evaluate`.
+    dtype : {"float32", "float64"}, optional
+        In which it is computed; that of the model unless given.
+
+    Returns
+    -------
+    ndarray (n_rows,), float64
+
+    References
+    ----------
+    I. Goodfellow (2015), "Efficient per-example gradient computations",
+    https://arxiv.org/abs/1510.01799.
+
+    Examples
+    --------
+    >>> norms = fnn.curvature.per_example_gradient_norms(model, X, y, loss="cross_entropy")
+    >>> hardest = norms.argsort()[-10:]
+    """
+    from .operators import EmpiricalFisher
+
+    fisher = EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
+    of_rows = np.array(fisher._core.traces()[1])
+    return np.sqrt(of_rows * len(of_rows))
+
+
+def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
+    """Yield the gradients of the examples' losses, some examples at a time.
+
+    Parameters
+    ----------
+    model : Sequential
+    X, y, loss
+        As for `Sequential.evaluate`.
+    batch_size : int
+        Rows of each array but the last, at least 1.
+    dtype : {"float32", "float64"}, optional
+        Of the gradients; that of the model unless given.
+
+    Yields
+    ------
+    ndarray (m, n_parameters)
+        Row by row the gradient of an example's loss.
+
+    Examples
+    --------
+    >>> batches = fnn.curvature.per_example_gradients(model, X, y, loss="cross_entropy")
+    >>> second_moment = sum((g**2).sum(axis=0) for g in batches) / len(X)
+    """
+    from .operators import EmpiricalFisher
+
+    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    X, y = model._built_features(X), data.as_array(y, "y")
+    model._targets(y, model._check_loss(loss), X, model.classes_)  # what is wrong shows now
+
+    def batches():
+        for first in range(0, X.shape[0], batch_size):
+            rows = slice(first, first + batch_size)
+            fisher = EmpiricalFisher(model, X[rows], y[rows], loss, dtype=dtype, memory_budget=0)
+            gradients = np.empty((fisher._n_rows, fisher._n), fisher.dtype)
+            fisher._core.example_gradients(gradients)
+            yield gradients
+
+    return batches()
+
+
+def _check(A, name):
+    """Raise unless the trace of `A` is the sum over the columns of a factor."""
+    kind = getattr(A, "_kind", None)
+    if kind is None:
+        raise TypeError(
+            f"A: {name} needs a Hessian, GaussNewton, Fisher or EmpiricalFisher of a model, got "
+            f"{checks.describe(A)}; see hutchinson_trace for other operators"
+        )
+    if kind == "empirical_fisher":
+        return
+    if getattr(A._loss, "confidence_penalty", 0) != 0:
+        raise ValueError(
+            f"A: {name} needs a loss that is convex in the outputs, and {A._loss!r} is not; "
+            "hutchinson_trace and hutchinson_diagonal estimate it"
+        )
+    if kind == "hessian" and not A._net.piecewise_linear:
+        raise ValueError(
+            f"A: {name} of a Hessian needs a network that is linear piecewise, and "
+            f"{A._bent_layer()} is not; use GaussNewton, or hutchinson_trace and "
+            "hutchinson_diagonal"
+        )
+
+
+def _split(A, traces):
+    """Return {key: trace} from those of all parameters."""
+    of = dict(zip(A._all_keys, traces, strict=True))
+    damping = 0.0 if A._damping is None else np.broadcast_to(A._damping, A._n)
+    first = 0
+    for key in A.keys:
+        size = A._slices[key].stop - A._slices[key].start
+        if A._damping is not None:
+            of[key] += float(damping[first : first + size].sum())
+        first += size
+    return {key: of[key] for key in A.keys}
+
+
+def _diagonal(A, signs):
+    A._core.diagonal(whole := np.empty(A._net.n_parameters, A.dtype), signs)
+    diagonal = A._part(whole[None])[:, 0]
+    return diagonal if A._damping is None else (diagonal + A._damping).astype(A.dtype)
+
+
+def _signs(A, name, num_samples, seed):
+    """Yield random signs (n_rows, n_outputs), those of each sample."""
+    _check(A, name)
+    if A._kind == "empirical_fisher":
+        raise ValueError(
+            f"A: {name} of EmpiricalFisher, which has one column; use exact_trace or exact_diagonal"
+        )
+    num_samples = checks.integer(num_samples, "num_samples", minimum=1)
+    seed = check_seed(seed)
+    shape = (A._n_rows, A._net.out_features)
+    uniform = np.empty(shape[0] * shape[1])
+    for k in range(num_samples):
+        _core.random_uniform(seed, _STREAM + k, uniform)
+        yield np.copysign(1, uniform - 0.5).astype(A.dtype).reshape(shape)

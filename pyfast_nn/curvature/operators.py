@@ -1,0 +1,482 @@
+"""Derivatives of a model as SciPy's linear operators, whose products are made in the core."""
+
+import numpy as np
+
+from .. import _core, checks, data, losses
+
+try:
+    from scipy.sparse.linalg import LinearOperator
+except ImportError as error:
+    raise ImportError(
+        f"operators need SciPy: pip install 'pyfast-nn[curvature]' ({error})", name=error.name
+    ) from None
+
+MEMORY_BUDGET = 2**30  # bytes
+_BLOCK = 64  # columns that the core gets at a time where more than the result would have to be held
+
+
+class ModelOperator(LinearOperator):
+    """What operators of a model have in common: a snapshot of it, its data, and parameters.
+
+    Attributes
+    ----------
+    keys : list of str
+        Which parameters it acts on, in their order; see `Sequential.named_parameters`.
+    """
+
+    def __init__(self, model, X, kind, restrict, dtype, memory_budget, **examples):
+        X = model._built_features(X)
+        dtype = model.dtype if dtype is None else checks.dtype(dtype)
+        net = model._network()
+        if dtype != model.dtype:
+            net = model._make_network(model.in_features, dtype)
+        budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
+        self._core = _core.Operator(
+            net,
+            kind,
+            model._parameters.astype(dtype, copy=False),
+            X,
+            **examples,
+            model_state=model._state,
+            memory_budget=float(budget),
+        )
+        self._all_keys = list(model.named_parameters())
+        self._net, self._n_rows, self._layers = net, X.shape[0], list(model.layers)
+        self._slices = _slices(model.named_parameters(), restrict)
+        self.keys = list(self._slices)
+        self._n = sum(piece.stop - piece.start for piece in self._slices.values())
+
+    def _whole(self, V):
+        """Return rows (k, n_parameters) that are V (n, k), and zero for all other parameters."""
+        V = _columns(V, self.dtype)
+        if len(self.keys) == len(self._all_keys):
+            return np.ascontiguousarray(V.T)
+        whole = np.zeros((V.shape[1], self._net.n_parameters), self.dtype)
+        first = 0
+        for piece in self._slices.values():
+            size = piece.stop - piece.start
+            whole[:, piece] = V[first : first + size].T
+            first += size
+        return whole
+
+    def _part(self, rows):
+        """Return the columns (n, k) that belong to the parameters of rows (k, n_parameters)."""
+        if len(self.keys) == len(self._all_keys):
+            return rows.T
+        pieces = list(self._slices.values())
+        return np.concatenate([rows[..., piece] for piece in pieces], axis=-1).T
+
+    def _bent_layer(self):
+        """Return the first layer that is not linear piecewise, as a text for messages."""
+        for i in range(len(self._layers)):
+            specs = [(x.kind, x.units, x.values) for x in self._layers[: i + 1]]
+            if not _core.Network(self._net.dtype, self._net.in_features, specs).piecewise_linear:
+                return f"layers[{i}], {self._layers[i]!r},"
+        raise AssertionError("all layers are linear piecewise")
+
+    def _matvec(self, v):
+        return self._matmat(v.reshape(-1, 1))[:, 0]
+
+    def _rmatvec(self, v):
+        return self._rmatmat(v.reshape(-1, 1))[:, 0]
+
+
+class SymmetricOperator(ModelOperator):
+    """What `Hessian` and its kin have in common."""
+
+    _kind: str  # as the core names it
+
+    def __init__(
+        self,
+        model,
+        X,
+        y,
+        loss=None,
+        *,
+        sample_weight=None,
+        class_weight=None,
+        damping=0.0,
+        restrict=None,
+        dtype=None,
+        memory_budget=MEMORY_BUDGET,
+        training=False,
+    ):
+        checks.boolean(training, "training")
+        loss = model._check_loss(loss)
+        self._check_loss(loss)
+        X = model._built_features(X)
+        y = model._targets(y, loss, X, model.classes_)
+        weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], model.classes_)
+        if dtype is not None:
+            dtype = checks.dtype(dtype)
+            y = y if y.dtype == np.int64 else y.astype(dtype)
+            weights = None if weights is None else weights.astype(dtype)
+        super().__init__(
+            model,
+            X,
+            self._kind,
+            restrict,
+            dtype,
+            memory_budget,
+            y=y,
+            loss=loss._spec(),
+            weights=weights,
+        )
+        self._loss = loss
+        self._damping = _damping(damping, self._n)
+        LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n, self._n))
+
+    def _check_loss(self, loss):
+        """Raise ValueError if this matrix does not exist for `loss`."""
+
+    def _matmat(self, V):
+        rows = self._whole(V)
+        self._core.products(rows, out := np.empty_like(rows))
+        AV = self._part(out)
+        if self._damping is not None:
+            AV += (self._damping * V.T).T
+        return AV
+
+    _rmatmat = _matmat
+
+    def _adjoint(self):
+        return self
+
+    _transpose = _adjoint
+
+    def quadratic_form(self, V):
+        """Return v'Av for each column v of `V`, without Av: cheaper than `matmat`.
+
+        Parameters
+        ----------
+        V : array_like (n, k)
+
+        Returns
+        -------
+        ndarray (k,), float64
+        """
+        V = _columns(V, self.dtype, self._n)
+        self._core.quadratic_forms(self._whole(V), out := np.empty(V.shape[1]))
+        if self._damping is not None:
+            out += np.einsum("ij,ij,i->j", V, V, np.broadcast_to(self._damping, self._n))
+        return out
+
+
+class Hessian(SymmetricOperator):
+    """The Hessian of the mean loss in the parameters.
+
+    An operator is a snapshot: it copies the parameters, and refers to the data, which are not to
+    change while it is used. Its products are those of Pearlmutter (1994), many at a time: ``H @ V``
+    is one computation. They have the same bits for any number of threads, of columns beside them,
+    and for any `memory_budget`.
+
+    Parameters
+    ----------
+    model : Sequential
+    X, y, loss, sample_weight, class_weight
+        As for `Sequential.evaluate`.
+    damping : float or array_like (n,)
+        What is added to the diagonal, at least 0.
+    restrict : int, str, or list of those, optional
+        Layers by their number, or parameters by their key (``"0.weight"``): only these vary, and
+        the operator is that block of the whole.
+    dtype : {"float32", "float64"}, optional
+        In which it computes; that of the model unless given.
+    memory_budget : int
+        Bytes for what the forward and backward passes of examples leave. What has no room is
+        computed again by each block of products.
+    training : bool
+        As for `Sequential.forward`.
+
+    Attributes
+    ----------
+    keys : list of str
+        Which parameters it acts on, in their order; see `Sequential.named_parameters`.
+    shape : tuple of int
+        ``(n, n)`` with the number of those.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `Sequential.evaluate`, or if an argument is none of the above.
+    ImportError
+        If SciPy is not there.
+
+    References
+    ----------
+    B. A. Pearlmutter (1994), "Fast exact multiplication by the Hessian", Neural Computation 6(1),
+    https://doi.org/10.1162/neco.1994.6.1.147.
+
+    Examples
+    --------
+    >>> H = fnn.curvature.Hessian(model, X, y, loss="cross_entropy")
+    >>> v = np.ones(model.n_parameters)
+    >>> np.allclose(v @ (H @ v), H.quadratic_form(v[:, None]), rtol=1e-3)
+    True
+    """
+
+    _kind = "hessian"
+
+
+class GaussNewton(SymmetricOperator):
+    """The generalised Gauss-Newton matrix, J' H J.
+
+    J are the derivatives of the outputs in the parameters, H the Hessian of the losses in the
+    outputs: what is left of the Hessian where the network is taken as linear in its parameters.
+    Positive semi-definite if the loss is convex in the outputs.
+
+    Parameters
+    ----------
+    model, X, y, loss, sample_weight, class_weight
+    damping, restrict, dtype, memory_budget, training
+        As for `Hessian`.
+
+    References
+    ----------
+    N. N. Schraudolph (2002), "Fast curvature matrix-vector products for second-order gradient
+    descent", Neural Computation 14(7), https://doi.org/10.1162/08997660260028683.
+
+    Examples
+    --------
+    >>> G = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy", damping=1e-3)
+    >>> bool(G.quadratic_form(np.ones((model.n_parameters, 1)))[0] > 0)
+    True
+    """
+
+    _kind = "gauss_newton"
+
+
+class Fisher(SymmetricOperator):
+    """Fisher's information matrix of the distribution that the model gives to the labels.
+
+    The mean over the examples of the expectation of ``g g'``, where g is the gradient of minus the
+    log-likelihood of a label drawn from the model. For cross-entropy, binary cross-entropy, the
+    squared error and Poisson's loss the outputs are natural parameters, and it is the Gauss-Newton
+    matrix (Martens 2020), which is what is computed.
+
+    Parameters
+    ----------
+    model, X, y, sample_weight, class_weight
+    damping, restrict, dtype, memory_budget, training
+        As for `Hessian`; of `y` only the shape matters.
+    loss : str or Loss, optional
+        One of those. Under ``"mse"`` the labels are normal, with the variance for which that is
+        minus the log-likelihood of an example.
+
+    Raises
+    ------
+    ValueError
+        For other losses, which are no log-likelihood, or whose outputs are not natural parameters.
+
+    References
+    ----------
+    J. Martens (2020), "New insights and perspectives on the natural gradient method", JMLR 21(146),
+    https://jmlr.org/papers/v21/17-678.html.
+
+    Examples
+    --------
+    >>> F = fnn.curvature.Fisher(model, X, y, loss="cross_entropy")
+    >>> G = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+    >>> v = np.ones(model.n_parameters)
+    >>> np.array_equal(F @ v, G @ v)
+    True
+    """
+
+    _kind = "gauss_newton"
+    _losses = (
+        losses.CrossEntropy,
+        losses.BinaryCrossEntropy,
+        losses.MSE,
+        losses.Poisson,
+    )
+
+    def _check_loss(self, loss):
+        if not isinstance(loss, self._losses) or getattr(loss, "confidence_penalty", 0) != 0:
+            raise ValueError(
+                f"loss: Fisher's matrix needs a log-likelihood whose natural parameters are the "
+                f"outputs (cross_entropy without confidence_penalty, binary_cross_entropy, mse, "
+                f"poisson), got {loss!r}"
+            )
+
+
+class EmpiricalFisher(SymmetricOperator):
+    """The mean over the examples of ``g g'``, where g is the gradient of an example's loss.
+
+    With weights ``sum(w g g') / sum(w)``. Its labels are those of the data, not drawn from the
+    model: it is neither Fisher's matrix nor an approximation of the Hessian (Kunstner, Hennig and
+    Balles 2019), but the second moment of the noise of SGD.
+
+    Parameters
+    ----------
+    model, X, y, loss, sample_weight, class_weight
+    damping, restrict, dtype, memory_budget, training
+        As for `Hessian`.
+
+    References
+    ----------
+    F. Kunstner, P. Hennig, L. Balles (2019), "Limitations of the empirical Fisher approximation for
+    natural gradient descent", NeurIPS, https://arxiv.org/abs/1905.12558.
+
+    Examples
+    --------
+    >>> E = fnn.curvature.EmpiricalFisher(model, X, y, loss="cross_entropy")
+    >>> norms = fnn.curvature.per_example_gradient_norms(model, X, y, loss="cross_entropy")
+    >>> bool(np.isclose(fnn.curvature.exact_trace(E), np.mean(norms**2), rtol=1e-5))
+    True
+    """
+
+    _kind = "empirical_fisher"
+
+
+class Jacobian(ModelOperator):
+    """The derivatives of the outputs in the parameters, (n_rows * n_outputs, n).
+
+    Row ``i * n_outputs + c`` is the gradient of output c of example i: the local features of that
+    example.
+
+    Parameters
+    ----------
+    model : Sequential
+    X : array_like (n_rows, in_features)
+    restrict, dtype, memory_budget, training
+        As for `Hessian`.
+
+    Examples
+    --------
+    >>> J = fnn.curvature.Jacobian(model, X[:5])
+    >>> J.shape == (5 * model.out_features, model.n_parameters)
+    True
+    >>> out, dout = model.jvp(X[:5], v := np.ones(model.n_parameters))
+    >>> np.allclose((J @ v).reshape(out.shape), dout, rtol=1e-4, atol=1e-4)
+    True
+    """
+
+    def __init__(
+        self,
+        model,
+        X,
+        *,
+        restrict=None,
+        dtype=None,
+        memory_budget=MEMORY_BUDGET,
+        training=False,
+    ):
+        checks.boolean(training, "training")
+        super().__init__(model, X, "jacobian", restrict, dtype, memory_budget)
+        self._n_outputs = self._n_rows * self._net.out_features
+        LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n_outputs, self._n))
+
+    def _matmat(self, V):
+        rows = self._whole(V)
+        out = np.empty((len(rows), self._n_outputs), self.dtype)
+        self._core.jacobian_products(rows, out)
+        return out.T
+
+    def _rmatmat(self, U):
+        U = np.ascontiguousarray(_columns(U, self.dtype).T)
+        out = np.empty((len(U), self._net.n_parameters), self.dtype)
+        self._core.jacobian_transposed_products(U, out)
+        return self._part(out)
+
+
+class NTK(LinearOperator):
+    """The neural tangent kernel of some examples, J J' with their `Jacobian`.
+
+    Row and column ``i * n_outputs + c`` belong to output c of example i.
+
+    Parameters
+    ----------
+    model, X, restrict, dtype, memory_budget, training
+        As for `Jacobian`.
+
+    References
+    ----------
+    A. Jacot, F. Gabriel, C. Hongler (2018), "Neural tangent kernel: convergence and generalization
+    in neural networks", NeurIPS, https://arxiv.org/abs/1806.07572.
+
+    Examples
+    --------
+    >>> K = fnn.curvature.NTK(model, X[:5])
+    >>> K.shape == (5 * model.out_features,) * 2
+    True
+    """
+
+    def __init__(self, model, X, **options):
+        self.jacobian = Jacobian(model, X, **options)
+        m = self.jacobian.shape[0]
+        super().__init__(self.jacobian.dtype, (m, m))
+
+    def _matmat(self, U):
+        KU = np.empty(U.shape, self.dtype, order="F")
+        for i in range(0, U.shape[1], _BLOCK):
+            block = slice(i, i + _BLOCK)
+            KU[:, block] = self.jacobian._matmat(self.jacobian._rmatmat(U[:, block]))
+        return KU
+
+    _rmatmat = _matmat
+
+    def _matvec(self, u):
+        return self._matmat(u.reshape(-1, 1))[:, 0]
+
+    _rmatvec = _matvec
+
+    def _adjoint(self):
+        return self
+
+    _transpose = _adjoint
+
+    def quadratic_form(self, U):
+        """Return u'Ku = |J'u|^2 for each column u of `U` (m, k), float64 (k,)."""
+        U = _columns(U, self.dtype, self.shape[0])
+        JU = self.jacobian._rmatmat(U)
+        return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
+
+
+def _columns(V, dtype, n=None):
+    """Return `V` as an array of `dtype`, and raise unless it is real, of n rows and two axes."""
+    V = np.asarray(V)
+    if V.dtype.kind not in "fiub":
+        raise TypeError(f"V: expected real numbers, got dtype {V.dtype}")
+    if V.ndim != 2 or n not in (None, V.shape[0]):
+        raise ValueError(f"V: expected shape ({'n' if n is None else n}, k), got {V.shape}")
+    return V.astype(dtype, copy=False)
+
+
+def _damping(damping, n):
+    """Return `damping` as a number or float64 array (n,); None for none."""
+    if np.ndim(damping) == 0:
+        damping = checks.real(damping, "damping", minimum=0)
+        return None if damping == 0 else damping
+    damping = data.contiguous(damping, np.float64, "damping")
+    if damping.shape != (n,):
+        raise ValueError(f"damping: expected a number or shape ({n},), got {damping.shape}")
+    if not (np.isfinite(damping).all() and damping.min(initial=0) >= 0):
+        raise ValueError(
+            f"damping: expected finite numbers >= 0, got {damping.min()} to {damping.max()}"
+        )
+    return damping.copy()
+
+
+def _slices(named, restrict):
+    """Return {key: slice of the flat vector} of the parameters that `restrict` picks."""
+    slices, first = {}, 0
+    for key, view in named.items():
+        slices[key] = slice(first, first + view.size)
+        first += view.size
+    if restrict is None:
+        return slices
+    picks = [restrict] if isinstance(restrict, (int, np.integer, str)) else restrict
+    if not isinstance(picks, (list, tuple)) or not picks:
+        raise TypeError(
+            "restrict: expected the number of a layer, the key of a parameter, or a list of those, "
+            f"got {checks.describe(restrict)}"
+        )
+    chosen = set()
+    for pick in picks:
+        keys = [key for key in slices if pick == key or str(pick) == key.split(".")[0]]
+        if isinstance(pick, bool) or not isinstance(pick, (int, np.integer, str)) or not keys:
+            raise ValueError(
+                f"restrict: expected layers or keys among {', '.join(slices)}, got {pick!r}"
+            )
+        chosen.update(keys)
+    return {key: piece for key, piece in slices.items() if key in chosen}
