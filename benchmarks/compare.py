@@ -5,6 +5,7 @@
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
     python benchmarks/compare.py optim            # steps of optimizers on arrays of one's own
+    python benchmarks/compare.py curvature        # products with the Hessian, traces, spectra
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
@@ -22,7 +23,7 @@ from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "startup", "allocations")
+DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "curvature", "startup", "allocations")
 
 
 def parse_arguments():
@@ -72,12 +73,13 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
 
     from machine import describe_machine
-    from sections import allocations, gemm, inference, mnist, optim, startup, training
+    from sections import allocations, curvature, gemm, inference, mnist, optim, startup, training
 
     run = {
         "training": training.run,
         "inference": inference.run,
         "gemm": gemm.run,
+        "curvature": curvature.run,
         "optim": optim.run,
         "startup": startup.run,
         "allocations": allocations.run,

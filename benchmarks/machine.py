@@ -12,7 +12,7 @@ import threadpoolctl
 import pyfast_nn as fnn
 from pyfast_nn import _core
 
-PACKAGES = ("numpy", "torch", "scikit-learn", "jax")
+PACKAGES = ("numpy", "torch", "scikit-learn", "jax", "curvlinops-for-pytorch", "PyHessian")
 
 
 def processor_name():

@@ -100,13 +100,17 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
 }
 
 // Directions at a time: one where it is work enough between two barriers, and more where the pass of the
-// examples is computed again for them.
+// examples is computed again for them, if memory allows.
 template <class T>
 index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     constexpr index most = 16, enough = 32 * smallest_shared_work;
     const index each = 1 + 6 * chunk_size(of.x.rows) * call.plan.work_per_row();
     const index wanted = of.kept_chunks < chunks_of(of.x.rows) ? most : exec::divide_up(enough, each);
-    return exec::min(exec::min(k, wanted), most);
+    index features = 0;
+    for (const Buffer& buffer : call.plan.buffers) features += buffer.features;
+    const index numbers = 3 * (call.plan.n_parameters + chunk_size(of.x.rows) * features);
+    const index room = 1 + (index{1} << 28) / (index(sizeof(T)) * numbers + 1);
+    return exec::min(exec::min(k, wanted), exec::min(room, most));
 }
 
 // f(first direction, how many) for all k, some at a time.

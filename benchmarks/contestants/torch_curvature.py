@@ -1,0 +1,86 @@
+"""Hessian products in PyTorch: by its own transforms, by curvlinops, by PyHessian."""
+
+import numpy as np
+import torch
+
+from contestants.torch_mlp import network
+
+_LOSS = torch.nn.CrossEntropyLoss()
+
+
+class Transforms:
+    """``torch.func``: the derivative of the gradient along a direction."""
+
+    def __init__(self, sizes, x, y):
+        model = network(sizes)
+        x, y = torch.from_numpy(x), torch.from_numpy(y)
+        self._parameters = {k: p.detach() for k, p in model.named_parameters()}
+
+        def loss(parameters):
+            return _LOSS(torch.func.functional_call(model, parameters, (x,)), y)
+
+        self._gradient = torch.func.grad(loss)
+
+    def direction(self, v):
+        """Return the pieces of v (n,), or of each of its rows (k, n)."""
+        pieces, first = {}, 0
+        for name, parameter in self._parameters.items():
+            last = first + parameter.numel()
+            pieces[name] = v[..., first:last].reshape(*v.shape[:-1], *parameter.shape)
+            first = last
+        return pieces
+
+    def product(self, direction):
+        return torch.func.jvp(self._gradient, (self._parameters,), (direction,))[1]
+
+    def products(self, directions):
+        """Of several directions, side by side."""
+        return torch.func.vmap(self.product)(directions)
+
+    def flat_product(self, v):
+        product = self.product(self.direction(torch.from_numpy(v)))
+        return torch.cat([piece.ravel() for piece in product.values()]).numpy()
+
+
+def curvlinops_hessian(sizes, x, y):
+    """Return the operator, which takes and gives tensors."""
+    from curvlinops import HessianLinearOperator
+
+    model = network(sizes)
+    examples = [(torch.from_numpy(x), torch.from_numpy(y))]
+    parameters = list(model.parameters())
+    return HessianLinearOperator(model, _LOSS, parameters, examples, check_deterministic=False)
+
+
+def pyhessian_trace(sizes, x, y, probes):
+    """Return a function that makes the estimate from so many probes."""
+    from pyhessian import hessian
+
+    data = (torch.from_numpy(x), torch.from_numpy(y))
+    operator = hessian(network(sizes), _LOSS, data=data, cuda=False)
+    return lambda: np.mean(operator.trace(maxIter=probes, tol=0))
+
+
+def lanczos_density(product, n, probes, steps, seed=0):
+    """Return nodes and weights of stochastic Lanczos quadrature, each of (probes, steps).
+
+    As one would write it: probe by probe, each vector orthogonalised against all before it.
+    """
+    rng = np.random.default_rng(seed)
+    nodes, weights = np.empty((probes, steps)), np.empty((probes, steps))
+    for probe in range(probes):
+        basis = np.empty((steps, n), np.float32)
+        diagonal, off = np.empty(steps), np.empty(steps - 1)
+        v = rng.choice(np.array([-1, 1], np.float32), n) / np.float32(np.sqrt(n))
+        for k in range(steps):
+            basis[k] = v
+            w = product(v)
+            diagonal[k] = w @ v
+            for _ in range(2):
+                w = w - basis[: k + 1].T @ (basis[: k + 1] @ w)
+            if k + 1 < steps:
+                off[k] = np.linalg.norm(w)
+                v = w / np.float32(off[k])
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
+        nodes[probe], weights[probe] = values, vectors[0] ** 2
+    return nodes, weights
