@@ -724,17 +724,27 @@ class Sequential:
                 )
         return X
 
-    def _targets(self, y, loss, X, classes, name="y"):
+    def _targets(self, y, loss, X, classes, name="y", dtype=None):
         out_features = self._widths(X.shape[1])[-1]
-        return data.targets(y, loss, X.shape[0], out_features, classes, self.dtype, name)
+        dtype = self.dtype if dtype is None else dtype
+        return data.targets(y, loss, X.shape[0], out_features, classes, dtype, name)
 
     def _weights(
-        self, sample_weight, class_weight, y, loss, in_features, classes, name="sample_weight"
+        self,
+        sample_weight,
+        class_weight,
+        y,
+        loss,
+        in_features,
+        classes,
+        name="sample_weight",
+        dtype=None,
     ):
         labels = loss.classes(self._widths(in_features)[-1])
         if labels is not None and classes is not None:
             labels = classes
-        return data.weights(sample_weight, class_weight, y, loss, labels, self.dtype, name)
+        dtype = self.dtype if dtype is None else dtype
+        return data.weights(sample_weight, class_weight, y, loss, labels, dtype, name)
 
     def _check_loss(self, loss):
         """Return the Loss that the argument `loss` of a method means."""

@@ -221,8 +221,9 @@ def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
     from .operators import EmpiricalFisher
 
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    # What is wrong shows now, not with the first batch.
+    EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
     X, y = model._built_features(X), data.as_array(y, "y")
-    model._targets(y, model._check_loss(loss), X, model.classes_)  # what is wrong shows now
 
     def batches():
         for first in range(0, X.shape[0], batch_size):
@@ -237,20 +238,21 @@ def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
 
 def _check(A, name):
     """Raise unless the trace of `A` is the sum over the columns of a factor."""
-    kind = getattr(A, "_kind", None)
-    if kind is None:
+    from .operators import SymmetricOperator
+
+    if not isinstance(A, SymmetricOperator):
         raise TypeError(
             f"A: {name} needs a Hessian, GaussNewton, Fisher or EmpiricalFisher of a model, got "
             f"{checks.describe(A)}; see hutchinson_trace for other operators"
         )
-    if kind == "empirical_fisher":
+    if A._kind == "empirical_fisher":
         return
     if getattr(A._loss, "confidence_penalty", 0) != 0:
         raise ValueError(
             f"A: {name} needs a loss that is convex in the outputs, and {A._loss!r} is not; "
             "hutchinson_trace and hutchinson_diagonal estimate it"
         )
-    if kind == "hessian" and not A._net.piecewise_linear:
+    if A._kind == "hessian" and not A._net.piecewise_linear:
         raise ValueError(
             f"A: {name} of a Hessian needs a network that is linear piecewise, and "
             f"{A._bent_layer()} is not; use GaussNewton, or hutchinson_trace and "

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import _core, checks, data, losses
+from ..models import Sequential
 
 try:
     from scipy.sparse.linalg import LinearOperator
@@ -102,15 +103,15 @@ class SymmetricOperator(ModelOperator):
         training=False,
     ):
         checks.boolean(training, "training")
+        _check_model(model)
+        dtype = model.dtype if dtype is None else checks.dtype(dtype)
         loss = model._check_loss(loss)
         self._check_loss(loss)
         X = model._built_features(X)
-        y = model._targets(y, loss, X, model.classes_)
-        weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], model.classes_)
-        if dtype is not None:
-            dtype = checks.dtype(dtype)
-            y = y if y.dtype == np.int64 else y.astype(dtype)
-            weights = None if weights is None else weights.astype(dtype)
+        y = model._targets(y, loss, X, model.classes_, dtype=dtype)
+        weights = model._weights(
+            sample_weight, class_weight, y, loss, X.shape[1], model.classes_, dtype=dtype
+        )
         super().__init__(
             model,
             X,
@@ -362,6 +363,7 @@ class Jacobian(ModelOperator):
         training=False,
     ):
         checks.boolean(training, "training")
+        _check_model(model)
         super().__init__(model, X, "jacobian", restrict, dtype, memory_budget)
         self._n_outputs = self._n_rows * self._net.out_features
         LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n_outputs, self._n))
@@ -403,6 +405,7 @@ class NTK(LinearOperator):
 
     def __init__(self, model, X, **options):
         self.jacobian = Jacobian(model, X, **options)
+        self.keys = self.jacobian.keys
         m = self.jacobian.shape[0]
         super().__init__(self.jacobian.dtype, (m, m))
 
@@ -430,6 +433,11 @@ class NTK(LinearOperator):
         U = _columns(U, self.dtype, self.shape[0])
         JU = self.jacobian._rmatmat(U)
         return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
+
+
+def _check_model(model):
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a Sequential, got {checks.describe(model)}")
 
 
 def _columns(V, dtype, n=None):
