@@ -93,7 +93,8 @@ struct TangentBackward {
     T* rdz;
     const T *rda, *da, *s, *rz;
     void operator()(index i) const {
-        rdz[i] = rda[i] * rule.derivative(s[i]) + da[i] * rule.second_derivative(s[i]) * rz[i];
+        rdz[i] = rda[i] * rule.derivative(s[i]);
+        if constexpr (!Rule::piecewise_linear) rdz[i] += da[i] * rule.second_derivative(s[i]) * rz[i];
     }
 };
 
