@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -30,7 +33,8 @@ from test_losses import CASES
 
 SYMMETRIC = [Hessian, GaussNewton, Fisher, EmpiricalFisher]
 LIKELIHOODS = ("cross_entropy", "binary_cross_entropy", "mse", "poisson")
-BUDGETS = (0, 1, 10_000, 1_000_000, 2**40)
+# Of bytes: for nothing, for some of the chunks of `large`, for all.
+BUDGETS = (0, 1, 600_000, 800_000, 1_500_000, 2_000_000, 3_000_000, 2**40)
 RELU = fnn.ReLU()
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -101,7 +105,7 @@ def test_every_loss(isa, rng, activation, case):
         [fnn.Dense(3), fnn.Dense(5), fnn.Dense(2)],
         [fnn.Tanh(), fnn.Dense(3), fnn.ReLU(), fnn.Tanh(), fnn.Dense(3)],
         [fnn.Dense(5), fnn.Softmax(), fnn.Dense(2), fnn.Softplus()],
-        [fnn.Dense(7), fnn.ReLU(), fnn.Dense(17), fnn.SiLU(), fnn.Dense(1), fnn.LeakyReLU()],
+        [fnn.Dense(4), fnn.ReLU(), fnn.Dense(17), fnn.SiLU(), fnn.Dense(1), fnn.LeakyReLU()],
         network(fnn.GELU(), (3,) * 8),
     ],
     ids=len,
@@ -318,6 +322,32 @@ def test_weights_are_repetitions(isa, rng, kind):
 
 
 @symmetric
+def test_weights_of_any_size(isa, dtype, rng, kind):
+    """Only their ratios matter, and they may be large."""
+    example = draw(rng, network(RELU), dtype=dtype, rows=20)
+    example.weights = 10.0 ** rng.uniform(-25, 0, 20)
+    example.weights[5:9] = [0, 1e-300, 1, 3]
+    V, dense = example.vectors(rng, 3), example.dense(kind)
+    for scale in (1.0, 1e200, 1e-200):
+        operator = example.operator(kind, sample_weight=scale * example.weights)
+        assert_close(operator @ V, dense @ V, dtype, example.inner)
+        form = np.einsum("ij,ik,kj->j", V, dense, V)
+        assert_close(operator.quadratic_form(V), form, dtype, 4 * example.inner)
+
+
+@symmetric
+def test_rows_of_probabilities(isa, dtype, rng, kind):
+    """As targets; also of another dtype than the operator's, and not contiguous."""
+    example = draw(rng, network(fnn.GELU()), dtype=dtype, weighted=True)
+    wide = np.zeros((18, 6))
+    wide[::2, ::2] = rng.dirichlet(np.ones(3), 9)
+    example.y = wide[::2, ::2]
+    full = example.operator(kind, dtype="float64")
+    assert relative_error(matrix(full), example.dense(kind)) < 1e-11
+    assert_close(matrix(example.operator(kind)), example.dense(kind), dtype, 27)
+
+
+@symmetric
 def test_class_weight(isa, rng, kind):
     example = draw(rng, network(RELU), rows=20, weighted=True)
     of_class = np.array([0.5, 3.0, 1.0])
@@ -456,42 +486,93 @@ def test_results_are_not_shared(isa, rng, kind):
 # ---------------------------------------------------------------------------------- the same bits
 
 
-def results(example, rng, **arguments):
-    """All that operators compute, for comparisons of bits."""
+def all_operators(example, **arguments):
+    return [example.operator(kind, **arguments) for kind in (*SYMMETRIC, Jacobian, NTK)]
+
+
+def results(operators, k=3):
+    """All that they compute for k directions, for comparisons of bits."""
     found = []
-    for kind in (*SYMMETRIC, Jacobian, NTK):
-        operator = example.operator(kind, **arguments)
-        V = np.random.default_rng(0).standard_normal((operator.shape[1], 5))
-        V = V.astype(operator.dtype)
-        found += [operator @ V[:, 0], operator @ V]
-        if kind in SYMMETRIC:
+    for operator in operators:
+        m, n = operator.shape
+        V = np.random.default_rng(0).standard_normal((n, k)).astype(operator.dtype)
+        AV = operator @ V
+        found.append(AV)
+        assert_same_bits(operator @ V[:, k - 1], AV[:, k - 1])
+        if type(operator) in SYMMETRIC:
             found.append(operator.quadratic_form(V))
-        if kind is Jacobian:
-            W = np.random.default_rng(1).standard_normal((operator.shape[0], 2))
-            found.append(operator.T @ W.astype(operator.dtype))
+            assert_same_bits(operator.quadratic_form(V[:, k - 1 :]), found[-1][k - 1 :])
+        if type(operator) is Jacobian:
+            W = np.random.default_rng(1).standard_normal((m, 2)).astype(operator.dtype)
+            found.append(operator.T @ W)
     return found
 
 
-def test_any_number_of_threads(isa, dtype, threads, rng):
-    example = large(rng, dtype)
-    actual = results(example, rng)
-    _core.set_num_threads(1)
-    for a, e in zip(actual, results(example, rng), strict=True):
+def assert_all_same_bits(actual, expected):
+    for a, e in zip(actual, expected, strict=True):
         assert_same_bits(a, e)
 
 
+def test_any_number_of_threads(isa, dtype, threads, rng):
+    """Also if an operator is made by another number than uses it."""
+    example = large(rng, dtype, rows=1500)
+    operators = all_operators(example)
+    actual = results(operators)
+    _core.set_num_threads(1)
+    expected = results(all_operators(example))
+    assert_all_same_bits(actual, expected)
+    assert_all_same_bits(results(operators), expected)
+
+
 def test_any_memory_budget(isa, dtype, rng):
-    example = large(rng, dtype)
-    expected = results(example, rng)
+    example, seen = large(rng, dtype), set()
+    expected = results(all_operators(example), k=20)
     for budget in BUDGETS:
-        for a, e in zip(results(example, rng, memory_budget=budget), expected, strict=True):
-            assert_same_bits(a, e)
+        operators = all_operators(example, memory_budget=budget)
+        seen |= {(type(x), x._core.kept_chunks) for x in operators if type(x) is not NTK}
+        assert_all_same_bits(results(operators, k=20), expected)
+    for kind in (*SYMMETRIC, Jacobian):
+        kept = {chunks for found, chunks in seen if found is kind}
+        assert {0, 3} < kept  # of the three chunks also some
+
+
+def test_in_several_threads_at_once(isa, rng):
+    """One operator, used by several threads of Python."""
+    operators = all_operators(large(rng))
+    expected = results(operators)
+    with ThreadPoolExecutor(4) as pool:
+        for actual in pool.map(results, [operators] * 4):
+            assert_all_same_bits(actual, expected)
+
+
+@every_kind
+def test_operators_keep_what_they_need(isa, rng, kind):
+    """Whoever made model, data and weights may forget them."""
+    example = large(rng)
+    operator = example.operator(kind, memory_budget=0)
+    V = np.ones((operator.shape[1], 1), np.float32)
+    expected = operator @ V
+
+    def only_here():
+        X, weights = example.X.astype(np.float64), example.weights.tolist()
+        X[:] += 0
+        model = copy.deepcopy(example.model)
+        if kind not in SYMMETRIC:
+            return kind(model, X, memory_budget=0)
+        y = example.y.astype(np.int16)
+        return kind(model, X, y, "cross_entropy", sample_weight=weights, memory_budget=0)
+
+    alone = only_here()
+    gc.collect()
+    rubbish = [np.full(size, np.nan) for size in (20, 100, 2500, 50_000, 100_000)]
+    assert_same_bits(alone @ V, expected)
+    assert len(rubbish) == 5
 
 
 @pytest.mark.parametrize("rows", [1023, 1024, 1025, 2500])
 def test_chunks(isa, dtype, rng, rows):
     """More rows than are computed with at a time."""
-    example = draw(rng, network(fnn.Tanh(), (4, 2)), rows=rows, dtype=dtype, weighted=True)
+    example = draw(rng, network(fnn.Tanh(), (3, 2)), rows=rows, dtype=dtype, weighted=True)
     for kind, budget in itertools.product((*SYMMETRIC, Jacobian, NTK), (0, 2**30)):
         operator = example.operator(kind, memory_budget=budget)
         V = rng.standard_normal((operator.shape[1], 3)).astype(dtype)

@@ -50,7 +50,7 @@ def exact_trace(A, *, per_parameter=False):
     _check(A, "exact_trace")
     checks.boolean(per_parameter, "per_parameter")
     traces = _split(A, A._core.traces()[0])
-    return traces if per_parameter else sum(traces.values())
+    return traces if per_parameter else sum(traces.values(), 0.0)
 
 
 def exact_diagonal(A):
