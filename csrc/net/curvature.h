@@ -176,7 +176,10 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
     needs.row_sums = 1;
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(walk.ws.layout.units());
+        // The tangent of the gradient is two products, but for the first layer, whose input does not move.
+        const Range units = walk.ws.layout.share(exec.size, exec.rank, [&](const Node& node) {
+            return second_order && node.input != 0 ? index{2} : index{1};
+        });
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             begin(exec, walk.ws, first_probe, probes);
             for_chunks(exec, of.x.rows, [&](index first, index batch) {

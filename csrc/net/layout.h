@@ -57,9 +57,27 @@ class Layout {
     // counts as one more row. A row of a full panel is two units, and goes to whom its first belongs.
     index units() const {
         index n = 0;
-        for (const Node& node : plan_.nodes)
-            if (node.map == Map::dense) n += padded(out(node)) / Panels<T>::half * (in(node) + 1);
+        for (const Node& node : plan_.nodes) n += units_of(node);
         return n;
+    }
+
+    // One of `parts` shares of the units that cost about the same, where each unit of a node costs cost(node)
+    // >= 1.
+    template <class F>
+    Range share(index parts, index part, const F& cost) const {
+        index total = 0;
+        for (const Node& node : plan_.nodes) total += units_of(node) * cost(node);
+        const auto unit_at = [&](index spent) {
+            index first = 0;
+            for (const Node& node : plan_.nodes) {
+                const index here = units_of(node) * cost(node);
+                if (spent < here) return first + spent / cost(node);
+                spent -= here;
+                first += units_of(node);
+            }
+            return first;
+        };
+        return {unit_at(total * part / parts), unit_at(total * (part + 1) / parts)};
     }
 
     // f(node, panel, rows of the weight, whether the bias belongs to them) for the units of a share.
@@ -121,6 +139,9 @@ class Layout {
         index weight, bias, transposed;
     };
 
+    index units_of(const Node& node) const {
+        return node.map == Map::dense ? padded(out(node)) / Panels<T>::half * (in(node) + 1) : 0;
+    }
     const Slot& slot(const Node& node) const { return slots_[&node - plan_.nodes.data()]; }
     index in(const Node& node) const { return plan_.buffers[node.input].features; }
     index out(const Node& node) const { return plan_.buffers[node.output].features; }
