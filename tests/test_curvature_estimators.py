@@ -15,6 +15,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
+from pyfast_nn import _core
 from pyfast_nn.curvature import (
     SpectralDensity,
     condition_number,
@@ -738,6 +739,29 @@ else:
     raise SystemExit("no error")
 """
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 4096, 4097, 9001])
+@pytest.mark.parametrize("m", [0, 1, 7, 8, 19])
+def test_orthogonalize(isa, dtype, restore_threads, m, n):
+    rng = np.random.default_rng(m + n)
+    X, y = rng.normal(size=(m, n)).astype(dtype), rng.normal(size=n).astype(dtype)
+    exact = X.astype(np.float64), y.astype(np.float64)
+    expected = exact[1] - exact[0].T @ (exact[0] @ exact[1])
+    results = []
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        result = y.copy()
+        results.append((_core.orthogonalize(X, result), result))
+    coefficients, result = results[0]
+    eps = np.finfo(dtype).eps
+    scale = np.abs(exact[0]) @ np.abs(exact[1])
+    assert (np.abs(coefficients - exact[0] @ exact[1]) <= 20 * eps * scale + eps).all()
+    sums = np.abs(exact[1]) + np.abs(exact[0]).T @ scale
+    assert (np.abs(result - expected) <= 20 * eps * sums).all()
+    for others in results[1:]:
+        assert others[0] == coefficients
+        np.testing.assert_array_equal(others[1], result)
 
 
 def everything(A, n=None, seed=3):

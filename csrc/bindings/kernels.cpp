@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include <pybind11/stl.h>
+
 #include "bindings/network.h"
 #include "exec/threads.h"
 
@@ -227,11 +229,31 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
                             interrupt, arena, m, s);
 }
 
+// y -= X' c with c = X y, which it gives; X (m, n), y (n,).
+std::vector<double> orthogonalize(const py::array& X, py::array y) {
+    return with_type_of(y, "y", [&](auto zero) {
+        using T = decltype(zero);
+        if (X.ndim() != 2)
+            throw py::value_error("X has shape " + shape_text(shape_of(X)) + ", expected (m, n)");
+        const index m = X.shape(0), n = X.shape(1);
+        const T* x = to_read<T>(X, "X", {m, n});
+        T* out = to_write<T>(y, "y", {n});
+        std::vector<double> coefficients(std::size_t(m), 0.0);
+        const Interrupt interrupt = interrupt_of_thread();
+        const WithoutGil released;
+        Arena arena;
+        functions<T>(current_table())
+            .orthogonalize(x, m, n, out, coefficients.data(), get_num_threads(), interrupt, arena);
+        return coefficients;
+    });
+}
+
 }  // namespace
 
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
     m.def("unary", unary, "name"_a, "x"_a);
+    m.def("orthogonalize", orthogonalize, "X"_a, "y"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);

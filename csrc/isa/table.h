@@ -62,6 +62,7 @@ struct Functions {
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
+    void (*orthogonalize)(const T* x, index m, index n, T* y, double* c, int threads, Interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .. import checks, data
+from .. import _core, checks, data
 from .products import Products, check_seed, check_symmetric
 from .stopping import Estimate, mean_and_error
 
@@ -292,9 +292,7 @@ def _lanczos(products, num_probes, steps, seed):
             # beside it ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
             length, before = _length(w), np.inf
             while length < 0.7 * before and length > negligible * scales[p]:
-                coefficients = Q @ w
-                w -= coefficients @ Q
-                alpha[j] += float(coefficients[j])
+                alpha[j] += _core.orthogonalize(Q, w)[j]
                 before, length = length, _length(w)
             if j + 1 < steps and length > negligible * scales[p]:
                 beta.append(length)
@@ -308,6 +306,9 @@ def _lanczos(products, num_probes, steps, seed):
 
 def _length(w):
     """Return |w|, whose square may be out of the range of floats."""
+    length = float(np.linalg.norm(w))
+    if 1e-15 < length < 1e15:
+        return length
     largest = np.abs(w).max()
     return float(largest * np.linalg.norm(w / largest)) if largest > 0 else 0.0
 
