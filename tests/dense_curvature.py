@@ -62,15 +62,16 @@ class Example:
         return kind(self.model, self.X, self.y, self.loss, **arguments)
 
     def dense(self, kind):
-        """Return the float64 matrix (n, n) that an operator of class `kind` stands for."""
-        return {
-            "Hessian": self.hessian,
-            "GaussNewton": self.gauss_newton,
-            "Fisher": self.gauss_newton,
-            "EmpiricalFisher": self.empirical_fisher,
-            "Jacobian": self.flat_jacobian,
-            "NTK": self.flat_jacobian @ self.flat_jacobian.T,
-        }[kind.__name__]
+        """Return the float64 matrix that an operator of class `kind` stands for."""
+        names = {
+            "Hessian": "hessian",
+            "GaussNewton": "gauss_newton",
+            "Fisher": "gauss_newton",
+            "EmpiricalFisher": "empirical_fisher",
+            "Jacobian": "flat_jacobian",
+            "NTK": "ntk",
+        }
+        return getattr(self, names[kind.__name__])
 
     @property
     def rows(self):
@@ -118,6 +119,10 @@ class Example:
     def flat_jacobian(self):
         """(rows * out, n)"""
         return self.jacobian.reshape(-1, self.n)
+
+    @cached_property
+    def ntk(self):
+        return self.flat_jacobian @ self.flat_jacobian.T
 
     @cached_property
     def hessian(self):
