@@ -10,7 +10,7 @@ Examples
 array([0, 1, 2])
 """
 
-from . import curvature, datasets, initializers, losses, ops, optim, schedules
+from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
 from .callbacks import Callback, ReduceLROnPlateau
 from .history import History
 from .layers import (
@@ -65,6 +65,7 @@ __all__ = [
     "datasets",
     "get_num_threads",
     "initializers",
+    "inspect",
     "load",
     "losses",
     "ops",
