@@ -11,7 +11,7 @@ array([0, 1, 2])
 """
 
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
-from .callbacks import Callback, ReduceLROnPlateau
+from .callbacks import Callback, CurvatureMonitor, ReduceLROnPlateau
 from .history import History
 from .layers import (
     ELU,
@@ -41,6 +41,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Callback",
+    "CurvatureMonitor",
     "Dense",
     "Hardtanh",
     "History",
