@@ -139,7 +139,7 @@ class Features:
     values: np.ndarray | None = None
 
     def plot(self, ax=None, label=None):
-        """Draw the singular values, each through the first.
+        """Draw the singular values, each through the first, without those that are rounding.
 
         Parameters
         ----------
@@ -153,8 +153,9 @@ class Features:
         matplotlib.axes.Axes
         """
         ax = axes_or_new(ax)
-        number = np.arange(1, len(self.singular_values) + 1)
-        ax.loglog(number, self.singular_values / self.singular_values[0], ".-", label=label)
+        sigma = self.singular_values / self.singular_values[0]
+        sigma = sigma[sigma > len(self.synthetic) * np.finfo(np.float64).eps]
+        ax.loglog(np.arange(1, len(sigma) + 1), sigma, ".-", label=label)
         ax.set(xlabel="number", ylabel="singular value / first")
         ax.grid(alpha=0.3)
         return ax
