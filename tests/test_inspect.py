@@ -447,3 +447,18 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_they_print_in_a_line(rng):
+    model, X, *_ = one_hidden_layer(rng, n=12)
+    y = rng.integers(0, 2, 12)
+    variances = layer_variances(model, X, y, loss="cross_entropy")
+    landscape = loss_landscape(model, X, y, np.zeros(32), [0.0, 1.0], loss="cross_entropy")
+    for result, expected in (
+        (unit_activity(fnn.Sequential([fnn.ReLU()]), TestUnitActivity.Z), "1 dead, 1 linear of 3"),
+        (variances, f"1 ReLU: {variances.activations[2]:.3g}, {variances.gradients[2]:.3g}; 2"),
+        (convergence_modes([1.0], 0.5), "(lr=0.5, momentum=0, rates=array([0.5]))"),
+        (landscape, f"LossLandscape(2 points, from {landscape.losses[0]:g} to "),
+        (penultimate_features(model, X), "Features(5 singular values of 12 rows, 5 features)"),
+    ):
+        assert expected in repr(result) and "\n" not in repr(result)

@@ -1,7 +1,5 @@
 """Features of the data: derivatives in the parameters, and what comes into the last layer."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .. import checks, curvature
@@ -116,7 +114,6 @@ def penultimate_features(model, X, k=None):
     return Features(sigma[:k], U[:, :k], Vt[:k].T, values)
 
 
-@dataclass(frozen=True)
 class Features:
     """What `local_features` and `penultimate_features` return: a matrix of features, by its SVD.
 
@@ -133,10 +130,15 @@ class Features:
         The features themselves, if they were formed.
     """
 
-    singular_values: np.ndarray
-    synthetic: np.ndarray
-    directions: np.ndarray
-    values: np.ndarray | None = None
+    def __init__(self, singular_values, synthetic, directions, values=None):
+        self.singular_values = singular_values
+        self.synthetic = synthetic
+        self.directions = directions
+        self.values = values
+
+    def __repr__(self):
+        (n_rows, k), n_features = self.synthetic.shape, len(self.directions)
+        return f"Features({k} singular values of {n_rows} rows, {n_features} features)"
 
     def plot(self, ax=None, label=None):
         """Draw the singular values, each through the first, without those that are rounding.

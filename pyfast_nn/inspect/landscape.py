@@ -1,7 +1,6 @@
 """The loss around a model, along one direction or two."""
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -129,7 +128,6 @@ def loss_landscape(
     return LossLandscape(coordinates, losses)
 
 
-@dataclass(frozen=True)
 class LossLandscape:
     """What `loss_landscape` returns.
 
@@ -142,8 +140,14 @@ class LossLandscape:
         times the second direction. Not finite where the network overflows.
     """
 
-    coordinates: tuple
-    losses: np.ndarray
+    def __init__(self, coordinates, losses):
+        self.coordinates = coordinates
+        self.losses = losses
+
+    def __repr__(self):
+        points = " x ".join(map(str, self.losses.shape))
+        low, high = self.losses.min(), self.losses.max()
+        return f"LossLandscape({points} points, from {low:g} to {high:g})"
 
     def plot(self, ax=None):
         """Draw a curve, or lines of equal loss; 0 is marked.

@@ -1,7 +1,5 @@
 """How gradient descent, with and without momentum, goes along each eigenvector of the Hessian."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .. import checks, curvature, data
@@ -106,7 +104,6 @@ def convergence_modes(eigenvalues, lr, *, momentum=0.0):
     return ConvergenceModes(eigenvalues, lr, momentum, roots, np.abs(larger))
 
 
-@dataclass(frozen=True)
 class ConvergenceModes:
     """What `convergence_modes` returns.
 
@@ -122,11 +119,15 @@ class ConvergenceModes:
         Factor per step of each mode, asymptotically; the mode is stable if it is less than 1.
     """
 
-    eigenvalues: np.ndarray
-    lr: float
-    momentum: float
-    roots: np.ndarray
-    rates: np.ndarray
+    def __init__(self, eigenvalues, lr, momentum, roots, rates):
+        self.eigenvalues = eigenvalues
+        self.lr = lr
+        self.momentum = momentum
+        self.roots = roots
+        self.rates = rates
+
+    def __repr__(self):
+        return f"ConvergenceModes(lr={self.lr:g}, momentum={self.momentum:g}, rates={self.rates!r})"
 
     def plot(self, ax=None):
         """Draw the rates over ``lr * eigenvalue``, with the curve on which they lie.

@@ -1,7 +1,5 @@
 """Units that never bend: dead ones, and those that stay on one straight piece."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..layers import Hardtanh, LeakyReLU, ReLU
@@ -60,7 +58,6 @@ def unit_activity(model, X):
     return UnitActivity(tuple(numbers), names, active, dead, linear)
 
 
-@dataclass(frozen=True)
 class UnitActivity:
     """What `unit_activity` returns: of each layer, which units do anything.
 
@@ -80,11 +77,19 @@ class UnitActivity:
         a linear layer could not.
     """
 
-    layers: tuple
-    names: tuple
-    active: list
-    dead: list
-    linear: list
+    def __init__(self, layers, names, active, dead, linear):
+        self.layers = layers
+        self.names = names
+        self.active = active
+        self.dead = dead
+        self.linear = linear
+
+    def __repr__(self):
+        layers = (
+            f"{name}: {dead.sum()} dead, {linear.sum()} linear of {dead.size}"
+            for name, dead, linear in zip(self.names, self.dead, self.linear, strict=True)
+        )
+        return f"UnitActivity({'; '.join(layers)})"
 
     def plot(self, ax=None):
         """Draw the shares of dead, always linear and bending units of each layer.

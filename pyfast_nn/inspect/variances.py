@@ -1,7 +1,5 @@
 """How large activations and gradients are from layer to layer."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .. import _core
@@ -74,7 +72,6 @@ def layer_variances(model, X, y, *, loss=None):
     return LayerVariances(names, np.array(activations), np.array(gradients[::-1]))
 
 
-@dataclass(frozen=True)
 class LayerVariances:
     """What `layer_variances` returns.
 
@@ -89,9 +86,19 @@ class LayerVariances:
         The same of the gradient of each example's own loss in that output.
     """
 
-    names: tuple
-    activations: np.ndarray
-    gradients: np.ndarray
+    def __init__(self, names, activations, gradients):
+        self.names = names
+        self.activations = activations
+        self.gradients = gradients
+
+    def __repr__(self):
+        layers = (
+            f"{name}: {forward:.3g}, {back:.3g}"
+            for name, forward, back in zip(
+                self.names, self.activations, self.gradients, strict=True
+            )
+        )
+        return f"LayerVariances({'; '.join(layers)})"
 
     def plot(self, ax=None):
         """Draw both over the layers, on a logarithmic scale.
