@@ -7,10 +7,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 
-def sheet(columns, height=3.6):
-    """Return a figure, wide enough for a page, and its axes side by side."""
+def sheet(columns, height=3.6, rows=1):
+    """Return a figure, wide enough for a page, and its axes side by side, in one row or several."""
     figure = Figure(figsize=(8, height), dpi=150, layout="constrained")
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(rows, columns)
 
 
 def run(main, argv=None):

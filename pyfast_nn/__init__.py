@@ -10,8 +10,8 @@ Examples
 array([0, 1, 2])
 """
 
-from . import curvature, datasets, initializers, losses, ops, optim, schedules
-from .callbacks import Callback, ReduceLROnPlateau
+from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
+from .callbacks import Callback, CurvatureMonitor, ReduceLROnPlateau
 from .history import History
 from .layers import (
     ELU,
@@ -41,6 +41,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Callback",
+    "CurvatureMonitor",
     "Dense",
     "Hardtanh",
     "History",
@@ -65,6 +66,7 @@ __all__ = [
     "datasets",
     "get_num_threads",
     "initializers",
+    "inspect",
     "load",
     "losses",
     "ops",

@@ -2,7 +2,9 @@
 
 import math
 
-from . import checks
+import numpy as np
+
+from . import checks, curvature, data
 from .metrics import larger_is_better
 from .optim import Optimizer
 
@@ -193,6 +195,88 @@ class ReduceLROnPlateau(Callback):
         if self._monitor not in record:
             raise ValueError(f"monitor: expected one of {', '.join(record)}; got {self._monitor!r}")
         self.step(record[self._monitor])
+
+
+class CurvatureMonitor(Callback):
+    """Adds to the history how curved the loss is, and how steep, on a fixed sample of rows.
+
+    * ``max_eigenvalue``: the largest eigenvalue of the Hessian, to three digits;
+    * ``gauss_newton_trace``: the exact trace of the Gauss-Newton matrix, which is that of the
+      Hessian if the network is linear piecewise, as with ReLU;
+    * ``grad_norm``: the norm of the gradient.
+
+    Parameters
+    ----------
+    X, y
+        Rows and targets to measure on, such as those of the fit.
+    every : int
+        Measure after this many epochs, and again after as many; NaN is between.
+    n_samples : int
+        How many rows are drawn of X, once, without replacement; all, if there are fewer.
+    seed : int
+        Of the draw, from 0 to 2**64 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is impossible; by `fit`, if the loss has no exact trace (see
+        `curvature.exact_trace`).
+    ImportError
+        By `fit`, if SciPy is not there.
+
+    Notes
+    -----
+    The loss is that of the fit, without weights. Costs some tens of products with the Hessian of
+    the sample each time, and is not part of the ``seconds`` of the history. Where the gradient is
+    not finite, all three are NaN.
+
+    Gradient descent with a constant rate lr is stable as long as ``max_eigenvalue`` is below 2 /
+    lr, and tends to end there: J. Cohen et al. (2021), "Gradient descent on neural networks
+    typically occurs at the edge of stability", ICLR, https://arxiv.org/abs/2103.00065.
+
+    Examples
+    --------
+    >>> monitor = fnn.CurvatureMonitor(X, y, every=2, n_samples=200)
+    >>> history = model.fit(X, y, loss="cross_entropy", epochs=4, callbacks=[monitor])
+    >>> np.isfinite(history["max_eigenvalue"])
+    array([False,  True, False,  True])
+    """
+
+    def __init__(self, X, y, *, every=1, n_samples=1000, seed=0):
+        X, y = data.features(X), data.as_array(y, "y")
+        n = X.shape[0]
+        if n == 0 or y.ndim == 0 or len(y) != n:
+            raise ValueError(f"y: expected a target for each of {n} rows > 0, got shape {y.shape}")
+        n_samples = checks.integer(n_samples, "n_samples", minimum=1)
+        rng = np.random.default_rng(checks.integer(seed, "seed", 0, 2**64 - 1))
+        rows = np.sort(rng.choice(n, min(n, n_samples), replace=False))
+        self._X, self._y = X[rows], y[rows]
+        self._every = checks.integer(every, "every", minimum=1)
+
+    def on_fit_begin(self, model):
+        """Measure on one row, so that what cannot be measured is refused before the training."""
+        _measure(model, self._X[:1], self._y[:1])
+
+    def on_epoch_end(self, model, epoch, record):
+        """Add what is measured to the record."""
+        if (epoch + 1) % self._every == 0:
+            record |= _measure(model, self._X, self._y)
+
+
+def _measure(model, X, y):
+    """Return what CurvatureMonitor adds to a record."""
+    grad = model.loss_and_grad(X, y)[1]
+    if np.isfinite(grad).all():
+        hessian, gauss_newton = curvature.Hessian(model, X, y), curvature.GaussNewton(model, X, y)
+        eigenvalue = float(curvature.top_eigenpairs(hessian, 1, tol=1e-3)[0][0])
+        trace = curvature.exact_trace(gauss_newton)
+    else:
+        eigenvalue = trace = math.nan
+    return {
+        "max_eigenvalue": eigenvalue,
+        "gauss_newton_trace": trace,
+        "grad_norm": float(np.linalg.norm(grad.astype(np.float64))),
+    }
 
 
 _METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")

@@ -179,3 +179,29 @@ def test_ops_training(run):
     accuracy, difference = run("ops_training")
     assert accuracy > 0.88  # 0.93
     assert difference < 1e-12
+
+
+def test_newton_trust_region(run, load):
+    newton, lbfgs, cg, points, work, *others, smallest = run("newton_trust_region")
+    assert newton < 1e-9 and lbfgs < 1e-7 and cg < 1e-7  # 1e-11, 2e-9, 5e-9
+    assert points <= 6 and work < others[1] < others[3]  # 3; 239, 334, 642
+    assert smallest > 0  # 5e-5
+
+    module = load("newton_trust_region")  # the last steps square the norm, up to a constant
+    _, norms = module.train("trust-ncg", *module.problem(8))
+    a, b, c = np.log10(norms[-3:])
+    assert c - b < 1.5 * (b - a) < 0  # -3.6, 1.5 * -1.8
+
+
+def test_sharp_minima(run):
+    small, *_, small_error, large, _, large_error = run("sharp_minima")  # on the small digits
+    assert large > 1.3 * small  # 6.3, 3.4
+    assert small_error < 10 and large_error < 10  # 6.4, 6.3 per cent
+
+
+def test_looking_inside(run):
+    first, second, forward, backward, local, penultimate, curvature = run("looking_inside")
+    assert 0 < first < second < 0.6  # 0.17, 0.36
+    assert 0.8 < forward < 1.25 and 0.8 < backward < 1.25  # 1.06, 1.05
+    assert penultimate < local / 3  # 0.08, 0.58
+    np.testing.assert_allclose(curvature, 1, rtol=1e-2)

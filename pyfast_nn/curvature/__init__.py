@@ -12,7 +12,8 @@ Operators of a model, ``scipy.sparse.linalg.LinearOperator`` over its flat param
 ================= ==========================================================================
 
 What they need not be multiplied for: `exact_trace`, `exact_diagonal`, `sampled_trace`,
-`sampled_diagonal`, `per_example_gradients` and `per_example_gradient_norms`.
+`sampled_diagonal`, `per_example_gradients` and `per_example_gradient_norms`. `sharpness` is one
+number of a model, in three senses.
 
 Traces, diagonals, spectra and eigenpairs of any symmetric operator known by its products alone.
 ``A`` is a ``scipy.sparse.linalg.LinearOperator``, a dense or sparse array, or a function
@@ -52,6 +53,7 @@ from .exact import (
 )
 from .hutchinson import hutchinson_diagonal, hutchinson_trace
 from .lanczos import SpectralDensity, spectral_density
+from .sharpness import sharpness
 from .sketching import hutch_pp, xdiag, xtrace
 from .stopping import Estimate
 
@@ -74,6 +76,7 @@ __all__ = [
     "per_example_gradients",
     "sampled_diagonal",
     "sampled_trace",
+    "sharpness",
     "spectral_density",
     "top_eigenpairs",
     "xdiag",

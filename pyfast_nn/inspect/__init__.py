@@ -1,0 +1,42 @@
+"""Looking into a network: what its units, its features and its loss do.
+
+Each function returns a small object with arrays, and with ``plot(ax=None)``, which draws them by
+Matplotlib (the extra ``plot``) on given axes, or on those of a new figure:
+``fnn.inspect.unit_activity(model, X).plot().figure.savefig("units.pdf")``.
+
+======================== =====================================================================
+function                 what it shows
+======================== =====================================================================
+`unit_activity`          dead and always linear units of each layer
+`layer_variances`        variances of activations and gradients from layer to layer
+`local_features`         singular values and synthetic features of the Jacobian
+`penultimate_features`   the same of what comes into the last layer
+`max_stable_lr`          2 / lambda_max, with momentum, too
+`convergence_modes`      the factor per step along each eigenvector, by gradient descent with or
+                         without momentum
+`loss_landscape`         the loss along one direction, or in a plane of two
+`random_directions`      filter-normalised directions for it
+======================== =====================================================================
+"""
+
+from .features import Features, local_features, penultimate_features
+from .landscape import LossLandscape, loss_landscape, random_directions
+from .stability import ConvergenceModes, convergence_modes, max_stable_lr
+from .units import UnitActivity, unit_activity
+from .variances import LayerVariances, layer_variances
+
+__all__ = [
+    "ConvergenceModes",
+    "Features",
+    "LayerVariances",
+    "LossLandscape",
+    "UnitActivity",
+    "convergence_modes",
+    "layer_variances",
+    "local_features",
+    "loss_landscape",
+    "max_stable_lr",
+    "penultimate_features",
+    "random_directions",
+    "unit_activity",
+]
