@@ -1,27 +1,34 @@
 // A vector made orthogonal to others, with one look at them for all products and one for all differences.
 #pragma once
 
+#include <type_traits>
+
 #include "exec/cpu.h"
 #include "exec/memory.h"
 #include "exec/simd.h"
 
 namespace fnn::FNN_ISA::exec {
 
-// x'y, added up in T within each of 8 vectors' lanes.
-template <class T>
-inline double inner_product(const T* x, const T* y, index n) {
-    constexpr index w = lanes<T>, at_once = 8;
-    Vector<T> sums[at_once] = {};
+// sums[q] = the product of y (n,) with row q of x, for N rows that are `stride` apart.
+template <class T, int N>
+inline void row_products(double* sums, const T* x, index stride, const T* y, index n) {
+    constexpr index w = lanes<T>, at_once = 2;
+    Vector<T> parts[N][at_once] = {};
     index i = 0;
     for (; i + at_once * w <= n; i += at_once * w)
-#pragma GCC unroll 8
+#pragma GCC unroll 2
+        for (index k = 0; k < at_once; ++k) {
+            const Vector<T> v = load_unaligned(y + i + k * w);
+#pragma GCC unroll 4
+            for (int q = 0; q < N; ++q)
+                parts[q][k] = multiply_add(load_unaligned(x + q * stride + i + k * w), v, parts[q][k]);
+        }
+    for (int q = 0; q < N; ++q) {
+        sums[q] = 0;
+        for (index j = i; j < n; ++j) sums[q] += double(x[q * stride + j]) * double(y[j]);
         for (index k = 0; k < at_once; ++k)
-            sums[k] = multiply_add(load_unaligned(x + i + k * w), load_unaligned(y + i + k * w), sums[k]);
-    double total = 0;
-    for (; i < n; ++i) total += double(x[i]) * double(y[i]);
-    for (const Vector<T>& sum : sums)
-        for (index j = 0; j < w; ++j) total += double(sum[j]);
-    return total;
+            for (index j = 0; j < w; ++j) sums[q] += double(parts[q][k][j]);
+    }
 }
 
 // y (n,) -= the sum of c[q] times row q of x, for N rows that are `stride` apart.
@@ -41,36 +48,41 @@ inline void subtract_rows(T* y, const T* x, index stride, const double* c, index
         for (int q = 0; q < N; ++q) y[i] -= T(c[q]) * x[q * stride + i];
 }
 
+// f(first row, std::integral_constant<int, rows>) for m rows, most of them N at a time.
+template <int N, class F>
+inline void for_row_blocks(index m, const F& f) {
+    index q = 0;
+    for (; q + N <= m; q += N) f(q, std::integral_constant<int, N>{});
+    for (; q < m; ++q) f(q, std::integral_constant<int, 1>{});
+}
+
 // y (n,) -= X' c with c (m,) = X y, for rows of X (m, n): y becomes orthogonal to rows that are orthonormal.
 // Sums are cut by the shapes alone.
 template <class T>
 void orthogonalize(const T* x, index m, index n, T* y, double* c, int threads, Interrupt interrupt,
                    Arena& arena) {
-    constexpr index piece = 4096,
-                    smallest_shared = 1 << 16;  // numbers; of x, for which a team is worth its waits
+    constexpr index piece = 4096, smallest_shared = 1 << 16;  // numbers
     const index pieces = divide_up(n, piece);
     double* const parts = static_cast<double*>(arena.reserve(std::size_t(pieces * m + 1) * sizeof(double)));
     run(m * n < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
+        // Some rows at a time over all of this thread's columns: as memory likes to be read.
         const Range mine = exec.share(pieces);
-        const auto for_own = [&](const auto& f) {
-            for (index k = mine.begin; k < mine.end; ++k) f(k, k * piece, min(piece, n - k * piece));
-        };
         exec.poll();
-        for_own([&](index k, index first, index length) {
-            for (index q = 0; q < m; ++q)
-                parts[k * m + q] = inner_product(x + q * n + first, y + first, length);
+        for_row_blocks<4>(m, [&](index q, auto rows) {
+            for (index k = mine.begin; k < mine.end; ++k)
+                row_products<T, rows()>(parts + k * m + q, x + q * n + k * piece, n, y + k * piece,
+                                        min(piece, n - k * piece));
         });
         exec.barrier();
-        const Range rows = exec.share(m);
-        for (index q = rows.begin; q < rows.end; ++q) {
+        const Range sums = exec.share(m);
+        for (index q = sums.begin; q < sums.end; ++q) {
             c[q] = 0;
             for (index k = 0; k < pieces; ++k) c[q] += parts[k * m + q];
         }
         exec.barrier();
-        for_own([&](index, index first, index length) {
-            index q = 0;
-            for (; q + 8 <= m; q += 8) subtract_rows<T, 8>(y + first, x + q * n + first, n, c + q, length);
-            for (; q < m; ++q) subtract_rows<T, 1>(y + first, x + q * n + first, n, c + q, length);
+        const index first = mine.begin * piece, last = min(mine.end * piece, n);
+        for_row_blocks<8>(m, [&](index q, auto rows) {
+            if (first < last) subtract_rows<T, rows()>(y + first, x + q * n + first, n, c + q, last - first);
         });
     });
 }

@@ -276,6 +276,7 @@ def _lanczos(products, num_probes, steps, seed):
     scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
+    w, scratch = np.empty((2, products.n), products.dtype)
     for j in range(steps):
         V = basis[active, j].T
         AV = products.matmat(V)
@@ -285,9 +286,11 @@ def _lanczos(products, num_probes, steps, seed):
         for p, Av in zip(active, AV.T, strict=True):
             Q, alpha, beta = basis[p, : j + 1], diagonals[p], off_diagonals[p]
             scales[p] = max(scales[p], _length(Av))
-            w = Av - beta[-1] * Q[j - 1] if beta else Av.copy()
+            w[...] = Av
+            if beta:
+                w -= np.multiply(Q[j - 1], beta[-1], out=scratch)
             alpha.append(float(w @ Q[j]))
-            w -= alpha[j] * Q[j]
+            w -= np.multiply(Q[j], alpha[j], out=scratch)
             # Orthogonal to all before; once more if that left little, as then rounding is large
             # beside it ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
             length, before = _length(w), np.inf

@@ -429,7 +429,7 @@ class NTK(LinearOperator):
     _transpose = _adjoint
 
     def quadratic_form(self, U):
-        """Return u'Ku = |J'u|^2 for each column u of `U` (m, k), float64 (k,)."""
+        """Return ``u'Ku = |J'u|^2`` for each column u of `U` (m, k), float64 (k,)."""
         U = _columns(U, self.dtype, self.shape[0])
         JU = self.jacobian._rmatmat(U)
         return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
