@@ -73,6 +73,10 @@ def sharpness(
     that follow turn towards the leading eigenvectors. In float32 differences below 1e-7 of the loss
     are rounding.
 
+    For ``"box"`` z is measured in sides of the box, and the loss scaled so that the first step of
+    L-BFGS-B reaches its faces. Unscaled, its steps at a minimum are as short as the gradient, and
+    ten of them can end a hundredth of the way.
+
     None of the three is invariant: rescaling the weights of a ReLU network so that it computes the
     same function changes them all (L. Dinh et al. 2017, https://arxiv.org/abs/1703.04933).
 
