@@ -95,6 +95,7 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
             const index first = chunk * chunk_rows, batch = chunk_size(of.x.rows - first);
             Workspace<T> now = walk.of_chunk(first, batch);
             for_own_pieces(exec, batch, [&](Range rows) { walk.compute(exec, now, first, rows); });
+            exec.barrier();  // the scores of the rows lie in one place for all chunks
         }
     });
 }
