@@ -93,6 +93,15 @@ class Schedule(config.Configured):
         raise NotImplementedError
 
 
+def is_of_steps_alone(value):
+    """Return whether no function of the user's is in a hyper-parameter, nor in its parts."""
+    if isinstance(value, tuple):
+        return all(map(is_of_steps_alone, value))
+    if isinstance(value, Schedule):
+        return all(map(is_of_steps_alone, vars(value).values()))
+    return not callable(value)
+
+
 # ---------------------------------------------------------------------- formulas
 
 

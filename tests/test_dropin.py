@@ -9,6 +9,7 @@ import pytest
 import pyfast_nn as fnn
 from conftest import assert_same_bits
 from pyfast_nn.optim import SGD, Adam
+from pyfast_nn.schedules import Cosine, Sequence, Warmup
 
 
 def adam_in_numpy(p, grads, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -350,6 +351,34 @@ def test_functions_of_the_users_are_asked_for_one_step_at_a_time():
     for _ in range(5):
         optimizer.step(np.ones(3))
     assert rate == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "made", [lambda f: Warmup(f, 2), lambda f: Sequence([0.1, Warmup(f, 1)], [1])]
+)
+def test_functions_of_the_users_within_a_schedule(made):
+    """They are no less the user's."""
+    rate = Rates()
+    optimizer = SGD(np.ones(3), lr=made(rate))
+    for k in range(6):
+        optimizer.step(np.ones(3))
+        assert max(rate, default=0) <= max(k - 2, 0)
+
+
+@pytest.mark.once
+def test_schedules_with_sam():
+    """Its first half reads hyper-parameters, too, also where those of 64 steps have ended."""
+    cosine = Cosine(0.1, 150)
+    params = {"schedule": np.ones(5), "array": np.ones(5), "function": np.ones(5)}
+    rates = {"schedule": cosine, "array": cosine(np.arange(150)), "function": lambda k: cosine(k)}
+    for kind, p in params.items():
+        optimizer = Adam(p, lr=rates[kind], sam=0.05)
+        for _ in range(150):
+            optimizer.ascend(2 * p)
+            optimizer.step(2 * p)
+    assert_same_bits(params["schedule"], params["function"])
+    assert_same_bits(params["array"], params["function"])
 
 
 @pytest.mark.once

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .. import _core, checks
-from ..schedules import Schedule
+from ..schedules import is_of_steps_alone
 from . import saved
 from .around import (
     Option,
@@ -605,7 +605,7 @@ class Optimizer:
             for each in value if isinstance(value, tuple) else (value,):
                 if isinstance(each, np.ndarray):
                     steps = min(steps, max(len(each) - self.step_count, 1))
-                elif callable(each) and not isinstance(each, Schedule):
+                elif not is_of_steps_alone(each):
                     return 1
         return steps
 

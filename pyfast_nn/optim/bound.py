@@ -154,13 +154,11 @@ class Bound:
         self._stale = max(self._stale, what)
 
     def step(self, grads):
-        if self._stale or self._until == self.updater.steps:
-            self._refresh()
+        self._refresh_if_due()
         self._make_step(grads)
 
     def ascend(self, grads):
-        if self._stale:
-            self._refresh()
+        self._refresh_if_due()
         if self.around is None:
             raise RuntimeError("ascend: expected an optimizer with sam")
         self.around.ascend(grads)
@@ -169,6 +167,10 @@ class Bound:
         """Go back from where `ascend` went, if it did, without a step."""
         if self.around is not None:
             self.around.descend()
+
+    def _refresh_if_due(self):
+        if self._stale or self._until == self.updater.steps:
+            self._refresh()
 
     def _refresh(self):
         """Tell the core of the hyper-parameters of the next steps."""
