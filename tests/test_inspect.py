@@ -462,3 +462,10 @@ def test_they_print_in_a_line(rng):
         (penultimate_features(model, X), "Features(5 singular values of 12 rows, 5 features)"),
     ):
         assert expected in repr(result) and "\n" not in repr(result)
+
+
+@pytest.mark.parametrize("function", [fnn.inspect.local_features, fnn.inspect.penultimate_features])
+def test_features_of_no_examples(function):
+    model = fnn.Sequential([fnn.Dense(3), fnn.ReLU(), fnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"X: expected at least one row, got shape \(0, 4\)"):
+        function(model, np.empty((0, 4)))

@@ -206,3 +206,11 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", ["box", "ball"])
+def test_no_parameters(kind):
+    model = fnn.Sequential([fnn.Tanh()])
+    model.build(2)
+    X = np.ones((4, 2))
+    assert sharpness(model, X, [0, 1, 0, 1], kind, loss="cross_entropy") == 0

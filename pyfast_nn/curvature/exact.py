@@ -177,6 +177,7 @@ def per_example_gradient_norms(model, X, y, loss=None, *, dtype=None):
     Returns
     -------
     ndarray (n_rows,), float64
+        From squares in that dtype: a float32 norm below 1e-19 may be 0, and one above 1e19 inf.
 
     References
     ----------

@@ -122,8 +122,8 @@ class _Around:
         self._model = copy.copy(model)  # with parameters of its own
         self._arguments = X, y, options
         self.centre = model.parameters.astype(np.float64)
+        self._worst = -np.inf
         self.loss, self.grad = self(0)
-        self._worst = self.loss
 
     @property
     def rise(self):
@@ -142,7 +142,7 @@ class _Around:
             raise ValueError(
                 f"parameters: the loss {value} or its gradient is not finite at {where}"
             )
-        self._worst = max(self._worst, value) if np.any(z) else value
+        self._worst = max(self._worst, value)
         return value, grad.astype(np.float64)
 
     def uphill(self, seed):
@@ -170,6 +170,8 @@ def _ascend_in_box(around, radius, max_iter, seed):
             name=error.name,
         ) from None
     sides = radius * (np.abs(around.centre) + 1)
+    if sides.size == 0:
+        return
     uphill = sides * around.uphill(seed)
     # Minus the loss in u = z / sides. Its first step is -grad, which is to reach all faces but
     # those that the loss hardly depends on.

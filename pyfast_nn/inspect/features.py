@@ -59,7 +59,7 @@ def local_features(model, X, k=10):
     >>> features.directions.shape == (model.n_parameters, 5)
     True
     """
-    X = model._built_features(X)
+    X = _examples(model, X)
     J = curvature.Jacobian(model, X, dtype="float64")
     k = checks.integer(k, "k", minimum=1, maximum=min(J.shape))
     # svds keeps fewer than all.
@@ -100,7 +100,7 @@ def penultimate_features(model, X, k=None):
     >>> local = fnn.inspect.local_features(model, X[:50])
     >>> axes = features.plot(local.plot())
     """
-    X = model._built_features(X)
+    X = _examples(model, X)
     last = max((i for i, layer in enumerate(model.layers) if isinstance(layer, Dense)), default=-1)
     if last < 0:
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
@@ -186,6 +186,13 @@ class Features:
         ax.set(xlabel="input", ylabel="synthetic feature")
         ax.legend(fontsize=8, ncols=2)
         return ax
+
+
+def _examples(model, X):
+    X = model._built_features(X)
+    if X.shape[0] == 0:
+        raise ValueError(f"X: expected at least one row, got shape {X.shape}")
+    return X
 
 
 def _svd_by_gram(J, k):
