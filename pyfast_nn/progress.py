@@ -15,6 +15,8 @@ def check(verbose):
     if isinstance(verbose, str):
         checks.choice(verbose, "verbose", ("auto",))
         return "bar" if terminal else "quiet"
+    if isinstance(verbose, bool):
+        verbose = int(verbose)
     if not checks.integer(verbose, "verbose", 0, 1):
         return "quiet"
     return "bar" if terminal else "lines"

@@ -566,6 +566,17 @@ class TestSpectralDensity:
         np.testing.assert_allclose(samples, scale * np.sum(V * (A @ V), axis=0), rtol=1e-13)
         assert np.all(spectrum.weights.sum(axis=1) > 1 - 1e-14)
 
+    def test_probes_a_few_at_a_time(self, monkeypatch):
+        """As memory allows; at least two, between which symmetry shows."""
+        A = symmetric(SPECTRA["decaying"])
+        whole = spectral_density(A, num_probes=5, lanczos_steps=7)
+        monkeypatch.setattr("pyfast_nn.curvature.lanczos._VECTOR_BYTES", 1)
+        operator = Counted(A)
+        parts = spectral_density(operator, num_probes=5, lanczos_steps=7)
+        assert operator.widths == [2] * 14 + [1] * 7
+        np.testing.assert_allclose(parts.nodes, whole.nodes, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(parts.weights, whole.weights, rtol=1e-9, atol=1e-12)
+
     @pytest.mark.parametrize("n", [1, 2, 5])
     def test_more_steps_than_eigenvalues(self, n, dtype):
         A = symmetric(np.linspace(1, 2, n)).astype(dtype)

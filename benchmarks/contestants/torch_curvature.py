@@ -38,8 +38,8 @@ class Transforms:
         return torch.func.vmap(self.product)(directions)
 
     def flat_product(self, v):
-        product = self.product(self.direction(torch.from_numpy(v)))
-        return torch.cat([piece.ravel() for piece in product.values()]).numpy()
+        product = self.product(self.direction(v))
+        return torch.cat([piece.ravel() for piece in product.values()])
 
 
 def curvlinops_hessian(sizes, x, y):
@@ -66,21 +66,22 @@ def lanczos_density(product, n, probes, steps, seed=0):
 
     As one would write it: probe by probe, each vector orthogonalised against all before it.
     """
-    rng = np.random.default_rng(seed)
-    nodes, weights = np.empty((probes, steps)), np.empty((probes, steps))
+    generator = torch.Generator().manual_seed(seed)
+    nodes, weights = torch.empty(probes, steps), torch.empty(probes, steps)
     for probe in range(probes):
-        basis = np.empty((steps, n), np.float32)
-        diagonal, off = np.empty(steps), np.empty(steps - 1)
-        v = rng.choice(np.array([-1, 1], np.float32), n) / np.float32(np.sqrt(n))
+        basis = torch.empty(steps, n)
+        diagonal, off = torch.empty(steps), torch.empty(steps - 1)
+        v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1) / n**0.5
         for k in range(steps):
             basis[k] = v
             w = product(v)
             diagonal[k] = w @ v
             for _ in range(2):
-                w = w - basis[: k + 1].T @ (basis[: k + 1] @ w)
+                w -= basis[: k + 1].T @ (basis[: k + 1] @ w)
             if k + 1 < steps:
-                off[k] = np.linalg.norm(w)
-                v = w / np.float32(off[k])
-        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
+                off[k] = torch.linalg.vector_norm(w)
+                v = w / off[k]
+        tridiagonal = torch.diag(diagonal) + torch.diag(off, 1) + torch.diag(off, -1)
+        values, vectors = torch.linalg.eigh(tridiagonal)
         nodes[probe], weights[probe] = values, vectors[0] ** 2
     return nodes, weights

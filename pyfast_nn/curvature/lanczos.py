@@ -8,6 +8,8 @@ from .. import _core, checks, data
 from .products import Products, check_seed, check_symmetric
 from .stopping import Estimate, mean_and_error
 
+_VECTOR_BYTES = 2**27  # of the vectors of probes that advance together
+
 
 def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     """Estimate the distribution of the eigenvalues of a symmetric `A`.
@@ -23,7 +25,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     A : LinearOperator, array, sparse array (n, n), or callable
         Real and symmetric. A function takes v (n,), float64, and returns A v (n,).
     num_probes : int
-        Number of random vectors. They advance together: each step is one block of products.
+        Number of random vectors. They advance together, each step a block of products, as many as
+        128 MiB hold with all that came before; at least two.
     lanczos_steps : int
         At least 1. A vector whose Krylov space is smaller stops there, with an exact quadrature.
     seed : int
@@ -43,8 +46,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
 
     Notes
     -----
-    Costs num_probes * lanczos_steps products, memory for as many vectors in the dtype of the
-    operator, and O(num_probes * lanczos_steps^2 * n) operations besides.
+    Costs num_probes * lanczos_steps products, memory for lanczos_steps vectors of each probe that
+    advances with others, and O(num_probes * lanczos_steps^2 * n) operations besides.
 
     References
     ----------
@@ -67,7 +70,16 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     num_probes = checks.integer(num_probes, "num_probes", minimum=1)
     lanczos_steps = checks.integer(lanczos_steps, "lanczos_steps", minimum=1)
     seed = check_seed(seed)
-    diagonals, off_diagonals = _lanczos(products, num_probes, min(lanczos_steps, products.n), seed)
+    steps = min(lanczos_steps, products.n)
+    # Two at least, between which symmetry shows.
+    together = max(2, _VECTOR_BYTES // (steps * products.n * products.dtype.itemsize))
+    together = min(together, num_probes)
+    memory = np.empty((together, steps, products.n), products.dtype)
+    diagonals, off_diagonals = [], []
+    for first in range(0, num_probes, together):
+        parts = _lanczos(products, memory[: num_probes - first], first, seed)
+        diagonals += parts[0]
+        off_diagonals += parts[1]
 
     nodes = np.empty((num_probes, max(map(len, diagonals))))
     weights = np.zeros_like(nodes)
@@ -268,10 +280,13 @@ class SpectralDensity:
         return damping
 
 
-def _lanczos(products, num_probes, steps, seed):
-    """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe."""
-    basis = np.empty((num_probes, steps, products.n), products.dtype)
-    basis[:, 0] = products.probes("rademacher", seed, 0, num_probes).T / math.sqrt(products.n)
+def _lanczos(products, basis, first, seed):
+    """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe.
+
+    `basis` (probes, steps, n) is memory for their vectors; `first` is the number of the first one.
+    """
+    num_probes, steps = basis.shape[:2]
+    basis[:, 0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
     diagonals, off_diagonals = [[] for _ in basis], [[] for _ in basis]
     scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
     negligible = 100 * np.finfo(products.dtype).eps

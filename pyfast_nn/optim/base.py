@@ -611,7 +611,8 @@ class Optimizer:
 
     def _rates(self, steps):
         """Return the learning rates (steps,) of the next `steps` steps, float64."""
-        return np.array(np.broadcast_to(self._next(self.lr, "lr", steps), steps))
+        rate = self._next(self.lr, "lr", steps)
+        return np.full(steps, rate) if isinstance(rate, float) else rate
 
     def __getstate__(self):
         state = {name: vector.copy() for name, vector in self._state.items()}
