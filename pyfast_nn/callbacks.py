@@ -245,8 +245,10 @@ class CurvatureMonitor(Callback):
     def __init__(self, X, y, *, every=1, n_samples=1000, seed=0):
         X, y = data.features(X), data.as_array(y, "y")
         n = X.shape[0]
-        if n == 0 or y.ndim == 0 or len(y) != n:
-            raise ValueError(f"y: expected a target for each of {n} rows > 0, got shape {y.shape}")
+        if n == 0:
+            raise ValueError(f"X: expected at least one row, got shape {X.shape}")
+        if y.ndim == 0 or len(y) != n:
+            raise ValueError(f"y: expected shape ({n},) or ({n}, outputs), got {y.shape}")
         n_samples = checks.integer(n_samples, "n_samples", minimum=1)
         rng = np.random.default_rng(checks.integer(seed, "seed", 0, 2**64 - 1))
         rows = np.sort(rng.choice(n, min(n, n_samples), replace=False))

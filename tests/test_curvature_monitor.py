@@ -122,8 +122,8 @@ def test_refused_before_the_training(rng):
         ({"every": 0}, "every: expected an integer from 1"),
         ({"n_samples": 0}, "n_samples: expected an integer from 1"),
         ({"seed": -1}, "seed: expected an integer from 0"),
-        ({"y": np.zeros(3)}, r"y: expected a target for each of 30 rows > 0, got shape \(3,\)"),
-        ({"X": np.zeros((0, 3)), "y": []}, "y: expected a target for each of 0 rows"),
+        ({"y": np.zeros(3)}, r"y: expected shape \(30,\) or \(30, outputs\), got \(3,\)"),
+        ({"X": np.zeros((0, 3)), "y": []}, r"X: expected at least one row, got shape \(0, 3\)"),
     ],
 )
 def test_impossible_arguments(rng, arguments, message):

@@ -414,6 +414,7 @@ def public_classes():
 
 # Needed arguments besides the one in question.
 NEEDED = {
+    "CurvatureMonitor": {"X": np.ones((4, 2)), "y": [0, 1, 0, 1]},
     "Dense": {"units": 3},
     "Sequential": {"layers": [fnn.Dense(3)]},
     "Uniform": {"low": 0.0, "high": 1.0},
@@ -444,7 +445,9 @@ def check_refused(call, argument, value):
     assert re.match(rf"{argument}\b", message), message
     shown = "inf" if isinstance(value, float) and np.isinf(value) else repr(value)
     # an array without dimensions is told by its shape
-    assert any(told in message for told in (shown, type(value).__name__, "got ()")), message
+    assert any(
+        told in message for told in (shown, type(value).__name__, "got ()", "got shape ()")
+    ), message
 
 
 @pytest.mark.parametrize(
