@@ -428,7 +428,8 @@ HYPER = [
     for thing in dict.fromkeys(public_classes())
     if thing.__name__ not in NOT_SET_UP
     for parameter in inspect.signature(thing).parameters
-    if parameter not in ("params", "options")  # of optimizers: arrays, and what all of them take
+    # arrays, and what all optimizers take
+    if parameter not in ("params", "options", "X", "y")
 ]
 
 
