@@ -752,27 +752,39 @@ else:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("n", [0, 1, 15, 4096, 4097, 9001])
-@pytest.mark.parametrize("m", [0, 1, 7, 8, 19])
-def test_orthogonalize(isa, dtype, restore_threads, m, n):
+@pytest.mark.parametrize("n", [20, 4096, 4097, 300_001])
+@pytest.mark.parametrize("m", [1, 2, 7, 8, 19])
+def test_lanczos_step(isa, dtype, restore_threads, m, n):
+    # The longest rows take more than one block of them.
     rng = np.random.default_rng(m + n)
-    X, y = rng.normal(size=(m, n)).astype(dtype), rng.normal(size=n).astype(dtype)
-    exact = X.astype(np.float64), y.astype(np.float64)
-    expected = exact[1] - exact[0].T @ (exact[0] @ exact[1])
+    Q = np.ascontiguousarray(np.linalg.qr(rng.normal(size=(n, m)))[0].T)
+    rest = rng.normal(size=n)
+    rest -= Q.T @ (Q @ rest)
+    alpha, beta, size = 0.3, 1.1 if m > 1 else 0.0, 0.7
+    Aq = alpha * Q[-1] + size * rest / np.linalg.norm(rest)
+    if m > 1:
+        Aq += beta * Q[-2]
     results = []
     for threads in (1, 2, 5):
         _core.set_num_threads(threads)
-        result = y.copy()
-        results.append((_core.orthogonalize(X, result), result))
-    coefficients, result = results[0]
+        w = np.empty(n, dtype)
+        numbers = _core.lanczos_step(
+            Q.astype(dtype), (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6
+        )
+        results.append((numbers, w))
+    numbers, w = results[0]
     eps = np.finfo(dtype).eps
-    scale = np.abs(exact[0]) @ np.abs(exact[1])
-    assert (np.abs(coefficients - exact[0] @ exact[1]) <= 20 * eps * scale + eps).all()
-    sums = np.abs(exact[1]) + np.abs(exact[0]).T @ scale
-    assert (np.abs(result - expected) <= 20 * eps * sums).all()
+    expected = alpha, size, np.linalg.norm(Aq)
+    np.testing.assert_allclose(numbers, expected, rtol=100 * eps, atol=100 * eps)
+    np.testing.assert_allclose(w, rest / np.linalg.norm(rest), rtol=0, atol=20 * eps)
+    assert np.abs(Q.astype(dtype).astype(float) @ w).max() < 20 * eps
     for others in results[1:]:
-        assert others[0] == coefficients
-        np.testing.assert_array_equal(others[1], result)
+        assert others[0] == numbers
+        np.testing.assert_array_equal(others[1], w)
+    # What is left of a product that is in the space already is rounding, and stays as it is.
+    inside = (Q.T @ rng.normal(size=m)).astype(dtype)
+    _, length, scale = _core.lanczos_step(Q.astype(dtype), inside, w, 1.0, 0.0, 5.0, 1e-4)
+    assert length < 5e-4 and scale == 5.0 and np.linalg.norm(w) < 5e-4
 
 
 def everything(A, n=None, seed=3):

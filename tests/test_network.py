@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 import oracle
 from conftest import assert_close, assert_same_bits
-from problems import NETWORKS, RELU, SIGMOID, TANH, TARGETS, dense, draw, draw_targets
+from problems import (
+    NETWORKS,
+    RELU,
+    SIGMOID,
+    TANH,
+    TARGETS,
+    activation,
+    dense,
+    draw,
+    draw_targets,
+)
 from pyfast_nn import _core
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -110,7 +120,7 @@ def test_any_network(isa, dtype, in_features, layers, rows, target, seed):
     check_all_maps(draw(rng, in_features, layers, rows, dtype, target), rng)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 31, 32, 33])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_few_rows_have_the_bits_of_many(isa, dtype, rng, name, rows):
     """A few rows are computed from the parameters as they lie, many from panels."""
@@ -120,6 +130,20 @@ def test_few_rows_have_the_bits_of_many(isa, dtype, rng, name, rows):
     problem.net.forward(problem.parameters, problem.X, many)
     problem.net.forward(problem.parameters, problem.X[:rows], few)
     assert_same_bits(few, many[:rows])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 32])
+def test_few_rows_on_a_team(isa, dtype, rng, restore_threads, rows):
+    """Enough parameters for threads to share the columns of a layer."""
+    layers = [dense(801), RELU, activation("softmax"), TANH, dense(3), SIGMOID, dense(400)]
+    problem = draw(rng, 799, layers, 50, dtype)
+    many = np.empty((50, 400), dtype)
+    problem.net.forward(problem.parameters, problem.X, many)
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        few = np.empty((rows, 400), dtype)
+        problem.net.forward(problem.parameters, problem.X[:rows], few)
+        assert_same_bits(few, many[:rows])
 
 
 def test_no_rows(isa, dtype, rng):

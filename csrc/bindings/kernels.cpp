@@ -229,22 +229,26 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
                             interrupt, arena, m, s);
 }
 
-// y -= X' c with c = X y, which it gives; X (m, n), y (n,).
-std::vector<double> orthogonalize(const py::array& X, py::array y) {
-    return with_type_of(y, "y", [&](auto zero) {
+// The row w (n,) after those of Q (m, n); see exec/lanczos.h. Gives alpha, length, scale.
+std::tuple<double, double, double> lanczos_step(const py::array& Q, const py::array& Aq, py::array w,
+                                                double factor, double beta, double scale, double negligible) {
+    return with_type_of(w, "w", [&](auto zero) {
         using T = decltype(zero);
-        if (X.ndim() != 2)
-            throw py::value_error("X has shape " + shape_text(shape_of(X)) + ", expected (m, n)");
-        const index m = X.shape(0), n = X.shape(1);
-        const T* x = to_read<T>(X, "X", {m, n});
-        T* out = to_write<T>(y, "y", {n});
-        std::vector<double> coefficients(std::size_t(m), 0.0);
+        if (Q.ndim() != 2 || Q.shape(0) < 1 || Q.shape(1) < 1)
+            throw py::value_error("Q has shape " + shape_text(shape_of(Q)) +
+                                  ", expected (m, n), none of them 0");
+        const index m = Q.shape(0), n = Q.shape(1);
+        const T* rows = to_read<T>(Q, "Q", {m, n});
+        const T* product = to_read<T>(Aq, "Aq", {n});
+        T* out = to_write<T>(w, "w", {n});
+        double alpha, length;
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         Arena arena;
         functions<T>(current_table())
-            .orthogonalize(x, m, n, out, coefficients.data(), get_num_threads(), interrupt, arena);
-        return coefficients;
+            .lanczos_step(rows, m, n, product, out, T(factor), beta, negligible, &scale, &alpha, &length,
+                          get_num_threads(), interrupt, arena);
+        return std::make_tuple(alpha, length, scale);
     });
 }
 
@@ -253,7 +257,8 @@ std::vector<double> orthogonalize(const py::array& X, py::array y) {
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
     m.def("unary", unary, "name"_a, "x"_a);
-    m.def("orthogonalize", orthogonalize, "X"_a, "y"_a);
+    m.def("lanczos_step", lanczos_step, "Q"_a, "Aq"_a, "w"_a, "factor"_a, "beta"_a, "scale"_a,
+          "negligible"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);

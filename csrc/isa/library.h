@@ -3,8 +3,8 @@
 
 #include "exec/elementwise.h"
 #include "exec/gemm/gemm.h"
+#include "exec/lanczos.h"
 #include "exec/measure.h"
-#include "exec/orthogonalize.h"
 #include "isa/table.h"
 #include "net/curvature.h"
 #include "net/evaluate.h"
@@ -87,7 +87,7 @@ constexpr Functions<T> functions = {
     optim::clip_units<T>,
     optim::gradient_norm<T>,
     optim::clip_norm<T>,
-    exec::orthogonalize<T>,
+    exec::lanczos_step<T>,
     elementary<T>,
     net::uniform<T>,
     net::normal<T>,

@@ -125,10 +125,8 @@ struct Epoch {
     bool (*take_step)(void* caller, bool finite);
     void* caller;
 
-    UpdateSpec update_at(index step) const {
-        UpdateSpec now = update;
+    void set_schedules(UpdateSpec& now, index step) const {
         for (int k = 0; k < n_schedules; ++k) now.*schedules[k].number = schedules[k].values[step];
-        return now;
     }
 };
 

@@ -26,21 +26,28 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
              T* out) {
     const Plan& plan = call.plan;
     const bool few = order.rows <= few_rows && blas_gemm<T>() == nullptr;
-    const int threads = few ? 1 : team_size(call.threads, chunk_size(order.rows) * plan.work_per_row());
+    const index work = few ? plan.n_parameters : chunk_size(order.rows) * plan.work_per_row();
+    const int threads = team_size(call.threads, work);
     Needs needs;
     needs.packed = !few;
     Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
-    if (few) ws.flat = parameters;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        if (few)
-            compose_input_layers(ws, {0, plan.in_features()});
-        else
+        if (few) {
+            compose_input_layers(ws, exec.share(plan.in_features()));
+            exec.barrier();
+            gather<T>(ws.a(0), x, order.examples, 0, exec.share(order.rows), ws.input_map);
+            exec.barrier();
+            forward_few(ws, parameters, [&](index n) { return exec.share(n); }, [&] { exec.barrier(); });
+        } else {
             pack_parameters(exec, ws, parameters);
+        }
         for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
-                forward(now, rows);
+                if (!few) {
+                    gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
+                    forward(now, rows);
+                }
                 const Panels<T> last = now.a(plan.output());
                 if (link == Link::softmax) Softmax<T>::forward(last, last, rows);
                 if (link == Link::sigmoid)

@@ -13,21 +13,40 @@ namespace fnn::FNN_ISA::net {
 // Those over units need the walks of all rows to be complete.
 
 template <class T>
+void forward(Workspace<T>& ws, const Node& node, Range rows) {
+    const Panels<T> a = ws.a(node.output), z = ws.z(node.output), x = ws.a(node.input);
+    const auto activate = [&](index first, index count) {
+        activation_forward<T>(node.activation, a.data, z.data, {first, first + count});
+    };
+    if (node.map == Map::dense)
+        Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node), ws.layout.bias(ws.parameters, node),
+                          rows, activate);
+    else if (node.map == Map::softmax)
+        Softmax<T>::forward(a, x, rows);
+    else
+        pass_through<T>(z, x, rows, false, activate);
+}
+
+template <class T>
 void forward(Workspace<T>& ws, Range rows) {
+    for (const Node& node : ws.plan.nodes) forward(ws, node, rows);
+}
+
+// For all rows, which are few, from the parameters as they lie: reading those is all the work there is, so
+// that threads share the columns. Ends with wait().
+template <class T, class Share, class Wait>
+void forward_few(Workspace<T>& ws, const T* parameters, const Share& share, const Wait& wait) {
     for (const Node& node : ws.plan.nodes) {
-        const Panels<T> a = ws.a(node.output), z = ws.z(node.output), x = ws.a(node.input);
+        const Panels<T> a = ws.a(node.output), z = ws.z(node.output);
         const auto activate = [&](index first, index count) {
             activation_forward<T>(node.activation, a.data, z.data, {first, first + count});
         };
-        if (node.map == Map::dense && ws.flat != nullptr)
-            Dense<T>::forward_few(z, x, ws.flat + node.weight, ws.flat + node.bias, activate);
-        else if (node.map == Map::dense)
-            Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node),
-                              ws.layout.bias(ws.parameters, node), rows, activate);
-        else if (node.map == Map::softmax)
-            Softmax<T>::forward(a, x, rows);
+        if (node.map == Map::dense)
+            Dense<T>::forward_few(z, ws.a(node.input), parameters + node.weight, parameters + node.bias,
+                                  share(z.count()), activate);
         else
-            pass_through<T>(z, x, rows, false, activate);
+            forward(ws, node, share(ws.rows));
+        wait();
     }
 }
 

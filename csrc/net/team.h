@@ -20,7 +20,7 @@ constexpr index chunk_rows = 1024;
 inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
 
 // So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
-constexpr index few_rows = 8;
+constexpr index few_rows = 32;
 
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;

@@ -30,7 +30,7 @@ inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
 }
 
 // The gradient of the mean loss over the batches of a step, of this thread's units; ends without a barrier.
-// False if the loss is not finite.
+// False if the loss is not finite. The thread's own view of the workspace is left with the rows of the last.
 template <class T>
 inline bool gradient_of_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
                              const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum) {
@@ -43,15 +43,14 @@ inline bool gradient_of_step(Exec& exec, Workspace<T>& ws, const Source& x, cons
         const bool more = examples.first > begin;
         if (more) exec.barrier();  // others may still read the batch before
         const index batch = exec::min(end - examples.first, capacity);
-        // A shorter last batch uses the first rows of every buffer.
-        Workspace<T> now = ws.of_rows(batch);
+        ws.rows = batch;  // a shorter last batch uses the first rows of every buffer
         for_own_pieces(exec, batch,
-                       [&](Range rows) { differentiate(exec, now, x, loss, examples, rows, factor); });
+                       [&](Range rows) { differentiate(exec, ws, x, loss, examples, rows, factor); });
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
-        sum.add(add_up(now.scores, batch));
+        sum.add(add_up(ws.scores, batch));
         if (!std::isfinite(sum.loss)) return false;
-        parameter_gradient(now, units, more);
+        parameter_gradient(ws, units, more);
     }
     return true;
 }
@@ -73,19 +72,22 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
 
     std::atomic<bool> packed{false};
     const auto walk = [&](Exec& exec) {
+        Workspace<T> own = ws;
         const Range units = exec.share(ws.layout.units());
         for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], units);
         pack_parameters<T>(exec, ws, epoch.parameters);
         packed.store(true);
+        UpdateSpec update = epoch.update;
         for (index step = 0; step < epoch.steps; ++step) {
             // Up to the barrier after its last batch the step may be left; after it, every update is made by
             // all threads.
             Score sum;
-            if (!gradient_of_step(exec, ws, x, y, loss, epoch, step, sum)) {
+            if (!gradient_of_step(exec, own, x, y, loss, epoch, step, sum)) {
                 if (exec.rank == 0) score->finite = false;
                 return;
             }
-            optim::with_update<T>(epoch.update_at(step), epoch.steps_before + step, [&](const auto& rule) {
+            epoch.set_schedules(update, step);
+            optim::with_update<T>(update, epoch.steps_before + step, [&](const auto& rule) {
                 ws.layout.for_numbers(
                     units, [&](index at, index count) { optim::apply(rule, all, {at, at + count}); });
             });
@@ -122,7 +124,8 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
             exec::run(threads, call.interrupt, [&](Exec& exec) {
                 pack_parameters<T>(exec, ws, epoch.parameters);
                 Score own;
-                const bool is_finite = gradient_of_step(exec, ws, x, y, loss, epoch, step, own);
+                Workspace<T> view = ws;
+                const bool is_finite = gradient_of_step(exec, view, x, y, loss, epoch, step, own);
                 if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.share(ws.layout.units()));
                 if (exec.rank != 0) return;
                 finite = is_finite;

@@ -100,7 +100,6 @@ class Workspace {
     // Images; those that a call does not need are null.
     Layout<T> layout;
     T* parameters;
-    const T* flat = nullptr;  // without panels: the parameters as they came
     T* gradient;
     T* states[max_states];
     T* direction;

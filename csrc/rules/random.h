@@ -40,12 +40,11 @@ FNN_RULE std::uint64_t bits(std::uint64_t seed, std::uint64_t stream, std::uint6
     return std::uint64_t(block.word[1]) << 32 | block.word[0];
 }
 
-// An integer in [0, n), n >= 1: the high half of n times 64 random bits. The probability of each
-// integer is within 2^-64 of 1 / n.
-FNN_RULE std::uint64_t bounded(std::uint64_t seed, std::uint64_t stream, std::uint64_t index,
-                               std::uint64_t n) {
+// An integer in [0, n), n >= 1, of 64 random bits: the high half of n times the bits. The probability of
+// each integer is within 2^-64 of 1 / n.
+FNN_RULE std::uint64_t bounded(std::uint64_t bits, std::uint64_t n) {
     __extension__ using Wide = unsigned __int128;
-    return std::uint64_t(Wide(bits(seed, stream, index)) * n >> 64);
+    return std::uint64_t(Wide(bits) * n >> 64);
 }
 
 // A word as a number, exactly. (SSE2 and AVX2 convert no unsigned and no 64-bit integers.)

@@ -291,44 +291,40 @@ def _lanczos(products, basis, first, seed):
     scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
-    w, scratch = np.empty((2, products.n), products.dtype)
+    last = np.empty(products.n, products.dtype)
     for j in range(steps):
         V = basis[active, j].T
         AV = products.matmat(V)
         if j == 0:
             check_symmetric(V, AV)
+            unit = _power_of_two(
+                np.abs(AV).max()
+            )  # squares of lengths in it have the range of floats
         going_on = []
-        for p, Av in zip(active, AV.T, strict=True):
-            Q, alpha, beta = basis[p, : j + 1], diagonals[p], off_diagonals[p]
-            scales[p] = max(scales[p], _length(Av))
-            w[...] = Av
-            if beta:
-                w -= np.multiply(Q[j - 1], beta[-1], out=scratch)
-            alpha.append(float(w @ Q[j]))
-            w -= np.multiply(Q[j], alpha[j], out=scratch)
-            # Orthogonal to all before; once more if that left little, as then rounding is large
-            # beside it ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
-            length, before = _length(w), np.inf
-            while length < 0.7 * before and length > negligible * scales[p]:
-                alpha[j] += _core.orthogonalize(Q, w)[j]
-                before, length = length, _length(w)
+        for p, Av in zip(active, np.ascontiguousarray(AV.T), strict=True):
+            alpha, length, scales[p] = _core.lanczos_step(
+                basis[p, : j + 1],
+                Av,
+                basis[p, j + 1] if j + 1 < steps else last,
+                1 / unit,
+                off_diagonals[p][-1] if j > 0 else 0.0,
+                scales[p],
+                negligible,
+            )
+            diagonals[p].append(alpha)
             if j + 1 < steps and length > negligible * scales[p]:
-                beta.append(length)
-                np.divide(w, w.dtype.type(length), out=basis[p, j + 1])
+                off_diagonals[p].append(length)
                 going_on.append(p)
         active = going_on
         if not active:
             break
-    return diagonals, off_diagonals
+    return [[np.multiply(each, unit) for each in lists] for lists in (diagonals, off_diagonals)]
 
 
-def _length(w):
-    """Return |w|, whose square may be out of the range of floats."""
-    length = float(np.linalg.norm(w))
-    if 1e-15 < length < 1e15:
-        return length
-    largest = np.abs(w).max()
-    return float(largest * np.linalg.norm(w / largest)) if largest > 0 else 0.0
+def _power_of_two(x):
+    """Return one near x >= 0, a float of which the dtype of x has the inverse."""
+    info = np.finfo(x.dtype)
+    return 2.0 ** int(np.clip(np.frexp(x)[1], info.minexp + 1, info.maxexp - 2))
 
 
 def _real_array(value, name):

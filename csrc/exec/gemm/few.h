@@ -6,10 +6,10 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// c = row + a b; a (m, k) and c (m, n) in panels, b (k, n) row-major, row (n,). Each sum runs in the order of
-// k as in `multiply`, and so has the same bits.
+// c = row + a b for some panels of c; a (m, k) and c (m, n) in panels, b (k, n) row-major, row (n,). Each sum
+// runs in the order of k as in `multiply`, and so has the same bits.
 template <class T>
-void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row) {
+void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row, Range panels) {
     constexpr index w = lanes<T>, full = panel_width<T>, depth = full < 8 ? full : 8;
     const index n = c.cols, k = a.cols;
     // One vector of a row of n numbers, from column j on; zeros behind its end.
@@ -21,7 +21,7 @@ void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row) {
     };
     // f(first column, where it stands in row 0 of c, from row to row of c) for each vector of the columns.
     const auto for_vectors = [&](const auto& f) {
-        for (index p = 0; p < c.count(); ++p)
+        for (index p = panels.begin; p < panels.end; ++p)
             for (index j = 0; j < c.width(p); j += w) f(p * full + j, c.row(p, 0) + j, c.width(p));
     };
     for_vectors([&](index j, T* out, index stride) {

@@ -24,11 +24,12 @@ struct Dense {
         exec::multiply(z, x, w, Initial<T>::bias(b), rows, {0, z.count()}, epilogue);
     }
 
-    // For a few rows: w and b as they lie in the flat vector, row-major.
+    // For a few rows, some panels of z: w and b as they lie in the flat vector, row-major.
     template <class Epilogue>
-    static void forward_few(Panels<T> z, In x, const T* w, const T* b, const Epilogue& epilogue) {
-        exec::multiply_few(z, x, w, b);
-        epilogue(0, z.size());
+    static void forward_few(Panels<T> z, In x, const T* w, const T* b, Range panels,
+                            const Epilogue& epilogue) {
+        exec::multiply_few(z, x, w, b, panels);
+        for (index p = panels.begin; p < panels.end; ++p) epilogue(z.row(p, 0) - z.data, z.rows * z.width(p));
     }
 
     // dx (+)= dz w'

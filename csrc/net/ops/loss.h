@@ -345,21 +345,36 @@ inline void smooth_labels(const Block<T>& b, double smoothing) {
     exec::elementwise({0, b.out * Block<T>::w}, [&](index i) { b.t[i] = rule(b.t[i]); });
 }
 
+// f(first row, rows, their weights) for blocks of the given rows, with their outputs and targets in b.
+template <class T, class F>
+inline void for_blocks(Block<T>& b, const LossSpec& loss, const Batch<T>& batch, Panels<const T> z,
+                       Range rows, const F& f) {
+    for (index first = rows.begin; first < rows.end; first += b.w) {
+        const index n = exec::min(rows.end - first, b.w);
+        exec::load_columns(b.z, z, first, n);
+        b.load_targets(batch, first, n);
+        if (loss.kind == LossKind::cross_entropy) smooth_labels(b, loss.label_smoothing);
+        f(first, n, b.weights(batch, first, n));
+    }
+}
+
+template <class T>
+inline Lanes<T> scaled(const Lanes<T>& weight, T factor) {
+    Lanes<T> result(0);
+    Block<T>::for_rows([&](index r) { result[r] = factor * weight[r]; });
+    return result;
+}
+
 // The scores of the given rows, and dz = factor times weight times the gradient.
 template <class T>
 inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz,
                          Range rows, T factor, const RowScores<T>& scores, T* scratch) {
     Block<T> b(scratch, z.cols, false);
-    for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = exec::min(rows.end - first, b.w);
-        exec::load_columns(b.z, z, first, n);
-        b.load_targets(batch, first, n);
-        const Lanes<T> weight = b.weights(batch, first, n);
-        Lanes<T> value(0), right(0), weighted(0);
-        b.for_rows([&](index r) { weighted[r] = factor * weight[r]; });
+    for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
+        const Lanes<T> weighted = scaled(weight, factor);
+        Lanes<T> value(0), right(0);
         switch (loss.kind) {
             case LossKind::cross_entropy:
-                smooth_labels(b, loss.label_smoothing);
                 cross_entropy(b, weighted, value, right);
                 if (loss.confidence_penalty != 0)
                     confidence_penalty(b, T(loss.confidence_penalty), weighted, value);
@@ -377,7 +392,7 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
             scores.loss[first + r] = weight[r] * value[r];
             scores.right[first + r] = weight[r] * right[r];
         }
-    }
+    });
 }
 
 // s = S u, where S S' is factor times weight times the Hessian in the outputs: u (n, out) by examples,
@@ -386,9 +401,7 @@ template <class T>
 inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, const T* u,
                         index column, Panels<T> s, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols, true);
-    for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = exec::min(rows.end - first, b.w);
-        exec::load_columns(b.z, z, first, n);
+    for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
         std::fill(b.rz, b.rz + b.out * b.w, T(0));
         for (index r = 0; r < n; ++r) {
             if (u == nullptr)
@@ -396,12 +409,9 @@ inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<cons
             else
                 for (index j = 0; j < b.out; ++j) b.rz[j * b.w + r] = u[batch.example(first + r) * b.out + j];
         }
-        b.load_targets(batch, first, n);
-        Lanes<T> weighted = b.weights(batch, first, n);
-        b.for_rows([&](index r) { weighted[r] *= factor; });
+        const Lanes<T> weighted = scaled(weight, factor);
         switch (loss.kind) {
             case LossKind::cross_entropy:
-                smooth_labels(b, loss.label_smoothing);
                 cross_entropy_factor(b, weighted);
                 break;
             case LossKind::multi_margin:
@@ -413,7 +423,7 @@ inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<cons
         }
         b.clear_padding(b.rdz);
         exec::store_columns(s, b.rdz, first, n);
-    }
+    });
 }
 
 // rdz = factor times weight times the Hessian in the outputs times rz.
@@ -421,16 +431,11 @@ template <class T>
 inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
                          Panels<T> rdz, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols, true);
-    for (index first = rows.begin; first < rows.end; first += b.w) {
-        const index n = exec::min(rows.end - first, b.w);
-        exec::load_columns(b.z, z, first, n);
+    for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
         exec::load_columns(b.rz, rz, first, n);
-        b.load_targets(batch, first, n);
-        Lanes<T> weighted = b.weights(batch, first, n);
-        b.for_rows([&](index r) { weighted[r] *= factor; });
+        const Lanes<T> weighted = scaled(weight, factor);
         switch (loss.kind) {
             case LossKind::cross_entropy:
-                smooth_labels(b, loss.label_smoothing);
                 cross_entropy_tangent(b, weighted);
                 if (loss.confidence_penalty != 0)
                     confidence_penalty_tangent(b, T(loss.confidence_penalty), weighted);
@@ -444,7 +449,7 @@ inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<con
         }
         b.clear_padding(b.rdz);
         exec::store_columns(rdz, b.rdz, first, n);
-    }
+    });
 }
 
 }  // namespace fnn::FNN_ISA::net
