@@ -859,6 +859,38 @@ def test_hutchinson_asks_for_quadratic_forms(rng, monkeypatch):
     np.testing.assert_allclose(shifted.samples, expected.samples + 1, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("restrict", [None, [2, "0.bias"]])
+def test_hutchinson_by_parameters(rng, restrict):
+    """The samples of a block are its terms of v'Hv, and their mean has the block's trace."""
+    example = draw(rng, network(fnn.Tanh()))
+    H = example.operator(Hessian, restrict=restrict)
+    own = np.concatenate([positions(example.model)[key] for key in H.keys])
+    dense = example.hessian[np.ix_(own, own)]
+    m = 400
+    parts = hutchinson_trace(H, num_matvecs=m, per_parameter=True, seed=7)
+    assert list(parts) == H.keys
+    whole = hutchinson_trace(H, num_matvecs=m, seed=7)
+    total = sum(part.samples for part in parts.values())
+    np.testing.assert_allclose(total, whole.samples, rtol=1e-9, atol=1e-11)
+    first = 0
+    for key, part in parts.items():
+        size = positions(example.model)[key].size
+        trace = np.trace(dense[first : first + size, first : first + size])
+        first += size
+        assert type(part.value) is type(part.std_error) is float
+        assert part.num_matvecs == len(part.samples) == m and part.converged
+        np.testing.assert_allclose(part.value, part.samples.mean(), rtol=1e-12)
+        assert abs(part.value - trace) < 5 * part.std_error + 1e-12, key
+    found = hutchinson_trace(H, rtol=0.2, per_parameter=True, max_matvecs=10_000)
+    errors = np.linalg.norm([part.std_error for part in found.values()])
+    assert errors <= 0.2 * np.linalg.norm([part.value for part in found.values()])
+    assert len({part.num_matvecs for part in found.values()}) == 1
+    with pytest.raises(TypeError, match="A: expected an operator of a model"):
+        hutchinson_trace(example.hessian, num_matvecs=8, per_parameter=True)
+    with pytest.raises(TypeError, match="per_parameter"):
+        hutchinson_trace(H, num_matvecs=8, per_parameter=1)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("kind", [Hessian, GaussNewton], ids=lambda kind: kind.__name__)
 def test_hutchinson_covers_the_exact_trace_at_its_rate(rng, kind):

@@ -440,6 +440,19 @@ def test_sampled_trace_varies_less_than_hutchinson(isa, rng):
     assert sampled.std() < 0.5 * hutchinson_trace(operator, num_matvecs=200).samples.std()
 
 
+def test_sampled_trace_by_parameters(isa, rng):
+    operator = draw(rng, network(fnn.Tanh())).operator(GaussNewton, restrict=[0, "2.bias"])
+    exact = exact_trace(operator, per_parameter=True)
+    parts = sampled_trace(operator, num_samples=100, per_parameter=True)
+    assert list(parts) == list(exact)
+    for key, part in parts.items():
+        assert abs(part.value - exact[key]) <= 5 * part.std_error + 1e-12, key
+    whole = sampled_trace(operator, num_samples=100).samples
+    np.testing.assert_allclose(sum(part.samples for part in parts.values()), whole, rtol=1e-12)
+    with pytest.raises(TypeError, match="per_parameter"):
+        sampled_trace(operator, per_parameter="all")
+
+
 @pytest.mark.once
 def test_one_sample_has_no_error(rng):
     operator = draw(rng, network(RELU)).operator(Fisher)

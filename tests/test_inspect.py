@@ -426,6 +426,13 @@ def test_pictures(rng, axes, tmp_path, name):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("shape", [(2,), (2, 2)])
+def test_a_landscape_without_a_finite_loss(axes, shape):
+    landscape = fnn.inspect.LossLandscape([np.arange(2.0)] * len(shape), np.full(shape, np.inf))
+    with pytest.raises(ValueError, match="losses: none is finite"):
+        landscape.plot(axes)
+
+
 def test_pictures_show_the_numbers(rng, axes):
     activity = unit_activity(fnn.Sequential([fnn.ReLU()]), TestUnitActivity.Z)
     heights = [bar.get_height() for bar in activity.plot(axes).patches]

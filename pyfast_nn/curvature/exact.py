@@ -83,7 +83,7 @@ def exact_diagonal(A):
     return _diagonal(A, None)
 
 
-def sampled_trace(A, *, num_samples=1, seed=0):
+def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
     """Estimate what `exact_trace` computes, at the cost of one column for all outputs.
 
     The columns of each example are added with random signs: an unbiased estimate, whose variance
@@ -96,11 +96,13 @@ def sampled_trace(A, *, num_samples=1, seed=0):
         At least 1.
     seed : int
         Of the signs, from 0 to 2**64 - 1.
+    per_parameter : bool
+        Estimate the trace of each weight's and bias's block.
 
     Returns
     -------
-    Estimate
-        Its `num_matvecs` is the number of samples.
+    Estimate, or dict of Estimate
+        Its `num_matvecs` is the number of samples. ``{"0.weight": ..., "0.bias": ..., ...}``
 
     Raises
     ------
@@ -114,14 +116,20 @@ def sampled_trace(A, *, num_samples=1, seed=0):
     >>> bool(abs(estimate.value - fnn.curvature.exact_trace(G)) < 5 * estimate.std_error)
     True
     """
-    samples = np.array(
-        [
-            sum(_split(A, A._core.traces(signs)[0]).values())
-            for signs in _signs(A, "sampled_trace", num_samples, seed)
-        ]
-    )
-    value, std_error = mean_and_error(samples)
-    return Estimate(value, std_error, len(samples), samples, True)
+    checks.boolean(per_parameter, "per_parameter")
+    splits = [
+        _split(A, A._core.traces(signs)[0])
+        for signs in _signs(A, "sampled_trace", num_samples, seed)
+    ]
+
+    def estimate(samples):
+        samples = np.array(samples)
+        value, std_error = mean_and_error(samples)
+        return Estimate(value, std_error, len(samples), samples, True)
+
+    if per_parameter:
+        return {key: estimate([split[key] for split in splits]) for key in A.keys}
+    return estimate([sum(split.values()) for split in splits])
 
 
 def sampled_diagonal(A, *, num_samples=1, seed=0):

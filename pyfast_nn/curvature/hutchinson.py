@@ -20,6 +20,7 @@ def hutchinson_trace(
     distribution="rademacher",
     batch_size=16,
     seed=0,
+    per_parameter=False,
 ):
     """Estimate the trace of `A` by the mean of v'Av over random v.
 
@@ -37,8 +38,9 @@ def hutchinson_trace(
     n : int, optional
         Length of vectors, if `A` is a function.
     rtol : float, optional
-        Stop when the standard error is at most `rtol` times the absolute value. Looked at after
-        each block, from 8 samples on.
+        Stop when the standard error is at most `rtol` times the absolute value, with
+        `per_parameter` when that holds for the norms of both. Looked at after each block, from 8
+        samples on.
     num_matvecs : int, optional
         Use this number of products, without `rtol` and `time_limit`.
     time_limit : float, optional
@@ -52,11 +54,15 @@ def hutchinson_trace(
         not depend on it.
     seed : int
         Of the random vectors, from 0 to 2**64 - 1.
+    per_parameter : bool
+        Estimate the trace of each weight's and bias's block, for an operator of a model. Each is
+        noisier than from the operator of that block alone (see `restrict` there), as v'Av of a
+        block has the products with the other blocks in it; and `quadratic_form` is of no use.
 
     Returns
     -------
-    Estimate
-        With one sample per product.
+    Estimate, or dict of Estimate
+        With one sample per product. ``{"0.weight": ..., "0.bias": ..., ...}``
 
     Raises
     ------
@@ -85,15 +91,40 @@ def hutchinson_trace(
     products = Products(A, n, batch_size)
     checks.choice(distribution, "distribution", _DISTRIBUTIONS)
     seed = check_seed(seed)
+    blocks = _blocks(A, per_parameter)
 
-    samples = np.empty(0)
+    samples = np.empty((0, len(blocks)) if per_parameter else 0)
     while True:
         k = min(products.batch_size, stop.limit - products.num_matvecs)
-        V = products.probes(distribution, seed, samples.size, k)
-        samples = np.append(samples, products.quadratic_form(V))
+        V = products.probes(distribution, seed, len(samples), k)
+        if per_parameter:
+            terms = np.multiply(V, products.matmat(V), dtype=np.float64)
+            new = np.stack([terms[block].sum(axis=0) for block in blocks.values()], axis=1)
+        else:
+            new = products.quadratic_form(V)
+        samples = np.concatenate([samples, new])
         value, std_error = mean_and_error(samples)
-        if stop.reached(value, std_error, samples.size, products.num_matvecs):
-            return stop.estimate(value, std_error, products.num_matvecs, samples)
+        if stop.reached(value, std_error, len(samples), products.num_matvecs):
+            break
+
+    def estimate(value, std_error, samples):
+        return stop.estimate(float(value), float(std_error), products.num_matvecs, samples)
+
+    if not per_parameter:
+        return estimate(value, std_error, samples)
+    return dict(zip(blocks, map(estimate, value, std_error, samples.T), strict=True))
+
+
+def _blocks(A, per_parameter):
+    """Return {key: slice of v} of an operator of a model, if that is asked for."""
+    if not checks.boolean(per_parameter, "per_parameter"):
+        return {}
+    if not hasattr(A, "keys"):
+        raise TypeError(
+            "A: expected an operator of a model, such as Hessian, with per_parameter=True; got "
+            f"{checks.describe(A)}"
+        )
+    return A._blocks()
 
 
 def hutchinson_diagonal(

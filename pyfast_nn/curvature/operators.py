@@ -67,6 +67,12 @@ class ModelOperator(LinearOperator):
         pieces = list(self._slices.values())
         return np.concatenate([rows[..., piece] for piece in pieces], axis=-1).T
 
+    def _blocks(self):
+        """Return {key: slice of v (n,)} of the parameters it acts on."""
+        ends = np.cumsum([piece.stop - piece.start for piece in self._slices.values()])
+        starts = [0, *ends[:-1]]
+        return {key: slice(a, b) for key, a, b in zip(self.keys, starts, ends, strict=True)}
+
     def _bent_layer(self):
         """Return the first layer that is not linear piecewise, as a text for messages."""
         for i in range(len(self._layers)):

@@ -160,7 +160,16 @@ class LossLandscape:
         Returns
         -------
         matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If no loss is finite.
         """
+        if not np.isfinite(self.losses).any():
+            raise ValueError(
+                "losses: none is finite, so there is nothing to draw; expected smaller coordinates"
+            )
         ax = axes_or_new(ax)
         if self.losses.ndim == 1:
             ax.plot(self.coordinates[0], self.losses)
