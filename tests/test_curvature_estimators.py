@@ -566,6 +566,35 @@ class TestSpectralDensity:
         np.testing.assert_allclose(samples, scale * np.sum(V * (A @ V), axis=0), rtol=1e-13)
         assert np.all(spectrum.weights.sum(axis=1) > 1 - 1e-14)
 
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_any_scale(self, dtype):
+        """Lengths are squared in a unit near that of the products: powers of two change nothing."""
+        A = symmetric(SPECTRA["indefinite"]).astype(dtype)
+        one = spectral_density(A, num_probes=3, lanczos_steps=9)
+        last = 80 if dtype == "float32" else 1000
+        for exponent in (-last, -last // 2, last // 2, last):
+            scale = 2.0**exponent
+            spectrum = spectral_density(
+                A * np.dtype(dtype).type(scale), lanczos_steps=9, num_probes=3
+            )
+            np.testing.assert_allclose(spectrum.nodes, one.nodes * scale, rtol=1e-12)
+            np.testing.assert_allclose(spectrum.weights, one.weights, rtol=1e-9, atol=1e-14)
+
+    @pytest.mark.parametrize(("dtype", "large"), [("float32", 2.0**70), ("float64", 2.0**560)])
+    def test_probes_of_very_different_scale(self, dtype, large):
+        """A probe orthogonal to the large eigenvector sees the others as it would alone."""
+        A = np.diag(np.arange(60) / 8).astype(dtype)
+        A[:2, :2] = large  # its vector is (1, 1): a probe with two different signs does not see it
+        V = blocks_of_density(A, num_probes=8)
+        sees_it = V[0] == V[1]
+        assert 0 < sees_it.sum() < 8  # or the test would test less
+        spectrum = spectral_density(A, num_probes=8, lanczos_steps=6)
+        rest = np.diag(np.append([0, 0], np.diag(A)[2:]))
+        alone = spectral_density(rest, num_probes=8, lanczos_steps=6)
+        np.testing.assert_allclose(
+            spectrum.nodes[~sees_it], alone.nodes[~sees_it], rtol=1e-4, atol=1e-4
+        )
+
     def test_probes_a_few_at_a_time(self, monkeypatch):
         """As memory allows; at least two, between which symmetry shows."""
         A = symmetric(SPECTRA["decaying"])
@@ -752,8 +781,9 @@ else:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("n", [20, 4096, 4097, 300_001])
-@pytest.mark.parametrize("m", [1, 2, 7, 8, 19])
+@pytest.mark.parametrize(
+    ("m", "n"), [(m, n) for m in (1, 2, 7, 8, 19) for n in (3, 20, 4096, 4097, 300_001) if m < n]
+)
 def test_lanczos_step(isa, dtype, restore_threads, m, n):
     # The longest rows take more than one block of them.
     rng = np.random.default_rng(m + n)
@@ -785,6 +815,27 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
     inside = (Q.T @ rng.normal(size=m)).astype(dtype)
     _, length, scale = _core.lanczos_step(Q.astype(dtype), inside, w, 1.0, 0.0, 5.0, 1e-4)
     assert length < 5e-4 and scale == 5.0 and np.linalg.norm(w) < 5e-4
+
+
+@pytest.mark.once
+def test_lanczos_step_refuses(dtype):
+    Q, Aq, w = np.eye(2, 5, dtype=dtype), np.ones(5, dtype), np.empty(5, dtype)
+    other = "float32" if dtype == "float64" else "float64"
+    fixed = w.copy()
+    fixed.flags.writeable = False
+    for arguments, name in [
+        ((Q[:0], Aq, w), "Q"),
+        ((Q[:, :0].copy(), Aq[:0], w[:0]), "Q"),
+        ((Q[0], Aq, w), "Q"),
+        ((Q.astype(other), Aq, w), "Q"),
+        ((Q, Aq[:4], w), "Aq"),
+        ((Q, Aq.astype(other), w), "Aq"),
+        ((Q, Aq, w[:4]), "w|Q"),
+        ((Q, Aq, fixed), "w"),
+        ((Q, Aq, w.astype(int)), "w"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=rf"^({name})\b"):
+            _core.lanczos_step(*arguments, 1.0, 0.0, 0.0, 1e-6)
 
 
 def everything(A, n=None, seed=3):

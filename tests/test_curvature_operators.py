@@ -885,8 +885,9 @@ def test_hutchinson_by_parameters(rng, restrict):
     errors = np.linalg.norm([part.std_error for part in found.values()])
     assert errors <= 0.2 * np.linalg.norm([part.value for part in found.values()])
     assert len({part.num_matvecs for part in found.values()}) == 1
-    with pytest.raises(TypeError, match="A: expected an operator of a model"):
-        hutchinson_trace(example.hessian, num_matvecs=8, per_parameter=True)
+    for A in (example.hessian, example.operator(NTK)):
+        with pytest.raises(TypeError, match="A: expected Hessian, GaussNewton"):
+            hutchinson_trace(A, num_matvecs=8, per_parameter=True)
     with pytest.raises(TypeError, match="per_parameter"):
         hutchinson_trace(H, num_matvecs=8, per_parameter=1)
 

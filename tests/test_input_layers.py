@@ -348,3 +348,17 @@ class TestPlace:
 
     def test_in_the_summary(self):
         assert "Standardize()" in make([fnn.Rescale(), fnn.Standardize()]).summary()
+
+
+@pytest.mark.parametrize("n", [1, 3, 32])
+def test_few_rows_on_a_team(rng, restore_threads, n):
+    """Inputs mapped and gathered by some threads are whole before others read them."""
+    X, y = rng.normal(2, 3, (60, 799)), rng.integers(0, 4, 60)
+    layers = [fnn.Standardize(), fnn.Rescale(0.5), fnn.Dense(801), fnn.ReLU(), fnn.Dense(400)]
+    model = fnn.Sequential([*layers, fnn.ReLU(), fnn.Dense(4)], seed=0)
+    model.fit(X, y, loss="cross_entropy", optimizer=fnn.optim.SGD(lr=0.0), epochs=1, verbose=False)
+    many = model.predict_proba(X)
+    for threads in (1, 2, 5):
+        fnn.set_num_threads(threads)
+        for few in (X[:n], sparse.csr_array(X[:n])):
+            assert_same_bits(model.predict_proba(few), many[:n])

@@ -78,7 +78,7 @@ struct Multiple {
 
 // The row after Q (m, n), whose rows are orthonormal, from Aq (n,), the operator times the last of them: w
 // (n,) is what `factor` Aq has orthogonal to all of them, of length 1. `beta` stands beside the diagonal of T
-// in the row before; `scale` is the length of the longest of those so far, and what is shorter than
+// in the row before; `scale` is the length of the longest `factor` Aq so far, and what is shorter than
 // `negligible` times that is rounding, which stays as it is. Finds `alpha`, which stands on the diagonal, and
 // the length that w had, which stands beside it. Sums are cut by the shapes alone.
 template <class T>
@@ -132,6 +132,7 @@ void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, dou
         double left = measure(), before = std::numeric_limits<double>::infinity();
         while (left < 0.7 * before && left > negligible * longest) {
             for_pieces({0, m}, at_once, [&](Range block) {
+                exec.poll();
                 // Some rows at a time over all of this thread's columns, as memory likes to be read; and
                 // the second time from the last row on, as the cache holds that for sure.
                 for_row_blocks<4>(block, [&](index q, auto rows) {

@@ -26,8 +26,9 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
              T* out) {
     const Plan& plan = call.plan;
     const bool few = order.rows <= few_rows && blas_gemm<T>() == nullptr;
-    const index work = few ? plan.n_parameters : chunk_size(order.rows) * plan.work_per_row();
-    const int threads = team_size(call.threads, work);
+    const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
+    const int threads = team_size(
+        call.threads, few ? (order.rows + reading) * per_row / layers : chunk_size(order.rows) * per_row);
     Needs needs;
     needs.packed = !few;
     Workspace<T> ws(call, chunk_size(order.rows), needs, threads);

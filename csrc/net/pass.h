@@ -32,8 +32,8 @@ void forward(Workspace<T>& ws, Range rows) {
     for (const Node& node : ws.plan.nodes) forward(ws, node, rows);
 }
 
-// For all rows, which are few, from the parameters as they lie: reading those is all the work there is, so
-// that threads share the columns. Ends with wait().
+// For all rows, which are few, from the parameters as they lie: threads share the columns of a layer, as
+// reading its parameters is most of the work. Ends with wait().
 template <class T, class Share, class Wait>
 void forward_few(Workspace<T>& ws, const T* parameters, const Share& share, const Wait& wait) {
     for (const Node& node : ws.plan.nodes) {

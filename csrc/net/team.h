@@ -21,6 +21,7 @@ inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
 
 // So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
 constexpr index few_rows = 32;
+constexpr index reading = 6;  // multiply-adds in the time in which a parameter is read
 
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;

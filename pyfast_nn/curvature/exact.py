@@ -102,7 +102,8 @@ def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
     Returns
     -------
     Estimate, or dict of Estimate
-        Its `num_matvecs` is the number of samples. ``{"0.weight": ..., "0.bias": ..., ...}``
+        Its `num_matvecs` is the number of samples. With `per_parameter`
+        ``{"0.weight": ..., "0.bias": ..., ...}``.
 
     Raises
     ------

@@ -55,14 +55,15 @@ def hutchinson_trace(
     seed : int
         Of the random vectors, from 0 to 2**64 - 1.
     per_parameter : bool
-        Estimate the trace of each weight's and bias's block, for an operator of a model. Each is
-        noisier than from the operator of that block alone (see `restrict` there), as v'Av of a
-        block has the products with the other blocks in it; and `quadratic_form` is of no use.
+        Estimate the trace of each weight's and bias's block, of `Hessian`, `GaussNewton`, `Fisher`
+        or `EmpiricalFisher`. Each is noisier than from the operator of that block alone (see
+        `restrict` there), as v'Av of a block has the products with the other blocks in it; and
+        `quadratic_form` is of no use.
 
     Returns
     -------
     Estimate, or dict of Estimate
-        With one sample per product. ``{"0.weight": ..., "0.bias": ..., ...}``
+        With one sample per product. With `per_parameter` ``{"0.weight": ..., "0.bias": ..., ...}``.
 
     Raises
     ------
@@ -119,10 +120,12 @@ def _blocks(A, per_parameter):
     """Return {key: slice of v} of an operator of a model, if that is asked for."""
     if not checks.boolean(per_parameter, "per_parameter"):
         return {}
-    if not hasattr(A, "keys"):
+    from .operators import SymmetricOperator
+
+    if not isinstance(A, SymmetricOperator):
         raise TypeError(
-            "A: expected an operator of a model, such as Hessian, with per_parameter=True; got "
-            f"{checks.describe(A)}"
+            "A: expected Hessian, GaussNewton, Fisher or EmpiricalFisher with per_parameter=True, "
+            f"got {checks.describe(A)}"
         )
     return A._blocks()
 

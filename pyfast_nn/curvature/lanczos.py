@@ -297,16 +297,15 @@ def _lanczos(products, basis, first, seed):
         AV = products.matmat(V)
         if j == 0:
             check_symmetric(V, AV)
-            unit = _power_of_two(
-                np.abs(AV).max()
-            )  # squares of lengths in it have the range of floats
+            # Of each probe's numbers: squares of lengths in it have the range of floats.
+            units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
         going_on = []
         for p, Av in zip(active, np.ascontiguousarray(AV.T), strict=True):
             alpha, length, scales[p] = _core.lanczos_step(
                 basis[p, : j + 1],
                 Av,
                 basis[p, j + 1] if j + 1 < steps else last,
-                1 / unit,
+                1 / units[p],
                 off_diagonals[p][-1] if j > 0 else 0.0,
                 scales[p],
                 negligible,
@@ -318,11 +317,14 @@ def _lanczos(products, basis, first, seed):
         active = going_on
         if not active:
             break
-    return [[np.multiply(each, unit) for each in lists] for lists in (diagonals, off_diagonals)]
+    return [
+        [np.multiply(each, unit) for each, unit in zip(lists, units, strict=True)]
+        for lists in (diagonals, off_diagonals)
+    ]
 
 
 def _power_of_two(x):
-    """Return one near x >= 0, a float of which the dtype of x has the inverse."""
+    """Return one near x >= 0 (1 for 0), a float; it and its inverse are normal in x's dtype."""
     info = np.finfo(x.dtype)
     return 2.0 ** int(np.clip(np.frexp(x)[1], info.minexp + 1, info.maxexp - 2))
 

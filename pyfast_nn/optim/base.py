@@ -582,17 +582,17 @@ class Optimizer:
 
     def _next(self, value, name, steps, below=math.inf):
         """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
+        if isinstance(value, float):
+            return value
         first = self.step_count
         if callable(value):
             return check_values(evaluate(value, first, steps), name, first, below)
-        if isinstance(value, np.ndarray):
-            if first + steps > len(value):
-                raise ValueError(
-                    f"{name}: expected a value for each step up to {first + steps - 1}, "
-                    f"got {len(value)} values"
-                )
-            return check_values(value[first : first + steps], name, first, below)
-        return value
+        if first + steps > len(value):
+            raise ValueError(
+                f"{name}: expected a value for each step up to {first + steps - 1}, "
+                f"got {len(value)} values"
+            )
+        return check_values(value[first : first + steps], name, first, below)
 
     def _steps_ahead(self):
         """Return for how many steps from here hyper-parameters may be evaluated at once.

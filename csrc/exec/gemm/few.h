@@ -1,5 +1,5 @@
-// The product of a few rows with a matrix as the user holds it: reading it once is all the work there is, so
-// that packing it first would only double the time.
+// The product of a few rows with a matrix as the user holds it: reading it is most of the work, and packing
+// it first would double the time.
 #pragma once
 
 #include "exec/panels.h"
