@@ -555,6 +555,15 @@ def test_sam_without_a_direction(isa):
     assert (optimizer.step_count, optimizer.skipped) == (4, 1)
 
 
+def test_sam_forgets_the_gradients_it_followed(isa):
+    """They may be gone when it goes back: here their memory is, as it was mapped for them alone."""
+    p = np.zeros((2, 2_000_000), "float32")
+    optimizer = SGD(p, lr=1.0, sam=0.5)
+    optimizer.ascend(np.ones((2, 4_000_000), "float32")[:, ::2])
+    optimizer.step(np.full_like(p, 2))
+    assert (p == -2).all()
+
+
 @pytest.mark.once
 def test_sam_in_the_wrong_order():
     p, g = np.ones(2), np.ones(2)

@@ -96,6 +96,12 @@ void Around::pass(Rows& rows, PassKind kind, const Buffer& buffer, double weight
     });
 }
 
+void Around::Rows::drop_gradients() {
+    for_types([](auto& row) {
+        for (auto& segment : row.segments) segment.gradient = nullptr;
+    });
+}
+
 void Around::use_as_gradient(const Buffer& buffer) {
     const auto set = [&](auto& row) {
         using T = NumberOf<decltype(row)>;
@@ -221,6 +227,7 @@ void Around::ascend(const py::object& grads) {
     else
         pass(active_, PassKind::remember, original_);
     ascended_ = true;
+    moved_.drop_gradients();
 }
 
 void Around::show_averages() {
@@ -231,9 +238,7 @@ void Around::show_averages() {
     if (averaged > 0) {
         reserve(original_);
         collect();
-        all_.for_types([](auto& row) {
-            for (auto& segment : row.segments) segment.gradient = nullptr;  // those of the last step are gone
-        });
+        all_.drop_gradients();
         pass(all_, PassKind::remember, original_);
         pass(all_, PassKind::restore, average_);
     }

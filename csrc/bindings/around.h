@@ -74,6 +74,8 @@ class Around : public Shared {
             f(float32);
             f(float64);
         }
+        // To be called before a pass by which those that they came with are gone.
+        void drop_gradients();
     };
 
     void prepare(const py::object& grads);
