@@ -7,6 +7,7 @@ instruction set only, where otherwise the fixture `isa` goes over all that the p
 from __future__ import annotations
 
 import os
+import signal
 
 import hypothesis
 import numpy as np
@@ -16,6 +17,9 @@ from pyfast_nn import _core
 
 FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")
 THREADS = tuple(range(1, 17)) if FULL else (1, 2, 3, 5, 8)
+
+# A shell lets what it starts in the background ignore Ctrl-C, and tests of it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _shared = {
     "deadline": None,
