@@ -1,5 +1,6 @@
 """Time and memory of `import pyfast_nn`, beside `import numpy`, in fresh interpreters."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,9 @@ MODULES = ("numpy", "pyfast_nn")
 def measure_import(module):
     """Seconds, and kilobytes of resident memory added and in total."""
     command = [sys.executable, "-c", PROGRAM.format(module=module)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # As pip leaves a package: with its bytecode, which the first (cold) run writes where it is not.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
     return tuple(map(float, output.split()))
 
 
