@@ -166,6 +166,7 @@ def clip_grad_norm(grads: list[_Array], max_norm: float) -> float: ...
 def unary(name: str, x: _Array) -> _Array: ...
 def lanczos_step(
     Q: _Array,
+    probe: int,
     Aq: _Array,
     w: _Array,
     factor: float,

@@ -794,12 +794,14 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
     Aq = alpha * Q[-1] + size * rest / np.linalg.norm(rest)
     if m > 1:
         Aq += beta * Q[-2]
+    together = rng.normal(size=(m, 3, n)).astype(dtype)  # of the second of three probes
+    together[:, 1] = Q
     results = []
     for threads in (1, 2, 5):
         _core.set_num_threads(threads)
         w = np.empty(n, dtype)
         numbers = _core.lanczos_step(
-            Q.astype(dtype), (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6
+            together, 1, (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6
         )
         results.append((numbers, w))
     numbers, w = results[0]
@@ -813,19 +815,19 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
         np.testing.assert_array_equal(others[1], w)
     # What is left of a product that is in the space already is rounding, and stays as it is.
     inside = (Q.T @ rng.normal(size=m)).astype(dtype)
-    _, length, scale = _core.lanczos_step(Q.astype(dtype), inside, w, 1.0, 0.0, 5.0, 1e-4)
+    _, length, scale = _core.lanczos_step(together, 1, inside, w, 1.0, 0.0, 5.0, 1e-4)
     assert length < 5e-4 and scale == 5.0 and np.linalg.norm(w) < 5e-4
 
 
 @pytest.mark.once
 def test_lanczos_step_refuses(dtype):
-    Q, Aq, w = np.eye(2, 5, dtype=dtype), np.ones(5, dtype), np.empty(5, dtype)
+    Q, Aq, w = np.eye(2, 5, dtype=dtype).reshape(2, 1, 5), np.ones(5, dtype), np.empty(5, dtype)
     other = "float32" if dtype == "float64" else "float64"
     fixed = w.copy()
     fixed.flags.writeable = False
     for arguments, name in [
         ((Q[:0], Aq, w), "Q"),
-        ((Q[:, :0].copy(), Aq[:0], w[:0]), "Q"),
+        ((Q[:, :, :0].copy(), Aq[:0], w[:0]), "Q"),
         ((Q[0], Aq, w), "Q"),
         ((Q.astype(other), Aq, w), "Q"),
         ((Q, Aq[:4], w), "Aq"),
@@ -835,7 +837,10 @@ def test_lanczos_step_refuses(dtype):
         ((Q, Aq, w.astype(int)), "w"),
     ]:
         with pytest.raises((TypeError, ValueError), match=rf"^({name})\b"):
-            _core.lanczos_step(*arguments, 1.0, 0.0, 0.0, 1e-6)
+            _core.lanczos_step(arguments[0], 0, *arguments[1:], 1.0, 0.0, 0.0, 1e-6)
+    for probe in (-1, 1):
+        with pytest.raises(ValueError, match="^probe is .*, expected one of 1$"):
+            _core.lanczos_step(Q, probe, Aq, w, 1.0, 0.0, 0.0, 1e-6)
 
 
 def everything(A, n=None, seed=3):

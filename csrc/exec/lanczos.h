@@ -76,15 +76,16 @@ struct Multiple {
     void operator()(index i) const { y[i] = c * x[i]; }
 };
 
-// The row after Q (m, n), whose rows are orthonormal, from Aq (n,), the operator times the last of them: w
-// (n,) is what `factor` Aq has orthogonal to all of them, of length 1. `beta` stands beside the diagonal of T
-// in the row before; `scale` is the length of the longest `factor` Aq so far, and what is shorter than
-// `negligible` times that is rounding, which stays as it is. Finds `alpha`, which stands on the diagonal, and
-// the length that w had, which stands beside it. Sums are cut by the shapes alone.
+// The row after Q (m, n), whose rows are orthonormal and `stride` numbers apart, from Aq (n,), the operator
+// times the last of them: w (n,) is what `factor` Aq has orthogonal to all of them, of length 1. `beta`
+// stands beside the diagonal of T in the row before; `scale` is the length of the longest `factor` Aq so far,
+// and what is shorter than `negligible` times that is rounding, which stays as it is. Finds `alpha`, which
+// stands on the diagonal, and the length that w had, which stands beside it. Sums are cut by the shapes
+// alone.
 template <class T>
-void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, double beta, double negligible,
-                  double* scale, double* alpha, double* length, int threads, Interrupt interrupt,
-                  Arena& arena) {
+void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w, T factor, double beta,
+                  double negligible, double* scale, double* alpha, double* length, int threads,
+                  Interrupt interrupt, Arena& arena) {
     constexpr index piece = 4096, smallest_shared = 1 << 16;  // numbers
     // Rows are read twice, block by block, the second time from the last-level cache.
     constexpr index block_bytes = 8 << 20, smallest_block = 8;
@@ -94,7 +95,7 @@ void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, dou
     double* const squares = static_cast<double*>(
         arena.reserve(std::size_t(pieces * (m + 2) + m) * sizeof(double)));  // of each piece
     double *const alphas = squares + pieces, *const parts = alphas + pieces, *const c = parts + pieces * m;
-    const T* const newest = Q + (m - 1) * n;
+    const T* const newest = Q + (m - 1) * stride;
 
     run(m * n < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
         const Range mine = exec.share(pieces), numbers{mine.begin * piece, min(mine.end * piece, n)};
@@ -110,7 +111,7 @@ void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, dou
         for_own([&](index k, index at, index count) {
             elementwise({at, at + count}, Multiple<T>{w, Aq, factor});
             row_products<T, 1>(squares + k, w + at, n, w + at, count);
-            if (m > 1) subtract_rows<T, 1>(w + at, newest - n + at, n, &beta, count);
+            if (m > 1) subtract_rows<T, 1>(w + at, newest - stride + at, stride, &beta, count);
             row_products<T, 1>(alphas + k, newest + at, n, w + at, count);
         });
         exec.barrier();
@@ -137,7 +138,8 @@ void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, dou
                 // the second time from the last row on, as the cache holds that for sure.
                 for_row_blocks<4>(block, [&](index q, auto rows) {
                     for_own([&](index k, index at, index count) {
-                        row_products<T, rows()>(parts + k * m + q, Q + q * n + at, n, w + at, count);
+                        row_products<T, rows()>(parts + k * m + q, Q + q * stride + at, stride, w + at,
+                                                count);
                     });
                 });
                 exec.barrier();
@@ -149,7 +151,7 @@ void lanczos_step(const T* Q, index m, index n, const T* Aq, T* w, T factor, dou
                 exec.barrier();
                 if (numbers.empty()) return;
                 for_row_blocks_backwards<8>(block, [&](index q, auto rows) {
-                    subtract_rows<T, rows()>(w + numbers.begin, Q + q * n + numbers.begin, n, c + q,
+                    subtract_rows<T, rows()>(w + numbers.begin, Q + q * stride + numbers.begin, stride, c + q,
                                              numbers.size());
                 });
             });

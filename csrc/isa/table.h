@@ -62,7 +62,7 @@ struct Functions {
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
-    void (*lanczos_step)(const T* Q, index m, index n, const T* Aq, T* w, T factor, double beta,
+    void (*lanczos_step)(const T* Q, index m, index n, index stride, const T* Aq, T* w, T factor, double beta,
                          double negligible, double* scale, double* alpha, double* length, int threads,
                          Interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);

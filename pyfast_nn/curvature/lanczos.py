@@ -74,10 +74,12 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     # Two at least, between which symmetry shows.
     together = max(2, _VECTOR_BYTES // (steps * products.n * products.dtype.itemsize))
     together = min(together, num_probes)
-    memory = np.empty((together, steps, products.n), products.dtype)
+    memory = np.empty(together * steps * products.n, products.dtype)
     diagonals, off_diagonals = [], []
     for first in range(0, num_probes, together):
-        parts = _lanczos(products, memory[: num_probes - first], first, seed)
+        probes = min(together, num_probes - first)
+        basis = memory[: steps * probes * products.n].reshape(steps, probes, products.n)
+        parts = _lanczos(products, basis, first, seed)
         diagonals += parts[0]
         off_diagonals += parts[1]
 
@@ -283,17 +285,17 @@ class SpectralDensity:
 def _lanczos(products, basis, first, seed):
     """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe.
 
-    `basis` (probes, steps, n) is memory for their vectors; `first` is the number of the first one.
+    `basis` (steps, probes, n) is memory for their vectors; `first` is the number of the first one.
     """
-    num_probes, steps = basis.shape[:2]
-    basis[:, 0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
-    diagonals, off_diagonals = [[] for _ in basis], [[] for _ in basis]
+    steps, num_probes = basis.shape[:2]
+    basis[0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
+    diagonals, off_diagonals = ([[] for _ in range(num_probes)] for _ in range(2))
     scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
     last = np.empty(products.n, products.dtype)
     for j in range(steps):
-        V = basis[active, j].T
+        V = (basis[j] if len(active) == num_probes else basis[j, active]).T
         AV = products.matmat(V)
         if j == 0:
             check_symmetric(V, AV)
@@ -302,9 +304,10 @@ def _lanczos(products, basis, first, seed):
         going_on = []
         for p, Av in zip(active, np.ascontiguousarray(AV.T), strict=True):
             alpha, length, scales[p] = _core.lanczos_step(
-                basis[p, : j + 1],
+                basis[: j + 1],
+                p,
                 Av,
-                basis[p, j + 1] if j + 1 < steps else last,
+                basis[j + 1, p] if j + 1 < steps else last,
                 1 / units[p],
                 off_diagonals[p][-1] if j > 0 else 0.0,
                 scales[p],
