@@ -119,38 +119,31 @@ struct Largest {
 // p = softmax(z); gives the sums of exp(z - max).
 template <class T>
 inline Lanes<T> softmax(T* p, const T* z, index out, const Lanes<T>& max) {
-    Lanes<T> sum(0), scale(0);
-    exponentials(p, z, out, max, sum);
+    const Lanes<T> sum = exponentials(p, z, out, max);
+    Lanes<T> scale(0);
     Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
     for_elements<T>(out, [&](index i, index r) { p[i] *= scale[r]; });
     return sum;
 }
 
-template <class T>
-inline Lanes<T> sum_over_outputs(const T* x, index out) {
-    Lanes<T> sum(0);
-    for (index j = 0; j < out; ++j)
-        Block<T>::for_rows([&, xj = x + j * Block<T>::w](index r) { sum[r] += xj[r]; });
-    return sum;
-}
-
+// The values take the place of the targets.
 template <class T>
 inline void cross_entropy(const Block<T>& b, const Lanes<T>& factor, Lanes<T>& loss, Lanes<T>& right) {
     using Rule = rules::CrossEntropy<T>;
-    constexpr index w = Block<T>::w;
     const Largest<T> guess(b.z, b.out), likeliest(b.t, b.out);
     const Lanes<T>& max = guess.value;
-    const Lanes<T> sum = softmax(b.dz, b.z, b.out, max);
-    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    const Lanes<T> sum = exponentials(b.dz, b.z, b.out, max), mass = sum_over_features(b.t, b.out);
+    Lanes<T> scale(0);
+    Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
+    for_elements<T>(b.out, [&](index i, index r) {
+        b.dz[i] = factor[r] * Rule::gradient(b.dz[i] * scale[r], b.t[i], mass[r]);
+        b.t[i] = Rule::value(b.z[i], b.t[i], max[r]);
+    });
+    const Lanes<T> value = sum_over_features(b.t, b.out);
     Block<T>::for_rows([&](index r) {
-        loss[r] = Rule::log_normaliser(sum[r], mass[r]);
+        loss[r] = Rule::log_normaliser(sum[r], mass[r]) + value[r];
         right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0;
     });
-    for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
-            loss[r] += Rule::value(z[r], t[r], max[r]);
-            dz[r] = factor[r] * Rule::gradient(dz[r], t[r], mass[r]);
-        });
 }
 
 template <class T>
@@ -159,7 +152,7 @@ inline void cross_entropy_tangent(const Block<T>& b, const Lanes<T>& factor) {
     constexpr index w = Block<T>::w;
     Lanes<T> mean(0);
     softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
-    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    const Lanes<T> mass = sum_over_features(b.t, b.out);
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) { mean[r] += p[r] * rz[r]; });
     for (index j = 0; j < b.out; ++j)
@@ -288,7 +281,7 @@ inline void cross_entropy_factor(const Block<T>& b, const Lanes<T>& factor) {
     constexpr index w = Block<T>::w;
     Lanes<T> mean(0);
     softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
-    const Lanes<T> mass = sum_over_outputs(b.t, b.out);
+    const Lanes<T> mass = sum_over_features(b.t, b.out);
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, p = b.rdz + j * w, u = b.rz + j * w](index r) {
             p[r] = std::sqrt(p[r]);
@@ -388,10 +381,10 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
         }
         b.clear_padding(b.dz);
         exec::store_columns(dz, b.dz, first, n);
-        for (index r = 0; r < n; ++r) {
+        exec::elementwise({0, n}, [&](index r) {
             scores.loss[first + r] = weight[r] * value[r];
             scores.right[first + r] = weight[r] * right[r];
-        }
+        });
     });
 }
 

@@ -35,13 +35,21 @@ inline void for_elements(index features, const F& f) {
     for (index j = 0; j < features; ++j) exec::elementwise({0, w}, [&](index r) { f(j * w + r, r); });
 }
 
-// p = exp(z - max), both (features, w), and its sums over the features added to `sum`.
+// The sums of x (features, w) over the features; in a register, as one in memory would wait for itself.
 template <class T>
-inline void exponentials(T* p, const T* z, index features, const Lanes<T>& max, Lanes<T>& sum) {
-    for_elements<T>(features, [&](index i, index r) {
-        p[i] = rules::Softmax<T>::exponential(z[i], max[r]);
-        sum[r] += p[i];
-    });
+inline Lanes<T> sum_over_features(const T* x, index features) {
+    exec::Vector<T> total{};
+    for (index j = 0; j < features; ++j) total += exec::load(x + j * exec::lanes<T>);
+    Lanes<T> sum(0);
+    exec::store(sum.at, total);
+    return sum;
+}
+
+// p = exp(z - max), both (features, w); gives its sums over the features. p may be z.
+template <class T>
+inline Lanes<T> exponentials(T* p, const T* z, index features, const Lanes<T>& max) {
+    for_elements<T>(features, [&](index i, index r) { p[i] = rules::Softmax<T>::exponential(z[i], max[r]); });
+    return sum_over_features(p, features);
 }
 
 // A layer y = softmax(x), both (batch, features). It goes through rows a square at a time, so that they may
@@ -58,7 +66,7 @@ struct Softmax {
             const Lanes<T> max = largest(x, block);
             Lanes<T> sum(0);
             for_squares(block, {x}, [&](index features, Square* s, auto store) {
-                exponentials(s[0].at, s[0].at, features, max, sum);
+                add(sum, exponentials(s[0].at, s[0].at, features, max));
                 store(y);
             });
             for (index p = 0; p < y.count(); ++p)
@@ -73,7 +81,7 @@ struct Softmax {
             const Lanes<T> max = largest(x, block);
             Lanes<T> sum(0);
             for_squares(block, {x}, [&](index features, Square* s, auto) {
-                exponentials(s[0].at, s[0].at, features, max, sum);
+                add(sum, exponentials(s[0].at, s[0].at, features, max));
             });
             for_elements<T>(1, [&](index, index r) { sum[r] = rules::log(sum[r]); });
             for_squares(block, {x}, [&](index features, Square* s, auto store) {
@@ -145,6 +153,10 @@ struct Softmax {
         T factor;
         void operator()(index i) const { y[i] *= factor; }
     };
+
+    static void add(Lanes<T>& sum, const Lanes<T>& more) {
+        for_elements<T>(1, [&](index, index r) { sum[r] += more[r]; });
+    }
 
     static Lanes<T> largest(In x, Range block) {
         Lanes<T> max(-rules::Format<T>::infinity);
