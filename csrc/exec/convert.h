@@ -83,24 +83,29 @@ inline void read_numbers(T* out, const char* from, index stride, index n) {
 template <class T>
 using Reader = void (*)(T* out, const char* from, index stride, index n);
 
-// Row r of `to` = to.cols numbers from `from` on, `stride` bytes apart; the padding becomes zero.
+// Row r of `to` = to.cols numbers from `from` on, `stride` bytes apart; the padding becomes zero. From some
+// panel on.
 template <class T, class Read>
-inline void row_to_panels(Panels<T> to, index r, const char* from, index stride, const Read& read) {
-    for (index p = 0; p < to.count(); ++p) {
+inline void row_to_panels(Panels<T> to, index r, const char* from, index stride, const Read& read,
+                          index first = 0) {
+    for (index p = first; p < to.count(); ++p) {
         T* out = to.row(p, r);
         const index used = to.used(p);
-        read(out, from, stride, used);
+        read(out, from + p * Panels<T>::full * stride, stride, used);
         for (index j = used; j < to.width(p); ++j) out[j] = 0;
-        from += used * stride;
     }
 }
 
-// The same for numbers that are of type T already.
+// The same for numbers that are of type T already: whole panels without a look at each.
 template <class T>
 inline void row_to_panels(Panels<T> to, index r, const char* from, index stride) {
-    row_to_panels(to, r, from, stride, [](T* out, const char* from, index stride, index n) {
+    constexpr index full = Panels<T>::full, bytes = full * index(sizeof(T));
+    const index whole = stride == sizeof(T) ? to.cols / full : 0;
+    for (index p = 0; p < whole; ++p) std::memcpy(to.panel(p) + r * full, from + p * bytes, bytes);
+    const auto read = [](T* out, const char* from, index stride, index n) {
         read_numbers<Stored<T>>(out, from, stride, n);
-    });
+    };
+    row_to_panels(to, r, from, stride, read, whole);
 }
 
 // An affine map for each column, (x - center) scale + shift: a mean that is most of x goes first, without a
