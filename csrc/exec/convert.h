@@ -168,7 +168,7 @@ template <class T>
 inline void row_from_panels(T* to, Panels<const T> from, index r) {
     for (index p = 0; p < from.count(); ++p) {
         const index used = from.used(p);
-        std::memcpy(to, from.row(p, r), std::size_t(used) * sizeof(T));
+        copy_row(to, from.row(p, r), used);
         to += used;
     }
 }

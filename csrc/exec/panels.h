@@ -1,6 +1,7 @@
 // The one format of everything that a matrix product reads or writes: panels of two vectors' width.
 #pragma once
 
+#include <cstring>
 #include <type_traits>
 
 #include "exec/range.h"
@@ -35,5 +36,15 @@ struct Panels {
 
     operator Panels<const T>() const { return {data, rows, cols}; }
 };
+
+// to = from, n numbers that a row of a panel uses: in most panels all of them, which is a constant.
+template <class T>
+inline void copy_row(T* to, const T* from, index n) {
+    constexpr index full = Panels<T>::full;
+    if (n == full)
+        std::memcpy(to, from, full * sizeof(T));
+    else
+        for (index j = 0; j < n; ++j) to[j] = from[j];
+}
 
 }  // namespace fnn::FNN_ISA::exec

@@ -114,16 +114,15 @@ class Layout {
     // image = flat, row-major (the padding becomes zero), for a share of the units.
     void pack(T* image, const T* flat, Range share) const {
         for_rows(image, flat, share, [](T* row, const T* from, index used, index width) {
-            for (index j = 0; j < used; ++j) row[j] = from[j];
+            exec::copy_row(row, from, used);
             for (index j = used; j < width; ++j) row[j] = 0;
         });
     }
 
     // flat = image
     void unpack(T* flat, T* image, Range share) const {
-        for_rows(image, flat, share, [](const T* row, T* to, index used, index) {
-            for (index j = 0; j < used; ++j) to[j] = row[j];
-        });
+        for_rows(image, flat, share,
+                 [](const T* row, T* to, index used, index) { exec::copy_row(to, row, used); });
     }
 
     // The transpose of one layer's weight, for the units of a share.
