@@ -87,11 +87,12 @@ void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w,
                   double negligible, double* scale, double* alpha, double* length, int threads,
                   Interrupt interrupt, Arena& arena) {
     constexpr index piece = 4096, smallest_shared = 1 << 16;  // numbers
-    // Rows are read twice, block by block, the second time from the last-level cache.
+    // Rows are read twice, block by block, the second time from the last-level cache. From row to row blocks
+    // come in the other order: the last ones are still there.
     constexpr index block_bytes = 8 << 20, smallest_block = 8;
     const index fitting = block_bytes / (n * index(sizeof(T)));
     const index at_once = fitting < smallest_block ? smallest_block : fitting;
-    const index pieces = divide_up(n, piece);
+    const index pieces = divide_up(n, piece), blocks = divide_up(m, at_once);
     double* const squares = static_cast<double*>(
         arena.reserve(std::size_t(pieces * (m + 2) + m) * sizeof(double)));  // of each piece
     double *const alphas = squares + pieces, *const parts = alphas + pieces, *const c = parts + pieces * m;
@@ -132,7 +133,9 @@ void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w,
         // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
         double left = measure(), before = std::numeric_limits<double>::infinity();
         while (left < 0.7 * before && left > negligible * longest) {
-            for_pieces({0, m}, at_once, [&](Range block) {
+            for (index k = 0; k < blocks; ++k) {
+                const index first = (m % 2 == 0 ? k : blocks - 1 - k) * at_once;
+                const Range block{first, min(first + at_once, m)};
                 exec.poll();
                 // Some rows at a time over all of this thread's columns, as memory likes to be read; and
                 // the second time from the last row on, as the cache holds that for sure.
@@ -149,12 +152,12 @@ void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w,
                     for (index k = 0; k < pieces; ++k) c[q] += parts[k * m + q];
                 }
                 exec.barrier();
-                if (numbers.empty()) return;
+                if (numbers.empty()) continue;
                 for_row_blocks_backwards<8>(block, [&](index q, auto rows) {
                     subtract_rows<T, rows()>(w + numbers.begin, Q + q * stride + numbers.begin, stride, c + q,
                                              numbers.size());
                 });
-            });
+            }
             diagonal += c[m - 1];
             before = left;
             left = measure();

@@ -302,7 +302,8 @@ def _lanczos(products, basis, first, seed):
             # Of each probe's numbers: squares of lengths in it have the range of floats.
             units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
         going_on = []
-        for p, Av in zip(active, np.ascontiguousarray(AV.T), strict=True):
+        rows = list(zip(active, np.ascontiguousarray(AV.T), strict=True))
+        for p, Av in rows if j % 2 else reversed(rows):  # the last before is in the cache
             alpha, length, scales[p] = _core.lanczos_step(
                 basis[: j + 1],
                 p,
@@ -317,7 +318,7 @@ def _lanczos(products, basis, first, seed):
             if j + 1 < steps and length > negligible * scales[p]:
                 off_diagonals[p].append(length)
                 going_on.append(p)
-        active = going_on
+        active = sorted(going_on)
         if not active:
             break
     return [
