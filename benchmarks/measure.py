@@ -1,7 +1,7 @@
 """Fair timing on a machine that others use too.
 
-Contestants take turns, so that a slow minute hits all of them. A run is thrown away and repeated
-when
+Contestants take turns, so that a slow minute hits all of them; a turn begins with one unit of the
+work that is not timed. A run is thrown away and repeated when
 
 - the FMA peak measured beside it drops strongly: two virtual cores shared a real one; or
 - other processes, or other guests of the same host, used the processors meanwhile.
@@ -56,6 +56,7 @@ def interleave(contestants, *, seconds, repeats, threads):
     for _ in range(repeats):
         for name, run in contestants.items():
             for _attempt in range(PATIENCE + 1):
+                run(1)  # not timed: caches, and memory that a virtual machine gets from its host anew
                 before = _core.fma_peak(PEAK_SECONDS, threads)
                 foreign = foreign_seconds()
                 elapsed = timed(run, counts[name])
