@@ -56,7 +56,7 @@ def interleave(contestants, *, seconds, repeats, threads):
     for _ in range(repeats):
         for name, run in contestants.items():
             for _attempt in range(PATIENCE + 1):
-                run(1)  # not timed: caches, and memory that a virtual machine gets from its host anew
+                run(1)  # not timed: caches, and memory that comes from the host anew
                 before = _core.fma_peak(PEAK_SECONDS, threads)
                 foreign = foreign_seconds()
                 elapsed = timed(run, counts[name])

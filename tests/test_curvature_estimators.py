@@ -800,9 +800,7 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
     for threads in (1, 2, 5):
         _core.set_num_threads(threads)
         w = np.empty(n, dtype)
-        numbers = _core.lanczos_step(
-            together, 1, (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6
-        )
+        numbers = _core.lanczos_step(together, 1, (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6)
         results.append((numbers, w))
     numbers, w = results[0]
     eps = np.finfo(dtype).eps
@@ -839,7 +837,7 @@ def test_lanczos_step_refuses(dtype):
         with pytest.raises((TypeError, ValueError), match=rf"^({name})\b"):
             _core.lanczos_step(arguments[0], 0, *arguments[1:], 1.0, 0.0, 0.0, 1e-6)
     for probe in (-1, 1):
-        with pytest.raises(ValueError, match="^probe is .*, expected one of 1$"):
+        with pytest.raises(ValueError, match=r"^probe is .*, expected one of 1$"):
             _core.lanczos_step(Q, probe, Aq, w, 1.0, 0.0, 0.0, 1e-6)
 
 

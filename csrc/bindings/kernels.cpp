@@ -113,7 +113,7 @@ UpdateSpec update_of(const py::tuple& given, Schedules* schedules) {
     for (const auto& text : update.optional)
         if (named.has(text)) numbers[text] = &(spec.*numbers_of_updates.at(text));
     std::map<std::string, py::array> changing;
-    named.read(numbers, schedules == nullptr ? nullptr : &changing);
+    named.read(std::move(numbers), schedules == nullptr ? nullptr : &changing);
     for (const auto& [text, values] : changing) {
         const std::string full = "update '" + named.name + "': " + text;
         schedules->list.push_back(

@@ -29,8 +29,9 @@ constexpr index piece_rows = 512;
 // f(rows) for this thread's rows of a batch.
 template <class F>
 inline void for_own_pieces(Exec& exec, index batch, const F& f) {
-    exec.poll();  // also where this thread has no rows
-    exec::for_pieces(exec.share(batch), piece_rows, [&](Range rows) {
+    const Range own = exec.share(batch);
+    if (own.empty()) exec.poll();
+    exec::for_pieces(own, piece_rows, [&](Range rows) {
         exec.poll();
         f(rows);
     });
