@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import itertools
 import pickle
 import signal
@@ -301,11 +302,15 @@ class Stop(Exception):
 @contextlib.contextmanager
 def ctrl_c_after(seconds):
     previous = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Python prints and forgets what is raised in a callback of its garbage collector; hypothesis
+    # has one.
+    gc.disable()
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
         signal.signal(signal.SIGALRM, previous)
 
 
