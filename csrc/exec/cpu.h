@@ -65,7 +65,8 @@ class Exec {
 
     // This thread's part of n pieces of work that do not depend on each other. Which thread computes a
     // piece never changes its bits.
-    Range share(index n) const { return cut({0, n}, size, rank); }
+    Part part() const { return {rank, size}; }
+    Range share(index n) const { return part().of(n); }
 
     // Waits for all threads; throws if one of them has failed, and so will not come.
     void barrier() {

@@ -34,6 +34,32 @@ struct Panels {
     T* panel(index p) const { return data + p * full * rows; }
     T* row(index p, index r) const { return panel(p) + r * width(p); }
 
+    // f(panels, rows of each) for a part of the matrix, by columns: the rows of one panel after those of
+    // another. The work is counted in units of one vector; a row of a full panel is two, and goes to whom its
+    // first belongs.
+    template <class F>
+    void for_part(Part part, const F& f) const {
+        if (rows == 0 || cols == 0) return;
+        struct Place {
+            index panel, row;
+        };
+        const auto place = [&](index unit) {
+            const index p = min(unit / (2 * rows), count() - 1);
+            const index row = divide_up(unit - p * 2 * rows, width(p) / half);
+            return row == rows ? Place{p + 1, 0} : Place{p, row};
+        };
+        const Range units = part.of(rows * (padded() / half));
+        Place from = place(units.begin);
+        const Place to = place(units.end);
+        if (from.panel == to.panel) {
+            if (from.row < to.row) f(Range{to.panel, to.panel + 1}, Range{from.row, to.row});
+            return;
+        }
+        if (from.row > 0) f(Range{from.panel, from.panel + 1}, Range{from.row, rows}), ++from.panel;
+        if (from.panel < to.panel) f(Range{from.panel, to.panel}, Range{0, rows});
+        if (to.row > 0) f(Range{to.panel, to.panel + 1}, Range{0, to.row});
+    }
+
     operator Panels<const T>() const { return {data, rows, cols}; }
 };
 

@@ -14,6 +14,7 @@ struct Range {
 };
 
 inline index min(index a, index b) { return a < b ? a : b; }
+inline index max(index a, index b) { return a > b ? a : b; }
 
 inline index divide_up(index a, index b) { return (a + b - 1) / b; }
 
@@ -27,6 +28,14 @@ inline Range cut(Range r, index parts, index part) {
     const index n = r.size();
     return {r.begin + n * part / parts, r.begin + n * (part + 1) / parts};
 }
+
+// One of `size` parts of any work, of which each thread of a team has its own.
+struct Part {
+    index rank = 0;
+    index size = 1;
+
+    Range of(index n) const { return cut({0, n}, size, rank); }
+};
 
 // Calls f(piece) for the fewest pieces of r that are no longer than `limit`, all of nearly one size
 // (28 rows in tiles of at most 13 are 9 + 9 + 10, not 13 + 13 + 2).

@@ -5,10 +5,10 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// out (+)= sums of the N vectors' columns of x (rows, N vectors); every fourth row goes to the same partial
-// sum.
+// out = initial (null: zeros; it may be out) + sums of the N vectors' columns of x (rows, N vectors); every
+// fourth row goes to the same partial sum.
 template <class T, int N>
-inline void column_sums(T* out, const T* x, index rows, bool add) {
+inline void column_sums(T* out, const T* initial, const T* x, index rows) {
     Vector<T> sum[4][N] = {};
     index r = 0;
     for (; r + 4 <= rows; r += 4)
@@ -20,8 +20,7 @@ inline void column_sums(T* out, const T* x, index rows, bool add) {
         for (int n = 0; n < N; ++n) sum[0][n] += load(x + (r * N + n) * lanes<T>);
     for (int n = 0; n < N; ++n) {
         const Vector<T> total = (sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]);
-        T* to = out + n * lanes<T>;
-        store(to, add ? load(to) + total : total);
+        store(out + n * lanes<T>, initial != nullptr ? load(initial + n * lanes<T>) + total : total);
     }
 }
 

@@ -123,11 +123,10 @@ inline void for_probes(index k, index at_once, const F& f) {
 // This thread's part of the directions v (probes, n_parameters) into the workspace; all wait for it.
 template <class T>
 void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
-    const Range units = exec.share(ws.layout.units());
     for (index i = 0; i < probes; ++i) {
         const Workspace<T> now = ws.of_probe(i);
-        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, units);
-        if (transposed) now.transpose(now.direction_transposed, now.direction, units);
+        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, exec.part());
+        if (transposed) now.transpose(now.direction_transposed, now.direction, exec.part());
     }
     exec.barrier();
 }
@@ -177,10 +176,6 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
     needs.row_sums = 1;
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        // The tangent of the gradient is two products, but for the first layer, whose input does not move.
-        const Range units = walk.ws.layout.share(exec.size, exec.rank, [&](const Node& node) {
-            return second_order && node.input != 0 ? index{2} : index{1};
-        });
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             begin(exec, walk.ws, first_probe, probes);
             for_chunks(exec, of.x.rows, [&](index first, index batch) {
@@ -195,14 +190,14 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();
                     if (second_order)
-                        parameter_tangent(now, units, first > 0);
+                        parameter_tangent(now, exec.part(), first > 0);
                     else
-                        parameter_gradient(cotangents, units, first > 0);
+                        parameter_gradient(cotangents, exec.part(), first > 0);
                 }
             });
             for (index i = 0; i < probes; ++i)
                 walk.ws.layout.unpack(out + (first_probe + i) * call.plan.n_parameters,
-                                      walk.ws.of_probe(i).gradient, units);
+                                      walk.ws.of_probe(i).gradient, exec.part());
         });
     });
 }

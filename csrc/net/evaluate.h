@@ -1,7 +1,7 @@
 // Outputs, scores, gradients and directional derivatives over many examples.
 #pragma once
 
-#include "net/team.h"
+#include "net/columns.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -98,17 +98,14 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     score->weight = total_weight<T>({y}, x.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(ws.layout.units());
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, x.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
-            for_own_pieces(exec, batch, [&](Range rows) {
-                differentiate<T>(exec, now, x, loss, {y, nullptr, first, plan.out_features()}, rows, factor);
-            });
+            differentiate<T>(exec, now, x, loss, {y, nullptr, first, plan.out_features()}, factor);
             collect(exec, now.scores, batch, score);
-            parameter_gradient(now, units, first > 0);
+            parameter_gradient(now, exec.part(), first > 0);
         });
-        ws.layout.unpack(gradient, ws.gradient, units);
+        ws.layout.unpack(gradient, ws.gradient, exec.part());
     });
 }
 
@@ -172,9 +169,8 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
             if (ws.input_map) scale_rows(dx, ws.d(0).cols, ws.input_map, mine);
         });
         exec.barrier();
-        const Range units = exec.share(ws.layout.units());
-        parameter_gradient(ws, units, false);
-        ws.layout.unpack(gradient, ws.gradient, units);
+        parameter_gradient(ws, exec.part(), false);
+        ws.layout.unpack(gradient, ws.gradient, exec.part());
     });
 }
 

@@ -45,7 +45,7 @@ void dense_forward(const Source& x, const Source& w, const T* b, index out, T* z
             const Panels<T> a{inputs.data + exec.rank * rows_each * inputs.padded(), n, in};
             const Panels<T> y{outputs.data + exec.rank * rows_each * outputs.padded(), n, out};
             gather<T>(a, x, nullptr, rows.begin, {0, n});
-            Dense<T>::forward(y, a, weight, bias.data, {0, n}, exec::NoEpilogue{});
+            Dense<T>::forward(y, a, weight, bias.data, {0, n}, {0, y.count()}, exec::NoEpilogue{});
             put_rows<T>(z, y, rows.begin, {0, n});
         });
     });
@@ -74,17 +74,16 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
             exec::clear_padding(transposed, exec.share(out));
             exec.barrier();
         }
-        // The gradient is shared by blocks of one panel's rows of one panel.
-        const index blocks = inputs.count();
-        const Range units = exec.share(weight.count() * blocks);
         const auto parameter_gradient = [&](Panels<const T> a, Panels<const T> d, bool add) {
-            for (index unit = units.begin; unit < units.end; ++unit) {
-                const index p = unit / blocks, first = unit % blocks * Panels<T>::full;
-                const Range rows{first, exec::min(first + Panels<T>::full, in)};
-                Dense<T>::weight_gradient(weight, a, d, add, rows, p);
-            }
+            weight.for_part(exec.part(), [&](Range panels, Range rows) {
+                for (index p = panels.begin; p < panels.end; ++p) {
+                    T* const strip = weight.row(p, rows.begin);
+                    Dense<T>::weight_gradient(strip, add ? strip : nullptr, a, d, rows, p);
+                }
+            });
             if (exec.rank == 0)
-                for (index p = 0; p < bias.count(); ++p) Dense<T>::bias_gradient(bias.data, d, add, p);
+                for (index p = 0; p < bias.count(); ++p)
+                    Dense<T>::bias_gradient(bias.row(p, 0), add ? bias.row(p, 0) : nullptr, d, p);
         };
         if (x.rows == 0) parameter_gradient(inputs, doutputs, false);
         for_chunks(exec, x.rows, [&](index first, index batch) {
@@ -94,7 +93,7 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
                 gather<T>(a, x, nullptr, first, rows);
                 gather<T>(d, dz, nullptr, first, rows);
                 if (dx == nullptr) return;
-                Dense<T>::backward(da, d, transposed, rows, false, exec::NoEpilogue{});
+                Dense<T>::backward(da, d, transposed, rows, {0, da.count()}, false, exec::NoEpilogue{});
                 put_rows<T>(dx, da, first, rows);
             });
             exec.barrier();

@@ -9,6 +9,7 @@
 namespace fnn::FNN_ISA::net {
 
 using exec::Panels;
+using exec::Part;
 using exec::Range;
 
 // An image is the parameters, or anything with one number for each (a gradient, a state, a direction), with
@@ -53,79 +54,43 @@ class Layout {
         return {image + slot(node).transposed, out(node), in(node)};
     }
 
-    // The parameters are shared among threads in units of one row of one vector's width of a weight; a bias
-    // counts as one more row. A row of a full panel is two units, and goes to whom its first belongs.
-    index units() const {
-        index n = 0;
-        for (const Node& node : plan_.nodes) n += units_of(node);
-        return n;
-    }
-
-    // One of `parts` shares of the units that cost about the same, where each unit of a node costs cost(node)
-    // >= 1.
+    // f(node, panels, rows of the weight, whether the bias belongs to them) for a part of the parameters of
+    // each layer: by columns of its weight, a bias counting as one more row.
     template <class F>
-    Range share(index parts, index part, const F& cost) const {
-        index total = 0;
-        for (const Node& node : plan_.nodes) total += units_of(node) * cost(node);
-        const auto unit_at = [&](index spent) {
-            index first = 0;
-            for (const Node& node : plan_.nodes) {
-                const index here = units_of(node) * cost(node);
-                if (spent < here) return first + spent / cost(node);
-                spent -= here;
-                first += units_of(node);
-            }
-            return first;
-        };
-        return {unit_at(total * part / parts), unit_at(total * (part + 1) / parts)};
-    }
-
-    // f(node, panel, rows of the weight, whether the bias belongs to them) for the units of a share.
-    template <class F>
-    void for_units(Range share, const F& f) const {
-        index first = 0;
+    void for_parts(Part part, const F& f) const {
         for (const Node& node : plan_.nodes) {
             if (node.map != Map::dense) continue;
-            const Panels<T> shape{nullptr, in(node), out(node)};
-            for (index p = 0; p < shape.count(); ++p) {
-                const index per_row = shape.width(p) / Panels<T>::half, length = per_row * (shape.rows + 1);
-                const Range mine = exec::intersect(share, {first, first + length});
-                const Range rows{exec::divide_up(mine.begin - first, per_row),
-                                 exec::divide_up(mine.end - first, per_row)};
-                first += length;
-                if (mine.empty() || rows.empty()) continue;
-                const bool with_bias = rows.end == shape.rows + 1;
-                f(node, p, Range{rows.begin, with_bias ? shape.rows : rows.end}, with_bias);
-            }
+            const Panels<T> both{nullptr, in(node) + 1, out(node)};
+            both.for_part(part, [&](Range panels, Range rows) {
+                const bool with_bias = rows.end == both.rows;
+                f(node, panels, Range{rows.begin, with_bias ? in(node) : rows.end}, with_bias);
+            });
         }
     }
 
-    // f(first, count) for the numbers of an image that the units of a share cover.
+    // The same for each panel alone.
     template <class F>
-    void for_numbers(Range share, const F& f) const {
-        for_units(share, [&](const Node& node, index p, Range rows, bool with_bias) {
-            const Panels<T> shape{nullptr, in(node), out(node)};
-            const index width = shape.width(p);
-            f(slot(node).weight + p * full * shape.rows + rows.begin * width, rows.size() * width);
-            if (with_bias) f(slot(node).bias + p * full, width);
+    void for_part(Part part, const F& f) const {
+        for_parts(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+            for (index p = panels.begin; p < panels.end; ++p) f(node, p, rows, with_bias);
         });
     }
 
-    // image = flat, row-major (the padding becomes zero), for a share of the units.
-    void pack(T* image, const T* flat, Range share) const {
-        for_rows(image, flat, share, [](T* row, const T* from, index used, index width) {
+    // image = flat, row-major (the padding becomes zero), for a part.
+    void pack(T* image, const T* flat, Part part) const {
+        for_rows(image, flat, part, [](T* row, const T* from, index used, index width) {
             exec::copy_row(row, from, used);
             for (index j = used; j < width; ++j) row[j] = 0;
         });
     }
 
     // flat = image
-    void unpack(T* flat, T* image, Range share) const {
-        for_rows(image, flat, share,
+    void unpack(T* flat, T* image, Part part) const {
+        for_rows(image, flat, part,
                  [](const T* row, T* to, index used, index) { exec::copy_row(to, row, used); });
     }
 
-    // The transpose of one layer's weight, for the units of a share.
+    // The transpose of one layer's weight, for a part.
     void transpose(T* image_transposed, T* image, const Node& node, index p, Range rows,
                    bool with_bias) const {
         const Panels<T> wt = weight_transposed(image_transposed, node);
@@ -138,9 +103,6 @@ class Layout {
         index weight, bias, transposed;
     };
 
-    index units_of(const Node& node) const {
-        return node.map == Map::dense ? padded(out(node)) / Panels<T>::half * (in(node) + 1) : 0;
-    }
     const Slot& slot(const Node& node) const { return slots_[&node - plan_.nodes.data()]; }
     index in(const Node& node) const { return plan_.buffers[node.input].features; }
     index out(const Node& node) const { return plan_.buffers[node.output].features; }
@@ -148,8 +110,8 @@ class Layout {
 
     // f(row of a panel, the same numbers in the flat vector, columns used, width)
     template <class Flat, class F>
-    void for_rows(T* image, Flat* flat, Range share, const F& f) const {
-        for_units(share, [&](const Node& node, index p, Range rows, bool with_bias) {
+    void for_rows(T* image, Flat* flat, Part part, const F& f) const {
+        for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
             const Panels<T> w = weight(image, node);
             for (index i = rows.begin; i < rows.end; ++i)
                 f(w.row(p, i), flat + node.weight + i * w.cols + p * full, w.used(p), w.width(p));

@@ -10,17 +10,18 @@
 namespace fnn::FNN_ISA::net {
 
 // The walks over rows touch no other rows, so each thread takes its own through all nodes without waiting.
-// Those over units need the walks of all rows to be complete.
+// Those over parameters need the walks of all rows to be complete.
 
+// Of one node, some rows of some panels of its output. A map that is not a product takes whole rows.
 template <class T>
-void forward(Workspace<T>& ws, const Node& node, Range rows) {
+void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
     const Panels<T> a = ws.a(node.output), z = ws.z(node.output), x = ws.a(node.input);
     const auto activate = [&](index first, index count) {
         activation_forward<T>(node.activation, a.data, z.data, {first, first + count});
     };
     if (node.map == Map::dense)
         Dense<T>::forward(z, x, ws.layout.weight(ws.parameters, node), ws.layout.bias(ws.parameters, node),
-                          rows, activate);
+                          rows, panels, activate);
     else if (node.map == Map::softmax)
         Softmax<T>::forward(a, x, rows);
     else
@@ -29,7 +30,7 @@ void forward(Workspace<T>& ws, const Node& node, Range rows) {
 
 template <class T>
 void forward(Workspace<T>& ws, Range rows) {
-    for (const Node& node : ws.plan.nodes) forward(ws, node, rows);
+    for (const Node& node : ws.plan.nodes) forward(ws, node, rows, {0, ws.z(node.output).count()});
 }
 
 // For all rows, which are few, from the parameters as they lie: threads share the columns of a layer, as
@@ -45,7 +46,7 @@ void forward_few(Workspace<T>& ws, const T* parameters, const Share& share, cons
             Dense<T>::forward_few(z, ws.a(node.input), parameters + node.weight, parameters + node.bias,
                                   share(z.count()), activate);
         else
-            forward(ws, node, share(ws.rows));
+            forward(ws, node, share(ws.rows), {0, z.count()});
         wait();
     }
 }
@@ -63,35 +64,61 @@ void complete_tangent(Workspace<T>& ws, int buffer, Range r) {
                                    ws.da(buffer).data, ws.z(buffer).data, ws.rz(buffer).data, r);
 }
 
+// d of the output from its da.
+template <class T>
+void complete_output_gradient(Workspace<T>& ws, Range rows) {
+    const int last = ws.plan.output();
+    for_stretches(ws.d(last), rows, [&](Range r) { complete_gradient(ws, last, r); });
+}
+
+// Of one node, some rows of some panels of its input, as `forward`.
+template <class T>
+void backward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
+    const Panels<T> dx = ws.da(node.input), dz = ws.d(node.output);
+    const auto complete = [&](index first, index count) {
+        if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
+    };
+    if (node.map == Map::dense)
+        Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows, panels,
+                           node.adds_gradient, complete);
+    else if (node.map == Map::softmax)
+        Softmax<T>::backward(dx, ws.a(node.output), dz, rows, node.adds_gradient, complete);
+    else
+        pass_through<T>(dx, dz, rows, node.adds_gradient, complete);
+}
+
+// f(node) for those that go backward, from the last one.
+template <class T, class F>
+void for_nodes_backward(const Workspace<T>& ws, const F& f) {
+    for (std::size_t n = ws.plan.nodes.size(); n-- > 0;)
+        if (ws.wants_gradient(ws.plan.nodes[n].input)) f(ws.plan.nodes[n]);
+}
+
 // Starts from da of the output.
 template <class T>
 void backward(Workspace<T>& ws, Range rows) {
-    const int last = ws.plan.output();
-    for_stretches(ws.d(last), rows, [&](Range r) { complete_gradient(ws, last, r); });
-    for (std::size_t n = ws.plan.nodes.size(); n-- > 0;) {
-        const Node& node = ws.plan.nodes[n];
-        if (!ws.wants_gradient(node.input)) continue;
-        const Panels<T> dx = ws.da(node.input), dz = ws.d(node.output);
-        const auto complete = [&](index first, index count) {
-            if (node.completes_gradient) complete_gradient(ws, node.input, {first, first + count});
-        };
-        if (node.map == Map::dense)
-            Dense<T>::backward(dx, dz, ws.layout.weight_transposed(ws.transposed, node), rows,
-                               node.adds_gradient, complete);
-        else if (node.map == Map::softmax)
-            Softmax<T>::backward(dx, ws.a(node.output), dz, rows, node.adds_gradient, complete);
-        else
-            pass_through<T>(dx, dz, rows, node.adds_gradient, complete);
-    }
+    complete_output_gradient(ws, rows);
+    for_nodes_backward(ws,
+                       [&](const Node& node) { backward(ws, node, rows, {0, ws.da(node.input).count()}); });
 }
 
-// The gradient with respect to a share of the parameters, added to what is there or not.
+// The gradient of a layer's weight and bias from its inputs x and dz: of some rows of panel p, added to what
+// is there or not.
 template <class T>
-void parameter_gradient(Workspace<T>& ws, Range units, bool add) {
-    ws.layout.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
-        const Panels<T> x = ws.a(node.input), dz = ws.d(node.output);
-        Dense<T>::weight_gradient(ws.layout.weight(ws.gradient, node), x, dz, add, rows, p);
-        if (with_bias) Dense<T>::bias_gradient(ws.layout.bias(ws.gradient, node), dz, add, p);
+void layer_gradient(const Workspace<T>& ws, const Node& node, Panels<const T> x, Panels<const T> dz, bool add,
+                    index p, Range rows, bool with_bias) {
+    T* const weight = ws.layout.weight(ws.gradient, node).row(p, rows.begin);
+    Dense<T>::weight_gradient(weight, add ? weight : nullptr, x, dz, rows, p);
+    if (!with_bias) return;
+    T* const bias = ws.layout.bias(ws.gradient, node) + p * Panels<T>::full;
+    Dense<T>::bias_gradient(bias, add ? bias : nullptr, dz, p);
+}
+
+// The gradient with respect to a part of the parameters, added to what is there or not.
+template <class T>
+void parameter_gradient(const Workspace<T>& ws, Part part, bool add) {
+    ws.layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+        layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, p, rows, with_bias);
     });
 }
 
@@ -120,9 +147,7 @@ template <class T>
 void tangent_backward(Workspace<T>& ws, Range rows) {
     const int last = ws.plan.output();
     for_stretches(ws.rd(last), rows, [&](Range r) { complete_tangent(ws, last, r); });
-    for (std::size_t n = ws.plan.nodes.size(); n-- > 0;) {
-        const Node& node = ws.plan.nodes[n];
-        if (!ws.wants_gradient(node.input)) continue;
+    for_nodes_backward(ws, [&](const Node& node) {
         const Panels<T> rdx = ws.rda(node.input), dz = ws.d(node.output), rdz = ws.rd(node.output);
         const auto complete = [&](index first, index count) {
             if (node.completes_gradient) complete_tangent(ws, node.input, {first, first + count});
@@ -136,7 +161,7 @@ void tangent_backward(Workspace<T>& ws, Range rows) {
                                          node.adds_gradient, complete);
         else
             pass_through<T>(rdx, rdz, rows, node.adds_gradient, complete);
-    }
+    });
 }
 
 // sums[r] (+)= factor times row r of a times row r of b; what pads them does not count.
@@ -205,14 +230,11 @@ void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
 
 // The tangent of `parameter_gradient`.
 template <class T>
-void parameter_tangent(Workspace<T>& ws, Range units, bool add) {
-    ws.layout.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
-        const Panels<T> x = ws.a(node.input), rx = ws.ra(node.input), dz = ws.d(node.output),
-                        rdz = ws.rd(node.output);
-        const Panels<T> hv = ws.layout.weight(ws.gradient, node);
-        Dense<T>::weight_gradient(hv, x, rdz, add, rows, p);
-        if (rx.data != nullptr) Dense<T>::weight_gradient(hv, rx, dz, true, rows, p);
-        if (with_bias) Dense<T>::bias_gradient(ws.layout.bias(ws.gradient, node), rdz, add, p);
+void parameter_tangent(const Workspace<T>& ws, Part part, bool add) {
+    ws.layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+        const Panels<T> rx = ws.ra(node.input);
+        layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, p, rows, with_bias);
+        if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, p, rows, false);
     });
 }
 

@@ -57,8 +57,8 @@ inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, co
 
 // For some rows of a batch: from the examples to the derivatives of the factor times the loss.
 template <class T>
-inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
-                          const Batch<T>& batch, Range rows, T factor) {
+inline void differentiate_rows(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
+                               const Batch<T>& batch, Range rows, T factor) {
     gather<T>(ws.a(0), x, batch.order, batch.first, rows, ws.input_map);
     forward(ws, rows);
     score_outputs(exec, ws, loss, batch, rows, factor);
@@ -91,13 +91,12 @@ inline void compose_input_layers(Workspace<T>& ws, Range columns) {
 // all wait for it.
 template <class T>
 inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
-    const Range mine = exec.share(ws.layout.units());
     compose_input_layers(ws, exec.share(ws.plan.in_features()));
-    ws.layout.pack(ws.parameters, parameters, mine);
-    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, mine);
+    ws.layout.pack(ws.parameters, parameters, exec.part());
+    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, exec.part());
     if (direction != nullptr) {
-        ws.layout.pack(ws.direction, direction, mine);
-        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, mine);
+        ws.layout.pack(ws.direction, direction, exec.part());
+        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, exec.part());
     }
     exec.barrier();
 }

@@ -107,7 +107,6 @@ void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* 
     needs.squares = true;
     Walk<T> walk(call, of, needs, 2 * call.plan.out_features());
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        const Range units = exec.share(walk.ws.layout.units());
         for_chunks(exec, of.x.rows, [&](index first, index batch) {
             walk.for_own_rows(exec, first, batch, [&](Workspace<T>& now, Range rows) {
                 sum_squared_deltas(exec, walk, now, signs, first, rows);
@@ -120,15 +119,12 @@ void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* 
             });
             exec.barrier();
             const Workspace<T> now = walk.of_chunk(first, batch);
-            now.layout.for_units(units, [&](const Node& node, index p, Range rows, bool with_bias) {
-                const Panels<T> squares = squared_deltas(now, node);
-                Dense<T>::weight_gradient(now.layout.weight(now.gradient, node), squared_inputs(now, node),
-                                          squares, first > 0, rows, p);
-                if (with_bias)
-                    Dense<T>::bias_gradient(now.layout.bias(now.gradient, node), squares, first > 0, p);
+            now.layout.for_part(exec.part(), [&](const Node& node, index p, Range rows, bool with_bias) {
+                layer_gradient<T>(now, node, squared_inputs(now, node), squared_deltas(now, node), first > 0,
+                                  p, rows, with_bias);
             });
         });
-        walk.ws.layout.unpack(out, walk.ws.gradient, units);
+        walk.ws.layout.unpack(out, walk.ws.gradient, exec.part());
     });
 }
 

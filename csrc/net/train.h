@@ -6,7 +6,7 @@
 #include <cmath>
 #include <exception>
 
-#include "net/team.h"
+#include "net/columns.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA::net {
@@ -29,13 +29,15 @@ inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
     return team_size(call.threads, 3 * rows_at_a_time(epoch) * call.plan.work_per_row());
 }
 
-// The gradient of the mean loss over the batches of a step, of this thread's units; ends without a barrier.
-// False if the loss is not finite. The thread's own view of the workspace is left with the rows of the last.
-template <class T>
-inline bool gradient_of_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
-                             const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum) {
+// The derivatives of the mean loss over the batches of a step, by all threads. The gradient of the parameters
+// is added up for all batches but the last, for which this calls last(whether there were others), without a
+// barrier. False if the loss is not finite. The thread's own view of the workspace is left with the rows of
+// the last.
+template <class T, class Last>
+inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
+                               const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum,
+                               const Last& last) {
     const index capacity = rows_at_a_time(epoch), per_step = capacity * epoch.batches_per_step;
-    const Range units = exec.share(ws.layout.units());
     const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
     Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
     const T factor = mean_factor<T>(total_weight(examples, end - begin));
@@ -44,37 +46,76 @@ inline bool gradient_of_step(Exec& exec, Workspace<T>& ws, const Source& x, cons
         if (more) exec.barrier();  // others may still read the batch before
         const index batch = exec::min(end - examples.first, capacity);
         ws.rows = batch;  // a shorter last batch uses the first rows of every buffer
-        for_own_pieces(exec, batch,
-                       [&](Range rows) { differentiate(exec, ws, x, loss, examples, rows, factor); });
+        differentiate(exec, ws, x, loss, examples, factor);
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
         sum.add(add_up(ws.scores, batch));
         if (!std::isfinite(sum.loss)) return false;
-        parameter_gradient(ws, units, more);
+        if (examples.first + batch < end)
+            parameter_gradient(ws, exec.part(), more);
+        else
+            last(more);
     }
     return true;
+}
+
+// The gradient of this thread's parameters, their update and their transposes, some at a time: the gradient
+// never leaves the caches. `more`: there is one of other batches that it is added to.
+template <class T, class Rule>
+inline void update_parameters(Exec& exec, Workspace<T>& ws, const Rule& rule, bool more) {
+    constexpr index room = 8192, full = Panels<T>::full;  // numbers of a gradient at a time
+    alignas(exec::vector_bytes) T gradient[room];
+    optim::Stretch<T> all{ws.parameters, nullptr, {}};
+    for (int k = 0; k < ws.needs.states; ++k) all.states[k] = ws.states[k];
+    const auto initial = [&](T* parameters) {
+        return more ? ws.gradient + (parameters - ws.parameters) : nullptr;
+    };
+    const auto update = [&](T* parameters, index count) {
+        optim::apply(rule, all.from(parameters - ws.parameters, gradient), {0, count});
+    };
+    ws.layout.for_parts(exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
+        const Panels<T> x = ws.a(node.input), dz = ws.d(node.output),
+                        w = ws.layout.weight(ws.parameters, node);
+        T* const bias = ws.layout.bias(ws.parameters, node);
+        exec::for_pieces(panels, exec::max(1, room / (rows.size() * full + 1)), [&](Range some) {
+            exec::for_pieces(rows, room / full, [&](Range piece) {
+                T* const first = w.row(some.begin, piece.begin);
+                T* to = gradient;
+                for (index p = some.begin; p < some.end; ++p) {
+                    Dense<T>::weight_gradient(to, initial(first + (to - gradient)), x, dz, piece, p);
+                    to += piece.size() * w.width(p);
+                }
+                update(first, to - gradient);
+                if (!ws.wants_gradient(node.input)) return;
+                for (index p = some.begin; p < some.end; ++p)
+                    ws.layout.transpose(ws.transposed, ws.parameters, node, p, piece, false);
+            });
+            if (!with_bias) return;
+            for (index p = some.begin; p < some.end; ++p) {
+                Dense<T>::bias_gradient(gradient, initial(bias + p * full), dz, p);
+                update(bias + p * full, w.width(p));
+            }
+        });
+    });
 }
 
 template <class T>
 void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
            const Epoch<T>& epoch, Score* score) {
-    const Needs needs = needs_of(epoch);
+    Needs needs = needs_of(epoch);
+    needs.whole_gradient = epoch.batches_per_step > 1;
     const int threads = team_size_of(call, epoch);
     Workspace<T> ws(call, rows_at_a_time(epoch), needs, threads);
-    optim::Stretch<T> all{ws.parameters, ws.gradient, {}};
-    for (int k = 0; k < needs.states; ++k) all.states[k] = ws.states[k];
 
     const auto unpack = [&](Exec& exec) {
-        const Range mine = exec.share(ws.layout.units());
-        ws.layout.unpack(epoch.parameters, ws.parameters, mine);
-        for (int k = 0; k < needs.states; ++k) ws.layout.unpack(epoch.states[k], ws.states[k], mine);
+        ws.layout.unpack(epoch.parameters, ws.parameters, exec.part());
+        for (int k = 0; k < needs.states; ++k) ws.layout.unpack(epoch.states[k], ws.states[k], exec.part());
     };
 
     std::atomic<bool> packed{false};
     const auto walk = [&](Exec& exec) {
         Workspace<T> own = ws;
-        const Range units = exec.share(ws.layout.units());
-        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], units);
+        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], exec.part());
         pack_parameters<T>(exec, ws, epoch.parameters);
         packed.store(true);
         UpdateSpec update = epoch.update;
@@ -82,16 +123,15 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             // Up to the barrier after its last batch the step may be left; after it, every update is made by
             // all threads.
             Score sum;
-            if (!gradient_of_step(exec, own, x, y, loss, epoch, step, sum)) {
+            const bool finite = differentiate_step(exec, own, x, y, loss, epoch, step, sum, [&](bool more) {
+                epoch.set_schedules(update, step);
+                optim::with_update<T>(update, epoch.steps_before + step,
+                                      [&](const auto& rule) { update_parameters(exec, own, rule, more); });
+            });
+            if (!finite) {
                 if (exec.rank == 0) score->finite = false;
                 return;
             }
-            epoch.set_schedules(update, step);
-            optim::with_update<T>(update, epoch.steps_before + step, [&](const auto& rule) {
-                ws.layout.for_numbers(
-                    units, [&](index at, index count) { optim::apply(rule, all, {at, at + count}); });
-            });
-            ws.transpose(ws.transposed, ws.parameters, units);
             if (exec.rank == 0) {
                 score->add(sum);
                 score->steps = step + 1;
@@ -125,8 +165,10 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                 pack_parameters<T>(exec, ws, epoch.parameters);
                 Score own;
                 Workspace<T> view = ws;
-                const bool is_finite = gradient_of_step(exec, view, x, y, loss, epoch, step, own);
-                if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.share(ws.layout.units()));
+                const bool is_finite =
+                    differentiate_step(exec, view, x, y, loss, epoch, step, own,
+                                       [&](bool more) { parameter_gradient(view, exec.part(), more); });
+                if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.part());
                 if (exec.rank != 0) return;
                 finite = is_finite;
                 if (first) sum = own;  // at the parameters that the step starts from

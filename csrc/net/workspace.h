@@ -13,6 +13,7 @@
 namespace fnn::FNN_ISA::net {
 
 using exec::Panels;
+using exec::Part;
 using exec::Range;
 
 // What a call is going to compute.
@@ -22,7 +23,8 @@ struct Needs {
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
     bool loss = false;
-    int states = 0;  // of an update
+    int states = 0;              // of an update
+    bool whole_gradient = true;  // without, it is used strip by strip
 
     // Of operators, which go on from a pass that has been kept:
     bool base = true;           // memory for a pass that has not
@@ -136,9 +138,9 @@ class Workspace {
     // Does the backward pass compute the derivative with respect to this buffer?
     bool wants_gradient(int buffer) const { return needs.gradient && (buffer != 0 || needs.input_gradient); }
 
-    // The transposes that the backward pass reads, of a share of the weights.
-    void transpose(T* image_transposed, T* image, Range share) const {
-        layout.for_units(share, [&](const Node& node, index p, Range rows, bool with_bias) {
+    // The transposes that the backward pass reads, of a part of the weights.
+    void transpose(T* image_transposed, T* image, Part part) const {
+        layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
             if (wants_gradient(node.input))
                 layout.transpose(image_transposed, image, node, p, rows, with_bias);
         });
@@ -168,7 +170,7 @@ class Workspace {
             *numbers = plan.input_layers.empty() ? nullptr : lasting.take<double>(plan.in_features());
         parameters = take(lasting, needs.packed, layout.size());
         transposed = take(lasting, needs.gradient, layout.size_transposed());
-        gradient = take(own, needs.gradient, needs.probes * layout.size());
+        gradient = take(own, needs.gradient && needs.whole_gradient, needs.probes * layout.size());
         for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
         direction = take(own, needs.tangent, needs.probes * layout.size());
         direction_transposed =

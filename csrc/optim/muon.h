@@ -191,8 +191,9 @@ class Orthogonaliser {
     void iterate(Crew& crew, const UpdateSpec& u) {
         const Panels<T> x = standing(), next{matrices_[1], long_, short_};
         const auto zero = exec::Initial<T>::zero();
-        for_own_parts(crew,
-                      [&](index p, Range rows) { exec::multiply_transposed<T>(gram_, x, x, zero, rows, p); });
+        for_own_parts(crew, [&](index p, Range rows) {
+            exec::multiply_transposed<T>(gram_.row(p, rows.begin), nullptr, x, x, rows, p);
+        });
         crew.barrier();
         for_own_parts(crew, [&](index p, Range rows) {
             exec::multiply<T>(polynomial_, gram_, gram_, zero, rows, {p, p + 1});

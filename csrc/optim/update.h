@@ -16,6 +16,14 @@ struct Stretch {
     T* parameters;
     const T* gradient;
     T* states[max_states];
+
+    // Its end from a number on, with the gradient of that.
+    Stretch from(index first, const T* gradient_there) const {
+        Stretch s{parameters + first, gradient_there, {}};
+        for (int k = 0; k < max_states; ++k)
+            if (states[k] != nullptr) s.states[k] = states[k] + first;
+        return s;
+    }
 };
 
 template <class T, class Rule>

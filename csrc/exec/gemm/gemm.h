@@ -74,7 +74,7 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
         const Range panels = by_rows ? Range{0, c.count()} : exec.share(c.count());
         if (!g.transpose_a) multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
         for (index p = panels.begin; p < panels.end; ++p) {
-            if (g.transpose_a) multiply_transposed<T>(c, a, b, Initial<T>::zero(), rows, p);
+            if (g.transpose_a) multiply_transposed<T>(c.row(p, rows.begin), nullptr, a, b, rows, p);
             put_panel<T>(g, c, p, rows);
         }
     });

@@ -84,25 +84,30 @@ void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> init
     });
 }
 
-// c[rows of panel p] = initial + a' b; a (k, m), b (k, n), c (m, n).
+// strip (rows, panel p of b) = initial + a' b for some rows of a'; initial (null: zeros) has the strip's form
+// and may be the strip.
 template <class T>
-void multiply_transposed(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows,
+void multiply_transposed(T* strip, const T* initial, Panels<const T> a, Panels<const T> b, Range rows,
                          index p) {
     constexpr index full = panel_width<T>;
+    const index k = a.rows, width = b.width(p);
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
-        if (!initial.keep) start_panel(c, p, rows, initial.row ? initial.row + p * full : nullptr);
-        return add_transposed_by_blas(blas, c, a, b, rows, p);
+        for (index i = 0; i < rows.size() * width; ++i) strip[i] = initial != nullptr ? initial[i] : 0;
+        return add_transposed_by_blas(blas, strip, a, b, rows, p);
     }
-    const index k = a.rows, width = c.width(p);
+    // At least one pass, so that an inner dimension of zero gives the initial value.
     for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
+        const T* const from = k0 > 0 ? strip : initial;
         Tile<T> t{};
         t.k = min(k - k0, depth_limit<T>);
         t.b = b.row(p, k0);
+        t.shared_init = from == nullptr;
         for (index q = rows.begin / full; q * full < rows.end; ++q) {
             t.narrow = a.width(q) < full;
             for_pieces(intersect(rows, {q * full, (q + 1) * full}), tile_rows, [&](Range tile) {
-                t.c = c.row(p, tile.begin);
-                set_initial(t, k0 == 0 ? initial : Initial<T>::add(), t.c, p);
+                const index at = (tile.begin - rows.begin) * width;
+                t.c = strip + at;
+                t.init = from != nullptr ? from + at : zeros<T>;
                 t.a = a.row(q, k0) + (tile.begin - q * full);
                 kernels<T>.by_columns[width / lanes<T> - 1][tile.size() - 1](t);
             });

@@ -9,10 +9,13 @@ namespace fnn::FNN_ISA::net {
 
 using exec::Range;
 
+// f(rule) with the rule that an activation names.
 template <class T, class F>
-inline auto with_rule_but_relu(const ActivationSpec& spec, const F& f) {
+inline auto with_any_rule(const ActivationSpec& spec, const F& f) {
     const T first = T(spec.values[0]), second = T(spec.values[1]);
     switch (spec.kind) {
+        case Activation::relu:
+            return f(rules::ReLU<T>{});
         case Activation::leaky_relu:
             return f(rules::LeakyReLU<T>{first});
         case Activation::elu:
@@ -35,17 +38,16 @@ inline auto with_rule_but_relu(const ActivationSpec& spec, const F& f) {
             return f(rules::Step<T>{});
         case Activation::sign:
             return f(rules::Sign<T>{});
-        case Activation::relu:
         case Activation::identity:
             break;
     }
     return f(rules::Identity<T>{});
 }
 
-// f(rule) with the rule that an activation names; the one of most networks without a call.
+// The same; for the rule of most networks without a call.
 template <class T, class F>
 inline auto with_rule(const ActivationSpec& spec, const F& f) {
-    return spec.kind == Activation::relu ? f(rules::ReLU<T>{}) : with_rule_but_relu<T>(spec, f);
+    return spec.kind == Activation::relu ? f(rules::ReLU<T>{}) : with_any_rule<T>(spec, f);
 }
 
 template <class T>

@@ -12,7 +12,8 @@ using exec::Initial;
 using exec::Panels;
 using exec::Range;
 
-// x (batch, in), w (in, out), b (out,), z (batch, out); wt is w'. An epilogue runs over each finished tile.
+// x (batch, in), w (in, out), b (out,), z (batch, out); wt is w'. Products are computed for some rows of some
+// panels; an epilogue runs over each finished tile.
 template <class T>
 struct Dense {
     static constexpr Traits traits{};
@@ -20,8 +21,9 @@ struct Dense {
     using In = Panels<const T>;
 
     template <class Epilogue>
-    static void forward(Panels<T> z, In x, In w, const T* b, Range rows, const Epilogue& epilogue) {
-        exec::multiply(z, x, w, Initial<T>::bias(b), rows, {0, z.count()}, epilogue);
+    static void forward(Panels<T> z, In x, In w, const T* b, Range rows, Range panels,
+                        const Epilogue& epilogue) {
+        exec::multiply(z, x, w, Initial<T>::bias(b), rows, panels, epilogue);
     }
 
     // For a few rows, some panels of z: w and b as they lie in the flat vector, row-major.
@@ -34,9 +36,9 @@ struct Dense {
 
     // dx (+)= dz w'
     template <class Epilogue>
-    static void backward(Panels<T> dx, In dz, In wt, Range rows, bool add, const Epilogue& epilogue) {
-        exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, {0, dx.count()},
-                       epilogue);
+    static void backward(Panels<T> dx, In dz, In wt, Range rows, Range panels, bool add,
+                         const Epilogue& epilogue) {
+        exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, panels, epilogue);
     }
 
     // rz = rx w + x v + c along the direction (v, c) of the parameters and rx of the input (null: zero)
@@ -58,18 +60,17 @@ struct Dense {
         exec::multiply(rdx, dz, vt, Initial<T>::add(), rows, all, epilogue);
     }
 
-    // dw (+)= x' dz, for some rows of panel p
-    static void weight_gradient(Panels<T> dw, In x, In dz, bool add, Range rows, index p) {
-        exec::multiply_transposed(dw, x, dz, add ? Initial<T>::add() : Initial<T>::zero(), rows, p);
+    // strip = initial (null: zeros) + x' dz, for some rows of panel p of dw
+    static void weight_gradient(T* strip, const T* initial, In x, In dz, Range rows, index p) {
+        exec::multiply_transposed<T>(strip, initial, x, dz, rows, p);
     }
 
-    // db (+)= column sums of dz, for panel p
-    static void bias_gradient(T* db, In dz, bool add, index p) {
-        T* out = db + p * Panels<T>::full;
+    // strip = initial (null: zeros) + column sums of dz, for panel p of db
+    static void bias_gradient(T* strip, const T* initial, In dz, index p) {
         if (dz.width(p) == Panels<T>::full)
-            exec::column_sums<T, 2>(out, dz.panel(p), dz.rows, add);
+            exec::column_sums<T, 2>(strip, initial, dz.panel(p), dz.rows);
         else
-            exec::column_sums<T, 1>(out, dz.panel(p), dz.rows, add);
+            exec::column_sums<T, 1>(strip, initial, dz.panel(p), dz.rows);
     }
 };
 

@@ -1,0 +1,61 @@
+// How a team goes through a network and back: each thread with rows of its own, or with columns of each
+// layer.
+#pragma once
+
+#include "net/team.h"
+
+namespace fnn::FNN_ISA::net {
+
+// With rows of its own a thread waits for nobody on its way, but reads the weights of all layers, which the
+// others have just updated. With columns of its own it keeps to the weights that it updates itself, and what
+// goes from thread to thread is what the layers put out. Whatever is less; where both take the same time has
+// been measured.
+inline bool goes_by_columns(const Plan& plan, index rows) {
+    index features = 0;
+    for (const Node& node : plan.nodes) features += plan.buffers[node.output].features;
+    return rows * features < 2 * plan.n_parameters;
+}
+
+template <class T>
+inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
+                                  const Batch<T>& batch, T factor) {
+    // Columns of a product that is more than a panel wide, and of anything else all columns of some rows:
+    // what follows on the same rows need not wait.
+    const Range own = exec.share(ws.rows);
+    bool by_rows = true;
+    const auto go_on = [&](bool next_by_rows) {
+        if (!by_rows || !next_by_rows) exec.barrier();
+        by_rows = next_by_rows;
+    };
+    const auto for_own = [&](const Node& node, Panels<T> to, const auto& f) {
+        exec.poll();
+        go_on(node.map != Map::dense || to.count() == 1);
+        if (by_rows)
+            f(own, Range{0, to.count()});
+        else
+            to.for_part(exec.part(), [&](Range panels, Range rows) { f(rows, panels); });
+    };
+    gather<T>(ws.a(0), x, batch.order, batch.first, own, ws.input_map);
+    for (const Node& node : ws.plan.nodes)
+        for_own(node, ws.z(node.output), [&](Range rows, Range panels) { forward(ws, node, rows, panels); });
+    go_on(true);
+    score_outputs(exec, ws, loss, batch, own, factor);
+    complete_output_gradient(ws, own);
+    for_nodes_backward(ws, [&](const Node& node) {
+        for_own(node, ws.da(node.input), [&](Range rows, Range panels) { backward(ws, node, rows, panels); });
+    });
+}
+
+// For a whole batch, by all threads: from the examples to the derivatives of the factor times the loss. Ends
+// without a barrier.
+template <class T>
+inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
+                          const Batch<T>& batch, T factor) {
+    if (exec.size > 1 && goes_by_columns(ws.plan, ws.rows))
+        differentiate_columns(exec, ws, x, loss, batch, factor);
+    else
+        for_own_pieces(exec, ws.rows,
+                       [&](Range rows) { differentiate_rows(exec, ws, x, loss, batch, rows, factor); });
+}
+
+}  // namespace fnn::FNN_ISA::net
