@@ -98,7 +98,7 @@ class Network:
         loss: _Loss,
         order: _Integers,
         batch_size: int,
-        lr: _Floats,
+        lr: float | _Floats,
         update: _Update,
         state: list[_Array],
         step: int,

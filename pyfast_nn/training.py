@@ -151,10 +151,9 @@ def _train_fused(model, examples, order, loss, optimizer, batch_size, batches_pe
     """Make all steps of an epoch in one call; return its report and last learning rate."""
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
-    lr, update = optimizer._rates(steps), optimizer._update(steps)
+    lr, update = optimizer._next(optimizer.lr, "lr", steps), optimizer._update(steps)
     state = optimizer._vectors(model._parameters)
-    before = optimizer.step_count
-    report = optimizer._begin_epoch()
+    before, report = optimizer._begin_epoch()
     # ... and one call, in which batches are gathered, and the parameters and state change.
     model._net.train(
         model._parameters,
@@ -172,7 +171,7 @@ def _train_fused(model, examples, order, loss, optimizer, batch_size, batches_pe
         model._state,
         batches_per_step,
     )
-    return report, lr[-1]
+    return report, lr if isinstance(lr, float) else lr[-1]
 
 
 def _train_stepwise(model, examples, order, loss, optimizer, batch_size, batches_per_step):

@@ -211,13 +211,15 @@ class TestOptimizer:
         ],
     )
     def test_schedule(self, name, law):
-        rates = self.optimizer("--lr", "0.5", "--schedule", name)._rates(20)
+        optimizer = self.optimizer("--lr", "0.5", "--schedule", name)
+        rates = np.full(20, optimizer._next(optimizer.lr, "lr", 20))
         np.testing.assert_allclose(rates, [law(step) for step in range(20)], rtol=1e-12)
 
     def test_defaults_are_those_of_the_optimizer(self):
         for name, expected in cli.train._OPTIMIZERS.items():
             assert repr(self.optimizer("--optimizer", name)) == repr(expected())
-        rates = self.optimizer("--schedule", "linear", "--optimizer", "sgd")._rates(20)
+        optimizer = self.optimizer("--schedule", "linear", "--optimizer", "sgd")
+        rates = optimizer._next(optimizer.lr, "lr", 20)
         assert rates[0] == fnn.optim.SGD().lr
 
     def test_weight_decay(self):

@@ -92,8 +92,8 @@ def step(opt, params, grads):
     name, hyper = opt._update(1)
     hyper = {key: float(np.squeeze(value)) for key, value in hyper.items()}
     state = opt._vectors(params)
-    _core.update((name, hyper), params, grads, state, float(opt._rates(1)[0]), opt.step_count)
-    opt._begin_epoch()[2] = 1
+    _core.update((name, hyper), params, grads, state, opt._rate(opt.step_count), opt.step_count)
+    opt._begin_epoch()[1][2] = 1
 
 
 def start():

@@ -132,12 +132,13 @@ Named::Named(const py::tuple& pair, const char* what) : what_(what) {
     numbers_ = py::cast<py::dict>(pair[1]);
 }
 
-void Named::read(std::map<std::string, double*> fields, std::map<std::string, py::array>* arrays) const {
+void Named::read(std::vector<Field> fields, std::map<std::string, py::array>* arrays) const {
     const std::string self = std::string(what_) + " '" + name + "'";
     for (const auto& [key, value] : numbers_) {
         // not py::str(key), in which Python handles signals: `train` would end without a report
         const auto text = py::cast<std::string>(key);
-        const auto field = fields.find(text);
+        const auto field =
+            std::find_if(fields.begin(), fields.end(), [&](const Field& each) { return each.name == text; });
         if (field == fields.end()) throw py::value_error(self + " has no number '" + text + "'");
         const bool is_array = py::isinstance<py::array>(value);
         if (arrays != nullptr && is_array)
@@ -146,10 +147,11 @@ void Named::read(std::map<std::string, double*> fields, std::map<std::string, py
             throw py::type_error(self + ": " + text + " is " + std::string(py::repr(value)) +
                                  ", expected a number");
         else
-            *field->second = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
+            *field->number = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
         fields.erase(field);
     }
-    if (!fields.empty()) throw py::value_error(self + " lacks '" + fields.begin()->first + "'");
+    for (const Field& field : fields)
+        if (field.needed) throw py::value_error(self + " lacks '" + field.name + "'");
 }
 
 LossSpec loss_of(const py::tuple& loss) {
@@ -170,7 +172,7 @@ LossSpec loss_of(const py::tuple& loss) {
     if (found == kinds.end()) throw py::value_error("loss: there is none of name '" + named.name + "'");
     LossSpec spec;
     spec.kind = found->second;
-    std::map<std::string, double*> fields;
+    std::vector<Named::Field> fields;
     if (spec.kind == LossKind::cross_entropy)
         fields = {{"label_smoothing", &spec.label_smoothing},
                   {"confidence_penalty", &spec.confidence_penalty}};

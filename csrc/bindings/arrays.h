@@ -74,12 +74,15 @@ class Named {
    public:
     Named(const py::tuple& pair, const char* what);
 
-    // Every field gets the number of its name; throws if one is missing or unknown. With `arrays`, those
-    // given as an array stand there instead.
-    void read(std::map<std::string, double*> fields,
-              std::map<std::string, py::array>* arrays = nullptr) const;
+    struct Field {
+        std::string name;
+        double* number;
+        bool needed = true;
+    };
 
-    bool has(const std::string& field) const { return numbers_.contains(field); }
+    // Every field gets the number of its name; throws if one is unknown, or needed and missing. With
+    // `arrays`, those given as an array stand there instead.
+    void read(std::vector<Field> fields, std::map<std::string, py::array>* arrays = nullptr) const;
 
     std::string name;
 

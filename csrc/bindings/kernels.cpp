@@ -108,12 +108,12 @@ UpdateSpec update_of(const py::tuple& given, Schedules* schedules) {
     const Update& update = found->second;
     UpdateSpec spec;
     spec.kind = update.kind;
-    std::map<std::string, double*> numbers;
-    for (const auto& text : update.needed) numbers[text] = &(spec.*numbers_of_updates.at(text));
+    std::vector<Named::Field> fields;
+    for (const auto& text : update.needed) fields.push_back({text, &(spec.*numbers_of_updates.at(text))});
     for (const auto& text : update.optional)
-        if (named.has(text)) numbers[text] = &(spec.*numbers_of_updates.at(text));
+        fields.push_back({text, &(spec.*numbers_of_updates.at(text)), false});
     std::map<std::string, py::array> changing;
-    named.read(std::move(numbers), schedules == nullptr ? nullptr : &changing);
+    named.read(std::move(fields), schedules == nullptr ? nullptr : &changing);
     for (const auto& [text, values] : changing) {
         const std::string full = "update '" + named.name + "': " + text;
         schedules->list.push_back(
@@ -125,6 +125,18 @@ UpdateSpec update_of(const py::tuple& given, Schedules* schedules) {
     for (const auto& text : update.with_state)
         spec.states += spec.*numbers_of_updates.at(text) != 0 || changing.count(text) ? 1 : 0;
     return spec;
+}
+
+void set_rate(UpdateSpec& update, const py::object& lr, Schedules& schedules) {
+    if (py::isinstance<py::array>(lr)) {
+        schedules.arrays.push_back(lr);
+        schedules.list.push_back(
+            {&UpdateSpec::lr, to_read<double>(schedules.arrays.back(), "lr", {schedules.steps})});
+    } else if (PyNumber_Check(lr.ptr()) == 0) {
+        throw py::type_error("lr is " + std::string(py::repr(lr)) + ", expected a number or an array");
+    } else {
+        update.lr = py::cast<double>(py::float_(lr));
+    }
 }
 
 namespace {

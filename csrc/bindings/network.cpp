@@ -245,14 +245,15 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 }
 
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
-           const py::array& order, index batch_size, const py::array& lr, const py::tuple& update,
+           const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
            const py::object& model_state, index batches_per_step) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
-        Schedules schedules{epoch.steps, {{&UpdateSpec::lr, to_read<double>(lr, "lr", {epoch.steps})}}, {}};
+        Schedules schedules{epoch.steps, {}, {}};
         epoch.update = update_of(update, &schedules);
+        set_rate(epoch.update, lr, schedules);
         epoch.schedules = schedules.list.data();
         epoch.n_schedules = int(schedules.list.size());
         epoch.steps_before = step;

@@ -126,6 +126,9 @@ struct Schedules {
 // The update that ("adam", {"beta1": ..., ...}) names, each a number, or with `schedules` an array (steps,).
 UpdateSpec update_of(const py::tuple& update, Schedules* schedules = nullptr);
 
+// Its learning rate: a number, or an array (steps,).
+void set_rate(UpdateSpec& update, const py::object& lr, Schedules& schedules);
+
 // The states of an update: as many arrays of n numbers as it needs. Gives the arrays, which live as long as
 // that.
 template <class T>

@@ -218,13 +218,7 @@ void Updater::set_updates(const py::list& updates, index ahead) {
             const auto [name_and_numbers, lr] = py::cast<std::pair<py::tuple, py::object>>(update);
             Schedules& schedules = schedules_[std::size_t(group)];
             spec = update_of(name_and_numbers, &schedules);
-            if (py::isinstance<py::array>(lr)) {
-                schedules.arrays.push_back(lr);
-                schedules.list.push_back(
-                    {&UpdateSpec::lr, to_read<double>(schedules.arrays.back(), "lr", {ahead})});
-            } else {
-                spec.lr = py::cast<double>(lr);
-            }
+            set_rate(spec, lr, schedules);
         }
         for_types([&](auto& typed) {
             typed.groups[std::size_t(group)].update = spec;

@@ -574,11 +574,10 @@ class Optimizer:
         return [self._state[name] for name in names]
 
     def _begin_epoch(self):
-        """Return the array (3,) into which the core reports; `step_count` follows it."""
-        report = np.zeros(3)
+        """Return `step_count`, and the array (3,) into which the core reports, which it follows."""
         # One assignment, so that Ctrl-C comes before or after it.
-        self._progress = (self.step_count, report)
-        return report
+        self._progress = (self.step_count, np.zeros(3))
+        return self._progress
 
     def _next(self, value, name, steps, below=math.inf):
         """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
@@ -608,11 +607,6 @@ class Optimizer:
                 elif not is_of_steps_alone(each):
                     return 1
         return steps
-
-    def _rates(self, steps):
-        """Return the learning rates (steps,) of the next `steps` steps, float64."""
-        rate = self._next(self.lr, "lr", steps)
-        return np.full(steps, rate) if isinstance(rate, float) else rate
 
     def __getstate__(self):
         state = {name: vector.copy() for name, vector in self._state.items()}
