@@ -46,6 +46,7 @@ class Workload:
 
 WORKLOADS = [
     Workload("64-64-10", (64, 64, 10), batch=32, steps=56),
+    Workload("784-512-512-10", (784, 512, 512, 10), batch=32, steps=100),
     Workload("784-512-512-10", (784, 512, 512, 10), batch=256, steps=24),
     Workload("1024x4-10", (1024, 1024, 1024, 1024, 10), batch=1024, steps=4),
 ]
