@@ -27,6 +27,10 @@ class Workload:
         return x, y
 
     @property
+    def title(self):
+        return f"{self.name}, {self.batch}"
+
+    @property
     def flops(self):
         """Of the matrix products of a step: forward and both gradients."""
         products = [inputs * outputs for inputs, outputs in pairwise(self.sizes)]
@@ -73,7 +77,7 @@ def run(arguments):
                 threads=arguments.threads,
             )
             rows += table_rows(workload, results, arguments.threads)
-            notes += note_disturbed(workload.name, results)
+            notes += note_disturbed(workload.title, results)
     header = [
         "network, batch",
         "library",
@@ -99,7 +103,7 @@ def table_rows(workload, results, threads):
         floor = max(workload.flops / result.peak, workload.bytes / bandwidth(threads))
         rows.append(
             [
-                f"{workload.name}, {workload.batch}",
+                workload.title,
                 library,
                 microseconds(seconds),
                 f"{seconds / ours:.1f}",
