@@ -485,6 +485,27 @@ class TestSpectralDensity:
         assert np.all(np.sum(spectrum.nodes > 50, axis=1) == 1)
         np.testing.assert_allclose(spectrum.nodes, np.tile(lam, (4, 1)), atol=1e-9)
 
+    def test_vectors_are_orthogonal(self, dtype, monkeypatch):
+        """Up to the precision; the last may wait for the next, half as many digits at least."""
+        bases, step = {}, _core.lanczos_step
+        left = []
+
+        def watched(basis, probe, *rest):
+            numbers = step(basis, probe, *rest)
+            rows = basis[:, probe].astype(float)
+            bases[probe] = rows, numbers[3]
+            left.append(numbers[3])
+            settled = len(rows) - numbers[3]
+            errors = np.abs(rows @ rows.T - np.eye(len(rows)))
+            assert errors[:settled, :settled].max() < 20 * np.finfo(dtype).eps
+            assert errors.max() < np.sqrt(np.finfo(dtype).eps)
+            return numbers
+
+        monkeypatch.setattr(_core, "lanczos_step", watched)
+        lam = np.r_[np.linspace(0, 1, 280), 30 * np.linspace(0, 1, 20) ** 3]
+        spectral_density(symmetric(lam).astype(dtype), num_probes=2, lanczos_steps=60)
+        assert len(left) == 120 and 40 < sum(left) <= 60
+
     def test_error_bars_cover(self):
         """Every function of the spectrum, over 200 seeds, by Student's t."""
         lam = SPECTRA["decaying"] * 10 + 0.01
@@ -781,64 +802,92 @@ else:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def lanczos_step_by_threads(Q, Aq, dtype, *rest):
+    """All rows and numbers of a step from Q (m, n), for the second of three probes."""
+    rng = np.random.default_rng(9)
+    together = rng.normal(size=(len(Q) + 1, 3, Q.shape[1])).astype(dtype)
+    results = []
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        basis = together.copy()
+        basis[:-1, 1] = Q
+        numbers = _core.lanczos_step(basis, 1, Aq.astype(dtype), *rest)
+        results.append((basis[:, 1].astype(float), numbers))
+        assert_same_bits(basis[:, [0, 2]], together[:, [0, 2]])
+    for others in results[1:]:
+        assert_same_bits(others[0], results[0][0])
+        assert others[1] == results[0][1]
+    return results[0]
+
+
 @pytest.mark.parametrize(
     ("m", "n"), [(m, n) for m in (1, 2, 7, 8, 19) for n in (3, 20, 4096, 4097, 300_001) if m < n]
 )
 def test_lanczos_step(isa, dtype, restore_threads, m, n):
     # The longest rows take more than one block of them.
     rng = np.random.default_rng(m + n)
+    eps = np.finfo(dtype).eps
     Q = np.ascontiguousarray(np.linalg.qr(rng.normal(size=(n, m)))[0].T)
     rest = rng.normal(size=n)
     rest -= Q.T @ (Q @ rest)
-    alpha, beta, size = 0.3, 1.1 if m > 1 else 0.0, 0.7
-    Aq = alpha * Q[-1] + size * rest / np.linalg.norm(rest)
-    if m > 1:
-        Aq += beta * Q[-2]
-    together = rng.normal(size=(m, 3, n)).astype(dtype)  # of the second of three probes
-    together[:, 1] = Q
-    results = []
-    for threads in (1, 2, 5):
-        _core.set_num_threads(threads)
-        w = np.empty(n, dtype)
-        numbers = _core.lanczos_step(together, 1, (8 * Aq).astype(dtype), w, 0.125, beta, 0.0, 1e-6)
-        results.append((numbers, w))
-    numbers, w = results[0]
-    eps = np.finfo(dtype).eps
-    expected = alpha, size, np.linalg.norm(Aq)
-    np.testing.assert_allclose(numbers, expected, rtol=100 * eps, atol=100 * eps)
-    np.testing.assert_allclose(w, rest / np.linalg.norm(rest), rtol=0, atol=20 * eps)
-    assert np.abs(Q.astype(dtype).astype(float) @ w).max() < 20 * eps
-    for others in results[1:]:
-        assert others[0] == numbers
-        np.testing.assert_array_equal(others[1], w)
+    rest /= np.linalg.norm(rest)
+    alpha, beta = 0.3, 1.1 if m > 1 else 0.0
+
+    def product(size, noise):
+        """What A makes of the last row, if rounding adds noise along all others."""
+        return alpha * Q[-1] + beta * Q[m - 2] * (m > 1) + size * rest + noise @ Q[: m - 1]
+
+    # A long row is left as it is, but for the recurrence; another is orthogonal to all before.
+    for size, noise, loose in ((0.7, 0, True), (np.sqrt(eps), 0.3 * np.sqrt(eps), False)):
+        Aq = product(size, noise * rng.normal(size=m - 1) / np.sqrt(m))
+        out, numbers = lanczos_step_by_threads(Q, 8 * Aq, dtype, 0.125, beta, 0.0, False, 10 * eps)
+        assert numbers[3] == loose
+        expected = alpha, size, np.linalg.norm(Aq)
+        np.testing.assert_allclose(numbers[:3], expected, rtol=100 * eps, atol=100 * eps)
+        np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps / size)
+        assert np.abs(out[:-1] @ out[-1]).max() < 20 * eps
+        np.testing.assert_array_equal(out[:-1], Q.astype(dtype))
+
+    # After a row that was left, both are made orthogonal to all before, and to each other.
+    noise = np.sqrt(eps) * rng.normal(size=(2, m - 1)) / np.sqrt(m)
+    before = np.vstack([Q[:-1], Q[-1] + noise[0] @ Q[:-1]])
+    Aq = product(0.7, noise[1])
+    out, numbers = lanczos_step_by_threads(before, 8 * Aq, dtype, 0.125, beta, 0.0, True, 10 * eps)
+    assert numbers[3] is False
+    expected = alpha, 0.7, np.linalg.norm(Aq)
+    np.testing.assert_allclose(numbers[:3], expected, rtol=100 * eps, atol=100 * eps)
+    np.testing.assert_allclose(out, np.vstack([Q, rest]), rtol=0, atol=20 * eps)
+    assert np.abs(out @ out.T - np.eye(m + 1)).max() < 20 * eps
+
     # What is left of a product that is in the space already is rounding, and stays as it is.
-    inside = (Q.T @ rng.normal(size=m)).astype(dtype)
-    _, length, scale = _core.lanczos_step(together, 1, inside, w, 1.0, 0.0, 5.0, 1e-4)
-    assert length < 5e-4 and scale == 5.0 and np.linalg.norm(w) < 5e-4
+    inside = product(0, 1e-5 * rng.normal(size=m - 1))
+    out, numbers = lanczos_step_by_threads(Q, inside, dtype, 1.0, beta, 5.0, False, 1e-4)
+    assert numbers[1] < 5e-4 and numbers[2:] == (5.0, False)
+    np.testing.assert_allclose(out[-1], inside - product(0, np.zeros(m - 1)), rtol=0, atol=1e-6)
 
 
 @pytest.mark.once
 def test_lanczos_step_refuses(dtype):
-    Q, Aq, w = np.eye(2, 5, dtype=dtype).reshape(2, 1, 5), np.ones(5, dtype), np.empty(5, dtype)
+    Q, Aq = np.eye(3, 5, dtype=dtype).reshape(3, 1, 5), np.ones(5, dtype)
     other = "float32" if dtype == "float64" else "float64"
-    fixed = w.copy()
+    fixed = Q.copy()
     fixed.flags.writeable = False
     for arguments, name in [
-        ((Q[:0], Aq, w), "Q"),
-        ((Q[:, :, :0].copy(), Aq[:0], w[:0]), "Q"),
-        ((Q[0], Aq, w), "Q"),
-        ((Q.astype(other), Aq, w), "Q"),
-        ((Q, Aq[:4], w), "Aq"),
-        ((Q, Aq.astype(other), w), "Aq"),
-        ((Q, Aq, w[:4]), "w|Q"),
-        ((Q, Aq, fixed), "w"),
-        ((Q, Aq, w.astype(int)), "w"),
+        ((Q[:0], Aq), "Q"),
+        ((Q[:1], Aq), "Q"),
+        ((Q[:, :, :0].copy(), Aq[:0]), "Q"),
+        ((Q[:, :, ::2], Aq[::2]), "Q"),
+        ((Q[0], Aq), "Q"),
+        ((Q.astype(int), Aq), "Q"),
+        ((fixed, Aq), "Q"),
+        ((Q, Aq[:4]), "Aq"),
+        ((Q, Aq.astype(other)), "Aq"),
     ]:
-        with pytest.raises((TypeError, ValueError), match=rf"^({name})\b"):
-            _core.lanczos_step(arguments[0], 0, *arguments[1:], 1.0, 0.0, 0.0, 1e-6)
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b"):
+            _core.lanczos_step(arguments[0], 0, arguments[1], 1.0, 0.0, 0.0, False, 1e-6)
     for probe in (-1, 1):
         with pytest.raises(ValueError, match=r"^probe is .*, expected one of 1$"):
-            _core.lanczos_step(Q, probe, Aq, w, 1.0, 0.0, 0.0, 1e-6)
+            _core.lanczos_step(Q, probe, Aq, 1.0, 0.0, 0.0, False, 1e-6)
 
 
 def everything(A, n=None, seed=3):

@@ -241,31 +241,30 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
                             interrupt, arena, m, s);
 }
 
-// The row w (n,) after those of one of the probes in Q (m, probes, n); see exec/lanczos.h. Gives alpha,
-// length, scale.
-std::tuple<double, double, double> lanczos_step(const py::array& Q, index probe, const py::array& Aq,
-                                                py::array w, double factor, double beta, double scale,
-                                                double negligible) {
-    return with_type_of(w, "w", [&](auto zero) {
+// The last row of one of the probes in Q (m + 1, probes, n); see exec/lanczos.h. Gives alpha, length, scale,
+// loose.
+std::tuple<double, double, double, bool> lanczos_step(py::array Q, index probe, const py::array& Aq,
+                                                      double factor, double beta, double scale, bool loose,
+                                                      double negligible) {
+    return with_type_of(Q, "Q", [&](auto zero) {
         using T = decltype(zero);
-        if (Q.ndim() != 3 || Q.size() < 1)
+        if (Q.ndim() != 3 || Q.shape(0) < 2 || Q.size() < 1)
             throw py::value_error("Q has shape " + shape_text(shape_of(Q)) +
-                                  ", expected (m, probes, n), none of them 0");
-        const index m = Q.shape(0), probes = Q.shape(1), n = Q.shape(2);
+                                  ", expected (m + 1, probes, n), none of m, probes and n 0");
+        const index m = Q.shape(0) - 1, probes = Q.shape(1), n = Q.shape(2);
         if (probe < 0 || probe >= probes)
             throw py::value_error("probe is " + std::to_string(probe) + ", expected one of " +
                                   std::to_string(probes));
-        const T* rows = to_read<T>(Q, "Q", {m, probes, n}) + probe * n;
+        T* rows = to_write<T>(Q, "Q", {m + 1, probes, n}) + probe * n;
         const T* product = to_read<T>(Aq, "Aq", {n});
-        T* out = to_write<T>(w, "w", {n});
         double alpha, length;
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         Arena arena;
         functions<T>(current_table())
-            .lanczos_step(rows, m, n, probes * n, product, out, T(factor), beta, negligible, &scale, &alpha,
-                          &length, get_num_threads(), interrupt, arena);
-        return std::make_tuple(alpha, length, scale);
+            .lanczos_step(rows, m, n, probes * n, product, T(factor), beta, negligible, &scale, &loose,
+                          &alpha, &length, get_num_threads(), interrupt, arena);
+        return std::make_tuple(alpha, length, scale, loose);
     });
 }
 
@@ -274,7 +273,7 @@ std::tuple<double, double, double> lanczos_step(const py::array& Q, index probe,
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
     m.def("unary", unary, "name"_a, "x"_a);
-    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "w"_a, "factor"_a, "beta"_a, "scale"_a,
+    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "beta"_a, "scale"_a, "loose"_a,
           "negligible"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);

@@ -12,43 +12,59 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// sums[q] = the product of y (n,) with row q of x, for N rows that are `stride` apart.
-template <class T, int N>
-inline void row_products(double* sums, const T* x, index stride, const T* y, index n) {
-    constexpr index w = lanes<T>, at_once = 2;
-    Vector<T> parts[N][at_once] = {};
+// sums[v * m + q] = row q of x times row -v of y, for N rows of x and V of y, all `stride` apart and n long.
+template <class T, int N, int V>
+inline void row_products(double* sums, index m, const T* x, const T* y, index stride, index n) {
+    constexpr index w = lanes<T>, at_once = 2 / V;
+    Vector<T> parts[V][N][at_once] = {};
     index i = 0;
     for (; i + at_once * w <= n; i += at_once * w)
 #pragma GCC unroll 2
         for (index k = 0; k < at_once; ++k) {
-            const Vector<T> v = load_unaligned(y + i + k * w);
+            Vector<T> factor[V];
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) factor[v] = load_unaligned(y - v * stride + i + k * w);
 #pragma GCC unroll 4
-            for (int q = 0; q < N; ++q)
-                parts[q][k] = multiply_add(load_unaligned(x + q * stride + i + k * w), v, parts[q][k]);
+            for (int q = 0; q < N; ++q) {
+                const Vector<T> row = load_unaligned(x + q * stride + i + k * w);
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) parts[v][q][k] = multiply_add(row, factor[v], parts[v][q][k]);
+            }
         }
-    for (int q = 0; q < N; ++q) {
-        sums[q] = 0;
-        for (index j = i; j < n; ++j) sums[q] += double(x[q * stride + j]) * double(y[j]);
-        for (index k = 0; k < at_once; ++k)
-            for (index j = 0; j < w; ++j) sums[q] += double(parts[q][k][j]);
-    }
+    for (int v = 0; v < V; ++v)
+        for (int q = 0; q < N; ++q) {
+            double sum = 0;
+            for (index j = i; j < n; ++j) sum += double(x[q * stride + j]) * double(y[j - v * stride]);
+            for (index k = 0; k < at_once; ++k)
+                for (index j = 0; j < w; ++j) sum += double(parts[v][q][k][j]);
+            sums[v * m + q] = sum;
+        }
 }
 
-// y (n,) -= the sum of c[q] times row q of x, for N rows that are `stride` apart.
-template <class T, int N>
-inline void subtract_rows(T* y, const T* x, index stride, const double* c, index n) {
+// Row -v of y -= the sum of c[v * m + q] times row q of x; else as above.
+template <class T, int N, int V>
+inline void subtract_rows(T* y, const T* x, index stride, const double* c, index m, index n) {
     constexpr index w = lanes<T>;
-    Vector<T> factor[N];
-    for (int q = 0; q < N; ++q) factor[q] = broadcast(T(-c[q]));
+    Vector<T> factor[V][N];
+    for (int v = 0; v < V; ++v)
+        for (int q = 0; q < N; ++q) factor[v][q] = broadcast(T(-c[v * m + q]));
     index i = 0;
     for (; i + w <= n; i += w) {
-        Vector<T> sum = load_unaligned(y + i);
+        Vector<T> sums[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sums[v] = load_unaligned(y - v * stride + i);
 #pragma GCC unroll 8
-        for (int q = 0; q < N; ++q) sum = multiply_add(factor[q], load_unaligned(x + q * stride + i), sum);
-        store_unaligned(y + i, sum);
+        for (int q = 0; q < N; ++q) {
+            const Vector<T> row = load_unaligned(x + q * stride + i);
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) sums[v] = multiply_add(factor[v][q], row, sums[v]);
+        }
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) store_unaligned(y - v * stride + i, sums[v]);
     }
     for (; i < n; ++i)
-        for (int q = 0; q < N; ++q) y[i] -= T(c[q]) * x[q * stride + i];
+        for (int v = 0; v < V; ++v)
+            for (int q = 0; q < N; ++q) y[i - v * stride] -= T(c[v * m + q]) * x[q * stride + i];
 }
 
 // f(first row, std::integral_constant<int, rows>) for some rows, most of them N at a time; the other way
@@ -76,27 +92,35 @@ struct Multiple {
     void operator()(index i) const { y[i] = c * x[i]; }
 };
 
-// The row after Q (m, n), whose rows are orthonormal and `stride` numbers apart, from Aq (n,), the operator
-// times the last of them: w (n,) is what `factor` Aq has orthogonal to all of them, of length 1. `beta`
-// stands beside the diagonal of T in the row before; `scale` is the length of the longest `factor` Aq so far,
-// and what is shorter than `negligible` times that is rounding, which stays as it is. Finds `alpha`, which
-// stands on the diagonal, and the length that w had, which stands beside it. Sums are cut by the shapes
-// alone.
+// Row m of Q (m + 1, n), whose rows are `stride` numbers apart and orthonormal up to the last, from Aq (n,),
+// the operator times row m - 1: what `factor` Aq has orthogonal to all of them, of length 1. `beta` stands
+// beside the diagonal of T in the row before; `scale` is the length of the longest `factor` Aq so far, and
+// what is shorter than `negligible` times that is rounding, which stays as it is. Finds `alpha`, which stands
+// on the diagonal, and the length that the row had, which stands beside it. Sums are cut by the shapes alone.
+//
+// Q is read from memory for two rows at a time: where a row is long enough that rounding leaves it orthogonal
+// to those before up to the square root of the precision (so that T is as exact as with rows orthogonal up to
+// the precision: Simon 1984, "The Lanczos algorithm with partial reorthogonalization"), it is left `loose`,
+// and made orthogonal to all of them by the next step, with the next row.
 template <class T>
-void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w, T factor, double beta,
-                  double negligible, double* scale, double* alpha, double* length, int threads,
-                  Interrupt interrupt, Arena& arena) {
+void lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, double beta, double negligible,
+                  double* scale, bool* loose, double* alpha, double* length, int threads, Interrupt interrupt,
+                  Arena& arena) {
     constexpr index piece = 4096, smallest_shared = 1 << 16;  // numbers
-    // Rows are read twice, block by block, the second time from the last-level cache. From row to row blocks
-    // come in the other order: the last ones are still there.
+    // Rows are read twice, block by block, the second time from the last-level cache. From one time to the
+    // next blocks come in the other order: the last ones are still there.
     constexpr index block_bytes = 8 << 20, smallest_block = 8;
     const index fitting = block_bytes / (n * index(sizeof(T)));
     const index at_once = fitting < smallest_block ? smallest_block : fitting;
-    const index pieces = divide_up(n, piece), blocks = divide_up(m, at_once);
+    const index pieces = divide_up(n, piece);
     double* const squares = static_cast<double*>(
-        arena.reserve(std::size_t(pieces * (m + 2) + m) * sizeof(double)));  // of each piece
-    double *const alphas = squares + pieces, *const parts = alphas + pieces, *const c = parts + pieces * m;
-    const T* const newest = Q + (m - 1) * stride;
+        arena.reserve(std::size_t(2 * pieces * (m + 1) + 2 * m) * sizeof(double)));  // of each piece
+    double *const alphas = squares + pieces, *const parts = alphas + pieces,
+                  *const c = parts + 2 * pieces * m;
+    T *const row = Q + m * stride, *const newest = row - stride;
+    const double precision = std::numeric_limits<T>::epsilon();
+    const double long_enough = std::fmax(negligible, 10 * std::sqrt(precision));
+    const bool newest_is_loose = *loose;
 
     run(m * n < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
         const Range mine = exec.share(pieces), numbers{mine.begin * piece, min(mine.end * piece, n)};
@@ -108,63 +132,77 @@ void lanczos_step(const T* Q, index m, index n, index stride, const T* Aq, T* w,
             for (index k = 0; k < pieces; ++k) sum += of_pieces[k];
             return sum;
         };
-        exec.poll();
-        for_own([&](index k, index at, index count) {
-            elementwise({at, at + count}, Multiple<T>{w, Aq, factor});
-            row_products<T, 1>(squares + k, w + at, n, w + at, count);
-            if (m > 1) subtract_rows<T, 1>(w + at, newest - stride + at, stride, &beta, count);
-            row_products<T, 1>(alphas + k, newest + at, n, w + at, count);
-        });
-        exec.barrier();
-        const double longest = std::fmax(*scale, std::sqrt(total(squares)));
-        double diagonal = total(alphas);
-        exec.barrier();
         const auto measure = [&] {
             for_own([&](index k, index at, index count) {
-                row_products<T, 1>(squares + k, w + at, n, w + at, count);
+                row_products<T, 1, 1>(squares + k, 0, row + at, row + at, 0, count);
             });
             exec.barrier();
             return std::sqrt(total(squares));
         };
-        for_own([&](index, index at, index count) {
-            subtract_rows<T, 1>(w + at, newest + at, n, &diagonal, count);
-        });
-        // Orthogonal to all before; once more if that left little, as then rounding is large beside it
-        // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
-        double left = measure(), before = std::numeric_limits<double>::infinity();
-        while (left < 0.7 * before && left > negligible * longest) {
+        // Takes from the last rows what they have along some before.
+        const auto make_orthogonal = [&](auto last, Range to) {
+            constexpr int V = last();
+            const index blocks = divide_up(to.size(), at_once);
             for (index k = 0; k < blocks; ++k) {
-                const index first = (m % 2 == 0 ? k : blocks - 1 - k) * at_once;
-                const Range block{first, min(first + at_once, m)};
+                const index first = to.begin + (m / 2 % 2 == 0 ? k : blocks - 1 - k) * at_once;
+                const Range block{first, min(first + at_once, to.end)};
                 exec.poll();
                 // Some rows at a time over all of this thread's columns, as memory likes to be read; and
                 // the second time from the last row on, as the cache holds that for sure.
                 for_row_blocks<4>(block, [&](index q, auto rows) {
                     for_own([&](index k, index at, index count) {
-                        row_products<T, rows()>(parts + k * m + q, Q + q * stride + at, stride, w + at,
-                                                count);
+                        row_products<T, rows(), V>(parts + k * V * m + q, m, Q + q * stride + at, row + at,
+                                                   stride, count);
                     });
                 });
                 exec.barrier();
                 const Range sums = cut(block, exec.size, exec.rank);
-                for (index q = sums.begin; q < sums.end; ++q) {
-                    c[q] = 0;
-                    for (index k = 0; k < pieces; ++k) c[q] += parts[k * m + q];
-                }
+                for (int v = 0; v < V; ++v)
+                    for (index q = sums.begin; q < sums.end; ++q) {
+                        c[v * m + q] = 0;
+                        for (index k = 0; k < pieces; ++k) c[v * m + q] += parts[(k * V + v) * m + q];
+                    }
                 exec.barrier();
                 if (numbers.empty()) continue;
                 for_row_blocks_backwards<8>(block, [&](index q, auto rows) {
-                    subtract_rows<T, rows()>(w + numbers.begin, Q + q * stride + numbers.begin, stride, c + q,
-                                             numbers.size());
+                    subtract_rows<T, rows(), V>(row + numbers.begin, Q + q * stride + numbers.begin, stride,
+                                                c + q, m, numbers.size());
                 });
             }
+        };
+        constexpr std::integral_constant<int, 1> one;
+        constexpr std::integral_constant<int, 2> two;
+
+        exec.poll();
+        for_own([&](index k, index at, index count) {
+            elementwise({at, at + count}, Multiple<T>{row, Aq, factor});
+            row_products<T, 1, 1>(squares + k, 0, row + at, row + at, 0, count);
+            if (m > 1) subtract_rows<T, 1, 1>(row + at, newest - stride + at, 0, &beta, 0, count);
+            row_products<T, 1, 1>(alphas + k, 0, newest + at, row + at, 0, count);
+        });
+        exec.barrier();
+        const double longest = std::fmax(*scale, std::sqrt(total(squares)));
+        double diagonal = total(alphas);
+        exec.barrier();
+        for_own([&](index, index at, index count) {
+            subtract_rows<T, 1, 1>(row + at, newest + at, 0, &diagonal, 0, count);
+        });
+        double left = measure(), before = std::numeric_limits<double>::infinity();
+        const bool leave = !newest_is_loose && left > long_enough * longest;
+        // Orthogonal to all before; once more if that left little, as then rounding is large beside it
+        // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
+        while (!leave && left < 0.7 * before && left > negligible * longest) {
+            const bool both = newest_is_loose && std::isinf(before);
+            if (both) make_orthogonal(two, {0, m - 1});
+            make_orthogonal(one, {both ? m - 1 : 0, m});
             diagonal += c[m - 1];
             before = left;
             left = measure();
         }
-        if (left > negligible * longest) elementwise(numbers, Multiple<T>{w, w, T(1 / left)});
+        if (left > negligible * longest) elementwise(numbers, Multiple<T>{row, row, T(1 / left)});
         if (exec.rank != 0) return;
         *scale = longest;
+        *loose = leave;
         *alpha = diagonal;
         *length = left;
     });

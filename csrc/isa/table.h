@@ -62,9 +62,9 @@ struct Functions {
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
-    void (*lanczos_step)(const T* Q, index m, index n, index stride, const T* Aq, T* w, T factor, double beta,
-                         double negligible, double* scale, double* alpha, double* length, int threads,
-                         Interrupt, Arena&);
+    void (*lanczos_step)(T* Q, index m, index n, index stride, const T* Aq, T factor, double beta,
+                         double negligible, double* scale, bool* loose, double* alpha, double* length,
+                         int threads, Interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

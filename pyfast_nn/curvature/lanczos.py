@@ -15,7 +15,7 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     """Estimate the distribution of the eigenvalues of a symmetric `A`.
 
     From each of `num_probes` random sign vectors v, `lanczos_steps` steps of Lanczos' method with
-    full reorthogonalisation make a tridiagonal matrix T. Its eigenvalues, with the squares of the
+    full reorthogonalisation, two vectors at a time [3]_, make a tridiagonal matrix T. Its eigenvalues, with the squares of the
     first elements of its eigenvectors as weights, are the nodes of a Gauss quadrature [2]_ with
     ``sum_j w_j f(t_j) = v'f(A)v / v'v`` for all polynomials f of degree 2 lanczos_steps - 1 or
     less; n times the mean of that over v is tr f(A) [1]_.
@@ -56,6 +56,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
        https://doi.org/10.1137/16M1104974.
     .. [2] G. H. Golub, J. H. Welsch (1969), "Calculation of Gauss quadrature rules", Mathematics of
        Computation 23(106), https://doi.org/10.1090/S0025-5718-69-99647-1.
+    .. [3] H. D. Simon (1984), "The Lanczos algorithm with partial reorthogonalization", Mathematics
+       of Computation 42(165), https://doi.org/10.1090/S0025-5718-1984-0725988-X.
 
     Examples
     --------
@@ -72,13 +74,14 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     seed = check_seed(seed)
     steps = min(lanczos_steps, products.n)
     # Two at least, between which symmetry shows.
-    together = max(2, _VECTOR_BYTES // (steps * products.n * products.dtype.itemsize))
+    together = max(2, _VECTOR_BYTES // ((steps + 1) * products.n * products.dtype.itemsize))
     together = min(together, num_probes)
-    memory = np.empty(together * steps * products.n, products.dtype)
+    memory = np.empty(together * (steps + 1) * products.n, products.dtype)
     diagonals, off_diagonals = [], []
     for first in range(0, num_probes, together):
         probes = min(together, num_probes - first)
-        basis = memory[: steps * probes * products.n].reshape(steps, probes, products.n)
+        shape = steps + 1, probes, products.n
+        basis = memory[: math.prod(shape)].reshape(shape)
         parts = _lanczos(products, basis, first, seed)
         diagonals += parts[0]
         off_diagonals += parts[1]
@@ -285,15 +288,15 @@ class SpectralDensity:
 def _lanczos(products, basis, first, seed):
     """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe.
 
-    `basis` (steps, probes, n) is memory for their vectors; `first` is the number of the first one.
+    `basis` (steps + 1, probes, n) is memory for their vectors; `first` is the number of the first.
     """
-    steps, num_probes = basis.shape[:2]
+    steps, num_probes = basis.shape[0] - 1, basis.shape[1]
     basis[0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
     diagonals, off_diagonals = ([[] for _ in range(num_probes)] for _ in range(2))
-    scales = np.zeros(num_probes)  # of A, as far as each probe has seen it
+    scales = [0.0] * num_probes  # of A, as far as each probe has seen it
+    loose = [False] * num_probes
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
-    last = np.empty(products.n, products.dtype)
     for j in range(steps):
         V = (basis[j] if len(active) == num_probes else basis[j, active]).T
         AV = products.matmat(V)
@@ -303,15 +306,15 @@ def _lanczos(products, basis, first, seed):
             units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
         going_on = []
         rows = list(zip(active, np.ascontiguousarray(AV.T), strict=True))
-        for p, Av in rows if j % 2 else reversed(rows):  # the last before is in the cache
-            alpha, length, scales[p] = _core.lanczos_step(
-                basis[: j + 1],
+        for p, Av in rows if j // 2 % 2 else reversed(rows):  # the last before is in the cache
+            alpha, length, scales[p], loose[p] = _core.lanczos_step(
+                basis[: j + 2],
                 p,
                 Av,
-                basis[j + 1, p] if j + 1 < steps else last,
                 1 / units[p],
                 off_diagonals[p][-1] if j > 0 else 0.0,
                 scales[p],
+                loose[p],
                 negligible,
             )
             diagonals[p].append(alpha)
