@@ -62,7 +62,7 @@ inline void load_transposed(Vector<T> (&v)[lanes<T>], const T* from, index strid
 // to[c, r] = from[r0 + r, j + c] for r < n <= lanes, where j counts the columns of panel p; to (lanes,
 // lanes).
 template <class T>
-inline void load_square(T* to, Panels<const T> from, index p, index j, index r0, index n) {
+inline void load_square(T* to, const Panels<const T>& from, index p, index j, index r0, index n) {
     constexpr index w = lanes<T>;
     Vector<T> v[w];
     load_transposed<T>(v, from.row(p, r0) + j, from.width(p), n);
@@ -72,7 +72,7 @@ inline void load_square(T* to, Panels<const T> from, index p, index j, index r0,
 
 // The way back: to[r0 + r, j + c] = from[c, r].
 template <class T>
-inline void store_square(Panels<T> to, const T* from, index p, index j, index r0, index n) {
+inline void store_square(const Panels<T>& to, const T* from, index p, index j, index r0, index n) {
     constexpr index w = lanes<T>;
     Vector<T> v[w];
     load_transposed<T>(v, from, w, w);
@@ -82,7 +82,7 @@ inline void store_square(Panels<T> to, const T* from, index p, index j, index r0
 // to[j, r] = from[r0 + r, j] for r < n <= lanes and every column j, the padding included; to (padded columns,
 // lanes).
 template <class T>
-inline void load_columns(T* to, Panels<const T> from, index r0, index n) {
+inline void load_columns(T* to, const Panels<const T>& from, index r0, index n) {
     constexpr index w = lanes<T>;
     for (index p = 0; p < from.count(); ++p)
         for (index j = 0; j < from.width(p); j += w, to += w * w) load_square(to, from, p, j, r0, n);
@@ -90,7 +90,7 @@ inline void load_columns(T* to, Panels<const T> from, index r0, index n) {
 
 // The way back: to[r0 + r, j] = from[j, r].
 template <class T>
-inline void store_columns(Panels<T> to, const T* from, index r0, index n) {
+inline void store_columns(const Panels<T>& to, const T* from, index r0, index n) {
     constexpr index w = lanes<T>;
     for (index p = 0; p < to.count(); ++p)
         for (index j = 0; j < to.width(p); j += w, from += w * w) store_square(to, from, p, j, r0, n);
@@ -98,7 +98,7 @@ inline void store_columns(Panels<T> to, const T* from, index r0, index n) {
 
 // to = from', for the given rows of panel p of `from`.
 template <class T>
-inline void transpose(Panels<T> to, Panels<const T> from, index p, Range rows) {
+inline void transpose(const Panels<T>& to, const Panels<const T>& from, index p, Range rows) {
     constexpr index full = Panels<T>::full, w = lanes<T>;
     const index width = from.width(p), used = from.used(p);
     for (index q = rows.begin / full; q * full < rows.end; ++q) {

@@ -57,7 +57,7 @@ class Layout {
     // f(node, panels, rows of the weight, whether the bias belongs to them) for a part of the parameters of
     // each layer: by columns of its weight, a bias counting as one more row.
     template <class F>
-    void for_parts(Part part, const F& f) const {
+    void for_layers(Part part, const F& f) const {
         for (const Node& node : plan_.nodes) {
             if (node.map != Map::dense) continue;
             const Panels<T> both{nullptr, in(node) + 1, out(node)};
@@ -70,8 +70,8 @@ class Layout {
 
     // The same for each panel alone.
     template <class F>
-    void for_part(Part part, const F& f) const {
-        for_parts(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+    void for_panels(Part part, const F& f) const {
+        for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
             for (index p = panels.begin; p < panels.end; ++p) f(node, p, rows, with_bias);
         });
     }
@@ -111,7 +111,7 @@ class Layout {
     // f(row of a panel, the same numbers in the flat vector, columns used, width)
     template <class Flat, class F>
     void for_rows(T* image, Flat* flat, Part part, const F& f) const {
-        for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+        for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
             const Panels<T> w = weight(image, node);
             for (index i = rows.begin; i < rows.end; ++i)
                 f(w.row(p, i), flat + node.weight + i * w.cols + p * full, w.used(p), w.width(p));

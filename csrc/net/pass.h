@@ -105,8 +105,8 @@ void backward(Workspace<T>& ws, Range rows) {
 // The gradient of a layer's weight and bias from its inputs x and dz: of some rows of panel p, added to what
 // is there or not.
 template <class T>
-void layer_gradient(const Workspace<T>& ws, const Node& node, Panels<const T> x, Panels<const T> dz, bool add,
-                    index p, Range rows, bool with_bias) {
+void layer_gradient(const Workspace<T>& ws, const Node& node, const Panels<const T>& x,
+                    const Panels<const T>& dz, bool add, index p, Range rows, bool with_bias) {
     T* const weight = ws.layout.weight(ws.gradient, node).row(p, rows.begin);
     Dense<T>::weight_gradient(weight, add ? weight : nullptr, x, dz, rows, p);
     if (!with_bias) return;
@@ -117,7 +117,7 @@ void layer_gradient(const Workspace<T>& ws, const Node& node, Panels<const T> x,
 // The gradient with respect to a part of the parameters, added to what is there or not.
 template <class T>
 void parameter_gradient(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+    ws.layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
         layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, p, rows, with_bias);
     });
 }
@@ -231,7 +231,7 @@ void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
 // The tangent of `parameter_gradient`.
 template <class T>
 void parameter_tangent(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+    ws.layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
         const Panels<T> rx = ws.ra(node.input);
         layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, p, rows, with_bias);
         if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, p, rows, false);

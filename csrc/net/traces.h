@@ -119,7 +119,7 @@ void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* 
             });
             exec.barrier();
             const Workspace<T> now = walk.of_chunk(first, batch);
-            now.layout.for_part(exec.part(), [&](const Node& node, index p, Range rows, bool with_bias) {
+            now.layout.for_panels(exec.part(), [&](const Node& node, index p, Range rows, bool with_bias) {
                 layer_gradient<T>(now, node, squared_inputs(now, node), squared_deltas(now, node), first > 0,
                                   p, rows, with_bias);
             });

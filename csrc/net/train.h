@@ -73,28 +73,26 @@ inline void update_parameters(Exec& exec, Workspace<T>& ws, const Rule& rule, bo
     const auto update = [&](T* parameters, index count) {
         optim::apply(rule, all.from(parameters - ws.parameters, gradient), {0, count});
     };
-    ws.layout.for_parts(exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
-        const Panels<T> x = ws.a(node.input), dz = ws.d(node.output),
-                        w = ws.layout.weight(ws.parameters, node);
+    ws.layout.for_layers(exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
+        const Panels<const T> x = ws.a(node.input), dz = ws.d(node.output);
+        const Panels<T> w = ws.layout.weight(ws.parameters, node);
         T* const bias = ws.layout.bias(ws.parameters, node);
-        exec::for_pieces(panels, exec::max(1, room / (rows.size() * full + 1)), [&](Range some) {
+        exec::for_pieces(panels, exec::max(1, room / ((rows.size() + 1) * full)), [&](Range some) {
             exec::for_pieces(rows, room / full, [&](Range piece) {
                 T* const first = w.row(some.begin, piece.begin);
                 T* to = gradient;
-                for (index p = some.begin; p < some.end; ++p) {
+                for (index p = some.begin; p < some.end; to += piece.size() * w.width(p), ++p)
                     Dense<T>::weight_gradient(to, initial(first + (to - gradient)), x, dz, piece, p);
-                    to += piece.size() * w.width(p);
-                }
                 update(first, to - gradient);
                 if (!ws.wants_gradient(node.input)) return;
                 for (index p = some.begin; p < some.end; ++p)
                     ws.layout.transpose(ws.transposed, ws.parameters, node, p, piece, false);
             });
             if (!with_bias) return;
-            for (index p = some.begin; p < some.end; ++p) {
-                Dense<T>::bias_gradient(gradient, initial(bias + p * full), dz, p);
-                update(bias + p * full, w.width(p));
-            }
+            T* to = gradient;
+            for (index p = some.begin; p < some.end; to += w.width(p), ++p)
+                Dense<T>::bias_gradient(to, initial(bias + p * full), dz, p);
+            update(bias + some.begin * full, to - gradient);
         });
     });
 }

@@ -140,7 +140,7 @@ class Workspace {
 
     // The transposes that the backward pass reads, of a part of the weights.
     void transpose(T* image_transposed, T* image, Part part) const {
-        layout.for_part(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+        layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
             if (wants_gradient(node.input))
                 layout.transpose(image_transposed, image, node, p, rows, with_bias);
         });

@@ -43,8 +43,8 @@ constexpr index depth_limit = slice_bytes / (panel_width<T> * index(sizeof(T)));
 
 // c[rows, panels] = initial + a b; a (m, k), b (k, n), c (m, n).
 template <class T, class Epilogue = NoEpilogue>
-void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> initial, Range rows, Range panels,
-              const Epilogue& epilogue = {}) {
+void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T>& b, Initial<T> initial,
+              Range rows, Range panels, const Epilogue& epilogue = {}) {
     constexpr index full = panel_width<T>;
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
         for (index p = panels.begin; p < panels.end; ++p) {
@@ -87,8 +87,8 @@ void multiply(Panels<T> c, Panels<const T> a, Panels<const T> b, Initial<T> init
 // strip (rows, panel p of b) = initial + a' b for some rows of a'; initial (null: zeros) has the strip's form
 // and may be the strip.
 template <class T>
-void multiply_transposed(T* strip, const T* initial, Panels<const T> a, Panels<const T> b, Range rows,
-                         index p) {
+void multiply_transposed(T* strip, const T* initial, const Panels<const T>& a, const Panels<const T>& b,
+                         Range rows, index p) {
     constexpr index full = panel_width<T>;
     const index k = a.rows, width = b.width(p);
     if (const BlasGemm<T> blas = blas_gemm<T>()) {

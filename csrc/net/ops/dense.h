@@ -18,32 +18,30 @@ template <class T>
 struct Dense {
     static constexpr Traits traits{};
 
-    using In = Panels<const T>;
+    using In = const Panels<const T>&;
+    using Out = const Panels<T>&;
 
     template <class Epilogue>
-    static void forward(Panels<T> z, In x, In w, const T* b, Range rows, Range panels,
-                        const Epilogue& epilogue) {
+    static void forward(Out z, In x, In w, const T* b, Range rows, Range panels, const Epilogue& epilogue) {
         exec::multiply(z, x, w, Initial<T>::bias(b), rows, panels, epilogue);
     }
 
     // For a few rows, some panels of z: w and b as they lie in the flat vector, row-major.
     template <class Epilogue>
-    static void forward_few(Panels<T> z, In x, const T* w, const T* b, Range panels,
-                            const Epilogue& epilogue) {
+    static void forward_few(Out z, In x, const T* w, const T* b, Range panels, const Epilogue& epilogue) {
         exec::multiply_few(z, x, w, b, panels);
         for (index p = panels.begin; p < panels.end; ++p) epilogue(z.row(p, 0) - z.data, z.rows * z.width(p));
     }
 
     // dx (+)= dz w'
     template <class Epilogue>
-    static void backward(Panels<T> dx, In dz, In wt, Range rows, Range panels, bool add,
-                         const Epilogue& epilogue) {
+    static void backward(Out dx, In dz, In wt, Range rows, Range panels, bool add, const Epilogue& epilogue) {
         exec::multiply(dx, dz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, panels, epilogue);
     }
 
     // rz = rx w + x v + c along the direction (v, c) of the parameters and rx of the input (null: zero)
     template <class Epilogue>
-    static void tangent_forward(Panels<T> rz, In x, In rx, In w, In v, const T* c, Range rows,
+    static void tangent_forward(Out rz, In x, In rx, In w, In v, const T* c, Range rows,
                                 const Epilogue& epilogue) {
         const Range all{0, rz.count()};
         if (rx.data == nullptr) return exec::multiply(rz, x, v, Initial<T>::bias(c), rows, all, epilogue);
@@ -53,7 +51,7 @@ struct Dense {
 
     // rdx (+)= rdz w' + dz v'
     template <class Epilogue>
-    static void tangent_backward(Panels<T> rdx, In dz, In rdz, In wt, In vt, Range rows, bool add,
+    static void tangent_backward(Out rdx, In dz, In rdz, In wt, In vt, Range rows, bool add,
                                  const Epilogue& epilogue) {
         const Range all{0, rdx.count()};
         exec::multiply(rdx, rdz, wt, add ? Initial<T>::add() : Initial<T>::zero(), rows, all);
