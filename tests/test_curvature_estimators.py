@@ -487,15 +487,13 @@ class TestSpectralDensity:
 
     def test_vectors_are_orthogonal(self, dtype, monkeypatch):
         """Up to the precision; the last may wait for the next, half as many digits at least."""
-        bases, step = {}, _core.lanczos_step
-        left = []
+        left, step = [], _core.lanczos_step
 
         def watched(basis, probe, *rest):
             numbers = step(basis, probe, *rest)
             rows = basis[:, probe].astype(float)
-            bases[probe] = rows, numbers[3]
-            left.append(numbers[3])
-            settled = len(rows) - numbers[3]
+            left.append(numbers[-1])
+            settled = len(rows) - left[-1]
             errors = np.abs(rows @ rows.T - np.eye(len(rows)))
             assert errors[:settled, :settled].max() < 20 * np.finfo(dtype).eps
             assert errors.max() < np.sqrt(np.finfo(dtype).eps)
@@ -505,6 +503,29 @@ class TestSpectralDensity:
         lam = np.r_[np.linspace(0, 1, 280), 30 * np.linspace(0, 1, 20) ** 3]
         spectral_density(symmetric(lam).astype(dtype), num_probes=2, lanczos_steps=60)
         assert len(left) == 120 and 40 < sum(left) <= 60
+
+    @pytest.mark.parametrize("inexact", ["float32", "11 bits", "not quite symmetric"])
+    def test_products_less_exact_than_the_vectors(self, inexact):
+        """Nodes are off by the error of products, and not by what that would grow to."""
+        A = symmetric(10.0 ** (-0.2 * np.arange(200)))
+        error = {"float32": 1e-6, "11 bits": 1e-3, "not quite symmetric": 1e-5}[inexact]
+        rng = np.random.default_rng(4)
+        products = {
+            "float32": lambda v: A.astype(np.float32) @ v.astype(np.float32),
+            "11 bits": lambda v: rounded(A @ v, 11),
+            "not quite symmetric": (
+                A + 1e-6 * rng.normal(size=A.shape) / np.sqrt(len(A))
+            ).__matmul__,
+        }
+        spectrum = spectral_density(products[inexact], n=len(A))
+        exact = spectral_density(A)
+        assert spectrum.nodes.min() > -error and spectrum.nodes.max() < 1 + error
+        for function in (np.square, np.exp):
+            np.testing.assert_allclose(
+                spectrum.spectral_sum(function).samples,
+                exact.spectral_sum(function).samples,
+                atol=error * len(A),
+            )
 
     def test_error_bars_cover(self):
         """Every function of the spectrum, over 200 seeds, by Student's t."""
@@ -686,6 +707,12 @@ class TestSpectralDensity:
             spectrum.moment(-1)
 
 
+def rounded(x, bits):
+    """The numbers with so many bits."""
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+
+
 def blocks_of_density(A, num_probes=1):
     """The sign vectors (n, num_probes) that spectral_density starts from."""
     seen = []
@@ -821,7 +848,7 @@ def lanczos_step_by_threads(Q, Aq, dtype, *rest):
 
 
 @pytest.mark.parametrize(
-    ("m", "n"), [(m, n) for m in (1, 2, 7, 8, 19) for n in (3, 20, 4096, 4097, 300_001) if m < n]
+    ("m", "n"), [(m, n) for m in (1, 2, 7, 17, 19) for n in (3, 20, 4096, 4097, 300_001) if m < n]
 )
 def test_lanczos_step(isa, dtype, restore_threads, m, n):
     # The longest rows take more than one block of them.
@@ -832,38 +859,56 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
     rest -= Q.T @ (Q @ rest)
     rest /= np.linalg.norm(rest)
     alpha, beta = 0.3, 1.1 if m > 1 else 0.0
+    noise = np.sqrt(eps) * rng.normal(size=(2, m - 1)) / np.sqrt(m)  # along all rows but the last
 
     def product(size, noise):
-        """What A makes of the last row, if rounding adds noise along all others."""
-        return alpha * Q[-1] + beta * Q[m - 2] * (m > 1) + size * rest + noise @ Q[: m - 1]
+        return alpha * Q[-1] + beta * Q[m - 2] * (m > 1) + size * rest + noise @ Q[:-1]
 
-    # A long row is left as it is, but for the recurrence; another is orthogonal to all before.
-    for size, noise, loose in ((0.7, 0, True), (np.sqrt(eps), 0.3 * np.sqrt(eps), False)):
-        Aq = product(size, noise * rng.normal(size=m - 1) / np.sqrt(m))
-        out, numbers = lanczos_step_by_threads(Q, 8 * Aq, dtype, 0.125, beta, 0.0, False, 10 * eps)
-        assert numbers[3] == loose
-        expected = alpha, size, np.linalg.norm(Aq)
-        np.testing.assert_allclose(numbers[:3], expected, rtol=100 * eps, atol=100 * eps)
+    def step(Q, Aq, scale, noise, loose, unit=8, negligible=10 * eps):
+        """Row m, and those before where they have changed; the numbers, checked but for noise."""
+        out, numbers = lanczos_step_by_threads(
+            Q, unit * Aq, dtype, 1 / unit, negligible, beta, scale, noise, loose
+        )
+        close = {"rtol": 100 * eps, "atol": 100 * eps}
+        np.testing.assert_allclose(numbers[0], alpha, **close)
+        np.testing.assert_allclose(numbers[2], max(np.linalg.norm(Aq), scale), **close)
+        return out, *numbers[1:2], *numbers[3:]
+
+    # A long row is left as the recurrence makes it, once there were rows to see rounding in.
+    exact = product(0.7, np.zeros(m - 1))
+    out, length, seen, loose = step(Q, exact, 0.0, 0.0, False)
+    assert loose == (m > 3) and seen <= (0 if loose or m < 3 else 20 * eps)
+    np.testing.assert_allclose(length, 0.7, rtol=100 * eps)
+    np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps)
+    np.testing.assert_array_equal(out[:-1], Q.astype(dtype))
+
+    # Not if products were seen to be inexact, or if it is short.
+    for size, scale, before in ((0.7, 0.0, 0.71 * np.sqrt(eps)), (20 * np.sqrt(eps), 3.0, 0.0)):
+        out, length, seen, loose = step(Q, product(size, noise[1]), scale, before, False)
+        assert not loose
+        np.testing.assert_allclose(length, size, rtol=100 * eps, atol=100 * eps)
+        shown = max(before, np.linalg.norm(noise[1, : max(m - 2, 0)]))
+        np.testing.assert_allclose(seen, shown, rtol=1e-3, atol=20 * eps)
         np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps / size)
         assert np.abs(out[:-1] @ out[-1]).max() < 20 * eps
         np.testing.assert_array_equal(out[:-1], Q.astype(dtype))
 
     # After a row that was left, both are made orthogonal to all before, and to each other.
-    noise = np.sqrt(eps) * rng.normal(size=(2, m - 1)) / np.sqrt(m)
     before = np.vstack([Q[:-1], Q[-1] + noise[0] @ Q[:-1]])
-    Aq = product(0.7, noise[1])
-    out, numbers = lanczos_step_by_threads(before, 8 * Aq, dtype, 0.125, beta, 0.0, True, 10 * eps)
-    assert numbers[3] is False
-    expected = alpha, 0.7, np.linalg.norm(Aq)
-    np.testing.assert_allclose(numbers[:3], expected, rtol=100 * eps, atol=100 * eps)
-    np.testing.assert_allclose(out, np.vstack([Q, rest]), rtol=0, atol=20 * eps)
-    assert np.abs(out @ out.T - np.eye(m + 1)).max() < 20 * eps
+    for size in (0.7, 20 * np.sqrt(eps)):
+        out, length, seen, loose = step(before, product(size, noise[1]), 0.0, 0.0, m > 1)
+        assert not loose
+        np.testing.assert_allclose(length, size, rtol=100 * eps, atol=100 * eps)
+        np.testing.assert_allclose(seen, beta * np.linalg.norm(noise[0]), rtol=1e-3, atol=20 * eps)
+        np.testing.assert_allclose(out[:-1], Q, rtol=0, atol=20 * eps)
+        np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps / size)
+        assert np.abs(out @ out.T - np.eye(m + 1)).max() < 20 * eps
 
     # What is left of a product that is in the space already is rounding, and stays as it is.
-    inside = product(0, 1e-5 * rng.normal(size=m - 1))
-    out, numbers = lanczos_step_by_threads(Q, inside, dtype, 1.0, beta, 5.0, False, 1e-4)
-    assert numbers[1] < 5e-4 and numbers[2:] == (5.0, False)
-    np.testing.assert_allclose(out[-1], inside - product(0, np.zeros(m - 1)), rtol=0, atol=1e-6)
+    inside = product(0, 1e-2 * noise[1])
+    out, length, _, loose = step(Q, inside, 5.0, 0.0, False, unit=1, negligible=np.sqrt(eps))
+    assert length < 5 * np.sqrt(eps) and not loose
+    np.testing.assert_allclose(out[-1], 1e-2 * noise[1] @ Q[:-1], rtol=0, atol=20 * eps)
 
 
 @pytest.mark.once
@@ -884,10 +929,10 @@ def test_lanczos_step_refuses(dtype):
         ((Q, Aq.astype(other)), "Aq"),
     ]:
         with pytest.raises((TypeError, ValueError), match=rf"^{name}\b"):
-            _core.lanczos_step(arguments[0], 0, arguments[1], 1.0, 0.0, 0.0, False, 1e-6)
+            _core.lanczos_step(arguments[0], 0, arguments[1], 1.0, 1e-6, 0.0, 0.0, 0.0, False)
     for probe in (-1, 1):
         with pytest.raises(ValueError, match=r"^probe is .*, expected one of 1$"):
-            _core.lanczos_step(Q, probe, Aq, 1.0, 0.0, 0.0, False, 1e-6)
+            _core.lanczos_step(Q, probe, Aq, 1.0, 1e-6, 0.0, 0.0, 0.0, False)
 
 
 def everything(A, n=None, seed=3):

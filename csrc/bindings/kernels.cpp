@@ -241,11 +241,11 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
                             interrupt, arena, m, s);
 }
 
-// The last row of one of the probes in Q (m + 1, probes, n); see exec/lanczos.h. Gives alpha, length, scale,
-// loose.
-std::tuple<double, double, double, bool> lanczos_step(py::array Q, index probe, const py::array& Aq,
-                                                      double factor, double beta, double scale, bool loose,
-                                                      double negligible) {
+// The last row of one of the probes in Q (m + 1, probes, n); see exec/lanczos.h. Gives alpha, and what the
+// next step takes: beta, scale, noise, loose.
+std::tuple<double, double, double, double, bool> lanczos_step(py::array Q, index probe, const py::array& Aq,
+                                                              double factor, double negligible, double beta,
+                                                              double scale, double noise, bool loose) {
     return with_type_of(Q, "Q", [&](auto zero) {
         using T = decltype(zero);
         if (Q.ndim() != 3 || Q.shape(0) < 2 || Q.size() < 1)
@@ -257,14 +257,14 @@ std::tuple<double, double, double, bool> lanczos_step(py::array Q, index probe, 
                                   std::to_string(probes));
         T* rows = to_write<T>(Q, "Q", {m + 1, probes, n}) + probe * n;
         const T* product = to_read<T>(Aq, "Aq", {n});
-        double alpha, length;
+        LanczosState state{beta, scale, noise, loose};
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         Arena arena;
-        functions<T>(current_table())
-            .lanczos_step(rows, m, n, probes * n, product, T(factor), beta, negligible, &scale, &loose,
-                          &alpha, &length, get_num_threads(), interrupt, arena);
-        return std::make_tuple(alpha, length, scale, loose);
+        const double alpha = functions<T>(current_table())
+                                 .lanczos_step(rows, m, n, probes * n, product, T(factor), negligible, &state,
+                                               get_num_threads(), interrupt, arena);
+        return std::make_tuple(alpha, state.beta, state.scale, state.noise, state.loose);
     });
 }
 
@@ -273,8 +273,8 @@ std::tuple<double, double, double, bool> lanczos_step(py::array Q, index probe, 
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
     m.def("unary", unary, "name"_a, "x"_a);
-    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "beta"_a, "scale"_a, "loose"_a,
-          "negligible"_a);
+    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "negligible"_a, "beta"_a,
+          "scale"_a, "noise"_a, "loose"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);

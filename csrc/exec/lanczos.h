@@ -7,6 +7,7 @@
 
 #include "exec/cpu.h"
 #include "exec/elementwise.h"
+#include "exec/lanczos_state.h"
 #include "exec/memory.h"
 #include "exec/simd.h"
 
@@ -83,6 +84,12 @@ inline void for_row_blocks_backwards(Range rows, const F& f) {
     for (; q > rows.begin; q -= N) f(q - N, std::integral_constant<int, N>{});
 }
 
+inline double norm(const double* x, index n) {
+    double sum = 0;
+    for (index i = 0; i < n; ++i) sum += x[i] * x[i];
+    return std::sqrt(sum);
+}
+
 // y (n,) = c x
 template <class T>
 struct Multiple {
@@ -92,23 +99,22 @@ struct Multiple {
     void operator()(index i) const { y[i] = c * x[i]; }
 };
 
-// Row m of Q (m + 1, n), whose rows are `stride` numbers apart and orthonormal up to the last, from Aq (n,),
-// the operator times row m - 1: what `factor` Aq has orthogonal to all of them, of length 1. `beta` stands
-// beside the diagonal of T in the row before; `scale` is the length of the longest `factor` Aq so far, and
-// what is shorter than `negligible` times that is rounding, which stays as it is. Finds `alpha`, which stands
-// on the diagonal, and the length that the row had, which stands beside it. Sums are cut by the shapes alone.
+// Row m of Q (m + 1, n), whose rows are `stride` numbers apart, from Aq (n,), the operator times row m - 1:
+// what `factor` Aq has orthogonal to all rows before, of length 1. What is shorter than `negligible` times
+// the longest product is rounding, and stays as it is. Returns what stands on the diagonal of T. Sums are cut
+// by the shapes alone.
 //
-// Q is read from memory for two rows at a time: where a row is long enough that rounding leaves it orthogonal
-// to those before up to the square root of the precision (so that T is as exact as with rows orthogonal up to
-// the precision: Simon 1984, "The Lanczos algorithm with partial reorthogonalization"), it is left `loose`,
-// and made orthogonal to all of them by the next step, with the next row.
+// Rows are read from memory for two at a time: one that is long enough to be orthogonal to those before, up
+// to the square root of the precision, is left `loose`, and made orthogonal to all of them by the next step,
+// together with the next. T is as exact as with rows that are orthogonal up to the precision (Simon 1984,
+// "The Lanczos algorithm with partial reorthogonalization"). How exact the products are has been seen by
+// then: along rows before the last two they should have nothing.
 template <class T>
-void lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, double beta, double negligible,
-                  double* scale, bool* loose, double* alpha, double* length, int threads, Interrupt interrupt,
-                  Arena& arena) {
+double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,
+                    LanczosState* state, int threads, Interrupt interrupt, Arena& arena) {
     constexpr index piece = 4096, smallest_shared = 1 << 16;  // numbers
-    // Rows are read twice, block by block, the second time from the last-level cache. From one time to the
-    // next blocks come in the other order: the last ones are still there.
+    // Rows are read twice, block by block, the second time from the last-level cache. From one step that
+    // reads them to the next blocks come in the other order: the last ones are still there.
     constexpr index block_bytes = 8 << 20, smallest_block = 8;
     const index fitting = block_bytes / (n * index(sizeof(T)));
     const index at_once = fitting < smallest_block ? smallest_block : fitting;
@@ -118,9 +124,9 @@ void lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, d
     double *const alphas = squares + pieces, *const parts = alphas + pieces,
                   *const c = parts + 2 * pieces * m;
     T *const row = Q + m * stride, *const newest = row - stride;
-    const double precision = std::numeric_limits<T>::epsilon();
-    const double long_enough = std::fmax(negligible, 10 * std::sqrt(precision));
-    const bool newest_is_loose = *loose;
+    const LanczosState before = *state;
+    const bool backwards = (before.loose ? m / 2 : m) % 2 != 0;
+    double alpha = 0;
 
     run(m * n < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
         const Range mine = exec.share(pieces), numbers{mine.begin * piece, min(mine.end * piece, n)};
@@ -144,7 +150,7 @@ void lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, d
             constexpr int V = last();
             const index blocks = divide_up(to.size(), at_once);
             for (index k = 0; k < blocks; ++k) {
-                const index first = to.begin + (m / 2 % 2 == 0 ? k : blocks - 1 - k) * at_once;
+                const index first = to.begin + (backwards ? blocks - 1 - k : k) * at_once;
                 const Range block{first, min(first + at_once, to.end)};
                 exec.poll();
                 // Some rows at a time over all of this thread's columns, as memory likes to be read; and
@@ -177,35 +183,40 @@ void lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, d
         for_own([&](index k, index at, index count) {
             elementwise({at, at + count}, Multiple<T>{row, Aq, factor});
             row_products<T, 1, 1>(squares + k, 0, row + at, row + at, 0, count);
-            if (m > 1) subtract_rows<T, 1, 1>(row + at, newest - stride + at, 0, &beta, 0, count);
+            if (m > 1) subtract_rows<T, 1, 1>(row + at, newest - stride + at, 0, &before.beta, 0, count);
             row_products<T, 1, 1>(alphas + k, 0, newest + at, row + at, 0, count);
         });
         exec.barrier();
-        const double longest = std::fmax(*scale, std::sqrt(total(squares)));
+        const double scale = std::fmax(before.scale, std::sqrt(total(squares)));
         double diagonal = total(alphas);
         exec.barrier();
         for_own([&](index, index at, index count) {
             subtract_rows<T, 1, 1>(row + at, newest + at, 0, &diagonal, 0, count);
         });
-        double left = measure(), before = std::numeric_limits<double>::infinity();
-        const bool leave = !newest_is_loose && left > long_enough * longest;
+        const double precision = std::numeric_limits<T>::epsilon(), shortest = negligible * scale;
+        const double rounding = std::fmax(10 * precision * scale, before.noise);
+        double left = measure(), noise = before.noise;
+        const bool leave =
+            m > 3 && !before.loose && left > std::fmax(shortest, rounding / std::sqrt(precision));
         // Orthogonal to all before; once more if that left little, as then rounding is large beside it
         // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
-        while (!leave && left < 0.7 * before && left > negligible * longest) {
-            const bool both = newest_is_loose && std::isinf(before);
+        bool again = !leave && left > shortest;
+        for (bool first = true; again; first = false) {
+            const bool both = first && before.loose;
             if (both) make_orthogonal(two, {0, m - 1});
             make_orthogonal(one, {both ? m - 1 : 0, m});
             diagonal += c[m - 1];
-            before = left;
+            if (first) noise = std::fmax(noise, both ? before.beta * norm(c + m, m - 1) : norm(c, m - 2));
+            const double had = left;
             left = measure();
+            again = left < 0.7 * had && left > shortest;
         }
-        if (left > negligible * longest) elementwise(numbers, Multiple<T>{row, row, T(1 / left)});
+        if (left > shortest) elementwise(numbers, Multiple<T>{row, row, T(1 / left)});
         if (exec.rank != 0) return;
-        *scale = longest;
-        *loose = leave;
-        *alpha = diagonal;
-        *length = left;
+        alpha = diagonal;
+        *state = {left, scale, noise, leave};
     });
+    return alpha;
 }
 
 }  // namespace fnn::FNN_ISA::exec

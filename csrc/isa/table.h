@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exec/gemm/spec.h"
+#include "exec/lanczos_state.h"
 #include "exec/threads.h"
 #include "net/call.h"
 #include "net/plan.h"
@@ -62,9 +63,8 @@ struct Functions {
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
-    void (*lanczos_step)(T* Q, index m, index n, index stride, const T* Aq, T factor, double beta,
-                         double negligible, double* scale, bool* loose, double* alpha, double* length,
-                         int threads, Interrupt, Arena&);
+    double (*lanczos_step)(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,
+                           LanczosState*, int threads, Interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);
     void (*uniform)(std::uint64_t seed, std::uint64_t stream, T* out, index n);
     void (*normal)(std::uint64_t seed, std::uint64_t stream, T* out, index n);

@@ -15,10 +15,10 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     """Estimate the distribution of the eigenvalues of a symmetric `A`.
 
     From each of `num_probes` random sign vectors v, `lanczos_steps` steps of Lanczos' method with
-    full reorthogonalisation, two vectors at a time [3]_, make a tridiagonal matrix T. Its eigenvalues, with the squares of the
-    first elements of its eigenvectors as weights, are the nodes of a Gauss quadrature [2]_ with
-    ``sum_j w_j f(t_j) = v'f(A)v / v'v`` for all polynomials f of degree 2 lanczos_steps - 1 or
-    less; n times the mean of that over v is tr f(A) [1]_.
+    full reorthogonalisation, two vectors at a time [3]_, make a tridiagonal matrix T. Its
+    eigenvalues, with the squares of the first elements of its eigenvectors as weights, are the
+    nodes of a Gauss quadrature [2]_ with ``sum_j w_j f(t_j) = v'f(A)v / v'v`` for all polynomials f
+    of degree 2 lanczos_steps - 1 or less; n times the mean of that over v is tr f(A) [1]_.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
 
     Notes
     -----
-    Costs num_probes * lanczos_steps products, memory for lanczos_steps vectors of each probe that
-    advances with others, and O(num_probes * lanczos_steps^2 * n) operations besides.
+    Costs num_probes * lanczos_steps products, memory for lanczos_steps + 1 vectors of each probe
+    that advances with others, and O(num_probes * lanczos_steps^2 * n) operations besides.
 
     References
     ----------
@@ -293,8 +293,7 @@ def _lanczos(products, basis, first, seed):
     steps, num_probes = basis.shape[0] - 1, basis.shape[1]
     basis[0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
     diagonals, off_diagonals = ([[] for _ in range(num_probes)] for _ in range(2))
-    scales = [0.0] * num_probes  # of A, as far as each probe has seen it
-    loose = [False] * num_probes
+    states = [(0.0, 0.0, 0.0, False)] * num_probes  # what a step leaves for the next
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
     for j in range(steps):
@@ -307,19 +306,13 @@ def _lanczos(products, basis, first, seed):
         going_on = []
         rows = list(zip(active, np.ascontiguousarray(AV.T), strict=True))
         for p, Av in rows if j // 2 % 2 else reversed(rows):  # the last before is in the cache
-            alpha, length, scales[p], loose[p] = _core.lanczos_step(
-                basis[: j + 2],
-                p,
-                Av,
-                1 / units[p],
-                off_diagonals[p][-1] if j > 0 else 0.0,
-                scales[p],
-                loose[p],
-                negligible,
+            alpha, *states[p] = _core.lanczos_step(
+                basis[: j + 2], p, Av, 1 / units[p], negligible, *states[p]
             )
+            beta, scale = states[p][:2]
             diagonals[p].append(alpha)
-            if j + 1 < steps and length > negligible * scales[p]:
-                off_diagonals[p].append(length)
+            if j + 1 < steps and beta > negligible * scale:
+                off_diagonals[p].append(beta)
                 going_on.append(p)
         active = sorted(going_on)
         if not active:
