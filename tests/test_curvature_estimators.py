@@ -882,12 +882,17 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
     np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps)
     np.testing.assert_array_equal(out[:-1], Q.astype(dtype))
 
-    # Not if products were seen to be inexact, or if it is short.
-    for size, scale, before in ((0.7, 0.0, 0.71 * np.sqrt(eps)), (20 * np.sqrt(eps), 3.0, 0.0)):
-        out, length, seen, loose = step(Q, product(size, noise[1]), scale, before, False)
+    # Not if products were seen to be inexact, or if it is short; even if it was mostly noise.
+    short = 20 * np.sqrt(eps)
+    for size, scale, before, along in (
+        (0.7, 0.0, 0.71 * np.sqrt(eps), noise[1]),
+        (short, 3.0, 0.0, noise[1]),
+        (short, 3.0, 0.3, noise[1] * 0.3 / np.sqrt(eps)),
+    ):
+        out, length, seen, loose = step(Q, product(size, along), scale, before, False)
         assert not loose
         np.testing.assert_allclose(length, size, rtol=100 * eps, atol=100 * eps)
-        shown = max(before, np.linalg.norm(noise[1, : max(m - 2, 0)]))
+        shown = max(before, np.linalg.norm(along[: max(m - 2, 0)]))
         np.testing.assert_allclose(seen, shown, rtol=1e-3, atol=20 * eps)
         np.testing.assert_allclose(out[-1], rest, rtol=0, atol=20 * eps / size)
         assert np.abs(out[:-1] @ out[-1]).max() < 20 * eps
@@ -895,7 +900,7 @@ def test_lanczos_step(isa, dtype, restore_threads, m, n):
 
     # After a row that was left, both are made orthogonal to all before, and to each other.
     before = np.vstack([Q[:-1], Q[-1] + noise[0] @ Q[:-1]])
-    for size in (0.7, 20 * np.sqrt(eps)):
+    for size in (0.7, short):
         out, length, seen, loose = step(before, product(size, noise[1]), 0.0, 0.0, m > 1)
         assert not loose
         np.testing.assert_allclose(length, size, rtol=100 * eps, atol=100 * eps)
