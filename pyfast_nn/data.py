@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core, checks
+from . import _core, checks, sparse
 from .checks import describe
 
 
@@ -97,7 +97,7 @@ def features(X, name="X"):
     """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR."""
     scipy_sparse = sys.modules.get("scipy.sparse")
     is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
-    array = _real(X if is_sparse else as_array(X, name), name)
+    array = X if is_sparse else as_numbers(X, name)
     if array.ndim != 2:
         hint = (
             "; one example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
@@ -107,16 +107,7 @@ def features(X, name="X"):
         raise ValueError(
             f"{name}: expected 2 dimensions (examples, features), got shape {array.shape}{hint}"
         )
-    return _canonical_csr(array) if is_sparse else array
-
-
-def _canonical_csr(X):
-    """Return a sparse matrix in CSR format without duplicates: `X` itself, if it is like that."""
-    csr = X.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy() if csr is X else csr
-        csr.sum_duplicates()
-    return csr
+    return _real(sparse.canonical_csr(array, name), name) if is_sparse else array
 
 
 def contiguous(value, dtype, name):

@@ -305,6 +305,54 @@ class TestSparse:
         with pytest.raises(error, match=match):
             fnn.Sequential([fnn.Dense(1)]).build(7).forward(X)
 
+    @pytest.mark.parametrize(
+        ("format_", "part"),
+        [
+            *((f, part) for f in ("csr", "csc", "bsr") for part in ("indices", "indptr")),
+            *(("coo", "row"), ("coo", "col"), ("lil", "rows"), ("dia", "offsets")),
+        ],
+    )
+    @pytest.mark.parametrize("value", [-1, -5, 77, 10**8, -(10**8), 2**31 - 1, -(2**31)])
+    def test_places_that_are_not_in_the_matrix(self, format_, part, value, rng):
+        """Each of them is refused by name, before SciPy writes where it points."""
+        X = sparse.csr_array(self.dense(rng, shape=(20, 70))).asformat(format_)
+        if format_ == "lil":
+            X.rows[3][0] = value
+        elif format_ == "dia":
+            X.offsets = X.offsets.astype(np.int64)
+            X.offsets[3] = value + np.sign(value) * 2**31
+        else:
+            getattr(X, part)[3] = value
+        before = getattr(X, part).copy()
+        model = fnn.Sequential([fnn.Dense(3)]).build(70)
+        with pytest.raises(ValueError, match=rf"^X\.{part}: expected .*-?\d+"):
+            model.forward(X)
+        np.testing.assert_array_equal(getattr(X, part), before)
+
+    @pytest.mark.parametrize(
+        ("format_", "part", "change"),
+        [
+            *((f, "indices", lambda a: a[:-1]) for f in ("csr", "csc", "bsr")),
+            *((f, "indptr", lambda a: a[:-1]) for f in ("csr", "csc", "bsr")),
+            *((f, "indptr", lambda a: a + 1) for f in ("csr", "csc", "bsr")),
+            *((f, "indices", lambda a: a.astype(float)) for f in ("csr", "csc", "bsr")),
+            *((f, "data", np.ndarray.tolist) for f in ("csr", "csc", "bsr", "coo")),
+            *((f, "data", lambda a: a[..., None]) for f in ("csr", "csc", "bsr", "coo", "dia")),
+            *((f, "data", lambda a: a.astype(object)) for f in ("csr", "csc", "bsr", "coo")),
+            ("bsr", "data", lambda a: np.ones((len(a), 7, 3))),
+            ("coo", "data", lambda a: a[:-1]),
+            ("dia", "offsets", lambda a: np.arange(10**6)[::-1]),
+            ("dia", "data", lambda a: a[:-1]),
+            ("lil", "rows", lambda a: a[:-1]),
+            ("lil", "data", lambda a: np.array([row + [1.0] * 10**6 for row in a], object)),
+        ],
+    )
+    def test_parts_that_do_not_fit_each_other(self, format_, part, change, rng):
+        X = sparse.csr_array(self.dense(rng, shape=(4, 70))).asformat(format_)
+        setattr(X, part, change(getattr(X, part)))
+        with pytest.raises((TypeError, ValueError), match=r"^X\b.*: expected .*, got "):
+            fnn.Sequential([fnn.Dense(3)]).build(70).forward(X)
+
     @pytest.mark.parametrize("threads_", [1, 3])
     @pytest.mark.parametrize("part", ["indices", "indptr"])
     @pytest.mark.parametrize("value", [-1, 70, 2**31 - 1, -(2**31)])
