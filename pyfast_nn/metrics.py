@@ -18,7 +18,8 @@ name                    for                    value
 
 with the raw outputs ``z`` and the targets ``y``, and of functions ``f(y_true, y_pred)`` such as
 those of `sklearn.metrics`: they get the targets as they were given and what `Sequential.predict`
-returns, and give a number, which goes by the name of the function.
+returns, and give a number, which goes by the name of the function. Weights of the examples, if
+there are any, come as ``sample_weight``.
 """
 
 import numpy as np
@@ -84,7 +85,7 @@ class Metric:
     function : callable
     """
 
-    def __init__(self, metric, loss, out_features):
+    def __init__(self, metric, loss, out_features, weighted):
         self.by_name = isinstance(metric, str)
         if self.by_name:
             self.name = checks.choice(metric, "metrics", tuple(_BY_NAME))
@@ -98,6 +99,7 @@ class Metric:
             self.function = metric
             if self.name in (*_BY_NAME, "loss"):
                 raise ValueError(f"metrics: the name of {metric!r} is taken")
+            _check_signature(metric, self.name, weighted)
         else:
             raise TypeError(
                 "metrics: expected names or functions of (y_true, y_pred), "
@@ -105,18 +107,34 @@ class Metric:
             )
 
 
-def check(metrics, loss, out_features):
-    """Return the list `metrics` as a list of `Metric`."""
+def check(metrics, loss, out_features, weighted):
+    """Return the list `metrics` as a list of `Metric`, for examples with weights or without."""
     if isinstance(metrics, str) or not np.iterable(metrics):
         raise TypeError(
             f"metrics: expected a list of names or functions, got {checks.describe(metrics)}"
         )
-    checked = [Metric(metric, loss, out_features) for metric in metrics]
+    checked = [Metric(metric, loss, out_features, weighted) for metric in metrics]
     names = [metric.name for metric in checked]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"metrics: {name!r} comes twice")
     return checked
+
+
+def _check_signature(function, name, weighted):
+    """Find out before the training whether `compute` can call the function."""
+    import inspect
+
+    weights = {"sample_weight": None} if weighted else {}
+    try:
+        inspect.signature(function).bind(None, None, **weights)
+    except TypeError as error:
+        arguments = ", ".join(["y_true", "y_pred", *weights])
+        raise TypeError(
+            f"metrics: expected a function of ({arguments}), got {name}: {error}"
+        ) from None
+    except ValueError:  # some in C do not tell
+        pass
 
 
 def compute(metrics, targets, outputs, y_true, y_pred, weights=None):

@@ -333,7 +333,8 @@ class Sequential:
         metrics : list of str or callable
             What is computed of the validation data after each epoch, besides loss and accuracy:
             names of the table in `pyfast_nn.metrics`, or functions ``f(y_true, y_pred)`` such as
-            those of `sklearn.metrics`. The history holds them as ``val_<name>``.
+            those of `sklearn.metrics`, which get the weights, if there are any, as
+            ``sample_weight``. The history holds them as ``val_<name>``.
         patience : int, optional
             Early stopping: the fit ends after so many epochs in which `monitor` has not improved by
             more than `min_delta`. However it ends, also by Ctrl-C or an exception, the model is
@@ -491,7 +492,7 @@ class Sequential:
         X, y, loss, sample_weight, class_weight
             As for `fit`. The means are weighted, ``sum(w * l) / sum(w)`` over all examples.
         metrics : list of str or callable
-            As for `fit`; functions get the weights, if there are any, as ``sample_weight``.
+            As for `fit`.
 
         Returns
         -------
@@ -508,11 +509,11 @@ class Sequential:
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
-        metrics = check_metrics(metrics, loss, self.out_features)
         examples = self._examples(X, y, loss, self.classes_)
         weights = self._weights(
             sample_weight, class_weight, examples.targets, loss, X.shape[1], self.classes_
         )
+        metrics = check_metrics(metrics, loss, self.out_features, weights is not None)
         return self._evaluate(examples._replace(weights=weights), loss, metrics)
 
     # ------------------------------------------------------------------ derivatives

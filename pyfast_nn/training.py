@@ -362,7 +362,8 @@ def _weigh(model, examples, sample_weight, class_weight, loss, classes, name="sa
 
 
 def _check_metrics(model, metrics, loss, in_features, validation):
-    metrics = check_metrics(metrics, loss, model._widths(in_features)[-1])
+    weighted = validation is not None and validation.weights is not None
+    metrics = check_metrics(metrics, loss, model._widths(in_features)[-1], weighted)
     if metrics and validation is None:
         raise ValueError(
             "metrics: are of the validation data; expected validation_split or validation_data"

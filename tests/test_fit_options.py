@@ -682,7 +682,7 @@ class TestCallbacks:
 
 
 def named(name, loss, y, out, weights=None):
-    checked = metrics.check([name], losses.check(loss), out.shape[1])
+    checked = metrics.check([name], losses.check(loss), out.shape[1], weights is not None)
     return metrics.compute(checked, y, out, y, out, weights)[name]
 
 
@@ -805,6 +805,24 @@ class TestMetrics:
         with pytest.raises(error, match=match):
             model.evaluate(blobs[0], y, loss=loss, metrics=wrong)
         assert_same_bits(model.parameters, before)
+
+    def test_functions_that_cannot_be_called(self, blobs):
+        def own_error(y_true, y_pred):
+            return 0.0
+
+        weights = {"sample_weight": np.ones(250)}
+        for wrong, options, match in (
+            (own_error, weights, r"\(y_true, y_pred, sample_weight\), got own_error"),
+            (lambda y_pred: 0.0, {}, r"\(y_true, y_pred\), got <lambda>: too many"),
+            (lambda y_true, y_pred, order: 0.0, {}, "got <lambda>: missing .*'order'"),
+        ):
+            with pytest.raises(TypeError, match=f"^metrics: expected a function of .*{match}"):
+                fit(model := make(), blobs, validation_split=0.2, metrics=[wrong], **options)
+            assert not model.built and model.epochs_trained == 0
+            with pytest.raises(TypeError, match=f"^metrics: expected a function of .*{match}"):
+                make().evaluate(*blobs, loss="cross_entropy", metrics=[wrong], **options)
+        # weights of the training alone are not theirs
+        fit(make(), blobs, validation_data=blobs, metrics=[own_error], **weights)
 
     def test_without_validation_data(self, blobs):
         with pytest.raises(ValueError, match="metrics: are of the validation data"):
