@@ -230,11 +230,15 @@ def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_we
             )
         _check_weights(result, name)
     if class_weight is not None:
-        result = result * _class_weights(class_weight, result, y, loss, labels)
+        if result.any():  # else it is sample_weight that leaves nothing
+            name = "class_weight"
+        with np.errstate(over="ignore"):
+            result = result * _class_weights(class_weight, result, y, loss, labels)
     largest = result.max(initial=0)
     if len(result) and not 0 < largest < np.inf:
         raise ValueError(
-            f"{name}: expected at least one weight > 0, and none too large to multiply"
+            f"{name}: expected at least one weight > 0, and none too large to multiply, got "
+            f"{largest:g} as the largest weight of an example"
         )
     result = (result / (largest or 1)).astype(dtype)  # only their ratios matter
     result[result < np.finfo(dtype).tiny] = 0  # so that one over any sum of the others is finite

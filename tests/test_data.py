@@ -424,3 +424,20 @@ class TestTargets:
     def test_only_numbers(self, y):
         with pytest.raises(TypeError, match="y: expected real numbers"):
             fitted(y, out=1, loss="mse")
+
+
+class TestWeights:
+    @pytest.mark.parametrize(
+        ("weights", "match"),
+        [
+            ({"sample_weight": [0] * 6}, "^sample_weight: .*got 0 as"),
+            ({"class_weight": {0: 0, 1: 0, 2: 0}}, "^class_weight: .*got 0 as"),
+            ({"class_weight": [0, 0, 0]}, "^class_weight: .*got 0 as"),
+            ({"sample_weight": [1] + [0] * 5, "class_weight": {0: 0}}, "^class_weight: .*got 0 as"),
+            ({"sample_weight": [0] * 6, "class_weight": "balanced"}, "^sample_weight: .*got 0 as"),
+            ({"sample_weight": [1e308] * 6, "class_weight": {0: 9}}, "^class_weight: .*got inf as"),
+        ],
+    )
+    def test_nothing_is_left(self, weights, match):
+        with pytest.raises(ValueError, match=match):
+            fitted([0, 1, 2] * 2, **weights)
