@@ -64,6 +64,8 @@ def as_array(value, name):
 def _from_pandas(value):
     """Return a DataFrame or Series as an array, missing numbers of its own dtypes as NaN."""
     dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+    if not dtypes:
+        return np.empty(value.shape)  # pandas' own are objects
     if all(dtype == dtypes[0] for dtype in dtypes) and isinstance(dtypes[0], np.dtype):
         return np.asarray(value)  # in place, where pandas keeps one block
     if any(dtype.kind not in "fiub" for dtype in dtypes):
@@ -107,6 +109,8 @@ def features(X, name="X"):
         raise ValueError(
             f"{name}: expected 2 dimensions (examples, features), got shape {array.shape}{hint}"
         )
+    if array.shape[1] == 0:
+        raise ValueError(f"{name}: expected at least one column, got shape {array.shape}")
     return _real(sparse.canonical_csr(array, name), name) if is_sparse else array
 
 

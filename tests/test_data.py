@@ -154,6 +154,15 @@ class TestDataFrame:
         with pytest.raises(TypeError, match=r"X: .*'b'"):
             make().forward(self.frame(b=dtype))
 
+    @pytest.mark.parametrize("out", [1, 3])
+    def test_no_columns(self, out):
+        nothing = self.frame()[[]]
+        for model in (make(out), fnn.Sequential([fnn.Dense(out)])):
+            with pytest.raises(ValueError, match=r"^X: .*one column, got shape \(4, 0\)"):
+                model.forward(nothing)
+        with pytest.raises(ValueError, match=r"^y: .*got (shape )?\(4, 0\)"):
+            make(out).fit(self.frame(), nothing, loss="mse", verbose=0)
+
     def test_series_of_labels(self):
         labels = self.frame()["c"] * 2
         expected = make().build(3).evaluate(self.frame(), labels.to_numpy(), loss="cross_entropy")
@@ -236,6 +245,7 @@ class Sparse:
         (Sparse(), TypeError, "X: .*toarray"),
         ([[2**70, 1, 1]], TypeError, "X"),
         (np.ones((2, 12)), ValueError, "X.*12.*3"),
+        (np.ones((2, 0)), ValueError, r"X: expected at least one column, got shape \(2, 0\)"),
     ],
 )
 @pytest.mark.parametrize("use", ["forward", "fit"])
@@ -246,6 +256,13 @@ def test_impossible_features(X, error, match, use):
             model.forward(X)
         else:
             model.fit(X, [0, 1], loss="cross_entropy", verbose=0)
+
+
+def test_no_columns_for_a_new_model():
+    for X in (np.ones((2, 0)), [[], []]):
+        model = fnn.Sequential([fnn.Dense(1)])
+        with pytest.raises(ValueError, match=r"^X: expected at least one column, got .*\(2, 0\)"):
+            model.fit(X, [0, 1], loss="mse", verbose=0)
 
 
 class TestFinite:
