@@ -53,7 +53,9 @@ def as_array(value, name):
             return _from_pandas(value)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
-        return np.asarray(value)
+        array = np.asarray(value)
+        # NumPy casts its strings of variable width to objects only
+        return array.astype(object) if array.dtype.kind == "T" else array
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(
@@ -349,7 +351,7 @@ def label_kind(labels, name):
         return "number"
     if labels.dtype.kind == "b":
         return "bool"
-    if labels.dtype.kind in "UT" or (
+    if labels.dtype.kind == "U" or (
         labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)
     ):
         return "string"

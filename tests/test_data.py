@@ -344,6 +344,21 @@ class TestLabels:
         )
         assert model.evaluate(X6, y) == expected.evaluate(X6, encoder.transform(np.array(y, str)))
 
+    @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy has none")
+    def test_strings_of_variable_width(self):
+        names = np.array(["a", "a longer one", "c"] * 2)
+        y = names.astype(np.dtypes.StringDType())
+        expected, model = fitted(names), fitted(y, validation_split=0.5, metrics=[lambda t, p: 0])
+        assert model.classes_.tolist() == expected.classes_.tolist() == names[:3].tolist()
+        assert expected.evaluate(X6, y) == expected.evaluate(X6, names)
+        parts = fnn.datasets.stratified_split(y, [0.5, 0.5])
+        np.testing.assert_array_equal(parts, fnn.datasets.stratified_split(names, [0.5, 0.5]))
+        y = np.array([*names[:5], np.nan], dtype=np.dtypes.StringDType(na_object=np.nan))
+        with pytest.raises(TypeError, match=r"^y: expected labels that are .*, got .*object"):
+            fitted(y)
+        with pytest.raises(TypeError, match=r"^X: expected real numbers, got"):
+            make().forward(names.astype(np.dtypes.StringDType()).reshape(2, 3))
+
     def test_bool(self):
         model = fitted([True, False] * 3, out=2)
         assert model.classes_.tolist() == [False, True] and model.predict(X6).dtype == bool
