@@ -187,6 +187,14 @@ class TestReport:
         report.print_report(model, np.eye(3), np.arange(3.0))
         assert capfd.readouterr().out == ""
 
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_none_of_probabilities(self, smoothing, capfd):
+        X, y = np.eye(4), np.array([0.0, 1.0, 1.0, 0.0])
+        model = fnn.Sequential([fnn.Dense(1)])
+        model.fit(X, y, loss="binary_cross_entropy", epochs=1)
+        report.print_report(model, X, y * (1 - smoothing))
+        assert ("precision" in capfd.readouterr().out) == (smoothing == 0)
+
     def test_formatted_on_a_terminal(self, model_file):
         text = run_on_a_terminal("evaluate", model_file, "digits")
         assert "\x1b[1m" in text and "─" in text and re.search(r"accuracy +\d", text)

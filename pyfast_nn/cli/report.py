@@ -10,9 +10,10 @@ def print_report(model, X, y):
     predictions = model.predict(X)
     if y.ndim != 1 or predictions.ndim != 1 or predictions.dtype.kind == "f":
         return
-    classes, columns = np.unique(
-        np.concatenate([y.astype(predictions.dtype), predictions]), return_inverse=True
-    )
+    labels = y.astype(predictions.dtype)
+    if (labels != y).any():  # probabilities
+        return
+    classes, columns = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
     true, predicted = columns.reshape(2, -1)
     names = [str(c) for c in classes]
 
