@@ -67,8 +67,8 @@ except OSError as error:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_files(folder, seed):
-    """ModelFileError or a model, within memory of the file's size; nothing is imported, compiled,
-    executed or opened. See mutated.py."""
+    """ModelFileError or a model, in memory bounded by the file's size; nothing is imported,
+    compiled, executed or opened. See mutated.py."""
     count = 25_000 if FULL else 300
     refused, models = map(int, preload.run("mutated.py", folder, count, seed).split())
     assert refused + models >= count and min(refused, models) > count // 20
