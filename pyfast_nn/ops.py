@@ -376,7 +376,7 @@ def sign_backward(da, z, *, out=None):
 # Losses of the raw outputs z (n, k) of a network.
 
 
-def _loss(loss, z, y, sample_weight, out):
+def _loss(loss, z, y, out, sample_weight, class_weight=None):
     z = _rows(z)
     if z.ndim != 2:
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
@@ -385,12 +385,19 @@ def _loss(loss, z, y, sample_weight, out):
     if y.ndim == 1 and loss.classes(k) is not None and data.label_kind(y, "y") != "number":
         raise TypeError(f"y: expected labels that are numbers, got an array of dtype {y.dtype}")
     y = data.targets(y, loss, n, k, None, z.dtype)
-    weights = data.weights(sample_weight, None, y, loss, None, z.dtype)
-    return _core.loss((loss.name, loss.get_config()), z, y, weights, out)
+    weights = data.weights(sample_weight, class_weight, y, loss, loss.classes(k), z.dtype)
+    return _core.loss(loss._spec(), z, y, weights, out)
 
 
 def cross_entropy(
-    z, y, *, label_smoothing=0.0, confidence_penalty=0.0, sample_weight=None, out=None
+    z,
+    y,
+    *,
+    label_smoothing=0.0,
+    confidence_penalty=0.0,
+    sample_weight=None,
+    class_weight=None,
+    out=None,
 ):
     """Return the softmax cross-entropy and its derivative in `z`.
 
@@ -406,6 +413,9 @@ def cross_entropy(
         See `pyfast_nn.losses.CrossEntropy`.
     sample_weight : None or array_like (n,)
         Weights of the rows, at least 0; the result is ``sum(w * loss) / sum(w)``.
+    class_weight : None, dict, "balanced" or array_like (k,)
+        Weights of the classes, times those of the rows, as `Sequential.fit` has them. For losses of
+        labels only.
     out : None or ndarray (n, k)
         Where dz goes; may be `z` itself.
 
@@ -425,54 +435,55 @@ def cross_entropy(
         losses.CrossEntropy(label_smoothing=label_smoothing, confidence_penalty=confidence_penalty),
         z,
         y,
-        sample_weight,
         out,
+        sample_weight,
+        class_weight,
     )
 
 
-def multi_margin(z, y, *, margin=1.0, sample_weight=None, out=None):
+def multi_margin(z, y, *, margin=1.0, sample_weight=None, class_weight=None, out=None):
     """Return (loss, dz) of the hinge loss of classes. See `pyfast_nn.losses.MultiMargin`."""
-    return _loss(losses.MultiMargin(margin=margin), z, y, sample_weight, out)
+    return _loss(losses.MultiMargin(margin=margin), z, y, out, sample_weight, class_weight)
 
 
-def binary_cross_entropy(z, y, *, sample_weight=None, out=None):
+def binary_cross_entropy(z, y, *, sample_weight=None, class_weight=None, out=None):
     """Return (loss, dz) of the logistic loss. See `pyfast_nn.losses.BinaryCrossEntropy`."""
-    return _loss(losses.BinaryCrossEntropy(), z, y, sample_weight, out)
+    return _loss(losses.BinaryCrossEntropy(), z, y, out, sample_weight, class_weight)
 
 
-def hinge(z, y, *, sample_weight=None, out=None):
+def hinge(z, y, *, sample_weight=None, class_weight=None, out=None):
     """Return (loss, dz) of the hinge loss of two classes. See `pyfast_nn.losses.Hinge`."""
-    return _loss(losses.Hinge(), z, y, sample_weight, out)
+    return _loss(losses.Hinge(), z, y, out, sample_weight, class_weight)
 
 
 def mse(z, y, *, sample_weight=None, out=None):
     """Return (loss, dz) of the squared error. See `pyfast_nn.losses.MSE`."""
-    return _loss(losses.MSE(), z, y, sample_weight, out)
+    return _loss(losses.MSE(), z, y, out, sample_weight)
 
 
 def mae(z, y, *, sample_weight=None, out=None):
     """Return (loss, dz) of the absolute error. See `pyfast_nn.losses.MAE`."""
-    return _loss(losses.MAE(), z, y, sample_weight, out)
+    return _loss(losses.MAE(), z, y, out, sample_weight)
 
 
 def huber(z, y, *, delta=1.0, sample_weight=None, out=None):
     """Return (loss, dz) of Huber's loss. See `pyfast_nn.losses.Huber`."""
-    return _loss(losses.Huber(delta=delta), z, y, sample_weight, out)
+    return _loss(losses.Huber(delta=delta), z, y, out, sample_weight)
 
 
 def poisson(z, y, *, sample_weight=None, out=None):
     """Return (loss, dz) of counts and their log rates. See `pyfast_nn.losses.Poisson`."""
-    return _loss(losses.Poisson(), z, y, sample_weight, out)
+    return _loss(losses.Poisson(), z, y, out, sample_weight)
 
 
 def log_cosh(z, y, *, sample_weight=None, out=None):
     """Return (loss, dz) of ``log(cosh(z - y))``. See `pyfast_nn.losses.LogCosh`."""
-    return _loss(losses.LogCosh(), z, y, sample_weight, out)
+    return _loss(losses.LogCosh(), z, y, out, sample_weight)
 
 
 def quantile(z, y, *, q=0.5, sample_weight=None, out=None):
     """Return (loss, dz) of the pinball loss. See `pyfast_nn.losses.Quantile`."""
-    return _loss(losses.Quantile(q=q), z, y, sample_weight, out)
+    return _loss(losses.Quantile(q=q), z, y, out, sample_weight)
 
 
 def clip_grad_norm(grads, max_norm):

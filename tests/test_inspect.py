@@ -121,6 +121,16 @@ class TestLayerVariances:
         ):
             assert_close(getattr(variances, name), [v.var() for v in values], dtype, 20)
 
+    def test_weights_count_examples(self, rng):
+        model, X, *_ = one_hidden_layer(rng, n=9)
+        y, count = np.arange(9) % 2, rng.integers(0, 4, 9)
+        rows = np.repeat(np.arange(9), count * (1 + 2 * y))
+        expected = layer_variances(model, X[rows], y[rows], loss="cross_entropy")
+        options = {"loss": "cross_entropy", "sample_weight": count, "class_weight": {1: 3}}
+        actual = layer_variances(model, X, y, **options)
+        np.testing.assert_allclose(actual.activations, expected.activations, rtol=1e-12)
+        np.testing.assert_allclose(actual.gradients, expected.gradients, rtol=1e-12)
+
     def test_behind_input_layers(self, rng):
         layers = [fnn.Rescale(0.5, offset=1.0), fnn.Dense(6), fnn.ReLU(), fnn.Dense(1)]
         model = fnn.Sequential(layers, dtype="float64")

@@ -532,6 +532,30 @@ def test_losses_of_any_layout(name, layouts, seed):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("name", "y", "k"),
+    [
+        ("cross_entropy", np.arange(9) % 3, 3),
+        ("multi_margin", np.arange(9) % 3, 3),
+        ("binary_cross_entropy", np.arange(9) % 2, 1),
+        ("hinge", np.arange(9) % 2 * 2 - 1, 1),
+    ],
+)
+def test_class_weights_multiply_those_of_the_rows(name, y, k, rng):
+    z, w, loss = rng.standard_normal((9, k)), rng.uniform(1, 2, 9), getattr(ops, name)
+    classes = np.unique(y)
+    for weights in (rng.uniform(1, 2, len(classes)), [0, *range(1, len(classes))]):
+        expected, dz = loss(z, y, sample_weight=w * np.array(weights)[np.searchsorted(classes, y)])
+        for form in (weights, dict(zip(classes.tolist(), map(float, weights), strict=True))):
+            value, actual = loss(z, y, sample_weight=w, class_weight=form)
+            assert value == expected
+            assert_same_bits(actual, dz)
+    assert loss(z, y, class_weight="balanced")[0] > 0
+    with pytest.raises(ValueError, match=r"^class_weight: expected"):
+        loss(z, y, class_weight="even")
+
+
+@pytest.mark.once
 def test_what_losses_refuse():
     z = np.zeros((3, 2))
     for call, error, message in [
@@ -557,7 +581,7 @@ def test_what_losses_refuse():
     assert math.isnan(value) and np.isnan(dz[0]).any() and np.isfinite(dz[1]).all()
 
 
-def parameters_of(function, skip=("da", "z", "y", "sample_weight", "out")):
+def parameters_of(function, skip=("da", "z", "y", "sample_weight", "class_weight", "out")):
     signature = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in signature if p.name not in skip}
 

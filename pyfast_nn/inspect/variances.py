@@ -7,7 +7,7 @@ from .pictures import axes_or_new, tick_layers
 from .stages import layer_names, stages
 
 
-def layer_variances(model, X, y, *, loss=None):
+def layer_variances(model, X, y, *, loss=None, sample_weight=None, class_weight=None):
     """Return the variances of what passes each layer, forward and back.
 
     Made to look at a model that is built and not trained: an initialisation that fits the
@@ -18,8 +18,8 @@ def layer_variances(model, X, y, *, loss=None):
     model : Sequential
     X : array_like (n, in_features)
         At least one row.
-    y, loss
-        As for `Sequential.evaluate`.
+    y, loss, sample_weight, class_weight
+        As for `Sequential.evaluate`. An example of weight 2 counts as two of weight 1.
 
     Returns
     -------
@@ -56,18 +56,19 @@ def layer_variances(model, X, y, *, loss=None):
     if not X.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     y = model._targets(y, loss, X, model.classes_)
+    weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], model.classes_)
     numbers, pullbacks, activations = [], [], []
     out = X
     for number, stage in stages(model):
         out, pullback = stage.vjp(out)
         numbers.append(number)
         pullbacks.append(pullback)
-        activations.append(_variance(out))
+        activations.append(_variance(out, weights))
     gradient = _core.loss(loss._spec(), out, y, None, None)[1] * len(out)  # of each row's own loss
-    gradients = [_variance(gradient)]
+    gradients = [_variance(gradient, weights)]
     for pullback in pullbacks[:0:-1]:
         gradient = pullback(gradient)[1]
-        gradients.append(_variance(gradient))
+        gradients.append(_variance(gradient, weights))
     names = layer_names(model, numbers)
     return LayerVariances(names, np.array(activations), np.array(gradients[::-1]))
 
@@ -122,5 +123,7 @@ class LayerVariances:
         return ax
 
 
-def _variance(values):
-    return float(np.var(values, dtype=np.float64))
+def _variance(values, weights):
+    values = values.astype(np.float64)
+    mean = np.average(values.mean(axis=1), weights=weights)
+    return np.average(((values - mean) ** 2).mean(axis=1), weights=weights)
