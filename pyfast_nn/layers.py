@@ -12,7 +12,7 @@ class Layer(config.Configured):
     units = 0  # columns of the output; 0: as many as came in
     values = ()  # numbers that the core needs besides
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
-    makes_probabilities = False  # losses on logits want what comes in instead
+    makes_probabilities = False  # losses on logits or scores want what comes in instead
     default_init = "xavier_uniform"  # the initialiser of weights in front of it
 
     def parameter_shapes(self, in_features):

@@ -19,8 +19,11 @@ name                      object                     targets
 ``quantile``              `Quantile`                 values
 ========================  =========================  ============================================
 
-`CrossEntropy` and `MultiMargin` are means over the examples, all others over all elements. They
-act on the raw outputs of a network (logits): the softmax or logistic function is part of the loss.
+`CrossEntropy` and `MultiMargin` are means over the examples, all others over all elements.
+`CrossEntropy` and `BinaryCrossEntropy` take logits: the softmax or logistic function is part of the
+loss. `MultiMargin` and `Hinge` take scores of either sign, `Poisson` logarithms of rates. A network
+that ends with `Softmax` or `Sigmoid` is refused by these five; the others take any outputs.
+
 At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the second derivative
 of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
 """
@@ -48,6 +51,7 @@ class Loss(config.Configured):
 
     name = ""  # the core's
     task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
+    outputs = "values"  # what they are, in words; only these may be probabilities
     link = "identity"  # what makes probabilities of the outputs, as the core calls it
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
@@ -96,6 +100,7 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     task = "classes"
+    outputs = "logits"
     link = "softmax"
 
     def __init__(self, *, label_smoothing=0.0, confidence_penalty=0.0):
@@ -138,6 +143,7 @@ class MultiMargin(Loss):
 
     name = "multi_margin"
     task = "classes"
+    outputs = "scores"
 
     def __init__(self, *, margin=1.0):
         self._margin = checks.real(margin, "margin", above=0)
@@ -160,6 +166,7 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary_cross_entropy"
     task = "binary"
+    outputs = "logits"
     link = "sigmoid"
     codes = (0, 1)
     expected = "0 and 1, or probabilities from 0 to 1"
@@ -179,6 +186,7 @@ class Hinge(Loss):
 
     name = "hinge"
     task = "binary"
+    outputs = "scores"
     codes = (-1, 1)
     expected = "-1 and 1"
 
@@ -235,6 +243,7 @@ class Poisson(Loss):
     """
 
     name = "poisson"
+    outputs = "logarithms of rates"
     expected = "counts, at least 0"
 
     def accepts(self, targets):
@@ -309,12 +318,13 @@ def check(loss):
 
 
 def check_last_layer(loss, layers):
-    """Raise ValueError if `loss` takes logits, and the last of `layers` makes probabilities."""
+    """Raise ValueError if the last of `layers` makes probabilities, and `loss` takes others."""
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
-    if loss.link != "identity" and last is not None and last.makes_probabilities:
+    if loss.outputs != "values" and last is not None and last.makes_probabilities:
+        why = "" if loss.link == "identity" else ": the loss and predict_proba apply it themselves"
         raise ValueError(
-            f"loss: {loss.name!r} takes logits, but the network ends with {last!r}; remove it: the "
-            "loss and predict_proba apply the function themselves"
+            f"loss: {loss.name!r} takes {loss.outputs}, but the network ends with {last!r}; "
+            f"remove it{why}"
         )
 
 

@@ -425,22 +425,36 @@ def small_data():
 @pytest.mark.once
 @pytest.mark.parametrize("last", [fnn.Softmax(), fnn.Sigmoid()], ids=repr)
 @pytest.mark.parametrize("behind", [[], [fnn.Identity()]], ids=["last", "Identity behind"])
-def test_loss_on_logits_behind_probabilities(last, behind):
+@pytest.mark.parametrize(
+    ("loss", "outputs"),
+    [
+        ("cross_entropy", "logits"),
+        ("multi_margin", "scores"),
+        ("binary_cross_entropy", "logits"),
+        ("hinge", "scores"),
+        ("poisson", "logarithms of rates"),
+    ],
+)
+def test_losses_behind_probabilities_that_are_not_for_them(last, behind, loss, outputs):
     """Refused wherever the loss is known, in words that name the mend; nothing has changed then."""
     X, y = small_data()
+    if loss not in ("cross_entropy", "multi_margin"):
+        y = np.eye(2)[y] * 2 - 1 if loss == "hinge" else np.eye(2)[y]
     model = fnn.Sequential([fnn.Dense(2), last, *behind]).build(3)
     before = model.parameters.copy()
     for call in (
-        lambda: model.fit(X, y, loss="cross_entropy"),
-        lambda: model.evaluate(X, y, loss="cross_entropy"),
-        lambda: model.loss_and_grad(X, y, loss="cross_entropy"),
-        lambda: model.hvp(X, y, before, loss="cross_entropy"),
+        lambda: model.fit(X, y, loss=loss),
+        lambda: model.evaluate(X, y, loss=loss),
+        lambda: model.loss_and_grad(X, y, loss=loss),
+        lambda: model.hvp(X, y, before, loss=loss),
     ):
-        with pytest.raises(ValueError, match=r"loss.*logits.*" + type(last).__name__ + ".*remove"):
+        expected = rf"^loss: '{loss}' takes {outputs}, .* {type(last).__name__}\(\); remove it"
+        with pytest.raises(ValueError, match=expected):
             call()
     assert_same_bits(model.parameters, before)
     assert model.loss is None
-    model.fit(X, np.eye(2)[y], loss="mse", epochs=1, verbose=0)  # which takes any outputs
+    for loss in ("mse", "mae", "huber", "log_cosh", "quantile"):  # which take any outputs
+        model.fit(X, np.eye(2)[small_data()[1]], loss=loss, epochs=1, verbose=0)
 
 
 @pytest.mark.once
