@@ -1,5 +1,7 @@
 """What layers, initialisers and their like have in common: settings that never change."""
 
+import numpy as np
+
 from . import checks
 
 
@@ -27,6 +29,21 @@ class Configured:
 
     def __hash__(self):
         return hash((type(self), *self.get_config().values()))
+
+
+def check_rounded(item, dtype, prefix=""):
+    """Raise ValueError if a Configured object is impossible with the numbers that `dtype` has."""
+    config = item.get_config()
+    with np.errstate(over="ignore"):
+        rounded = {
+            name: float(dtype.type(value)) if isinstance(value, float) else value
+            for name, value in config.items()
+        }
+    try:
+        if rounded != config:
+            type(item)(**rounded)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}: {item!r} in {dtype}") from None
 
 
 def to_config(item):

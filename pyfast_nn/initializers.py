@@ -85,7 +85,10 @@ class _ScaledUniform(_Scaled):
 
 class _He(_Scaled):
     def __init__(self, negative_slope=0.0):
-        self._negative_slope = checks.real(negative_slope, "negative_slope")
+        # so that its square is a number
+        self._negative_slope = checks.real(
+            negative_slope, "negative_slope", minimum=-1e150, below=1e150
+        )
 
     @property
     def negative_slope(self):

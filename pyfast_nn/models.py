@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _core, checks, data, losses, modelfile, optim, training
+from . import _core, checks, config, data, losses, modelfile, optim, training
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
@@ -61,6 +61,9 @@ class Sequential:
     def __init__(self, layers, *, dtype="float32", seed=0):
         self._layers = _check_layers(layers)
         self._dtype = checks.dtype(dtype)
+        for i, layer in enumerate(self._layers):
+            if not isinstance(layer, InputLayer):  # which are computed in float64
+                config.check_rounded(layer, self._dtype, f"layers[{i}]: ")
         self._seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
         self._net = None
         self._parameters = None
@@ -146,7 +149,14 @@ class Sequential:
             views.setdefault(i, {})[name] = view
         followers, stream = (*self.layers[1:], None), 0
         for i, of_layer in views.items():
-            self.layers[i].initialize(of_layer, followers[i], self.seed, stream)
+            layer = self.layers[i]
+            with np.errstate(over="ignore", invalid="ignore"):
+                layer.initialize(of_layer, followers[i], self.seed, stream)
+            if not all(np.isfinite([view.min(), view.max()]).all() for view in of_layer.values()):
+                raise ValueError(
+                    f"layers[{i}]: expected initial values that are finite in {self.dtype}, "
+                    f"got those of {layer!r}"
+                )
             stream += len(of_layer)
         self._net, self._parameters, self._state = net, parameters, state
         return self
@@ -752,9 +762,11 @@ class Sequential:
         if loss is None and self.loss is None:
             names = ", ".join(losses.NAMES)
             raise ValueError(f"loss: this model has not been fitted, so expected one of {names}")
-        loss = losses.check(self.loss if loss is None else loss)
-        losses.check_last_layer(loss, self.layers)
-        return loss
+        checked = losses.check(self.loss if loss is None else loss)
+        if loss is not None:
+            config.check_rounded(checked, self.dtype, "loss: ")
+        losses.check_last_layer(checked, self.layers)
+        return checked
 
     def _labels(self, loss):
         """Return what the outputs stand for under `loss`; None if no labels."""

@@ -63,7 +63,7 @@ what came and what was expected.
 
 import numpy as np
 
-from . import _core, checks, data, layers, losses
+from . import _core, checks, config, data, layers, losses
 
 __all__ = [
     "binary_cross_entropy",
@@ -277,11 +277,15 @@ def log_softmax(z, *, out=None):
 
 
 def _activate(layer, z, out):
-    return _core.activation(layer.kind, layer.values, _rows(z), out)
+    z = _rows(z)
+    config.check_rounded(layer, z.dtype)
+    return _core.activation(layer.kind, layer.values, z, out)
 
 
 def _activate_backward(layer, da, z, out):
-    return _core.activation_backward(layer.kind, layer.values, *_both(da, z), out)
+    da, z = _both(da, z)
+    config.check_rounded(layer, z.dtype)
+    return _core.activation_backward(layer.kind, layer.values, da, z, out)
 
 
 def identity(z, *, out=None):
@@ -411,6 +415,7 @@ def _loss(loss, z, y, out, sample_weight, class_weight=None):
     z = _rows(z)
     if z.ndim != 2:
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
+    config.check_rounded(loss, z.dtype)
     n, k = z.shape
     y = data.as_array(y, "y")
     if y.ndim == 1 and loss.classes(k) is not None and data.label_kind(y, "y") != "number":

@@ -490,6 +490,7 @@ OUTSIDE = [
     (fnn.optim.Lion, "betas", [0.9, (0.9, 1)]),
     (fnn.optim.NAdam, "momentum_decay", [-1]),
     (fnn.initializers.Normal, "std", [-1]),
+    (fnn.initializers.HeNormal, "negative_slope", [1e200, -1e200]),
     (fnn.initializers.Uniform, "high", [0, -1]),
     (fnn.Sequential, "seed", [-1, 2**64, 0.5, True]),
     (fnn.Sequential, "dtype", ["float16", "complex64", int, None, "floaty"]),
@@ -502,6 +503,75 @@ def test_hyper_parameters_outside(thing, parameter, values):
         arguments = {**NEEDED.get(thing.__name__, {}), parameter: value}
         with pytest.raises((TypeError, ValueError), match=rf"^{parameter}\b.*got"):
             thing(**arguments)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fnn.LeakyReLU(1e300),
+        fnn.ELU(1e300),
+        fnn.Softplus(1e-300),
+        fnn.Softplus(1e300),
+        fnn.Hardtanh(-1, 1e300),
+        fnn.Hardtanh(1, 1 + 1e-12),
+    ],
+    ids=repr,
+)
+def test_numbers_of_layers_that_float32_does_not_have(layer):
+    fnn.Sequential([fnn.Dense(2), layer], dtype="float64")
+    (name,) = {*layer.get_config()} - {"min_val"}
+    match = rf"{name}: expected .*, got .*: {re.escape(repr(layer))} in float32$"
+    with pytest.raises(ValueError, match=rf"^layers\[1\]: {match}"):
+        fnn.Sequential([fnn.Dense(2), layer])
+    z = np.ones((2, 2), np.float32)
+    for suffix, arguments in (("", (z,)), ("_backward", (z, z))):
+        function = getattr(fnn.ops, layer.kind + suffix)
+        with pytest.raises(ValueError, match=f"^{match}"):
+            function(*arguments, **layer.get_config())
+        function(*(x.astype(np.float64) for x in arguments), **layer.get_config())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        fnn.losses.Huber(delta=1e-300),
+        fnn.losses.MultiMargin(margin=1e300),
+        fnn.losses.CrossEntropy(confidence_penalty=1e300),
+        fnn.losses.Quantile(q=1 - 1e-12),
+    ],
+    ids=repr,
+)
+def test_numbers_of_losses_that_float32_does_not_have(loss):
+    y = np.zeros(ROWS, int) if loss.task == "classes" else numbers("values")
+    make("float64", None).evaluate(numbers("X"), y, loss=loss)
+    match = rf"expected .*, got .*: {re.escape(repr(loss))} in float32$"
+    for entry in ("fit", "evaluate", "loss_and_grad"):
+        with pytest.raises(ValueError, match=rf"^loss: \w+: {match}"):
+            getattr(make("float32", None), entry)(numbers("X"), y, loss=loss)
+    z = np.zeros((ROWS, CLASSES), np.float32)
+    with pytest.raises(ValueError, match=rf"^\w+: {match}"):
+        getattr(fnn.ops, loss.name)(z, y, **loss.get_config())
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        1e300,
+        fnn.initializers.Normal(1e300),
+        fnn.initializers.TruncatedNormal(1e300),
+        fnn.initializers.Uniform(0, 1e300),
+        fnn.initializers.Orthogonal(1e300),
+    ],
+    ids=repr,
+)
+def test_initial_values_that_float32_does_not_have(init):
+    for setting in ("init", "bias_init"):
+        if setting == "bias_init" and isinstance(init, fnn.initializers.Orthogonal):
+            continue
+        layers = [fnn.Dense(2), fnn.Dense(2, **{setting: init})]
+        with pytest.raises(ValueError, match=rf"^layers\[1\]: .*expected .*{setting}=.*1e\+300"):
+            fnn.Sequential(layers).build(2)
+        assert np.isfinite(fnn.Sequential(layers, dtype="float64").build(2).parameters).all()
 
 
 SETTINGS = [
