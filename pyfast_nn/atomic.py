@@ -5,13 +5,17 @@ import errno
 import os
 import stat
 
+from . import checks
+
+_LONGEST = 255  # bytes of a name on Linux' file systems
+
 
 def target(path):
     """Return where `path` leads, links followed: a regular file, or nothing yet.
 
     OSError if there is something else, as a device, a pipe or a folder is not to be replaced.
     """
-    path = os.fsdecode(path)
+    path = checks.path(path)
     with contextlib.suppress(FileNotFoundError):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -28,11 +32,13 @@ def replace(path, raw):
     file in place: whole, but after a power cut the old one may be back.
 
     There is one temporary name per target, locked while in use: what a killed process left there is
-    taken over by the next save, and two processes that save at once take turns.
+    taken over by the next save, and two processes that save at once take turns. (So do targets that
+    share it, as their names differ only at the end of the longest that there can be.)
     """
     path = target(path)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.tmp")
+    beginning = os.fsdecode(os.fsencode(name)[: _LONGEST - len("..tmp")])
+    temporary = os.path.join(folder, f".{beginning}.tmp")
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with _open_locked(temporary) as file:

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 
 import numpy as np
 
@@ -58,6 +59,17 @@ def dtype(value):
     except TypeError:
         name = repr(value)
     return np.dtype(choice(name, "dtype", ("float32", "float64")))
+
+
+def path(value, name="path"):
+    """Return `value`, the name of a file, as a str."""
+    try:
+        result = os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected str or os.PathLike, got {describe(value)}") from None
+    if "\0" in result:
+        raise ValueError(f"{name}: expected a name without null characters, got {result!r}")
+    return result
 
 
 def pair(value, name, meaning):

@@ -5,9 +5,9 @@ a JSON object with ``format_version``, ``layers``, ``in_features``, ``dtype``, `
 ``epochs_trained``, ``classes`` and ``loss``.
 """
 
-import os
-
 import numpy as np
+
+from . import checks
 
 FORMAT_VERSION = 1
 _KEY = "pyfast_nn"
@@ -82,12 +82,13 @@ def load(path):
     >>> model.save("m.safetensors")
     >>> model = fnn.load("m.safetensors")
     """
+    path = checks.path(path)
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
     try:
         return _decode(raw)
     except ModelFileError as error:
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+        raise ModelFileError(f"{path}: {error}") from error.__cause__
 
 
 def _decode(raw):
@@ -150,7 +151,7 @@ def describe(raw, key, fields, format_version):
 
 def _make_model(description):
     """Return the unbuilt model; TypeError or ValueError if a value is impossible."""
-    from . import checks, layers, losses
+    from . import layers, losses
     from .models import Sequential
 
     if not isinstance(description["layers"], list):

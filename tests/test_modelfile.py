@@ -295,8 +295,25 @@ except OSError:
         with pytest.raises(IsADirectoryError):
             make().save(path.parent / "folder")
         assert self.listing(path) == ["folder"]
-        with pytest.raises(TypeError):
-            make().save(None)
+
+    @pytest.mark.parametrize("name", [None, 3, 1.5, "a\0b"])
+    def test_impossible_names(self, name):
+        """A number would be that of a file that is open already."""
+        optimizer = fnn.optim.SGD([np.ones(2)])
+        for call in (
+            *(make().save, fnn.load, optimizer.save, optimizer.load),
+            *(fnn.datasets.read_idx, fnn.datasets.read_npz),
+        ):
+            with pytest.raises((TypeError, ValueError), match=r"^path: expected .*, got "):
+                call(name)
+
+    @pytest.mark.parametrize("name", ["m" * 255, "m" * 249 + "a" * 6, "ä" * 127, b"\xff" * 255])
+    def test_the_longest_names(self, name, tmp_path):
+        path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+        for epochs in (1, 2):
+            make(epochs=epochs).save(path)
+            assert os.listdir(os.fsencode(tmp_path)) == [os.fsencode(name)]
+            assert fnn.load(path).epochs_trained == epochs
 
     @pytest.mark.parametrize("kind", ["fifo", "device"])
     def test_what_is_no_regular_file_is_not_replaced(self, kind, path):

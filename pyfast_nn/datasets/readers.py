@@ -5,6 +5,8 @@ import os
 
 import numpy as np
 
+from .. import checks
+
 
 def load_digits():
     """Return the 1,797 handwritten digits of UCI, shipped with the package.
@@ -65,6 +67,7 @@ def read_npz(path, names=("X", "y")):
     import zlib
 
     damaged = (ValueError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+    path = checks.path(path)
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -74,7 +77,7 @@ def read_npz(path, names=("X", "y")):
                 raise
             wanted = " and ".join(names)
             raise ValueError(
-                f"{os.fspath(path)}: expected an intact .npz file with the arrays {wanted}: {error}"
+                f"{path}: expected an intact .npz file with the arrays {wanted}: {error}"
             ) from None
 
 
@@ -150,12 +153,13 @@ def read_idx(path):
     import gzip
     import zlib
 
+    path = checks.path(path)
     with open(path, "rb") as file:
         compressed = file.peek(2)[:2] == b"\x1f\x8b"
         try:
             return _parse_idx(gzip.GzipFile(fileobj=file) if compressed else file)
         except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{os.fspath(path)}: expected an intact IDX file: {error}") from None
+            raise ValueError(f"{path}: expected an intact IDX file: {error}") from None
 
 
 def _parse_idx(file):

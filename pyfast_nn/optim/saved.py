@@ -1,7 +1,6 @@
 """The state of an optimizer as plain numbers and arrays, and its files."""
 
 import collections
-import os
 
 import numpy as np
 
@@ -221,6 +220,7 @@ def save(optimizer, path):
 
 def load(optimizer, path):
     """See `Optimizer.load`."""
+    path = checks.path(path)
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
     try:
@@ -235,4 +235,4 @@ def load(optimizer, path):
             state["state"].setdefault(key, {})[name] = array
         load_state_dict(optimizer, state)
     except (TypeError, ValueError, RecursionError) as error:
-        raise modelfile.ModelFileError(f"{os.fspath(path)}: {error}") from error
+        raise modelfile.ModelFileError(f"{path}: {error}") from error
