@@ -286,6 +286,8 @@ class TestSplit:
             (np.ones(3), [1.5, -0.5], ValueError, r"fractions\[1\]"),
             (np.ones(3), [], ValueError, "fractions"),
             (np.ones(3), ["all"], TypeError, r"fractions\[0\]"),
+            (np.ones(3), 0.5, TypeError, r"fractions: expected a sequence .*, got 0.5 \(float\)"),
+            (np.array([1, "a", None], object), [1], TypeError, "y: expected labels that sort"),
         ],
     )
     def test_impossible(self, y, fractions, error, match):

@@ -40,12 +40,19 @@ def stratified_split(y, fractions, *, seed=0):
     y = as_array(y, "y")
     if y.ndim != 1:
         raise ValueError(f"y: expected labels (n,), got shape {y.shape}")
+    if not np.iterable(fractions):
+        raise TypeError(
+            f"fractions: expected a sequence of numbers, got {checks.describe(fractions)}"
+        )
     fractions = [checks.real(f, f"fractions[{i}]", minimum=0) for i, f in enumerate(fractions)]
     if abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(fractions):g}")
     seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
     cuts = np.rint(np.cumsum(fractions[:-1]) * len(y)).astype(np.int64)
-    return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
+    try:
+        return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
+    except TypeError as error:
+        raise TypeError(f"y: expected labels that sort: {error}") from None
 
 
 def split_rows(labels, sizes, seed):
