@@ -4,6 +4,8 @@ import os
 
 from . import _core, checks
 
+MOST_THREADS = 1024
+
 
 def set_num_threads(n):
     """Set the number of threads that every computation of this process may use.
@@ -14,14 +16,14 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1; may exceed the number of processors.
+        From 1 to 1024; may exceed the number of processors.
 
     Raises
     ------
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is less than 1.
+        If `n` is none of these.
 
     Examples
     --------
@@ -29,7 +31,7 @@ def set_num_threads(n):
     >>> fnn.get_num_threads()
     2
     """
-    _core.set_num_threads(checks.integer(n, "n", minimum=1, maximum=1024))
+    _core.set_num_threads(checks.integer(n, "n", minimum=1, maximum=MOST_THREADS))
 
 
 def get_num_threads():

@@ -76,7 +76,8 @@ def test_threads(n, restore_threads):
 
 
 @pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
+    ("n", "error"),
+    [(0, ValueError), (-1, ValueError), (1025, ValueError), (1.5, TypeError), (True, TypeError)],
 )
 def test_impossible_threads(n, error):
     before = fnn.get_num_threads()

@@ -410,6 +410,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("fifo", "fifo.csv"):
         os.mkfifo(name)
     os.symlink("/dev/null", "null.csv")
+    os.symlink("a.png", "latest.png")
     return tmp_path
 
 
@@ -432,6 +433,9 @@ def folder(tmp_path, monkeypatch):
         ("train --hidden 0", "--hidden"),
         ("train --seed -1", "seed: expected"),
         ("train --threads 0", "--threads: expected"),
+        ("train --threads 100000", "--threads: expected an integer from 1 to 1024, got 100000"),
+        ("train --out a.png --plot ./a.png", "--plot: expected another file than --out"),
+        ("train --out latest.png --plot a.png", "--plot: expected another file than --out"),
         ("train --val 1", "--val: expected"),
         ("train --val 0.5 --test 0.5", "sum below 1"),
         ("train --test 0.0001", "no examples are left for test"),

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .. import checks, datasets, layers, optim, runtime, schedules
+from .. import atomic, checks, datasets, layers, optim, runtime, schedules
 from ..models import Sequential
 from . import curves, files, report
 
@@ -91,8 +91,12 @@ def run(arguments):
     files.check_writable(arguments.out, "--out")
     if arguments.plot is not None:
         curves.check(arguments.plot)
+        if atomic.target(arguments.plot) == atomic.target(arguments.out):
+            raise ValueError(f"--plot: expected another file than --out, got {arguments.plot!r}")
     if arguments.threads is not None:
-        runtime.set_num_threads(checks.integer(arguments.threads, "--threads", minimum=1))
+        runtime.set_num_threads(
+            checks.integer(arguments.threads, "--threads", 1, runtime.MOST_THREADS)
+        )
     X, y = files.read_examples(arguments.data)
     if y.ndim != 1:
         raise ValueError(f"data: expected labels (n,), got shape {y.shape}")
