@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 
 import oracle
 from conftest import FULL, THREADS, assert_close, assert_same_bits, tolerance
@@ -306,7 +307,9 @@ def test_in_place(dtype, rng, name):
 def test_wrong_out(rng, op):
     arrays = op.make(rng, 4, 3, 6)
     for which, value in enumerate(op(*arrays)):
+        one_place = as_strided(np.zeros(1), value.shape, [0] * value.ndim)
         wrongs = [
+            (one_place, ValueError, "has elements that overlap in memory"),
             (np.zeros((*value.shape, 1)), ValueError, "shape"),
             (np.zeros(value.shape, np.float32), TypeError, "float32"),
             (np.zeros(value.shape, ">f8"), TypeError, ">f8"),
@@ -322,6 +325,17 @@ def test_wrong_out(rng, op):
             with pytest.raises(error, match=rf"^{name} .*{text}"):
                 op(*arrays, out=out)
             assert not np.any(wrong)
+
+
+@pytest.mark.once
+def test_out_whose_rows_overlap(rng):
+    a, b, memory = rng.random((5, 3)), rng.random((3, 4)), np.zeros(8)
+    for beta in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"^out has elements that overlap in memory"):
+            ops.gemm(a, b, beta=beta, out=as_strided(memory, (5, 4), (8, 8)))
+    with pytest.raises(ValueError, match=r"overlap in memory"):
+        ops.clip_grad_norm(as_strided(memory, (5, 4), (8, 8)), 1.0)
+    assert not memory.any()
 
 
 @pytest.mark.once

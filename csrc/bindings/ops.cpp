@@ -65,6 +65,7 @@ class Result {
         array_ = array_of(out, name);
         check_dtype_and_shape(array_, name, shape, py::dtype::of<T>());
         check_writeable(array_, name);
+        check_own_places(array_, name);
         bool direct = options.lies_well(array_);
         for (const py::array* input : inputs)
             if (!(options.in_place && is_same(array_, *input)))

@@ -1,6 +1,7 @@
 #include "bindings/overlap.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace fnn::bindings {
 
@@ -18,6 +19,19 @@ Span span_of(const py::array& x) {
 bool may_overlap(const py::array& a, const py::array& b) {
     const Span x = span_of(a), y = span_of(b);
     return x.begin < y.end && y.begin < x.end;
+}
+
+void check_own_places(const py::array& x, const std::string& name) {
+    if (x.size() <= 1) return;
+    std::vector<std::pair<index, index>> axes;  // stride, length
+    for (index d = 0; d < x.ndim(); ++d)
+        if (x.shape(d) > 1) axes.emplace_back(std::abs(x.strides(d)), x.shape(d));
+    std::sort(axes.begin(), axes.end());
+    index extent = x.itemsize();
+    for (const auto& [stride, length] : axes) {
+        if (stride < extent) throw py::value_error(name + " has elements that overlap in memory");
+        extent = stride * (length - 1) + extent;
+    }
 }
 
 void check_apart(std::vector<NamedArray> arrays) {

@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace fnn::bindings {
 
@@ -14,21 +13,6 @@ bool is_aligned(const py::array& x) {
 }
 
 bool is_dense(const py::array& x, int flag) { return (x.flags() & flag) != 0 && is_aligned(x); }
-
-// Whether no two elements of an array lie at one place; of some exotic strides it says no wrongly.
-bool has_own_places(const py::array& x) {
-    if (x.size() <= 1) return true;
-    std::vector<std::pair<index, index>> axes;  // stride, length
-    for (index d = 0; d < x.ndim(); ++d)
-        if (x.shape(d) > 1) axes.emplace_back(std::abs(x.strides(d)), x.shape(d));
-    std::sort(axes.begin(), axes.end());
-    index extent = x.itemsize();
-    for (const auto& [stride, length] : axes) {
-        if (stride < extent) return false;
-        extent = stride * (length - 1) + extent;
-    }
-    return true;
-}
 
 // How many numbers state k of a tensor has.
 template <class T>
@@ -58,7 +42,7 @@ Tensors::Tensors(const py::object& params, py::object convert)
         const bool is_float64 =
             with_type_of(array, path.c_str(), [](auto zero) { return sizeof(zero) == 8; });
         check_writeable(array, path.c_str());
-        if (!has_own_places(array)) throw py::value_error(path + " has elements that overlap in memory");
+        check_own_places(array, path);
         named.emplace_back(path, array);
 
         Tensor& t = tensors_.emplace_back();
