@@ -52,8 +52,8 @@ What holds for all of them:
   in float32 if every floating-point input is float32 or float16, and in float64 otherwise (integers
   alone: float64).
 - ``out`` is an array of the right shape and of the dtype of the computation; it is never converted.
-  It may have any strides and may overlap the inputs: the result is as if it did not. Without `out`
-  a new array is returned.
+  It may have any strides that keep its elements apart, and may overlap the inputs: the result is as
+  if it did not. Without `out` a new array is returned.
 - They use the threads that `set_num_threads` allows, release the GIL, and end on Ctrl-C. The
   results are the same bits for any number of threads.
 
