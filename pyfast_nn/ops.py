@@ -417,11 +417,11 @@ def _loss(loss, z, y, out, sample_weight, class_weight=None):
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
     config.check_rounded(loss, z.dtype)
     n, k = z.shape
-    y = data.as_array(y, "y")
-    if y.ndim == 1 and loss.classes(k) is not None and data.label_kind(y, "y") != "number":
+    y, labels = data.as_array(y, "y"), loss.classes(k)
+    if y.ndim == 1 and labels is not None and data.label_kind(y, "y") != "number":
         raise TypeError(f"y: expected labels that are numbers, got an array of dtype {y.dtype}")
     y = data.targets(y, loss, n, k, None, z.dtype)
-    weights = data.weights(sample_weight, class_weight, y, loss, loss.classes(k), z.dtype)
+    weights = data.weights(sample_weight, class_weight, y, loss, labels, z.dtype)
     return _core.loss(loss._spec(), z, y, weights, out)
 
 
