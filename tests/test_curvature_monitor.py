@@ -108,6 +108,23 @@ def test_parameters_that_overflow_are_nan(rng):
     assert list(record) == KEYS and np.isnan(list(record.values())).all()
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "mae"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loss_that_has_no_curvature_left(dtype, loss):
+    """Of sure predictions, and of errors that cancel: what rounding leaves is not symmetric."""
+    rng = np.random.default_rng(1)
+    X = 10 * rng.standard_normal((200, 10))
+    y = (X[:, 0] > 0).astype(int)
+    if loss == "mae":
+        X, y = np.r_[X, X], np.r_[np.full(200, 1e3), np.full(200, -1e3)]
+    for seed in range(20):
+        layers = [fnn.Dense(32), fnn.ReLU() if loss == "cross_entropy" else fnn.Tanh()]
+        model = fnn.Sequential([*layers, fnn.Dense(2 - (loss == "mae"))], dtype=dtype, seed=seed)
+        monitor = fnn.CurvatureMonitor(X, y)
+        history = model.fit(X, y, loss=loss, epochs=1, callbacks=[monitor], verbose=0)
+        assert np.isfinite([history[key] for key in KEYS]).all()
+
+
 def test_refused_before_the_training(rng):
     model, X, y = problem(rng)
     loss = fnn.losses.CrossEntropy(confidence_penalty=0.1)

@@ -897,7 +897,7 @@ def test_hutchinson_by_parameters(rng, restrict):
 def test_hutchinson_covers_the_exact_trace_at_its_rate(rng, kind):
     """95 % intervals by Student's t at a fixed number of probes."""
     operator = draw(rng, network(RELU), rows=12).operator(kind)
-    trace, m, seeds = exact_trace(operator), 40, 1000 if FULL else 300
+    trace, m, seeds = exact_trace(operator), 40, 1000
     t = scipy.stats.t.ppf(0.975, m - 1)
     covered, off_by = 0, []
     for seed in range(seeds):

@@ -22,6 +22,7 @@ from pyfast_nn.curvature import (
     hutchinson_trace,
     per_example_gradient_norms,
     per_example_gradients,
+    sampled_diagonal,
     sampled_trace,
 )
 from test_hessian import relative_error
@@ -482,6 +483,25 @@ def test_wrong_arguments_of_sampled_trace(rng, argument, value, error):
         sampled_trace(operator, **{argument: value})
 
 
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton], ids=lambda kind: kind.__name__)
+def test_sampled_diagonal(isa, dtype, rng, kind):
+    """Unbiased, with errors that are those of its spread; its sum is the sampled trace."""
+    operator = draw(rng, network(RELU), dtype=dtype, weighted=True).operator(kind, damping=0.1)
+    exact, m = exact_diagonal(operator).astype(float), 4000
+    estimate = sampled_diagonal(operator, num_samples=m, seed=3)
+    assert estimate.value.shape == exact.shape and estimate.num_matvecs == m
+    known = estimate.std_error > 1e-6  # where a column has one element the sample is exact
+    off_by = (estimate.value - exact)[known] / estimate.std_error[known]
+    assert known.any() and np.abs(off_by).max() < 5
+    np.testing.assert_allclose(estimate.value[~known], exact[~known], rtol=1e-4, atol=1e-6)
+    trace = sampled_trace(operator, num_samples=m, seed=3)
+    np.testing.assert_allclose(estimate.value.sum(), trace.value, rtol=1e-5)
+    few = [sampled_diagonal(operator, num_samples=200, seed=s) for s in range(20)]
+    spread = np.std([e.value for e in few], axis=0, ddof=1)[known]
+    reported = np.sqrt(np.mean([e.std_error**2 for e in few], axis=0))[known]
+    assert 0.8 < np.median(reported / spread) < 1.25
+
+
 # ------------------------------------------------------------------------- gradients of examples
 
 
@@ -520,6 +540,15 @@ def test_gradients_are_those_of_examples_alone(isa, dtype, rng):
     assert_close(gradients(example), own, dtype, 8)
     whole = model.loss_and_grad(X, y, loss=example.loss)[1]
     assert_close(gradients(example).mean(axis=0), whole, dtype, 32)
+
+
+def test_gradients_are_those_of_the_parameters_at_the_call(rng):
+    example = draw(rng, network(RELU))
+    batches = per_example_gradients(example.model, example.X, example.y, example.loss, batch_size=4)
+    first = next(batches)
+    before = example.gradients
+    example.model.parameters *= 3
+    np.testing.assert_allclose(np.concatenate([first, *batches]), before, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [1, 1024, 1025, 2500])

@@ -56,6 +56,16 @@ class TestUnitActivity:
         np.testing.assert_array_equal(activity.linear[0], linear)
         assert activity.dead[0].dtype == activity.linear[0].dtype == bool
 
+    def test_nan_is_not_dead(self):
+        model = fnn.Sequential([fnn.Dense(5), fnn.ReLU(), fnn.Dense(5), fnn.ReLU()]).build(3)
+        model.parameters[1] = np.nan
+        X = np.ones((4, 3))
+        with pytest.raises(ValueError, match=r"layers\[1\], got NaN for 4 of 4 rows of X"):
+            unit_activity(model, X)
+        X[2, 1] = np.nan
+        with pytest.raises(ValueError, match=r"layers\[0\], got NaN for 1 of 4 rows of X"):
+            unit_activity(fnn.Sequential([fnn.ReLU()]), X)
+
     def test_of_a_deep_network_with_input_layers(self, rng):
         layers = [fnn.Rescale(2.0), fnn.Standardize(), fnn.Dense(40), fnn.ReLU(), fnn.Tanh()]
         layers += [fnn.Dense(30), fnn.LeakyReLU(), fnn.Dense(1)]
@@ -486,3 +496,13 @@ def test_features_of_no_examples(function):
     model = fnn.Sequential([fnn.Dense(3), fnn.ReLU(), fnn.Dense(2)])
     with pytest.raises(ValueError, match=r"X: expected at least one row, got shape \(0, 4\)"):
         function(model, np.empty((0, 4)))
+
+
+@pytest.mark.parametrize("function", [fnn.inspect.local_features, fnn.inspect.penultimate_features])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite(function, value):
+    model = fnn.Sequential([fnn.Dense(3), fnn.ReLU(), fnn.Dense(2)])
+    X = np.ones((5, 4))
+    model.build(4).parameters[0] = value
+    with pytest.raises(ValueError, match=r"model: expected finite .*, got NaN or infinity for X"):
+        function(model, X)

@@ -1,11 +1,12 @@
 """Eigenpairs at the ends of a spectrum, by SciPy."""
 
 import inspect
+from itertools import count
 
 import numpy as np
 
 from .. import checks
-from .products import Products, check_seed, check_symmetric
+from .products import Products, check_seed
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _SMALL = 20  # vectors that ARPACK would keep: up to here the dense matrix costs no more products
@@ -15,7 +16,9 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
     """Return `k` eigenvalues of a symmetric `A` at the ends of its spectrum, with eigenvectors.
 
     By ``scipy.sparse.linalg.eigsh`` (implicitly restarted Lanczos), or from the n products with
-    unit vectors where n is no larger than the space that it would keep.
+    unit vectors where n is no larger than the space that it would keep. Copies of a multiple
+    eigenvalue, which that finds by chance only, are looked for in the complement of the
+    eigenvectors found (not under ``"SM"``).
 
     Parameters
     ----------
@@ -76,18 +79,21 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
     return _eigenpairs(products, k, which, tol, max_matvecs, check_seed(seed))
 
 
-def condition_number(A, *, tol=1e-6, max_matvecs=1000, seed=0, n=None):
+def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
     """Return the condition number of a symmetric `A`, in the spectral norm.
 
     The largest through the smallest absolute eigenvalue; infinite if that is 0. Made for definite
     operators, such as those with damping: both ends of the spectrum are taken from one run of
-    `top_eigenpairs`. If they differ in sign, the smallest absolute eigenvalue is looked for in
-    between, which may need many products. What is singular up to rounding may not converge.
+    `top_eigenpairs`, by some hundred products for 1e3, and some thousand for 1e4 if the eigenvalues
+    crowd at the lower end. If they differ in sign, the smallest absolute eigenvalue is looked for
+    in between, which may need many more. What is singular up to rounding may not converge.
 
     Parameters
     ----------
-    A, tol, max_matvecs, seed, n
+    A, max_matvecs, seed, n
         As for `top_eigenpairs`.
+    tol : float
+        Relative accuracy of both ends, as for `top_eigenpairs`; mostly they are far nearer.
 
     Returns
     -------
@@ -107,14 +113,15 @@ def condition_number(A, *, tol=1e-6, max_matvecs=1000, seed=0, n=None):
     products = Products(A, n)
     seed = check_seed(seed)
     ends = (products.n, "LA") if products.n <= _SMALL else (2, "BE")
-    values, _ = _eigenpairs(products, *ends, tol, max_matvecs, seed)
+    options = (tol, max_matvecs, seed, 2 * _SMALL)  # a larger space needs half of the products
+    values, _ = _eigenpairs(products, *ends, *options)
     if products.n > _SMALL and values[0] > 0 > values[1]:
-        values = np.append(values, _eigenpairs(products, 1, "SM", tol, max_matvecs, seed)[0])
+        values = np.append(values, _eigenpairs(products, 1, "SM", *options)[0])
     sizes = np.abs(values)
     return float(sizes.max() / sizes.min()) if sizes.min() > 0 else np.inf
 
 
-def _eigenpairs(products, k, which, tol, max_matvecs, seed):
+def _eigenpairs(products, k, which, tol, max_matvecs, seed, space=_SMALL):
     tol = checks.real(tol, "tol", minimum=0)
     max_matvecs = checks.integer(max_matvecs, "max_matvecs", minimum=1)
 
@@ -129,43 +136,96 @@ def _eigenpairs(products, k, which, tol, max_matvecs, seed):
 
     if products.n <= max(_SMALL, 2 * k + 1):
         unit = np.eye(products.n)
-        matrix = check_symmetric(unit, product(unit))
+        matrix = products.check_symmetric(unit, product(unit))
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     else:
         V = products.probes("gaussian", seed, 0, 2)
         AV = product(V)
-        check_symmetric(V, AV)
+        products.check_symmetric(V, AV)
         if AV.any():
-            values, vectors = _arpack(product, V[:, 0], k, which, tol, seed)
+            values, vectors = _arpack(products, product, k, which, tol, seed, space)
         else:  # A = 0 (but for a chance of none), from which ARPACK cannot start
             values, vectors = np.zeros(k), np.eye(products.n, k)
     wanted = _wanted(values, k, which)
     return values[wanted], vectors[:, wanted].astype(products.dtype, copy=False)
 
 
-def _arpack(product, start, k, which, tol, seed):
+def _arpack(products, product, k, which, tol, seed, space):
+    """Return k eigenvalues or more, and their vectors, from that many vectors kept, or more."""
     try:
         from scipy.sparse.linalg import LinearOperator, eigsh
     except ImportError as error:
         raise ImportError(
             f"eigenpairs need SciPy: pip install 'pyfast-nn[curvature]' ({error})", name=error.name
         ) from None
-    operator = LinearOperator(
-        (start.size, start.size), lambda v: product(v.reshape(-1, 1)), dtype=np.float64
-    )
-    options = {}
+    n = products.n
+    starts = (products.probes("gaussian", seed, i, 1)[:, 0].astype(float) for i in count())
+    options = {"tol": tol, "maxiter": 2**31 - 1}  # more restarts than `product` lets it begin
     if "rng" in inspect.signature(eigsh).parameters:  # before: random numbers of its own
         options["rng"] = np.random.default_rng(seed)
-    # More restarts than `product` lets it begin.
-    return eigsh(
-        operator, k, which=which, v0=start.astype(float), tol=tol, maxiter=2**31 - 1, **options
-    )
+
+    def pairs(matmat, k, which, start):
+        operator = LinearOperator((n, n), lambda v: matmat(v.reshape(-1, 1)), dtype=np.float64)
+        ncv = min(n, max(space, 2 * k + 1))
+        return eigsh(operator, k, which=which, v0=start, ncv=ncv, **options)
+
+    values, vectors = pairs(product, k, which, next(starts))
+    # A Krylov space has one vector of each eigenspace, that of its start, and only rounding brings
+    # others: copies of a multiple eigenvalue that are missing lie in the complement of what was
+    # found, and show from another start.
+    ends = {"BE": {"LA": (k + 1) // 2, "SA": k // 2}, "SM": {}}.get(which, {which: k})
+    for end, wanted in ends.items():
+        for _ in range(wanted - 1):  # no more can be better than the worst
+            worst, size = values[_wanted(values, wanted, end)[-1]], np.abs(values).max()
+            value, start = _best_outside(product, vectors, next(starts), end)
+            gain = _KEYS[end](worst) - _KEYS[end](value)
+            if gain <= max(tol * abs(worst), 10 * np.finfo(products.dtype).eps * size):
+                break
+            # What those found get for an eigenvalue, so that none of them is found again.
+            hidden = {"LA": worst - size, "SA": worst + size, "LM": 0.0}[end]
+
+            def outside(V, found=vectors, hidden=hidden):
+                inside = found.T @ V
+                AV = product(V - found @ inside)
+                return AV - found @ (found.T @ AV - hidden * inside)
+
+            value, vector = pairs(outside, 1, end, start)
+            values, vectors = np.append(values, value), np.hstack([vectors, vector])
+    return values, vectors
+
+
+def _best_outside(product, found, start, end):
+    """Return the Ritz value nearest to `end`, and its vector, after some steps of Lanczos' method.
+
+    In the complement of the columns of `found`, which are orthonormal.
+    """
+    n, size = found.shape
+    steps = min(n - size, max(2 * size + 1, _SMALL))
+    basis, H = np.empty((n, size + steps), order="F"), np.zeros((steps, steps))
+    basis[:, :size] = found
+    v = start
+    for j in range(steps):
+        before, length = basis[:, : size + j], np.linalg.norm(v)
+        for _ in range(2):  # the second time for what rounding left
+            v = v - before @ (before.T @ v)
+        rest = np.linalg.norm(v)
+        if not rest > 1e-12 * length:  # the space is invariant
+            steps = j
+            break
+        basis[:, size + j] = v / rest
+        v = product(basis[:, size + j, None])[:, 0].astype(np.float64)
+        H[: j + 1, j] = basis[:, size : size + j + 1].T @ v
+    values, vectors = np.linalg.eigh(H[:steps, :steps], UPLO="U")
+    best = _wanted(values, 1, end)[0]
+    return values[best], basis[:, size : size + steps] @ vectors[:, best]
+
+
+_KEYS = {"LA": np.negative, "SA": np.positive, "LM": lambda x: -np.abs(x), "SM": np.abs}
 
 
 def _wanted(values, k, which):
     """Return the numbers of the k eigenvalues that `which` means, in its order."""
-    keys = {"LA": -values, "SA": values, "LM": -np.abs(values), "SM": np.abs(values)}
-    order = np.argsort(keys.get(which, -values), kind="stable")
+    order = np.argsort(_KEYS.get(which, np.negative)(values), kind="stable")
     if which == "BE":
         return np.append(order[: (k + 1) // 2], order[len(order) - k // 2 :])
     return order[:k]

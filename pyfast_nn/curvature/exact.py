@@ -1,5 +1,7 @@
 """Traces and diagonals without products: exact, or from one random column for each example."""
 
+import copy
+
 import numpy as np
 
 from .. import _core, checks, data
@@ -208,6 +210,8 @@ def per_example_gradient_norms(model, X, y, loss=None, *, dtype=None):
 def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
     """Yield the gradients of the examples' losses, some examples at a time.
 
+    All at the parameters that the model has when this is called.
+
     Parameters
     ----------
     model : Sequential
@@ -233,6 +237,7 @@ def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     # What is wrong shows now, not with the first batch.
     EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
+    model = copy.deepcopy(model)
     X, y = model._built_features(X), data.as_array(y, "y")
 
     def batches():

@@ -75,6 +75,14 @@ def hutchinson_trace(
     RuntimeWarning
         If `max_matvecs` came first.
 
+    Notes
+    -----
+    ``value`` plus and minus ``t std_error``, with t the quantile of Student's distribution with one
+    degree of freedom less than samples, is an interval that covers the trace at the rate of that
+    quantile as far as the samples are normal: many eigenvalues of one size. Where few dominate,
+    samples are skewed, and it covers less: 90 % in place of 95 % with 24 products and eigenvalues
+    1, 1/4, 1/9, ...
+
     References
     ----------
     M. F. Hutchinson (1990), "A stochastic estimator of the trace of the influence matrix for

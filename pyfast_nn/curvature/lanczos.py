@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import _core, checks, data
-from .products import Products, check_seed, check_symmetric
+from .products import Products, check_seed
 from .stopping import Estimate, mean_and_error
 
 _VECTOR_BYTES = 2**27  # of the vectors of probes that advance together
@@ -300,7 +300,7 @@ def _lanczos(products, basis, first, seed):
         V = (basis[j] if len(active) == num_probes else basis[j, active]).T
         AV = products.matmat(V)
         if j == 0:
-            check_symmetric(V, AV)
+            products.check_symmetric(V, AV)
             # Of each probe's numbers: squares of lengths in it have the range of floats.
             units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
         going_on = []

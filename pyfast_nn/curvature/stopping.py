@@ -69,6 +69,10 @@ class Stop:
 
     def reached(self, value, std_error, num_samples, num_matvecs, exact=False):
         """Whether to stop with `value`; warns if it is for lack of products."""
+        if not np.isfinite(value).all():
+            raise ValueError(
+                "A: expected products whose squares are finite, got an estimate of NaN or infinity"
+            )
         if exact:
             self._converged = True
         elif self._rtol is not None:

@@ -62,6 +62,7 @@ def local_features(model, X, k=10):
     X = _examples(model, X)
     J = curvature.Jacobian(model, X, dtype="float64")
     k = checks.integer(k, "k", minimum=1, maximum=min(J.shape))
+    _check_finite(J.T @ np.ones(J.shape[0]), "derivatives in the parameters")
     # svds keeps fewer than all.
     svd = _svd_by_gram if min(J.shape) <= max(_DENSE, k) else _svd_by_products
     return Features(*svd(J, k))
@@ -110,6 +111,7 @@ def penultimate_features(model, X, k=None):
             break
         values = stage.forward(values)
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))
+    _check_finite(values, f"features before layers[{last}]")
     U, sigma, Vt = np.linalg.svd(values.astype(np.float64), full_matrices=False)
     return Features(sigma[:k], U[:, :k], Vt[:k].T, values)
 
@@ -193,6 +195,11 @@ def _examples(model, X):
     if X.shape[0] == 0:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     return X
+
+
+def _check_finite(values, what):
+    if not np.isfinite(values).all():
+        raise ValueError(f"model: expected finite {what}, got NaN or infinity for X")
 
 
 def _svd_by_gram(J, k):

@@ -24,7 +24,7 @@ def unit_activity(model, X):
     Raises
     ------
     ValueError
-        If there is no such layer, or no row.
+        If there is no such layer, or no row, or NaN comes into one.
 
     Notes
     -----
@@ -45,6 +45,11 @@ def unit_activity(model, X):
     for number, stage in stages(model):
         piece = _pieces(stage.layers[-1], z)
         if piece is not None:
+            if np.isnan(z).any():
+                raise ValueError(
+                    f"model: expected numbers before layers[{number}], got NaN for "
+                    f"{np.isnan(z).any(axis=1).sum()} of {len(z)} rows of X"
+                )
             on, slope_off = piece
             numbers.append(number)
             active.append(on.mean(axis=0))
