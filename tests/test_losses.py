@@ -205,6 +205,60 @@ def test_small_numbers_are_exact(isa, dtype, z):
         np.testing.assert_allclose(product, expected, rtol=rtol)
 
 
+@pytest.mark.parametrize("margin", [1e-4, 1.0, 5.0, 15.0, 40.0])
+@pytest.mark.parametrize("right", [0, 1])
+def test_sure_predictions_are_exact(isa, dtype, margin, right):
+    """Of two classes, with p of the right one so near 1 that 1 - p cancels."""
+    z = np.zeros((1, 2), dtype)
+    z[0, right] = margin
+    rest = np.exp(-float(z[0, right]))
+    share, p = rest / (1 + rest), 1 / (1 + rest)
+    sign = np.where(np.arange(2) == right, -1, 1)
+    rtol = 32 * float(np.finfo(dtype).eps)
+    loss, y = CASES["cross_entropy"][0], np.array([right])
+    dz = np.array([[3, -2]], dtype)
+    value, gradient, product = Outputs(z).derivatives(y, loss, dz)
+    np.testing.assert_allclose(value, np.log1p(rest), rtol=rtol)
+    np.testing.assert_allclose(gradient[0], share * sign, rtol=rtol)
+    np.testing.assert_allclose(product[0], p * share * 5 * np.array([1, -1]), rtol=rtol)
+    model = fnn.Sequential([fnn.Dense(2)], dtype=dtype).build(3)
+    model.parameters = np.r_[np.zeros(6), z[0]]
+    G = fnn.curvature.GaussNewton(model, np.ones((1, 3)), y, loss="cross_entropy")
+    expected = (3 + 1) * 2 * p * share
+    np.testing.assert_allclose(fnn.curvature.exact_trace(G), expected, rtol=rtol)
+
+
+@every_case
+@pytest.mark.parametrize("size", [1e30, np.inf, np.nan])
+def test_rows_without_weight_may_overflow(isa, dtype, rng, case, size):
+    """They have no part in anything: 0 times infinity does not become NaN."""
+    loss, kind = CASES[case]
+    Z, dz = rng.standard_normal((2, 20, 5)).astype(dtype)
+    y, weights = draw_targets(rng, 20, 5, kind, dtype), rng.uniform(1, 2, 20).astype(dtype)
+    weights[[3, 17]] = 0
+    wild = Z.copy()
+    wild[[3, 17]] = size * np.sign(Z[[3, 17]])
+    value, gradient = _core.loss(loss, wild, y, weights, None)
+    expected = _core.loss(loss, Z, y, weights, None)
+    assert value == expected[0]
+    np.testing.assert_array_equal(gradient, expected[1])
+    if np.isfinite(size):
+        expected = Outputs(Z).derivatives(y, loss, dz, weights)
+        for a, e in zip(Outputs(wild).derivatives(y, loss, dz, weights), expected, strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+@every_case
+def test_nan_is_not_right(isa, dtype, rng, case):
+    loss, kind = CASES[case]
+    Z = rng.standard_normal((20, 5)).astype(dtype)
+    y = draw_targets(rng, 20, 5, kind, dtype)
+    Z[:, 2] = np.where(np.arange(20) % 2, np.nan, Z[:, 2])
+    for z, target in zip(Z, y, strict=True):  # one by one: the rows of the identity spread NaN
+        right = Outputs(z[None]).accuracy(np.asarray(target)[None], loss)
+        assert right == 0 if np.isnan(z).any() else right in (0, 1)
+
+
 @every_case
 def test_nan_arrives(isa, dtype, rng, case):
     """A NaN output is NaN in its row's loss and gradient, and in no other row."""

@@ -11,18 +11,26 @@ namespace fnn::FNN_ISA::rules {
 // ---- of a row of scores, one for each class ---------------------------------------------------------------
 
 // Softmax cross-entropy -sum_j t_j log p_j with p = softmax(z): everything is a function of z - max z.
-// `sum` is the sum of the exponentials, `mass` the sum of the targets (one for a label).
+// `mass` is the sum of the targets (one for a label). Of a prediction that is nearly sure p is nearly 1 where
+// z is largest, at w: so that nothing cancels there, `rest` is the sum of the other exponentials, and their
+// share 1 - p_w = rest / (1 + rest).
 template <class T>
 struct CrossEntropy {
-    // The part of the value that belongs to an output of target t, but for t log(sum).
+    // The part of the value that belongs to an output of target t, but for t log(1 + rest).
     FNN_RULE static T value(T z, T t, T max) { return t != 0 ? t * (max - z) : 0; }
-    FNN_RULE static T log_normaliser(T sum, T mass) { return mass * log(sum); }
+    FNN_RULE static T log_normaliser(T rest, T mass) { return mass * log1p(rest); }
     FNN_RULE static T gradient(T p, T t, T mass) { return p * mass - t; }
-    // mean = sum_j p_j r_j
+    FNN_RULE static T largest_gradient(T share, T t, T mass) { return (mass - t) - share * mass; }
+    // r is counted from that of w; mean = sum_j p_j r_j
     FNN_RULE static T curvature(T p, T r, T mean, T mass) { return mass * Softmax<T>::product(p, r, mean); }
-    // S u where S S' is this curvature for a mass of one: S = diag(root) - p root' with root = sqrt(p), and
-    // mean = sum_j root_j u_j
-    FNN_RULE static T factor(T root, T u, T mean) { return root * (u - root * mean); }
+    // S u where S S' is this curvature for a mass of one: S = diag(root) - p root' with root = sqrt(p);
+    // others = sum_j root_j u_j but for j = w
+    FNN_RULE static T factor(T root, T u, T others, T largest) {
+        return root * (u - root * (others + largest));
+    }
+    FNN_RULE static T largest_factor(T root, T u, T others, T share) {
+        return root * (u * share - root * others);
+    }
 };
 
 // The target t mixed with the uniform distribution over `classes`: Szegedy et al. (2016).

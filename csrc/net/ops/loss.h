@@ -126,22 +126,49 @@ inline Lanes<T> softmax(T* p, const T* z, index out, const Lanes<T>& max) {
     return sum;
 }
 
+// f(i, r, j) for the elements i of output j, in row r.
+template <class T, class F>
+inline void for_outputs(index out, const F& f) {
+    constexpr index w = Block<T>::w;
+    for (index j = 0; j < out; ++j) exec::elementwise({0, w}, [&](index r) { f(j * w + r, r, T(j)); });
+}
+
+// Writes p = softmax(z), and has what is exact of it where the largest is near 1: see the rule.
+template <class T>
+struct Probabilities {
+    Lanes<T> rest{0}, share{0};
+
+    Probabilities(T* p, const T* z, index out, const Largest<T>& largest) {
+        exponentials(p, z, out, largest.value);
+        // That of the largest is 1, or NaN.
+        for_outputs<T>(out,
+                       [&](index i, index r, T j) { rest[r] += j == largest.where[r] ? p[i] - 1 : p[i]; });
+        Lanes<T> scale(0);
+        Block<T>::for_rows([&](index r) {
+            scale[r] = 1 / (1 + rest[r]);
+            share[r] = rest[r] * scale[r];
+        });
+        for_elements<T>(out, [&](index i, index r) { p[i] *= scale[r]; });
+    }
+};
+
 // The values take the place of the targets.
 template <class T>
 inline void cross_entropy(const Block<T>& b, const Lanes<T>& factor, Lanes<T>& loss, Lanes<T>& right) {
     using Rule = rules::CrossEntropy<T>;
     const Largest<T> guess(b.z, b.out), likeliest(b.t, b.out);
     const Lanes<T>& max = guess.value;
-    const Lanes<T> sum = exponentials(b.dz, b.z, b.out, max), mass = sum_over_features(b.t, b.out);
-    Lanes<T> scale(0);
-    Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
-    for_elements<T>(b.out, [&](index i, index r) {
-        b.dz[i] = factor[r] * Rule::gradient(b.dz[i] * scale[r], b.t[i], mass[r]);
+    const Probabilities<T> p(b.dz, b.z, b.out, guess);
+    const Lanes<T> mass = sum_over_features(b.t, b.out);
+    for_outputs<T>(b.out, [&](index i, index r, T j) {
+        const T gradient = j == guess.where[r] ? Rule::largest_gradient(p.share[r], b.t[i], mass[r])
+                                               : Rule::gradient(b.dz[i], b.t[i], mass[r]);
+        b.dz[i] = factor[r] * gradient;
         b.t[i] = Rule::value(b.z[i], b.t[i], max[r]);
     });
     const Lanes<T> value = sum_over_features(b.t, b.out);
     Block<T>::for_rows([&](index r) {
-        loss[r] = Rule::log_normaliser(sum[r], mass[r]) + value[r];
+        loss[r] = Rule::log_normaliser(p.rest[r], mass[r]) + value[r];
         right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0;
     });
 }
@@ -149,16 +176,16 @@ inline void cross_entropy(const Block<T>& b, const Lanes<T>& factor, Lanes<T>& l
 template <class T>
 inline void cross_entropy_tangent(const Block<T>& b, const Lanes<T>& factor) {
     using Rule = rules::CrossEntropy<T>;
-    constexpr index w = Block<T>::w;
-    Lanes<T> mean(0);
-    softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
+    const Largest<T> guess(b.z, b.out);
+    const Probabilities<T> p(b.rdz, b.z, b.out, guess);
     const Lanes<T> mass = sum_over_features(b.t, b.out);
-    for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) { mean[r] += p[r] * rz[r]; });
-    for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, p = b.rdz + j * w, rz = b.rz + j * w](index r) {
-            p[r] = factor[r] * Rule::curvature(p[r], rz[r], mean[r], mass[r]);
-        });
+    Lanes<T> origin(0), mean(0);
+    for_outputs<T>(b.out,
+                   [&](index i, index r, T j) { origin[r] = j == guess.where[r] ? b.rz[i] : origin[r]; });
+    for_elements<T>(b.out, [&](index i, index r) { mean[r] += b.rdz[i] * (b.rz[i] - origin[r]); });
+    for_elements<T>(b.out, [&](index i, index r) {
+        b.rdz[i] = factor[r] * Rule::curvature(b.rdz[i], b.rz[i] - origin[r], mean[r], mass[r]);
+    });
 }
 
 // What a penalty on confidence adds to that; p takes the place of the targets.
@@ -278,19 +305,22 @@ inline void elementwise_loss_tangent(const Rule& rule, const Block<T>& b, const 
 template <class T>
 inline void cross_entropy_factor(const Block<T>& b, const Lanes<T>& factor) {
     using Rule = rules::CrossEntropy<T>;
-    constexpr index w = Block<T>::w;
-    Lanes<T> mean(0);
-    softmax(b.rdz, b.z, b.out, Largest<T>(b.z, b.out).value);
+    const Largest<T> guess(b.z, b.out);
+    const Probabilities<T> p(b.rdz, b.z, b.out, guess);
     const Lanes<T> mass = sum_over_features(b.t, b.out);
-    for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, p = b.rdz + j * w, u = b.rz + j * w](index r) {
-            p[r] = std::sqrt(p[r]);
-            mean[r] += p[r] * u[r];
-        });
-    for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, p = b.rdz + j * w, u = b.rz + j * w](index r) {
-            p[r] = std::sqrt(factor[r] * mass[r]) * Rule::factor(p[r], u[r], mean[r]);
-        });
+    Lanes<T> others(0), largest(0);
+    for_outputs<T>(b.out, [&](index i, index r, T j) {
+        b.rdz[i] = std::sqrt(b.rdz[i]);
+        const T part = b.rdz[i] * b.rz[i];
+        others[r] += j == guess.where[r] ? 0 : part;
+        largest[r] = j == guess.where[r] ? part : largest[r];
+    });
+    for_outputs<T>(b.out, [&](index i, index r, T j) {
+        const T factor_of = j == guess.where[r]
+                                ? Rule::largest_factor(b.rdz[i], b.rz[i], others[r], p.share[r])
+                                : Rule::factor(b.rdz[i], b.rz[i], others[r], largest[r]);
+        b.rdz[i] = std::sqrt(factor[r] * mass[r]) * factor_of;
+    });
 }
 
 // The Hessian of the others is a diagonal, and so is its root.
@@ -351,6 +381,13 @@ inline void for_blocks(Block<T>& b, const LossSpec& loss, const Batch<T>& batch,
     }
 }
 
+// Rows without any weight have no part in anything, not even where 0 times infinity would be NaN.
+template <class T>
+inline void drop_weightless(const Block<T>& b, T* x, const Batch<T>& batch, const Lanes<T>& weight) {
+    if (batch.targets.weights == nullptr) return;
+    for_elements<T>(b.out, [&](index i, index r) { x[i] = weight[r] != 0 ? x[i] : 0; });
+}
+
 template <class T>
 inline Lanes<T> scaled(const Lanes<T>& weight, T factor) {
     Lanes<T> result(0);
@@ -379,11 +416,12 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
                 with_elementwise_loss<T>(
                     loss, [&](const auto& rule) { elementwise_loss(rule, b, weighted, value, right); });
         }
+        drop_weightless(b, b.dz, batch, weight);
         b.clear_padding(b.dz);
         exec::store_columns(dz, b.dz, first, n);
         exec::elementwise({0, n}, [&](index r) {
-            scores.loss[first + r] = weight[r] * value[r];
-            scores.right[first + r] = weight[r] * right[r];
+            scores.loss[first + r] = weight[r] != 0 ? weight[r] * value[r] : 0;
+            scores.right[first + r] = value[r] == value[r] ? weight[r] * right[r] : 0;  // NaN is no answer
         });
     });
 }
@@ -414,6 +452,7 @@ inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<cons
                 with_elementwise_loss<T>(
                     loss, [&](const auto& rule) { elementwise_loss_factor(rule, b, weighted); });
         }
+        drop_weightless(b, b.rdz, batch, weight);
         b.clear_padding(b.rdz);
         exec::store_columns(s, b.rdz, first, n);
     });
@@ -440,6 +479,7 @@ inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<con
                 with_elementwise_loss<T>(
                     loss, [&](const auto& rule) { elementwise_loss_tangent(rule, b, weighted); });
         }
+        drop_weightless(b, b.rdz, batch, weight);
         b.clear_padding(b.rdz);
         exec::store_columns(rdz, b.rdz, first, n);
     });
