@@ -72,7 +72,7 @@ def run(arguments):
     loss = "cross_entropy"
     H = curvature.Hessian(model, x, y, loss=loss)
     rng = np.random.default_rng(1)
-    V = np.asfortranarray(rng.standard_normal((model.n_parameters, PROBES), dtype=np.float32))
+    V = rng.standard_normal((model.n_parameters, PROBES), dtype=np.float32)
     v = V[:, 0].copy()
     ours = {
         "H @ v": [
