@@ -10,9 +10,9 @@ PYFAST_NN_MNIST names a folder with its files, and with batches of 16 and 500 on
 digits otherwise.
 
 The numbers are, for each, the largest eigenvalue of the Hessian, Keskar's sharpness (how much worse
-the loss gets in a small box, in per cent) and the error on new rows. The first is about three times
-as large for the large batch on MNIST, as is the second, and the error is higher; on the digits,
-where the network has more than enough room, only the eigenvalue tells the two apart.
+the loss gets in a small box, in per cent) and the error on new rows. For the large batch on MNIST
+the first is about three times as large, the second four times, and the error is higher; on the
+digits, where the network has more than enough room, only the eigenvalue tells the two apart.
 
 The picture shows the largest eigenvalue on the way down, and the loss along the straight line
 through both ends, 0 and 1: the valley is wider on the left. That does not say that sharpness is why
