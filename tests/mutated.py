@@ -3,7 +3,7 @@
     python mutated.py FOLDER COUNT SEED
 
 Loads COUNT files and more, made from intact ones by the damages below, within memory of 100 times
-the size of each and 256 KiB, and while an audit hook watches. Prints how many were refused and how
+the size of each plus 256 KiB, and while an audit hook watches. Prints how many were refused and how
 many were models.
 """
 

@@ -104,7 +104,7 @@ class TestHutchinson:
         assert estimate.value == estimate.samples.mean()
 
     @pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
-    @pytest.mark.parametrize(("name", "rate"), [("flat", 0.95), ("decaying", 0.9)])
+    @pytest.mark.parametrize(("name", "rate"), [("flat", 0.95), ("decaying", 0.91)])
     def test_interval_covers_at_its_rate(self, distribution, name, rate):
         """95 % intervals by Student's t, at a fixed number of probes, over 1,000 seeds."""
         A = symmetric(SPECTRA[name])

@@ -18,7 +18,8 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
     By ``scipy.sparse.linalg.eigsh`` (implicitly restarted Lanczos), or from the n products with
     unit vectors where n is no larger than the space that it would keep. Copies of a multiple
     eigenvalue, which that finds by chance only, are looked for in the complement of the
-    eigenvectors found (not under ``"SM"``).
+    eigenvectors found (not under ``"SM"``), for `k` > 1 by 20 products and more: one that lies near
+    the next eigenvalues may still be missed, with those in its place.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def hutchinson_trace(
     ``value`` plus and minus ``t std_error``, with t the quantile of Student's distribution with one
     degree of freedom less than samples, is an interval that covers the trace at the rate of that
     quantile as far as the samples are normal: many eigenvalues of one size. Where few dominate,
-    samples are skewed, and it covers less: 90 % in place of 95 % with 24 products and eigenvalues
+    samples are skewed, and it covers less: 91 % in place of 95 % with 24 products and eigenvalues
     1, 1/4, 1/9, ...
 
     References

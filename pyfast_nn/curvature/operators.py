@@ -14,7 +14,7 @@ except ImportError as error:
 
 MEMORY_BUDGET = 2**30  # bytes
 _BLOCK = 64  # columns that the core gets at a time where more than the result would have to be held
-_TILE = 128  # rows of 64 columns: what is transposed at a time stays in the cache
+_TILE = 8192  # numbers that are transposed at a time, and stay in the cache
 
 
 class ModelOperator(LinearOperator):
@@ -466,9 +466,10 @@ def _rows(V, dtype):
 
 
 def _transpose(V, rows):
-    """Copy the columns of `V` (n, k) into `rows` (k, n), some ten times as fast as NumPy's copy."""
-    for first in range(0, len(V), _TILE):
-        rows[:, first : first + _TILE] = V[first : first + _TILE].T
+    """Copy the columns of `V` (n, k) into `rows` (k, n), faster than NumPy would at once."""
+    at_once = max(1, _TILE // max(1, len(rows)))
+    for first in range(0, len(V), at_once):
+        rows[:, first : first + at_once] = V[first : first + at_once].T
 
 
 def _damping(damping, n):

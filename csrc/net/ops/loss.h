@@ -381,7 +381,7 @@ inline void for_blocks(Block<T>& b, const LossSpec& loss, const Batch<T>& batch,
     }
 }
 
-// Rows without any weight have no part in anything, not even where 0 times infinity would be NaN.
+// What a loss hands back for rows without any weight is 0, also where 0 times infinity would be NaN.
 template <class T>
 inline void drop_weightless(const Block<T>& b, T* x, const Batch<T>& batch, const Lanes<T>& weight) {
     if (batch.targets.weights == nullptr) return;
