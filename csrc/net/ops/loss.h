@@ -254,8 +254,9 @@ inline void multi_margin(const rules::MultiMargin<T>& rule, const Block<T>& b, c
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
             const T gradient = factor[r] * share * rule.gradient(z[r], score[r]);
-            loss[r] += t[r] != 0 ? 0 : rule.value(z[r], score[r]);
-            pushed[r] += t[r] != 0 ? 0 : gradient;
+            const T of_right = z[r] == z[r] ? 0 : z[r];  // NaN, of a class alone, too
+            loss[r] += t[r] != 0 ? of_right : rule.value(z[r], score[r]);
+            pushed[r] += t[r] != 0 ? of_right : gradient;
             dz[r] = gradient;
         });
     for (index j = 0; j < b.out; ++j)
