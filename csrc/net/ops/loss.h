@@ -116,16 +116,6 @@ struct Largest {
     }
 };
 
-// p = softmax(z); gives the sums of exp(z - max).
-template <class T>
-inline Lanes<T> softmax(T* p, const T* z, index out, const Lanes<T>& max) {
-    const Lanes<T> sum = exponentials(p, z, out, max);
-    Lanes<T> scale(0);
-    Block<T>::for_rows([&](index r) { scale[r] = 1 / sum[r]; });
-    for_elements<T>(out, [&](index i, index r) { p[i] *= scale[r]; });
-    return sum;
-}
-
 // f(i, r, j) for the elements i of output j, in row r.
 template <class T, class F>
 inline void for_outputs(index out, const F& f) {
@@ -193,9 +183,11 @@ template <class T>
 inline void confidence_penalty(const Block<T>& b, T penalty, const Lanes<T>& factor, Lanes<T>& loss) {
     using Rule = rules::NegativeEntropy<T>;
     constexpr index w = Block<T>::w;
-    const Lanes<T> max = Largest<T>(b.z, b.out).value, sum = softmax(b.t, b.z, b.out, max);
+    const Largest<T> guess(b.z, b.out);
+    const Lanes<T>& max = guess.value;
+    const Lanes<T> rest = Probabilities<T>(b.t, b.z, b.out, guess).rest;
     Lanes<T> log_sum(0), energy(0);
-    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log(sum[r]); });
+    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log1p(rest[r]); });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w](index r) {
             energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
@@ -211,9 +203,11 @@ template <class T>
 inline void confidence_penalty_tangent(const Block<T>& b, T penalty, const Lanes<T>& factor) {
     using Rule = rules::NegativeEntropy<T>;
     constexpr index w = Block<T>::w;
-    const Lanes<T> max = Largest<T>(b.z, b.out).value, sum = softmax(b.t, b.z, b.out, max);
+    const Largest<T> guess(b.z, b.out);
+    const Lanes<T>& max = guess.value;
+    const Lanes<T> rest = Probabilities<T>(b.t, b.z, b.out, guess).rest;
     Lanes<T> log_sum(0), energy(0), mean(0), energy_rate(0);
-    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log(sum[r]); });
+    Block<T>::for_rows([&](index r) { log_sum[r] = rules::log1p(rest[r]); });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w](index r) {
             energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
