@@ -104,6 +104,14 @@ def test_many_features(isa, dtype, rng, features):
     check_all_maps(draw(rng, 3, [dense(features), RELU, dense(6), TANH], 17, dtype), rng)
 
 
+@pytest.mark.parametrize("threads", [1, 3], indirect=True)
+@pytest.mark.parametrize(("rows", "in_features"), [(600, 1100), (1500, 200)])
+def test_blocks(isa, dtype, rng, threads, rows, in_features):
+    """More rows and features than the second-level cache holds, and last panels that are narrow."""
+    layers = [dense(136), TANH, dense(72)]
+    check_all_maps(draw(rng, in_features, layers, rows, dtype), rng)
+
+
 @given(
     in_features=st.integers(1, 70),
     layers=st.lists(

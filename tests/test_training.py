@@ -104,6 +104,17 @@ def test_hyper_parameters_of_each_step_against_torch(isa, rng, name):
     assert_near([parameters], [leaf.detach().numpy()], "float64")
 
 
+@pytest.mark.parametrize("threads", [1, 3], indirect=True)
+@pytest.mark.parametrize(("batch_size", "batches"), [(450, 1), (300, 3)])
+def test_blocks(isa, dtype, rng, threads, batch_size, batches):
+    """Weights that are updated some rows at a time, some panels together, the last one narrow."""
+    problem = draw(rng, 300, [dense(136), TANH, dense(72)], 900, dtype)
+    steps = 900 // (batch_size * batches)
+    arguments = (problem, rng.permutation(900), batch_size, CONSTANT["adam"], batches)
+    arguments = (*arguments, LR[:steps].copy())
+    assert_near(train(*arguments), train_oracle(*arguments), dtype)
+
+
 @pytest.mark.parametrize("name", UPDATES)
 @pytest.mark.parametrize(("target", "weighted"), [("labels", False), ("mse", True)])
 def test_accumulation(isa, dtype, rng, name, target, weighted):

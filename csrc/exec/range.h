@@ -25,6 +25,7 @@ inline Range intersect(Range a, Range b) {
 
 // The part-th of `parts` pieces of r whose sizes differ by one at most.
 inline Range cut(Range r, index parts, index part) {
+    if (parts == 1) return r;  // without divisions
     const index n = r.size();
     return {r.begin + n * part / parts, r.begin + n * (part + 1) / parts};
 }
@@ -44,6 +45,15 @@ inline void for_pieces(Range r, index limit, const F& f) {
     if (r.empty()) return;
     const index parts = divide_up(r.size(), limit);
     for (index i = 0; i < parts; ++i) f(cut(r, parts, i));
+}
+
+// The same, cut only at multiples of `unit`; a limit below that counts as one.
+template <class F>
+void for_pieces(Range r, index limit, index unit, const F& f) {
+    const Range units{r.begin / unit, divide_up(r.end, unit)};
+    if (!r.empty())
+        for_pieces(units, max(limit / unit, 1),
+                   [&](Range some) { f(intersect(r, {some.begin * unit, some.end * unit})); });
 }
 
 }  // namespace fnn::FNN_ISA::exec

@@ -13,13 +13,16 @@ namespace fnn::FNN_ISA::exec {
 
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;
-constexpr int tile_rows = 14;  // 28 accumulators, 2 columns of b, 1 broadcast, of 32 registers
+constexpr int tile_rows = 14;   // 28 accumulators, 2 columns of b, 1 broadcast, of 32 registers
+constexpr int paired_rows = 6;  // of two panels at once: 24 + 4 + 1, with fewer loads for each multiply-add
 #elif defined(__AVX2__)
 constexpr int vector_bytes = 32;
-constexpr int tile_rows = 6;  // 12 + 2 + 1 of 16 registers
+constexpr int tile_rows = 6;    // 12 + 2 + 1 of 16 registers
+constexpr int paired_rows = 0;  // 3 rows would leave none for the broadcast
 #else
 constexpr int vector_bytes = 16;
 constexpr int tile_rows = 6;
+constexpr int paired_rows = 0;
 #endif
 
 template <class T>

@@ -102,23 +102,30 @@ void backward(Workspace<T>& ws, Range rows) {
                        [&](const Node& node) { backward(ws, node, rows, {0, ws.da(node.input).count()}); });
 }
 
-// The gradient of a layer's weight and bias from its inputs x and dz: of some rows of panel p, added to what
-// is there or not.
+// The gradient of a layer's weight and bias from its inputs x and dz: of some rows of some panels, added to
+// what is there or not.
 template <class T>
 void layer_gradient(const Workspace<T>& ws, const Node& node, const Panels<const T>& x,
-                    const Panels<const T>& dz, bool add, index p, Range rows, bool with_bias) {
-    T* const weight = ws.layout.weight(ws.gradient, node).row(p, rows.begin);
-    Dense<T>::weight_gradient(weight, add ? weight : nullptr, x, dz, rows, p);
+                    const Panels<const T>& dz, bool add, Range panels, Range rows, bool with_bias) {
+    Dense<T>::weight_gradient(ws.layout.weight(ws.gradient, node), x, dz, rows, panels, add);
     if (!with_bias) return;
-    T* const bias = ws.layout.bias(ws.gradient, node) + p * Panels<T>::full;
-    Dense<T>::bias_gradient(bias, add ? bias : nullptr, dz, p);
+    for (index p = panels.begin; p < panels.end; ++p) {
+        T* const bias = ws.layout.bias(ws.gradient, node) + p * Panels<T>::full;
+        Dense<T>::bias_gradient(bias, add ? bias : nullptr, dz, p);
+    }
+}
+
+// f(node, panels, rows of the weight, whether the bias belongs to them) for a part of the gradient.
+template <class T, class F>
+void for_gradients(const Workspace<T>& ws, Part part, const F& f) {
+    ws.layout.for_layers(part, exec::transposed_rows_at_once<T>(ws.rows), f);
 }
 
 // The gradient with respect to a part of the parameters, added to what is there or not.
 template <class T>
 void parameter_gradient(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
-        layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, p, rows, with_bias);
+    for_gradients(ws, part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+        layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, panels, rows, with_bias);
     });
 }
 
@@ -231,10 +238,10 @@ void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
 // The tangent of `parameter_gradient`.
 template <class T>
 void parameter_tangent(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
+    for_gradients(ws, part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
         const Panels<T> rx = ws.ra(node.input);
-        layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, p, rows, with_bias);
-        if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, p, rows, false);
+        layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, panels, rows, with_bias);
+        if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, panels, rows, false);
     });
 }
 

@@ -192,7 +192,7 @@ class Orthogonaliser {
         const Panels<T> x = standing(), next{matrices_[1], long_, short_};
         const auto zero = exec::Initial<T>::zero();
         for_own_parts(crew, [&](index p, Range rows) {
-            exec::multiply_transposed<T>(gram_.row(p, rows.begin), nullptr, x, x, rows, p);
+            exec::multiply_transposed<T>({gram_.panel(p), gram_.rows}, {}, x, x, rows, {p, p + 1});
         });
         crew.barrier();
         for_own_parts(crew, [&](index p, Range rows) {

@@ -22,9 +22,10 @@ template <class T>
 alignas(vector_bytes) constexpr T zeros[panel_width<T>] = {};
 
 template <class T>
-inline void set_initial(Tile<T>& t, Initial<T> initial, const T* c, index p) {
+inline void set_initial(Tile<T>& t, Initial<T> initial, index p) {
     t.shared_init = !initial.keep;
-    t.init = initial.keep ? c : initial.row ? initial.row + p * panel_width<T> : zeros<T>;
+    t.init = initial.keep ? t.c : initial.row ? initial.row + p * panel_width<T> : zeros<T>;
+    t.init_panel = initial.keep ? t.c_panel : initial.row ? panel_width<T> : 0;
 }
 
 // What happens to a finished tile while it is in the first-level cache: f(first, count) gets the tile as a
@@ -33,13 +34,42 @@ struct NoEpilogue {
     void operator()(index, index) const {}
 };
 
-// Blocks: a slice of b (depth, panel) is reused from the second-level cache by all rows, a block of rows of a
-// by all panels.
-constexpr index slice_bytes = 128 * 1024;
+// A slice of b, for one panel or two, is reused from the first-level cache by all rows of a block of a; the
+// block, of a slab of the inner dimension, from the second-level cache by all panels.
+constexpr index slice_bytes = 32 * 1024;
 constexpr index block_bytes = 384 * 1024;
+constexpr index slab = 1024;
 
 template <class T>
-constexpr index depth_limit = slice_bytes / (panel_width<T> * index(sizeof(T)));
+constexpr index slice = slice_bytes / ((paired_rows > 0 ? 2 : 1) * panel_width<T> * index(sizeof(T)));
+
+// Panels that a tile takes together, and the most rows of the tile.
+struct Group {
+    index first, panels, height;
+};
+
+// f(group) for some panels of x.
+template <class T, class F>
+inline void for_groups(const Panels<T>& x, Range panels, const F& f) {
+    for (index p = panels.begin; p < panels.end;) {
+        const bool pair = paired_rows > 0 && p + 1 < panels.end && x.width(p + 1) == Panels<T>::full;
+        const Group group{p, pair ? 2 : 1, pair ? paired_rows : tile_rows};
+        f(group);
+        p += group.panels;
+    }
+}
+
+// f(piece) for pieces of r of about this length, cut at multiples of a panel's depth; once if it is empty.
+template <class T, class F>
+inline void for_depths(Range r, index length, const F& f) {
+    constexpr index full = panel_width<T>;
+    const Range panels{0, divide_up(r.size(), full)};
+    const index parts = max((r.size() + length / 2) / length, 1);
+    for (index i = 0; i < parts; ++i) {
+        const Range some = cut(panels, parts, i);
+        f(intersect(r, {r.begin + some.begin * full, r.begin + some.end * full}));
+    }
+}
 
 // c[rows, panels] = initial + a b; a (m, k), b (k, n), c (m, n).
 template <class T, class Epilogue = NoEpilogue>
@@ -55,64 +85,134 @@ void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T
         return;
     }
     const index k = a.cols;
-    const index row_limit = block_bytes / (index(sizeof(T)) * min(k + 1, depth_limit<T>));
-    const index block = row_limit < 4 * tile_rows ? 4 * tile_rows : row_limit;
-    for_pieces(rows, block, [&](Range block_rows) {
-        // At least one pass, so that an inner dimension of zero gives the initial value.
-        for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
-            const index depth = min(k - k0, depth_limit<T>);
-            const bool last = k0 + depth >= k;
-            const index p0 = k0 / full;
-            Tile<T> t{};
-            t.a_panel = full * a.rows;
-            t.full = depth / full;
-            t.rest = depth % full;
-            t.narrow = t.rest != 0 && a.width(p0 + t.full) < full;
-            for (index p = panels.begin; p < panels.end; ++p) {
-                const index width = c.width(p);
-                t.b = b.row(p, k0);
-                for_pieces(block_rows, tile_rows, [&](Range tile) {
-                    t.c = c.row(p, tile.begin);
-                    set_initial(t, k0 == 0 ? initial : Initial<T>::add(), t.c, p);
-                    t.a = a.panel(p0) + tile.begin * full;
-                    t.a_rest = t.rest != 0 ? a.row(p0 + t.full, tile.begin) : nullptr;
-                    kernels<T>.by_rows[width / lanes<T> - 1][tile.size() - 1](t);
-                    if (last) epilogue(t.c - c.data, tile.size() * width);
-                });
-            }
+    // What is read next is worth fetching unless all of b is near anyway.
+    const bool far = panels.size() * k * full * index(sizeof(T)) > 4 * slice_bytes;
+    Tile<T> t{};
+    t.a_panel = full * a.rows, t.b_panel = full * b.rows, t.c_panel = full * c.rows;
+
+    const auto multiply_slice = [&](Range block, Range next_block, const Group& group, Range depth,
+                                    const T* next_slice) {
+        const index width = c.width(group.first), q = depth.begin / full;
+        t.b = b.row(group.first, depth.begin);
+        t.full = depth.size() / full;
+        t.rest = depth.size() % full;
+        t.narrow = t.rest != 0 && a.width(q + t.full) < full;
+        const auto& kernel = kernels<T>.by_rows[TileKernels<T>::form(group.panels, width)];
+        Part of_group, of_block;
+        if (far) {
+            of_group.size = divide_up(block.size(), group.height);
+            of_block = {(group.first - panels.begin) / group.panels * of_group.size,
+                        divide_up(panels.size(), group.panels) * of_group.size};
         }
+        for_pieces(block, group.height, [&](Range tile) {
+            t.c = c.row(group.first, tile.begin);
+            set_initial(t, depth.begin == 0 ? initial : Initial<T>::add(), group.first);
+            t.a = a.panel(q) + tile.begin * full;
+            t.a_rest = t.rest != 0 ? a.row(q + t.full, tile.begin) : nullptr;
+            if (far && t.full > 0) {
+                const index vectors = depth.size() * width / lanes<T>;
+                t.ahead[0] = Ahead<T>::of(a.panel(q) + next_block.begin * full,
+                                          next_block.size() * full / lanes<T>, 1, of_block);
+                t.ahead[0].step = t.a_panel;
+                for (index i = 0; i < group.panels; ++i)
+                    t.ahead[1 + i] = Ahead<T>::of(next_slice + i * t.b_panel, vectors, t.full, of_group);
+                t.aheads = int(1 + group.panels);
+                ++of_group.rank, ++of_block.rank;
+            }
+            kernel[tile.size() - 1](t);
+            if (depth.end == k)
+                for (index i = 0; i < group.panels; ++i)
+                    epilogue(t.c + i * t.c_panel - c.data, tile.size() * width);
+        });
+    };
+
+    const index row_limit = block_bytes / (index(sizeof(T)) * min(k + 1, slab));
+    for_pieces(rows, max(row_limit, 4 * tile_rows), [&](Range block) {
+        const Range next_block = intersect(rows, {block.end, block.end + block.size()});
+        for_depths<T>({0, k}, slab, [&](Range all) {
+            for_groups(c, panels, [&](const Group& group) {
+                const index after = group.first + group.panels;
+                const T* const next_group = b.row(after < panels.end ? after : panels.begin, all.begin);
+                for_depths<T>(all, slice<T>, [&](Range depth) {
+                    multiply_slice(block, next_block, group, depth,
+                                   depth.end < all.end ? b.row(group.first, depth.end) : next_group);
+                });
+            });
+        });
     });
 }
 
-// strip (rows, panel p of b) = initial + a' b for some rows of a'; initial (null: zeros) has the strip's form
-// and may be the strip.
+// Rows of a' that stay in the second-level cache while they go through all panels of b; k is a's rows.
 template <class T>
-void multiply_transposed(T* strip, const T* initial, const Panels<const T>& a, const Panels<const T>& b,
-                         Range rows, index p) {
+inline index transposed_rows_at_once(index k) {
+    return block_bytes / (index(sizeof(T)) * max(k, 1));
+}
+
+// Some panels of a matrix, or of so many of its rows from `first` on.
+template <class T>
+struct Strips {
+    T* data = nullptr;
+    index rows = 0;
+    index first = 0;
+
+    index panel() const { return rows * Panels<T>::full; }
+    T* row(index p, index r, index width) const { return data + p * panel() + (r - first) * width; }
+    operator Strips<const T>() const { return {data, rows, first}; }
+};
+
+// c = initial + a' b for some rows of a' and panels of b, which are those of c and of initial; that (no data:
+// zeros) may be c. `turn`: which part this is of the panels that these rows go through, while as many rows
+// after them are fetched.
+template <class T>
+void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<const T>& a,
+                         const Panels<const T>& b, Range rows, Range panels, Part turn = {}) {
     constexpr index full = panel_width<T>;
-    const index k = a.rows, width = b.width(p);
+    const index k = a.rows;
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
-        for (index i = 0; i < rows.size() * width; ++i) strip[i] = initial != nullptr ? initial[i] : 0;
-        return add_transposed_by_blas(blas, strip, a, b, rows, p);
-    }
-    // At least one pass, so that an inner dimension of zero gives the initial value.
-    for (index k0 = 0; k0 == 0 || k0 < k; k0 += depth_limit<T>) {
-        const T* const from = k0 > 0 ? strip : initial;
-        Tile<T> t{};
-        t.k = min(k - k0, depth_limit<T>);
-        t.b = b.row(p, k0);
-        t.shared_init = from == nullptr;
-        for (index q = rows.begin / full; q * full < rows.end; ++q) {
-            t.narrow = a.width(q) < full;
-            for_pieces(intersect(rows, {q * full, (q + 1) * full}), tile_rows, [&](Range tile) {
-                const index at = (tile.begin - rows.begin) * width;
-                t.c = strip + at;
-                t.init = from != nullptr ? from + at : zeros<T>;
-                t.a = a.row(q, k0) + (tile.begin - q * full);
-                kernels<T>.by_columns[width / lanes<T> - 1][tile.size() - 1](t);
-            });
+        for (index p = panels.begin; p < panels.end; ++p) {
+            const index before = p - panels.begin, width = b.width(p);
+            T* const strip = c.row(before, rows.begin, width);
+            const T* const from = initial.data != nullptr ? initial.row(before, rows.begin, width) : nullptr;
+            for (index i = 0; i < rows.size() * width; ++i) strip[i] = from != nullptr ? from[i] : 0;
+            add_transposed_by_blas(blas, strip, a, b, rows, p);
         }
+        return;
     }
+    Tile<T> t{};
+    t.b_panel = full * b.rows, t.c_panel = c.panel();
+    for_groups(b, panels, [&](const Group& group) {
+        const index width = b.width(group.first), before = group.first - panels.begin;
+        const index groups = divide_up(panels.size(), group.panels);
+        const Part of_all{turn.rank * groups + before / group.panels, turn.size * groups};
+        const auto& kernel = kernels<T>.by_columns[TileKernels<T>::form(group.panels, width)];
+        for_depths<T>({0, k}, slice<T>, [&](Range depth) {
+            const Strips<const T> from = depth.begin > 0 ? c : initial;
+            t.k = depth.size();
+            t.b = b.row(group.first, depth.begin);
+            t.shared_init = from.data == nullptr;
+            t.init_panel = t.shared_init ? 0 : from.panel();
+            for (index q = rows.begin / full; q * full < rows.end; ++q) {
+                const Range own = intersect(rows, {q * full, (q + 1) * full});
+                const index next = q + divide_up(rows.size(), full);
+                const bool fetches = of_all.size > 1 && next < a.count();
+                const index tiles = fetches ? divide_up(own.size(), group.height) : 1;
+                Part part{of_all.rank * tiles, of_all.size * tiles};
+                t.narrow = a.width(q) < full;
+                for_pieces(own, group.height, [&](Range tile) {
+                    t.c = c.row(before, tile.begin, width);
+                    t.init = t.shared_init ? zeros<T> : from.row(before, tile.begin, width);
+                    t.a = a.row(q, depth.begin) + (tile.begin - q * full);
+                    if (fetches) {
+                        t.ahead[0] = Ahead<T>::of(a.row(next, depth.begin), t.k * a.width(next) / lanes<T>,
+                                                  divide_up(t.k, full), part);
+                        ++part.rank;
+                    }
+                    t.aheads = fetches;
+                    kernel[tile.size() - 1](t);
+                });
+            }
+        });
+    });
 }
 
 }  // namespace fnn::FNN_ISA::exec

@@ -58,9 +58,10 @@ struct Dense {
         exec::multiply(rdx, dz, vt, Initial<T>::add(), rows, all, epilogue);
     }
 
-    // strip = initial (null: zeros) + x' dz, for some rows of panel p of dw
-    static void weight_gradient(T* strip, const T* initial, In x, In dz, Range rows, index p) {
-        exec::multiply_transposed<T>(strip, initial, x, dz, rows, p);
+    // dw (+)= x' dz
+    static void weight_gradient(Out dw, In x, In dz, Range rows, Range panels, bool add) {
+        const exec::Strips<T> strips{dw.panel(panels.begin), dw.rows};
+        exec::multiply_transposed<T>(strips, add ? strips : exec::Strips<T>{}, x, dz, rows, panels);
     }
 
     // strip = initial (null: zeros) + column sums of dz, for panel p of db
