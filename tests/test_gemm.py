@@ -101,6 +101,30 @@ def test_empty(isa, dtype, rng, sizes, transpose_a, transpose_b):
         check(rng, *sizes, dtype, 1.0, beta, transpose_a, transpose_b)
 
 
+@transposes
+def test_nothing_to_add_up_for_many_rows(isa, dtype, rng, transpose_a, transpose_b):
+    check(rng, 100_000, 70, 0, dtype, 1.0, 0.5, transpose_a, transpose_b)
+
+
+@transposes
+@pytest.mark.parametrize("sizes", [(300, 136, 1600), (260, 70, 2100)])
+def test_blocks_and_slabs(isa, dtype, rng, sizes, transpose_a, transpose_b):
+    """Sizes that are cut along m and along k, the latter twice."""
+    check(rng, *sizes, dtype, 1.0, 0.5, transpose_a, transpose_b)
+
+
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_bits_do_not_depend_on_the_columns_beside(isa, dtype, rng, transpose_a):
+    """Columns are computed alone, by panels and by pairs of them: always the same sums."""
+    m, n, k = 37, 3 * 32 + 7, 301
+    a = rng.standard_normal((k, m) if transpose_a else (m, k)).astype(dtype)
+    b = rng.standard_normal((k, n)).astype(dtype)
+    whole = _core.gemm(a, b, None, 1.0, 0.0, transpose_a, False)
+    for columns in (1, 16, 32, 64, 96):
+        part = _core.gemm(a, b[:, -columns:], None, 1.0, 0.0, transpose_a, False)
+        assert_same_bits(part, np.ascontiguousarray(whole[:, -columns:]))
+
+
 def test_contiguous(isa, dtype, rng):
     for m, n, k in [(16, 32, 64), (15, 31, 63), (128, 64, 10)]:
         check(rng, m, n, k, dtype, pad=0)

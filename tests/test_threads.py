@@ -31,6 +31,7 @@ SHAPES = {
     "one column": (300, [dense(1)], 2400, 1200),
     "one column inside": (200, [dense(1), TANH, dense(200)], 1050, 600),
     "deep": (40, [layer for _ in range(12) for layer in (dense(41), SIGMOID)], 150, 80),
+    "blocks of a weight": (300, [dense(200), TANH, dense(72)], 1100, 1000),
     "only activations": (200, [SIGMOID, TANH], 2200, 2200),
     "activations at both ends": (64, [TANH, dense(130), RELU, dense(33), TANH], 300, 133),
 }

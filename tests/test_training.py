@@ -106,9 +106,10 @@ def test_hyper_parameters_of_each_step_against_torch(isa, rng, name):
 
 @pytest.mark.parametrize("threads", [1, 3], indirect=True)
 @pytest.mark.parametrize(("batch_size", "batches"), [(450, 1), (300, 3)])
-def test_blocks(isa, dtype, rng, threads, batch_size, batches):
-    """Weights that are updated some rows at a time, some panels together, the last one narrow."""
-    problem = draw(rng, 300, [dense(136), TANH, dense(72)], 900, dtype)
+@pytest.mark.parametrize("in_features", [20, 300])
+def test_blocks(isa, dtype, rng, threads, batch_size, batches, in_features):
+    """Weights updated some rows at a time, or many panels together, the last one narrow."""
+    problem = draw(rng, in_features, [dense(200), TANH, dense(72)], 900, dtype)
     steps = 900 // (batch_size * batches)
     arguments = (problem, rng.permutation(900), batch_size, CONSTANT["adam"], batches)
     arguments = (*arguments, LR[:steps].copy())

@@ -47,7 +47,7 @@ inline void for_pieces(Range r, index limit, const F& f) {
     for (index i = 0; i < parts; ++i) f(cut(r, parts, i));
 }
 
-// The same, cut only at multiples of `unit`; a limit below that counts as one.
+// The same, cut only at multiples of `unit`; a limit below that counts as one unit.
 template <class F>
 void for_pieces(Range r, index limit, index unit, const F& f) {
     const Range units{r.begin / unit, divide_up(r.end, unit)};

@@ -75,10 +75,8 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
             exec.barrier();
         }
         const auto parameter_gradient = [&](Panels<const T> a, Panels<const T> d, bool add) {
-            weight.for_part(exec.part(), [&](Range panels, Range all) {
-                exec::for_pieces(
-                    all, exec::transposed_rows_at_once<T>(a.rows), Panels<T>::full,
-                    [&](Range rows) { Dense<T>::weight_gradient(weight, a, d, rows, panels, add); });
+            weight.for_part(exec.part(), [&](Range panels, Range rows) {
+                Dense<T>::weight_gradient(weight, a, d, rows, panels, add);
             });
             if (exec.rank == 0)
                 for (index p = 0; p < bias.count(); ++p)

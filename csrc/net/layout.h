@@ -1,8 +1,6 @@
 // Where the parameters lie while a call computes with them: every weight in panels.
 #pragma once
 
-#include <cstdint>
-
 #include "exec/convert.h"
 #include "exec/transpose.h"
 #include "net/carver.h"
@@ -57,26 +55,23 @@ class Layout {
     }
 
     // f(node, panels, rows of the weight, whether the bias belongs to them) for a part of the parameters of
-    // each layer: by columns of its weight, a bias counting as one more row. At most so many rows at once, or
-    // one panel of the transpose.
+    // each layer: by columns of its weight, a bias counting as one more row.
     template <class F>
-    void for_layers(Part part, index most_rows, const F& f) const {
+    void for_layers(Part part, const F& f) const {
         for (const Node& node : plan_.nodes) {
             if (node.map != Map::dense) continue;
             const Panels<T> both{nullptr, in(node) + 1, out(node)};
-            both.for_part(part, [&](Range panels, Range all) {
-                exec::for_pieces(all, most_rows, full, [&](Range rows) {
-                    const bool with_bias = rows.end == both.rows;
-                    f(node, panels, Range{rows.begin, with_bias ? in(node) : rows.end}, with_bias);
-                });
+            both.for_part(part, [&](Range panels, Range rows) {
+                const bool with_bias = rows.end == both.rows;
+                f(node, panels, Range{rows.begin, with_bias ? in(node) : rows.end}, with_bias);
             });
         }
     }
 
-    // The same for each panel alone, and any number of rows.
+    // The same for each panel alone.
     template <class F>
     void for_panels(Part part, const F& f) const {
-        for_layers(part, INT64_MAX, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+        for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
             for (index p = panels.begin; p < panels.end; ++p) f(node, p, rows, with_bias);
         });
     }

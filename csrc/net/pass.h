@@ -115,16 +115,10 @@ void layer_gradient(const Workspace<T>& ws, const Node& node, const Panels<const
     }
 }
 
-// f(node, panels, rows of the weight, whether the bias belongs to them) for a part of the gradient.
-template <class T, class F>
-void for_gradients(const Workspace<T>& ws, Part part, const F& f) {
-    ws.layout.for_layers(part, exec::transposed_rows_at_once<T>(ws.rows), f);
-}
-
 // The gradient with respect to a part of the parameters, added to what is there or not.
 template <class T>
 void parameter_gradient(const Workspace<T>& ws, Part part, bool add) {
-    for_gradients(ws, part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+    ws.layout.for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
         layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, panels, rows, with_bias);
     });
 }
@@ -238,7 +232,7 @@ void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
 // The tangent of `parameter_gradient`.
 template <class T>
 void parameter_tangent(const Workspace<T>& ws, Part part, bool add) {
-    for_gradients(ws, part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
+    ws.layout.for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
         const Panels<T> rx = ws.ra(node.input);
         layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, panels, rows, with_bias);
         if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, panels, rows, false);

@@ -119,10 +119,11 @@ void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* 
             });
             exec.barrier();
             const Workspace<T> now = walk.of_chunk(first, batch);
-            for_gradients(now, exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
-                layer_gradient<T>(now, node, squared_inputs(now, node), squared_deltas(now, node), first > 0,
-                                  panels, rows, with_bias);
-            });
+            now.layout.for_layers(
+                exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
+                    layer_gradient<T>(now, node, squared_inputs(now, node), squared_deltas(now, node),
+                                      first > 0, panels, rows, with_bias);
+                });
         });
         walk.ws.layout.unpack(out, walk.ws.gradient, exec.part());
     });

@@ -64,7 +64,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
 template <class T, class Rule>
 inline void update_parameters(Exec& exec, Workspace<T>& ws, const Rule& rule, bool more) {
     constexpr index room = 8192, full = Panels<T>::full;  // numbers of a gradient at a time
-    constexpr index pair = 2;                             // panels that a product takes together
+    constexpr index pair = exec::panels_limit;
     alignas(exec::vector_bytes) T gradient[room];
     optim::Stretch<T> all{ws.parameters, nullptr, {}};
     for (int k = 0; k < ws.needs.states; ++k) all.states[k] = ws.states[k];
@@ -74,35 +74,39 @@ inline void update_parameters(Exec& exec, Workspace<T>& ws, const Rule& rule, bo
     const auto update = [&](T* parameters, const T* gradient_there, index count) {
         optim::apply(rule, all.from(parameters - ws.parameters, gradient_there), {0, count});
     };
-    const auto layer = [&](const Node& node, Range panels, Range rows, bool with_bias) {
+    const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(ws.rows));
+    ws.layout.for_layers(exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
         const Panels<const T> x = ws.a(node.input), dz = ws.d(node.output);
         const Panels<T> w = ws.layout.weight(ws.parameters, node);
+        exec::for_pieces(rows, most_rows, full, [&](Range piece) {
+            // Whole panels follow each other without a gap: many small ones are updated as one.
+            const bool whole = piece.size() == w.rows;
+            const index together = whole ? exec::max(pair, room / (w.rows * full)) : pair;
+            exec::for_pieces(panels, together, pair, [&](Range some) {
+                const exec::Strips<T> strips{gradient, piece.size(), piece.begin};
+                const Part turn{(some.begin - panels.begin) / pair, exec::divide_up(panels.size(), pair)};
+                exec::multiply_transposed<T>(strips, {initial(w.panel(some.begin)), w.rows}, x, dz, piece,
+                                             some, turn);
+                const index at_once = whole ? some.size() : 1;
+                for (index p = some.begin; p < some.end; p += at_once) {
+                    const index last = p + at_once - 1;
+                    update(w.row(p, piece.begin), gradient + (p - some.begin) * strips.panel_size(),
+                           (last - p) * strips.panel_size() + piece.size() * w.width(last));
+                }
+                if (ws.wants_gradient(node.input))
+                    for (index p = some.begin; p < some.end; ++p)
+                        ws.layout.transpose(ws.transposed, ws.parameters, node, p, piece, false);
+            });
+        });
+        if (!with_bias) return;
         T* const bias = ws.layout.bias(ws.parameters, node);
-        const bool whole = rows.size() == w.rows;  // then panels follow each other without a gap
-        const index together = whole ? exec::max(pair, room / ((w.rows + 1) * full)) : pair;
-        exec::for_pieces(panels, together, pair, [&](Range some) {
-            const exec::Strips<T> strips{gradient, rows.size(), rows.begin};
-            const Part turn{(some.begin - panels.begin) / pair, exec::divide_up(panels.size(), pair)};
-            exec::multiply_transposed<T>(strips, {initial(w.panel(some.begin)), w.rows}, x, dz, rows, some,
-                                         turn);
-            const index at_once = whole ? some.size() : 1;
-            for (index p = some.begin; p < some.end; p += at_once) {
-                const index last = p + at_once - 1;
-                update(w.row(p, rows.begin), gradient + (p - some.begin) * strips.panel(),
-                       (last - p) * strips.panel() + rows.size() * w.width(last));
-            }
-            if (ws.wants_gradient(node.input))
-                for (index p = some.begin; p < some.end; ++p)
-                    ws.layout.transpose(ws.transposed, ws.parameters, node, p, rows, false);
-            if (!with_bias) return;
+        exec::for_pieces(panels, room / full, [&](Range some) {
             T* to = gradient;
             for (index p = some.begin; p < some.end; to += w.width(p), ++p)
                 Dense<T>::bias_gradient(to, initial(bias + p * full), dz, p);
             update(bias + some.begin * full, gradient, to - gradient);
         });
-    };
-    ws.layout.for_layers(exec.part(),
-                         exec::min(room / (pair * full), exec::transposed_rows_at_once<T>(ws.rows)), layer);
+    });
 }
 
 template <class T>

@@ -18,6 +18,7 @@ using exec::Panels;
 // A team of one, for what one thread does alone.
 struct Alone {
     Range share(index n) const { return {0, n}; }
+    exec::Part part() const { return {}; }
     void barrier() const {}
 };
 
@@ -170,16 +171,6 @@ class Orthogonaliser {
         for (index p = 0; p < x.count(); ++p) f(x.row(p, rows.begin), rows.size() * x.width(p));
     }
 
-    // f(panel, rows) for this member's part of a small matrix.
-    template <class Crew, class F>
-    void for_own_parts(const Crew& crew, const F& f) const {
-        const Range mine = crew.share(gram_.count() * short_);
-        for (index p = 0; p < gram_.count(); ++p) {
-            const Range both = exec::intersect(mine, {p * short_, (p + 1) * short_});
-            if (!both.empty()) f(p, Range{both.begin - p * short_, both.end - p * short_});
-        }
-    }
-
     struct Polynomial {
         T *square, b, c;
         const T* gram;
@@ -191,20 +182,22 @@ class Orthogonaliser {
     void iterate(Crew& crew, const UpdateSpec& u) {
         const Panels<T> x = standing(), next{matrices_[1], long_, short_};
         const auto zero = exec::Initial<T>::zero();
-        for_own_parts(crew, [&](index p, Range rows) {
-            exec::multiply_transposed<T>({gram_.panel(p), gram_.rows}, {}, x, x, rows, {p, p + 1});
+        gram_.for_part(crew.part(), [&](Range panels, Range rows) {
+            exec::multiply_transposed<T>({gram_.panel(panels.begin), gram_.rows}, {}, x, x, rows, panels);
         });
         crew.barrier();
-        for_own_parts(crew, [&](index p, Range rows) {
-            exec::multiply<T>(polynomial_, gram_, gram_, zero, rows, {p, p + 1});
-            const index width = gram_.width(p);
-            T* const square = polynomial_.row(p, rows.begin);
-            exec::elementwise({0, rows.size() * width},
-                              Polynomial{square, T(u.ns_b), T(u.ns_c), gram_.row(p, rows.begin)});
-            const Range diagonal =
-                exec::intersect(rows, {p * Panels<T>::full, p * Panels<T>::full + gram_.used(p)});
-            for (index i = diagonal.begin; i < diagonal.end; ++i)
-                polynomial_.row(p, i)[i - p * Panels<T>::full] += T(u.ns_a);
+        gram_.for_part(crew.part(), [&](Range panels, Range rows) {
+            exec::multiply<T>(polynomial_, gram_, gram_, zero, rows, panels);
+            for (index p = panels.begin; p < panels.end; ++p) {
+                const index width = gram_.width(p);
+                T* const square = polynomial_.row(p, rows.begin);
+                exec::elementwise({0, rows.size() * width},
+                                  Polynomial{square, T(u.ns_b), T(u.ns_c), gram_.row(p, rows.begin)});
+                const Range diagonal =
+                    exec::intersect(rows, {p * Panels<T>::full, p * Panels<T>::full + gram_.used(p)});
+                for (index i = diagonal.begin; i < diagonal.end; ++i)
+                    polynomial_.row(p, i)[i - p * Panels<T>::full] += T(u.ns_a);
+            }
         });
         crew.barrier();
         exec::multiply<T>(next, x, polynomial_, zero, crew.share(long_), {0, next.count()});

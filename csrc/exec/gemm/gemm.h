@@ -72,13 +72,11 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
         const bool by_rows = g.m > c.count() * tile_rows;
         const Range rows = by_rows ? exec.share(g.m) : Range{0, g.m};
         const Range panels = by_rows ? Range{0, c.count()} : exec.share(c.count());
-        if (!g.transpose_a) multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
-        const index at_once = g.transpose_a ? transposed_rows_at_once<T>(g.k) : rows.size();
-        for_pieces(rows, at_once, Panels<T>::full, [&](Range piece) {
-            if (g.transpose_a)
-                multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, piece, panels);
-            for (index p = panels.begin; p < panels.end; ++p) put_panel<T>(g, c, p, piece);
-        });
+        if (g.transpose_a)
+            multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, rows, panels);
+        else
+            multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
+        for (index p = panels.begin; p < panels.end; ++p) put_panel<T>(g, c, p, rows);
     });
 }
 

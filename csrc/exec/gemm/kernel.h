@@ -8,17 +8,23 @@
 namespace fnn::FNN_ISA::exec {
 
 // What later tiles read, fetched into the second-level cache while this one is computed, a little at a time:
-// so many vectors with each panel's depth of the inner dimension, those of the next `step` elements on.
+// with depth d of the inner dimension, counted in panels, so many vectors from `from + d * step` on.
 template <class T>
 struct Ahead {
     const T* from = nullptr;
     index vectors = 0;
     index step = 0;
 
-    // The part of `vectors` in a row that is fetched with so many panels' depths.
-    static Ahead of(const T* from, index vectors, index depths, Part part) {
+    // A part of so many vectors, spread over the depths.
+    static Ahead spread(const T* from, index vectors, index depths, Part part) {
         const index each = divide_up(vectors, part.size * depths), begin = part.rank * depths * each;
         return {from + begin * lanes<T>, begin < vectors ? each : 0, each * lanes<T>};
+    }
+
+    // With each depth a part of other vectors, `step` elements on.
+    static Ahead strided(const T* from, index vectors, index step, Part part) {
+        const index each = divide_up(vectors, part.size), begin = part.rank * each;
+        return {from + begin * lanes<T>, begin < vectors ? each : 0, step};
     }
 
     void fetch(index depth) const {

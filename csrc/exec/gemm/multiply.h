@@ -34,14 +34,16 @@ struct NoEpilogue {
     void operator()(index, index) const {}
 };
 
-// A slice of b, for one panel or two, is reused from the first-level cache by all rows of a block of a; the
+// A slice of b, of one panel or two, is reused from the first-level cache by all rows of a block of a; the
 // block, of a slab of the inner dimension, from the second-level cache by all panels.
 constexpr index slice_bytes = 32 * 1024;
 constexpr index block_bytes = 384 * 1024;
 constexpr index slab = 1024;
 
+constexpr index panels_limit = paired_rows > 0 ? 2 : 1;  // that a tile takes together
+
 template <class T>
-constexpr index slice = slice_bytes / ((paired_rows > 0 ? 2 : 1) * panel_width<T> * index(sizeof(T)));
+constexpr index slice = slice_bytes / (panels_limit * panel_width<T> * index(sizeof(T)));
 
 // Panels that a tile takes together, and the most rows of the tile.
 struct Group {
@@ -52,14 +54,15 @@ struct Group {
 template <class T, class F>
 inline void for_groups(const Panels<T>& x, Range panels, const F& f) {
     for (index p = panels.begin; p < panels.end;) {
-        const bool pair = paired_rows > 0 && p + 1 < panels.end && x.width(p + 1) == Panels<T>::full;
+        const bool pair = panels_limit > 1 && p + 1 < panels.end && x.width(p + 1) == Panels<T>::full;
         const Group group{p, pair ? 2 : 1, pair ? paired_rows : tile_rows};
         f(group);
         p += group.panels;
     }
 }
 
-// f(piece) for pieces of r of about this length, cut at multiples of a panel's depth; once if it is empty.
+// f(piece) for pieces of r of this length, or up to half as long again, cut at multiples of a panel's width;
+// once if r is empty.
 template <class T, class F>
 inline void for_depths(Range r, index length, const F& f) {
     constexpr index full = panel_width<T>;
@@ -90,33 +93,36 @@ void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T
     Tile<T> t{};
     t.a_panel = full * a.rows, t.b_panel = full * b.rows, t.c_panel = full * c.rows;
 
-    const auto multiply_slice = [&](Range block, Range next_block, const Group& group, Range depth,
-                                    const T* next_slice) {
+    // `then`: what comes after the slice, or after all panels of the block.
+    struct Next {
+        const T *slice, *block;
+        index rows;
+    };
+    const auto multiply_slice = [&](Range block, const Group& group, Range depth, const Next& then) {
         const index width = c.width(group.first), q = depth.begin / full;
         t.b = b.row(group.first, depth.begin);
         t.full = depth.size() / full;
         t.rest = depth.size() % full;
         t.narrow = t.rest != 0 && a.width(q + t.full) < full;
-        const auto& kernel = kernels<T>.by_rows[TileKernels<T>::form(group.panels, width)];
+        const bool fetches = far && t.full > 0;
+        t.aheads = fetches ? int(1 + group.panels) : 0;
         Part of_group, of_block;
-        if (far) {
+        if (fetches) {
             of_group.size = divide_up(block.size(), group.height);
             of_block = {(group.first - panels.begin) / group.panels * of_group.size,
                         divide_up(panels.size(), group.panels) * of_group.size};
         }
+        const auto& kernel = kernels<T>.by_rows[TileKernels<T>::form(group.panels, width)];
         for_pieces(block, group.height, [&](Range tile) {
             t.c = c.row(group.first, tile.begin);
             set_initial(t, depth.begin == 0 ? initial : Initial<T>::add(), group.first);
             t.a = a.panel(q) + tile.begin * full;
             t.a_rest = t.rest != 0 ? a.row(q + t.full, tile.begin) : nullptr;
-            if (far && t.full > 0) {
+            if (fetches) {
                 const index vectors = depth.size() * width / lanes<T>;
-                t.ahead[0] = Ahead<T>::of(a.panel(q) + next_block.begin * full,
-                                          next_block.size() * full / lanes<T>, 1, of_block);
-                t.ahead[0].step = t.a_panel;
+                t.ahead[0] = Ahead<T>::strided(then.block, then.rows * full / lanes<T>, t.a_panel, of_block);
                 for (index i = 0; i < group.panels; ++i)
-                    t.ahead[1 + i] = Ahead<T>::of(next_slice + i * t.b_panel, vectors, t.full, of_group);
-                t.aheads = int(1 + group.panels);
+                    t.ahead[1 + i] = Ahead<T>::spread(then.slice + i * t.b_panel, vectors, t.full, of_group);
                 ++of_group.rank, ++of_block.rank;
             }
             kernel[tile.size() - 1](t);
@@ -128,40 +134,45 @@ void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T
 
     const index row_limit = block_bytes / (index(sizeof(T)) * min(k + 1, slab));
     for_pieces(rows, max(row_limit, 4 * tile_rows), [&](Range block) {
-        const Range next_block = intersect(rows, {block.end, block.end + block.size()});
         for_depths<T>({0, k}, slab, [&](Range all) {
+            const bool last = all.end == k;
+            const index next_depth = last ? 0 : all.end;
+            const Range next_rows = last ? intersect(rows, {block.end, block.end + block.size()}) : block;
             for_groups(c, panels, [&](const Group& group) {
                 const index after = group.first + group.panels;
-                const T* const next_group = b.row(after < panels.end ? after : panels.begin, all.begin);
+                const T* const next_group =
+                    after < panels.end ? b.row(after, all.begin) : b.row(panels.begin, next_depth);
                 for_depths<T>(all, slice<T>, [&](Range depth) {
-                    multiply_slice(block, next_block, group, depth,
-                                   depth.end < all.end ? b.row(group.first, depth.end) : next_group);
+                    const index q = (next_depth + depth.begin - all.begin) / full;
+                    multiply_slice(block, group, depth,
+                                   {depth.end < all.end ? b.row(group.first, depth.end) : next_group,
+                                    a.panel(q) + next_rows.begin * full, next_rows.size()});
                 });
             });
         });
     });
 }
 
-// Rows of a' that stay in the second-level cache while they go through all panels of b; k is a's rows.
+// Rows of a' at a time, for k columns of it.
 template <class T>
-inline index transposed_rows_at_once(index k) {
-    return block_bytes / (index(sizeof(T)) * max(k, 1));
+inline index transposed_rows_limit(index k) {
+    return block_bytes / (index(sizeof(T)) * max(min(k, slab), 1));
 }
 
-// Some panels of a matrix, or of so many of its rows from `first` on.
+// Consecutive panels of so many rows; their first row is row `first` of a matrix.
 template <class T>
 struct Strips {
     T* data = nullptr;
     index rows = 0;
     index first = 0;
 
-    index panel() const { return rows * Panels<T>::full; }
-    T* row(index p, index r, index width) const { return data + p * panel() + (r - first) * width; }
+    index panel_size() const { return rows * Panels<T>::full; }
+    T* row(index p, index r, index width) const { return data + p * panel_size() + (r - first) * width; }
     operator Strips<const T>() const { return {data, rows, first}; }
 };
 
 // c = initial + a' b for some rows of a' and panels of b, which are those of c and of initial; that (no data:
-// zeros) may be c. `turn`: which part this is of the panels that these rows go through, while as many rows
+// zeros) may be c. `turn`: which part these are of all panels that the rows go through; meanwhile the rows
 // after them are fetched.
 template <class T>
 void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<const T>& a,
@@ -179,38 +190,45 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
         return;
     }
     Tile<T> t{};
-    t.b_panel = full * b.rows, t.c_panel = c.panel();
-    for_groups(b, panels, [&](const Group& group) {
+    t.b_panel = full * b.rows, t.c_panel = c.panel_size();
+
+    const auto multiply_slice = [&](Range block, const Group& group, Range depth) {
         const index width = b.width(group.first), before = group.first - panels.begin;
-        const index groups = divide_up(panels.size(), group.panels);
+        const index groups = divide_up(panels.size(), group.panels), depths = divide_up(depth.size(), full);
         const Part of_all{turn.rank * groups + before / group.panels, turn.size * groups};
+        const Strips<const T> from = depth.begin > 0 ? c : initial;
+        t.k = depth.size();
+        t.b = b.row(group.first, depth.begin);
+        t.shared_init = from.data == nullptr;
+        t.init_panel = t.shared_init ? 0 : from.panel_size();
         const auto& kernel = kernels<T>.by_columns[TileKernels<T>::form(group.panels, width)];
-        for_depths<T>({0, k}, slice<T>, [&](Range depth) {
-            const Strips<const T> from = depth.begin > 0 ? c : initial;
-            t.k = depth.size();
-            t.b = b.row(group.first, depth.begin);
-            t.shared_init = from.data == nullptr;
-            t.init_panel = t.shared_init ? 0 : from.panel();
-            for (index q = rows.begin / full; q * full < rows.end; ++q) {
-                const Range own = intersect(rows, {q * full, (q + 1) * full});
-                const index next = q + divide_up(rows.size(), full);
-                const bool fetches = of_all.size > 1 && next < a.count();
-                const index tiles = fetches ? divide_up(own.size(), group.height) : 1;
-                Part part{of_all.rank * tiles, of_all.size * tiles};
-                t.narrow = a.width(q) < full;
-                for_pieces(own, group.height, [&](Range tile) {
-                    t.c = c.row(before, tile.begin, width);
-                    t.init = t.shared_init ? zeros<T> : from.row(before, tile.begin, width);
-                    t.a = a.row(q, depth.begin) + (tile.begin - q * full);
-                    if (fetches) {
-                        t.ahead[0] = Ahead<T>::of(a.row(next, depth.begin), t.k * a.width(next) / lanes<T>,
-                                                  divide_up(t.k, full), part);
-                        ++part.rank;
-                    }
-                    t.aheads = fetches;
-                    kernel[tile.size() - 1](t);
-                });
-            }
+        for (index q = block.begin / full; q * full < block.end; ++q) {
+            const Range own = intersect(block, {q * full, (q + 1) * full});
+            const index next = q + divide_up(block.size(), full);
+            // With one group there is no time to spread them over.
+            const bool fetches = of_all.size > 1 && next < a.count() && depths > 0;
+            const index tiles = fetches ? divide_up(own.size(), group.height) : 1;
+            Part part{of_all.rank * tiles, of_all.size * tiles};
+            t.narrow = a.width(q) < full;
+            t.aheads = fetches;
+            for_pieces(own, group.height, [&](Range tile) {
+                t.c = c.row(before, tile.begin, width);
+                t.init = t.shared_init ? zeros<T> : from.row(before, tile.begin, width);
+                t.a = a.row(q, depth.begin) + (tile.begin - q * full);
+                if (fetches) {
+                    t.ahead[0] = Ahead<T>::spread(a.row(next, depth.begin), t.k * a.width(next) / lanes<T>,
+                                                  depths, part);
+                    ++part.rank;
+                }
+                kernel[tile.size() - 1](t);
+            });
+        }
+    };
+    for_pieces(rows, transposed_rows_limit<T>(k), full, [&](Range block) {
+        for_depths<T>({0, k}, slab, [&](Range all) {
+            for_groups(b, panels, [&](const Group& group) {
+                for_depths<T>(all, slice<T>, [&](Range depth) { multiply_slice(block, group, depth); });
+            });
         });
     });
 }

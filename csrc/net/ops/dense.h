@@ -58,7 +58,7 @@ struct Dense {
         exec::multiply(rdx, dz, vt, Initial<T>::add(), rows, all, epilogue);
     }
 
-    // dw (+)= x' dz
+    // dw (+)= x' dz, some rows of some panels
     static void weight_gradient(Out dw, In x, In dz, Range rows, Range panels, bool add) {
         const exec::Strips<T> strips{dw.panel(panels.begin), dw.rows};
         exec::multiply_transposed<T>(strips, add ? strips : exec::Strips<T>{}, x, dz, rows, panels);
