@@ -79,7 +79,8 @@ inline void update_parameters(Exec& exec, Workspace<T>& ws, const Rule& rule, bo
         const Panels<const T> x = ws.a(node.input), dz = ws.d(node.output);
         const Panels<T> w = ws.layout.weight(ws.parameters, node);
         exec::for_pieces(rows, most_rows, full, [&](Range piece) {
-            // Whole panels follow each other without a gap: many small ones are updated as one.
+            // Whole panels follow each other without a gap: many small ones are updated as one. (No rows
+            // come after them, so that `turn`, which counts pairs, does not matter then.)
             const bool whole = piece.size() == w.rows;
             const index together = whole ? exec::max(pair, room / (w.rows * full)) : pair;
             exec::for_pieces(panels, together, pair, [&](Range some) {

@@ -74,6 +74,7 @@ struct Sums {
     // in which it is computed.
     template <index RowStride, index KStride>
     inline __attribute__((always_inline)) void add(const T* a, const T* b, index b_panel, index k) {
+// A loop as short as a panel is wide: four at a time were up to a tenth faster.
 #pragma GCC unroll 4
         for (index kk = 0; kk < k; ++kk) {
             Vector<T> column[P][N];
