@@ -26,7 +26,7 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
         Real and symmetric. A function takes v (n,), float64, and returns A v (n,).
     num_probes : int
         Number of random vectors. They advance together, each step a block of products, as many as
-        128 MiB hold with all that came before; at least two.
+        128 MiB hold with all that came before; at least one.
     lanczos_steps : int
         At least 1. A vector whose Krylov space is smaller stops there, with an exact quadrature.
     seed : int
@@ -42,7 +42,7 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     ------
     TypeError, ValueError
         If an argument is none of the above, a product is not finite, or `A` is not symmetric (which
-        is seen with two probes or more).
+        is seen with two steps or more).
 
     Notes
     -----
@@ -73,9 +73,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     lanczos_steps = checks.integer(lanczos_steps, "lanczos_steps", minimum=1)
     seed = check_seed(seed)
     steps = min(lanczos_steps, products.n)
-    # Two at least, between which symmetry shows.
-    together = max(2, _VECTOR_BYTES // ((steps + 1) * products.n * products.dtype.itemsize))
-    together = min(together, num_probes)
+    together = _VECTOR_BYTES // ((steps + 1) * products.n * products.dtype.itemsize)
+    together = min(max(1, together), num_probes)
     memory = np.empty(together * (steps + 1) * products.n, products.dtype)
     diagonals, off_diagonals = [], []
     for first in range(0, num_probes, together):
@@ -299,8 +298,10 @@ def _lanczos(products, basis, first, seed):
     for j in range(steps):
         V = (basis[j] if len(active) == num_probes else basis[j, active]).T
         AV = products.matmat(V)
+        if j == 1:
+            products.check_symmetric_pairs(basis[0, active].T, first_AV[:, active], V, AV)
         if j == 0:
-            products.check_symmetric(V, AV)
+            first_AV = AV.copy()
             # Of each probe's numbers: squares of lengths in it have the range of floats.
             units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
         going_on = []
