@@ -28,6 +28,7 @@ from pyfast_nn.curvature import (
     hutchinson_trace,
     top_eigenpairs,
 )
+from test_data import misaligned
 from test_hessian import central_differences, relative_error
 from test_losses import CASES
 
@@ -427,7 +428,9 @@ def check_block(rng, example, kind, k):
     wide[1::2, 1::3] = V
     read_only = V.copy()
     read_only.flags.writeable = False
-    for W in (np.asfortranarray(V), wide[1::2, 1::3], V[:, ::-1].copy()[:, ::-1], read_only):
+    reversed_columns = V[:, ::-1].copy()[:, ::-1]
+    kinds = (np.asfortranarray(V), wide[1::2, 1::3], reversed_columns, read_only, misaligned(V))
+    for W in kinds:
         assert_same_bits(operator @ W, AV)
     for j in range(k):
         assert_same_bits(operator @ V[:, j], AV[:, j])
@@ -445,6 +448,29 @@ def check_block(rng, example, kind, k):
         for j in range(k):
             assert_same_bits(operator.T @ W[:, j], AtW[:, j])
     np.testing.assert_array_equal(V, before)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (19, 5), (513, 33), (1500, 64)])
+def test_columns_become_rows(isa, dtype, threads, rng, shape):
+    A = rng.standard_normal(shape).astype(dtype)
+    out = np.full(shape[::-1], np.nan, dtype)
+    _core.transpose(A, out)
+    assert_same_bits(out, A.T)
+
+
+@pytest.mark.once
+def test_columns_become_rows_of_the_same_type_and_shape(dtype):
+    A, out = np.ones((4, 3), dtype), np.ones((3, 4), dtype)
+    for arguments, name in [
+        ((A[0], out), "A"),
+        ((A[:, ::2], out[:2]), "A"),
+        ((A.astype("f2"), out), "A"),
+        ((A, out[:2]), "out"),
+        ((A, out.astype(int)), "out"),
+        ((A, A.T), "out"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b"):
+            _core.transpose(*arguments)
 
 
 @every_case

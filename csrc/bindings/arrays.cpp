@@ -35,7 +35,8 @@ void check_array(const py::array& array, const char* name, const std::vector<ind
     check_dtype_and_shape(array, name, shape, dtype);
     if ((array.flags() & py::array::c_style) == 0)
         throw py::value_error(std::string(name) + " is not C-contiguous, as it must be");
-    if (reinterpret_cast<std::uintptr_t>(array.data()) % std::size_t(dtype.alignment()) != 0)
+    const auto address = reinterpret_cast<std::uintptr_t>(array.data());
+    if (array.size() > 0 && address % std::size_t(dtype.alignment()) != 0)
         throw py::value_error(std::string(name) + " is not aligned, as it must be");
     if (access == Access::write) check_writeable(array, name);
 }

@@ -1,6 +1,7 @@
 // Single kernels on arrays: for tests, benchmarks and the Python side.
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -241,11 +242,26 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
                             interrupt, arena, m, s);
 }
 
-// The last row of one of the probes in Q (m + 1, probes, n); see exec/lanczos.h. Gives alpha, and what the
-// next step takes: beta, scale, noise, loose.
-std::tuple<double, double, double, double, bool> lanczos_step(py::array Q, index probe, const py::array& Aq,
-                                                              double factor, double negligible, double beta,
-                                                              double scale, double noise, bool loose) {
+// out (k, n) = A' for A (n, k).
+void transpose(const py::array& A, py::array out) {
+    with_type_of(out, "out", [&](auto zero) {
+        using T = decltype(zero);
+        if (A.ndim() != 2)
+            throw py::value_error("A has shape " + shape_text(shape_of(A)) + ", expected (n, k)");
+        const index n = A.shape(0), k = A.shape(1);
+        const T* from = to_read<T>(A, "A", {n, k});
+        T* to = to_write<T>(out, "out", {k, n});
+        const Interrupt interrupt = interrupt_of_thread();
+        const WithoutGil released;
+        functions<T>(current_table()).transpose_matrix(to, from, n, k, get_num_threads(), interrupt);
+    });
+}
+
+// The last row of one of the probes in Q (m + 1, probes, n); see exec/lanczos.h. Gives alpha, and the state
+// that the next step takes.
+using State = std::tuple<double, double, double, double, bool>;  // as LanczosState
+std::tuple<double, State> lanczos_step(py::array Q, index probe, const py::array& Aq, double factor,
+                                       double negligible, const State& before) {
     return with_type_of(Q, "Q", [&](auto zero) {
         using T = decltype(zero);
         if (Q.ndim() != 3 || Q.shape(0) < 2 || Q.size() < 1)
@@ -257,14 +273,16 @@ std::tuple<double, double, double, double, bool> lanczos_step(py::array Q, index
                                   std::to_string(probes));
         T* rows = to_write<T>(Q, "Q", {m + 1, probes, n}) + probe * n;
         const T* product = to_read<T>(Aq, "Aq", {n});
-        LanczosState state{beta, scale, noise, loose};
+        LanczosState state;
+        std::tie(state.beta, state.scale, state.noise, state.growth, state.backwards) = before;
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         Arena arena;
         const double alpha = functions<T>(current_table())
                                  .lanczos_step(rows, m, n, probes * n, product, T(factor), negligible, &state,
                                                get_num_threads(), interrupt, arena);
-        return std::make_tuple(alpha, state.beta, state.scale, state.noise, state.loose);
+        return std::make_tuple(alpha,
+                               State{state.beta, state.scale, state.noise, state.growth, state.backwards});
     });
 }
 
@@ -273,8 +291,8 @@ std::tuple<double, double, double, double, bool> lanczos_step(py::array Q, index
 void register_kernels(py::module_& m) {
     using namespace pybind11::literals;
     m.def("unary", unary, "name"_a, "x"_a);
-    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "negligible"_a, "beta"_a,
-          "scale"_a, "noise"_a, "loose"_a);
+    m.def("transpose", transpose, "A"_a, "out"_a);
+    m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "negligible"_a, "before"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);

@@ -104,11 +104,12 @@ struct Multiple {
 // the longest product is rounding, and stays as it is. Returns what stands on the diagonal of T. Sums are cut
 // by the shapes alone.
 //
-// Rows are read from memory for two at a time: one that is long enough to be orthogonal to those before, up
-// to the square root of the precision, is left `loose`, and made orthogonal to all of them by the next step,
-// together with the next. T is as exact as with rows that are orthogonal up to the precision (Simon 1984,
-// "The Lanczos algorithm with partial reorthogonalization"). How exact the products are has been seen by
-// then: along rows before the last two they should have nothing.
+// Rows are read only when needed: one that is orthogonal to those before up to the square root of the
+// precision is left as it is. A step that cannot leave its row makes it orthogonal to all, and the one before
+// together with it, from which the next would inherit. T is as exact as with rows that are orthogonal up to
+// the precision (Simon 1984, "The Lanczos algorithm with partial reorthogonalization", who follows what each
+// row has along each other; here one number, `growth`, follows the largest). How exact the products are is
+// seen whenever rows are made orthogonal: along rows before the last two they should have nothing.
 template <class T>
 double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,
                     LanczosState* state, int threads, Interrupt interrupt, Arena& arena) {
@@ -125,7 +126,6 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
                   *const c = parts + 2 * pieces * m;
     T *const row = Q + m * stride, *const newest = row - stride;
     const LanczosState before = *state;
-    const bool backwards = (before.loose ? m / 2 : m) % 2 != 0;
     double alpha = 0;
 
     run(m * n < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
@@ -150,7 +150,7 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
             constexpr int V = last();
             const index blocks = divide_up(to.size(), at_once);
             for (index k = 0; k < blocks; ++k) {
-                const index first = to.begin + (backwards ? blocks - 1 - k : k) * at_once;
+                const index first = to.begin + (before.backwards ? blocks - 1 - k : k) * at_once;
                 const Range block{first, min(first + at_once, to.end)};
                 exec.poll();
                 // Some rows at a time over all of this thread's columns, as memory likes to be read; and
@@ -194,19 +194,20 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
             subtract_rows<T, 1, 1>(row + at, newest + at, 0, &diagonal, 0, count);
         });
         const double precision = std::numeric_limits<T>::epsilon(), shortest = negligible * scale;
-        const double rounding = std::fmax(10 * precision * scale, before.noise);
         double left = measure(), noise = before.noise;
+        // The recurrence divides by `left` what the product adds, and its largest multiple of what there was.
+        const double growth = (1 + 2 * scale * before.growth) / left;
         const bool leave =
-            m > 3 && !before.loose && left > std::fmax(shortest, rounding / std::sqrt(precision));
+            m > 3 && left > shortest && std::fmax(precision * scale, noise) * growth < std::sqrt(precision);
         // Orthogonal to all before; once more if that left little, as then rounding is large beside it
         // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
         bool again = !leave && left > shortest;
         for (bool first = true; again; first = false) {
-            const bool both = first && before.loose;
+            const bool both = first && before.growth > 0;
             if (both) make_orthogonal(two, {0, m - 1});
             make_orthogonal(one, {both ? m - 1 : 0, m});
             diagonal += c[m - 1];
-            if (first) noise = std::fmax(noise, both ? before.beta * norm(c + m, m - 1) : norm(c, m - 2));
+            if (first) noise = std::fmax(noise, both ? norm(c + m, m - 1) / before.growth : norm(c, m - 2));
             const double had = left;
             left = measure();
             again = left < 0.7 * had && left > shortest;
@@ -214,7 +215,7 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
         if (left > shortest) elementwise(numbers, Multiple<T>{row, row, T(1 / left)});
         if (exec.rank != 0) return;
         alpha = diagonal;
-        *state = {left, scale, noise, leave};
+        *state = {left, scale, noise, leave ? growth : 0, before.backwards == leave};
     });
     return alpha;
 }

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "exec/cpu.h"
 #include "exec/panels.h"
 #include "exec/range.h"
 
@@ -121,6 +122,34 @@ inline void transpose(const Panels<T>& to, const Panels<const T>& from, index p,
             }
         }
     }
+}
+
+// to (columns, rows) = from', for a matrix from (rows, columns).
+template <class T>
+void transpose_matrix(T* to, const T* from, index rows, index columns, int threads, Interrupt interrupt) {
+    constexpr index w = lanes<T>, block = 512, smallest_shared = 1 << 16;  // numbers
+    run(rows * columns < smallest_shared ? 1 : threads, interrupt, [&](Exec& exec) {
+        const Range mine = exec.share(divide_up(rows, block));
+        for (index b = mine.begin; b < mine.end; ++b) {
+            exec.poll();
+            const Range piece{b * block, min((b + 1) * block, rows)};
+            const auto by_number = [&](Range some, index j) {
+                for (index i = some.begin; i < some.end; ++i) to[j * rows + i] = from[i * columns + j];
+            };
+            index j = 0;
+            for (; j + w <= columns; j += w) {
+                index i = piece.begin;
+                for (; i + w <= piece.end; i += w) {
+                    Vector<T> v[w];
+                    load_transposed<T>(v, from + i * columns + j, columns, w);
+#pragma GCC unroll 16
+                    for (index o = 0; o < w; ++o) store_unaligned(to + (j + o) * rows + i, v[o]);
+                }
+                for (index o = 0; o < w; ++o) by_number({i, piece.end}, j + o);
+            }
+            for (; j < columns; ++j) by_number(piece, j);
+        }
+    });
 }
 
 }  // namespace fnn::FNN_ISA::exec

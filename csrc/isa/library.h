@@ -87,6 +87,7 @@ constexpr Functions<T> functions = {
     optim::clip_units<T>,
     optim::gradient_norm<T>,
     optim::clip_norm<T>,
+    exec::transpose_matrix<T>,
     exec::lanczos_step<T>,
     elementary<T>,
     net::uniform<T>,

@@ -63,6 +63,7 @@ struct Functions {
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
+    void (*transpose_matrix)(T* to, const T* from, index rows, index columns, int threads, Interrupt);
     double (*lanczos_step)(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,
                            LanczosState*, int threads, Interrupt, Arena&);
     void (*elementary)(Elementary, const T* x, T* y, index n);

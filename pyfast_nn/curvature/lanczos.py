@@ -292,30 +292,29 @@ def _lanczos(products, basis, first, seed):
     steps, num_probes = basis.shape[0] - 1, basis.shape[1]
     basis[0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
     diagonals, off_diagonals = ([[] for _ in range(num_probes)] for _ in range(2))
-    states = [(0.0, 0.0, 0.0, False)] * num_probes  # what a step leaves for the next
+    states = [(0.0, 0.0, 0.0, 0.0, False)] * num_probes  # what a step leaves for the next
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
     for j in range(steps):
         V = (basis[j] if len(active) == num_probes else basis[j, active]).T
         AV = products.matmat(V)
-        if j == 1:
-            products.check_symmetric_pairs(basis[0, active].T, first_AV[:, active], V, AV)
         if j == 0:
             first_AV = AV.copy()
             # Of each probe's numbers: squares of lengths in it have the range of floats.
             units = [_power_of_two(np.abs(Av).max()) for Av in AV.T]
+        elif j == 1:
+            products.check_symmetric_pairs(basis[0, active].T, first_AV[:, active], V, AV)
         going_on = []
-        rows = list(zip(active, np.ascontiguousarray(AV.T), strict=True))
-        for p, Av in rows if j // 2 % 2 else reversed(rows):  # the last before is in the cache
-            alpha, *states[p] = _core.lanczos_step(
-                basis[: j + 2], p, Av, 1 / units[p], negligible, *states[p]
+        for p, Av in zip(active, np.ascontiguousarray(AV.T), strict=True):
+            alpha, states[p] = _core.lanczos_step(
+                basis[: j + 2], p, Av, 1 / units[p], negligible, states[p]
             )
             beta, scale = states[p][:2]
             diagonals[p].append(alpha)
             if j + 1 < steps and beta > negligible * scale:
                 off_diagonals[p].append(beta)
                 going_on.append(p)
-        active = sorted(going_on)
+        active = going_on
         if not active:
             break
     return [

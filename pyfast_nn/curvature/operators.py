@@ -14,7 +14,6 @@ except ImportError as error:
 
 MEMORY_BUDGET = 2**30  # bytes
 _BLOCK = 64  # columns that the core gets at a time where more than the result would have to be held
-_TILE = 8192  # numbers that are transposed at a time, and stay in the cache
 
 
 class ModelOperator(LinearOperator):
@@ -57,7 +56,7 @@ class ModelOperator(LinearOperator):
         first = 0
         for piece in self._slices.values():
             size = piece.stop - piece.start
-            _transpose(V[first : first + size], whole[:, piece])
+            whole[:, piece] = _rows(V[first : first + size], self.dtype)
             first += size
         return whole
 
@@ -458,18 +457,11 @@ def _columns(V, n):
 
 
 def _rows(V, dtype):
-    """Return the columns of `V` (n, k) as rows (k, n), contiguous and of `dtype`."""
+    """Return the columns of `V` (n, k) as rows (k, n), contiguous, aligned and of `dtype`."""
     if V.flags.f_contiguous:
-        return np.ascontiguousarray(V.T, dtype)
-    _transpose(V, rows := np.empty(V.shape[::-1], dtype))
+        return np.require(V.T, dtype, ["C", "A"])
+    _core.transpose(np.require(V, dtype, ["C", "A"]), rows := np.empty(V.shape[::-1], dtype))
     return rows
-
-
-def _transpose(V, rows):
-    """Copy the columns of `V` (n, k) into `rows` (k, n), faster than NumPy would at once."""
-    at_once = max(1, _TILE // max(1, len(rows)))
-    for first in range(0, len(V), at_once):
-        rows[:, first : first + at_once] = V[first : first + at_once].T
 
 
 def _damping(damping, n):
