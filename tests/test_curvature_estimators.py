@@ -1106,6 +1106,25 @@ class TestOperators:
         with pytest.raises(ValueError, match="n: expected an integer from 1"):
             function(lambda v: v, n=0)
 
+    @pytest.mark.parametrize("function", [hutchinson_diagonal, spectral_density, top_eigenpairs])
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_numbers_that_are_not_finite_in_any_product(self, function, number, dtype):
+        A = symmetric(np.linspace(1, 2, 40)).astype(dtype)
+        for bad in (1, 2, 3, 5):
+            operator = Counted(A)
+
+            def matmat(V, operator=operator, bad=bad):
+                AV = Counted.matmat(operator, V)
+                if len(operator.widths) == bad:
+                    AV[7, -1] = number
+                return AV
+
+            operator.matmat = matmat
+            arguments = {top_eigenpairs: {"k": 2}}
+            arguments[hutchinson_diagonal] = {"num_matvecs": 12, "batch_size": 2}
+            with pytest.raises(ValueError, match=r"^A: A @ V has NaN or infinity"):
+                function(operator, **arguments.get(function, {}))
+
     def test_wrong_quadratic_forms(self):
         operator = CountedForm(np.eye(4))
         for returns, match in ((np.ones((2, 1)), r"of shape \(2,\)"), ([1, np.nan], "NaN")):

@@ -297,7 +297,7 @@ def _lanczos(products, basis, first, seed):
     active = list(range(num_probes))
     for j in range(steps):
         V = (basis[j] if len(active) == num_probes else basis[j, active]).T
-        AV = products.matmat(V)
+        AV = products.matmat(V, check_finite=j < 2)
         if j == 0:
             first_AV = AV.copy()
             # Of each probe's numbers: squares of lengths in it have the range of floats.
@@ -309,6 +309,8 @@ def _lanczos(products, basis, first, seed):
             alpha, states[p] = _core.lanczos_step(
                 basis[: j + 2], p, Av, 1 / units[p], negligible, states[p]
             )
+            if not math.isfinite(alpha):
+                products.check_finite(AV)
             beta, scale = states[p][:2]
             diagonals[p].append(alpha)
             if j + 1 < steps and beta > negligible * scale:

@@ -54,17 +54,23 @@ class Products:
         )
         self.num_matvecs = 0
 
-    def matmat(self, V):
-        """Return A @ V for V (n, k), an array that may be the operator's own: do not write."""
+    def matmat(self, V, check_finite=True):
+        """Return A @ V for V (n, k), an array that may be the operator's own: do not write.
+
+        One who reads all of it anyway need not have it read once more, and calls `check_finite`
+        when something is not.
+        """
         V = np.asarray(V, self.dtype, order="F")
         k = V.shape[1]
         size = self.batch_size or k
         if k <= size:
             AV = self._check(self._matmat(V), V.shape, k, "A @ V")
+            if check_finite:
+                self.check_finite(AV)
             return AV.astype(self.dtype, copy=False)
         AV = np.empty_like(V)
         for i in range(0, k, size):
-            AV[:, i : i + size] = self.matmat(V[:, i : i + size])
+            AV[:, i : i + size] = self.matmat(V[:, i : i + size], check_finite)
         return AV
 
     def quadratic_form(self, V):
@@ -73,7 +79,9 @@ class Products:
             return np.einsum("ij,ij->j", V, self.matmat(V), dtype=np.float64)
         k = V.shape[1]
         values = self._quadratic_form(np.asarray(V, self.dtype))
-        return self._check(values, (k,), k, "A.quadratic_form(V)").astype(np.float64)
+        values = self._check(values, (k,), k, "A.quadratic_form(V)")
+        self.check_finite(values, "A.quadratic_form(V)")
+        return values.astype(np.float64)
 
     def probes(self, distribution, seed, first, k):
         """Return random vectors `first` to `first` + k as columns (n, k), each contiguous.
@@ -129,10 +137,14 @@ class Products:
             raise TypeError(f"A: expected {what} to be real, got dtype {result.dtype}")
         if result.shape != shape:
             raise ValueError(f"A: expected {what} of shape {shape}, got {result.shape}")
-        if not np.isfinite(result).all():
-            raise ValueError(f"A: {what} has NaN or infinity, for finite V of shape {(self.n, k)}")
         self.num_matvecs += k
         return result
+
+    def check_finite(self, result, what="A @ V"):
+        """Raise if what the operator made of k vectors, (..., k), has NaN or infinity."""
+        if not np.isfinite(result).all():
+            shape = self.n, result.shape[-1]
+            raise ValueError(f"A: {what} has NaN or infinity, for finite V of shape {shape}")
 
 
 def _by_columns(matvec):
