@@ -109,7 +109,9 @@ struct Multiple {
 // together with it, from which the next would inherit. T is as exact as with rows that are orthogonal up to
 // the precision (Simon 1984, "The Lanczos algorithm with partial reorthogonalization", who follows what each
 // row has along each other; here one number, `growth`, follows the largest). How exact the products are is
-// seen whenever rows are made orthogonal: along rows before the last two they should have nothing.
+// seen whenever rows are made orthogonal: along rows before the last two they should have nothing. What there
+// is comes from eigenvectors that have converged, which lie in the first rows; others, along which there is
+// nothing but rounding, are read for that, and not a second time to take it away.
 template <class T>
 double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,
                     LanczosState* state, int threads, Interrupt interrupt, Arena& arena) {
@@ -145,9 +147,16 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
             exec.barrier();
             return std::sqrt(total(squares));
         };
-        // Takes from the last rows what they have along some before.
-        const auto make_orthogonal = [&](auto last, Range to) {
+        const double precision = std::numeric_limits<T>::epsilon(), rounding = 4 * precision;
+        // Takes from the last rows, the very last of some length, what they have along some before.
+        const auto make_orthogonal = [&](auto last, Range to, double length) {
             constexpr int V = last();
+            const auto is_rounding = [&](const double* c, int rows) {
+                bool all = true;
+                for (int q = 0; q < rows; ++q)
+                    for (int v = 0; v < V; ++v) all &= std::fabs(c[v * m + q]) < rounding * (v ? 1 : length);
+                return all;
+            };
             const index blocks = divide_up(to.size(), at_once);
             for (index k = 0; k < blocks; ++k) {
                 const index first = to.begin + (before.backwards ? blocks - 1 - k : k) * at_once;
@@ -171,6 +180,7 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
                 exec.barrier();
                 if (numbers.empty()) continue;
                 for_row_blocks_backwards<8>(block, [&](index q, auto rows) {
+                    if (is_rounding(c + q, rows())) return;
                     subtract_rows<T, rows(), V>(row + numbers.begin, Q + q * stride + numbers.begin, stride,
                                                 c + q, m, numbers.size());
                 });
@@ -193,7 +203,7 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
         for_own([&](index, index at, index count) {
             subtract_rows<T, 1, 1>(row + at, newest + at, 0, &diagonal, 0, count);
         });
-        const double precision = std::numeric_limits<T>::epsilon(), shortest = negligible * scale;
+        const double shortest = negligible * scale;
         double left = measure(), noise = before.noise;
         // The recurrence divides by `left` what the product adds, and its largest multiple of what there was.
         const double growth = (1 + 2 * scale * before.growth) / left;
@@ -204,8 +214,8 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
         bool again = !leave && left > shortest;
         for (bool first = true; again; first = false) {
             const bool both = first && before.growth > 0;
-            if (both) make_orthogonal(two, {0, m - 1});
-            make_orthogonal(one, {both ? m - 1 : 0, m});
+            if (both) make_orthogonal(two, {0, m - 1}, left);
+            make_orthogonal(one, {both ? m - 1 : 0, m}, left);
             diagonal += c[m - 1];
             if (first) noise = std::fmax(noise, both ? norm(c + m, m - 1) / before.growth : norm(c, m - 2));
             const double had = left;
