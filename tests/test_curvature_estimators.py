@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -507,6 +508,25 @@ class TestSpectralDensity:
         # In double precision several rows are left before all are read.
         assert len(ratios) > {"float32": 40, "float64": 70}[dtype]
         assert np.max(ratios) < 10 and np.median(ratios) > 1e-3
+
+    def test_vectors_are_orthogonal_where_few_eigenvalues_are_large(self, monkeypatch):
+        """Vectors that were left show in those that are made orthogonal later, in one reading."""
+        n, along, step = 300, [], _core.lanczos_step
+
+        def watched(basis, probe, *rest):
+            alpha, state = step(basis, probe, *rest)
+            if state[0] > rest[2] * state[1]:
+                along.append(np.abs(basis[:-1, probe] @ basis[-1, probe]).max())
+            return alpha, state
+
+        monkeypatch.setattr(_core, "lanczos_step", watched)
+        for seed in range(400) if FULL else (234, 341, 32):  # with one reading 4e3 for 234
+            rng = np.random.default_rng(seed)
+            large, size = int(rng.integers(5, 35)), 10 ** rng.uniform(-9, -7)
+            lam = np.logspace(-rng.uniform(1, 7), 0, large)
+            A = symmetric(np.r_[lam, size * rng.standard_normal(n - large)], seed=1)
+            spectral_density(A, num_probes=1, lanczos_steps=100)
+        assert np.max(along) < 10 * np.sqrt(np.finfo(float).eps)
 
     @pytest.mark.parametrize("inexact", ["float32", "11 bits", "not quite symmetric"])
     def test_products_less_exact_than_the_vectors(self, inexact):
@@ -1124,6 +1144,15 @@ class TestOperators:
             arguments[hutchinson_diagonal] = {"num_matvecs": 12, "batch_size": 2}
             with pytest.raises(ValueError, match=r"^A: A @ V has NaN or infinity"):
                 function(operator, **arguments.get(function, {}))
+
+    def test_products_that_leave_the_range(self):
+        products = itertools.count()
+
+        def product(v):
+            return np.linspace(1, 2, 60) * v * (1e305 if next(products) > 6 else 1e-3)
+
+        with pytest.raises(ValueError, match="A: expected products that stay in the range"):
+            spectral_density(product, num_probes=1, lanczos_steps=20, n=60)
 
     def test_wrong_quadratic_forms(self):
         operator = CountedForm(np.eye(4))

@@ -1,4 +1,4 @@
-// A step of Lanczos' method with full reorthogonalisation.
+// A step of Lanczos' method with partial reorthogonalisation.
 #pragma once
 
 #include <cmath>
@@ -210,7 +210,8 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
         const bool leave =
             m > 3 && left > shortest && std::fmax(precision * scale, noise) * growth < std::sqrt(precision);
         // Orthogonal to all before; once more if that left little, as then rounding is large beside it
-        // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976).
+        // ("twice is enough", Daniel, Gragg, Kaufman, Stewart 1976), or took so much that it shows what rows
+        // that were left have along each other.
         bool again = !leave && left > shortest;
         for (bool first = true; again; first = false) {
             const bool both = first && before.growth > 0;
@@ -218,9 +219,9 @@ double lanczos_step(T* Q, index m, index n, index stride, const T* Aq, T factor,
             make_orthogonal(one, {both ? m - 1 : 0, m}, left);
             diagonal += c[m - 1];
             if (first) noise = std::fmax(noise, both ? norm(c + m, m - 1) / before.growth : norm(c, m - 2));
-            const double had = left;
+            const double had = left, taken = first ? norm(c, m) : 0;
             left = measure();
-            again = left < 0.7 * had && left > shortest;
+            again = (left < 0.7 * had || taken > std::sqrt(precision) * left) && left > shortest;
         }
         if (left > shortest) elementwise(numbers, Multiple<T>{row, row, T(1 / left)});
         if (exec.rank != 0) return;

@@ -312,6 +312,10 @@ def _lanczos(products, basis, first, seed):
             )
             if not math.isfinite(alpha):
                 products.check_finite(AV)
+                raise ValueError(
+                    f"A: expected products that stay in the range of {products.dtype}; numbers of "
+                    f"the first were about {units[p]:.2g}, and then {np.abs(Av).max():.2g}"
+                )
             beta, scale = states[p][:2]
             diagonals[p].append(alpha)
             if j + 1 < steps and beta > negligible * scale:
