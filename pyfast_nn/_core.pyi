@@ -58,6 +58,18 @@ class Network:
         model_state: _Floats | None = None,
         order: _Integers | None = None,
     ) -> tuple[float, float]: ...
+    def losses_along(
+        self,
+        parameters: _Array,
+        directions: _Array,
+        steps: _Floats,
+        X: Any,
+        y: _Array,
+        loss: _Loss,
+        losses: _Floats,
+        weights: _Array | None = None,
+        model_state: _Floats | None = None,
+    ) -> None: ...
     def loss_and_grad(
         self,
         parameters: _Array,

@@ -800,6 +800,28 @@ class Sequential:
             )
         return scores
 
+    def _losses_along(self, X, y, directions, steps, *, loss, sample_weight, class_weight):
+        """Return the mean loss at the parameters plus ``directions @ step`` for each of `steps`.
+
+        `X` is checked, `directions` (n_parameters, k) and `steps` (m, k) are arrays of numbers.
+        """
+        loss = self._check_loss(loss)
+        y = self._targets(y, loss, X, self.classes_)
+        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
+        losses = np.empty(len(steps))
+        self._net.losses_along(
+            self._parameters,
+            np.ascontiguousarray(directions.T, self.dtype),
+            steps,
+            X,
+            y,
+            loss._spec(),
+            losses,
+            weights,
+            model_state=self._state,
+        )
+        return losses
+
     def _vectors(self):
         """Return the arrays that hold all that the model has learned."""
         return [self._parameters, self._state]

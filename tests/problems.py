@@ -95,6 +95,12 @@ class Problem:
         self.net.jvp(self.parameters, v, self.X, out, dout)
         return out, dout
 
+    def losses_along(self, directions, steps):
+        losses = np.full(len(steps), np.nan)
+        arguments = (self.X, self.y, self.loss, losses)
+        self.net.losses_along(self.parameters, directions, steps, *arguments)
+        return losses
+
     def hvp(self, v):
         hv = self.empty_vector()
         self.net.hvp(self.parameters, v, self.X, self.y, self.loss, hv)

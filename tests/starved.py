@@ -101,6 +101,11 @@ def pullback(model):
     return [out, *pull(dout)]
 
 
+def landscape(model):
+    directions = np.ones((model.n_parameters, 2))
+    return [fnn.inspect.loss_landscape(model, X, labels, directions, [-1.0, 0.0, 1.0]).losses]
+
+
 def save(model):
     model.save(FILE)
     return [np.frombuffer(FILE.read_bytes(), np.uint8)]
@@ -137,6 +142,7 @@ CALLS = {
     "forward": lambda: Call(lambda model: [model.forward(X)]),
     "predict": lambda: Call(lambda model: [model.predict(X), model.predict_proba(X)]),
     "evaluate": lambda: Call(lambda model: list(model.evaluate(X, labels).values())),
+    "loss_landscape": lambda: Call(landscape),
     "loss_and_grad": lambda: Call(lambda model: list(model.loss_and_grad(X, labels))),
     "vjp": lambda: Call(pullback),
     "jvp": lambda: Call(lambda model: list(model.jvp(X, np.ones_like(model.parameters)))),

@@ -64,6 +64,23 @@ def test_ctrl_c_when_thread_0_has_no_rows(alarm, restore_threads):
     assert 0 < report[2] < 20_000  # seen within the epoch, and not when it was over
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_on_the_way_through_many_points(alarm, restore_threads, threads):
+    _core.set_num_threads(threads)
+    net, parameters = network(8, 64)
+    X, y = np.ones((4000, 8), np.float32), np.zeros(4000, np.int64)
+    steps, losses = np.ones((10_000_000, 1)), np.empty(10_000_000)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    alarm(0.2, stop)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        net.losses_along(parameters, parameters[None], steps, X, y, oracle.CROSS_ENTROPY, losses)
+    assert time.monotonic() - began < 30  # hours, if nobody looked
+
+
 def test_handlers_run_without_flush_to_zero(alarm, restore_threads):
     _core.set_num_threads(1)
     net, parameters = network()

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import pyfast_nn as fnn
 from conftest import assert_close
@@ -246,7 +247,43 @@ class TestLandscape:
         np.testing.assert_allclose(line.losses, expected, rtol=1e-12)
         shared = loss_landscape(model, X, y, directions, s, loss="mse")
         assert shared.losses.shape == (4, 4)
-        np.testing.assert_array_equal(shared.losses[:, 0], plane_at(model, X, y, directions, s))
+        column = plane_at(model, X, y, directions, s)
+        np.testing.assert_allclose(shared.losses[:, 0], column, rtol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("front", "sparse"),
+        [
+            ([], False),
+            ([], True),
+            ([fnn.Rescale(0.5, 1.0)], True),
+            ([fnn.Standardize()], False),
+            ([fnn.Softplus(), fnn.Softmax()], False),
+        ],
+    )
+    def test_equals_the_loss_of_a_model_that_was_moved(self, rng, isa, dtype, front, sparse):
+        """More rows than are computed at a time; behind layers without parameters."""
+        layers = [*front, fnn.Dense(37), fnn.Tanh(), fnn.Dense(20), fnn.ReLU(), fnn.Dense(3)]
+        model = fnn.Sequential(layers, dtype=dtype).build(6)
+        X, y = rng.standard_normal((2100, 6)), rng.integers(0, 3, 2100)
+        X = scipy.sparse.csr_array(X * (X > 0)) if sparse else X
+        if any(isinstance(layer, fnn.Standardize) for layer in front):
+            model.fit(X, y, loss="cross_entropy", epochs=1)
+        options = {"loss": "cross_entropy", "sample_weight": rng.random(2100)}
+        directions, t = random_directions(model, 2), np.array([-0.5, 0.0, 2.0])
+        losses = loss_landscape(model, X, y, directions, t, **options).losses
+        here = model.parameters.copy()
+        for i, a in enumerate(t):
+            for j, b in enumerate(t):
+                model.parameters = here + directions @ [a, b]
+                expected = model.evaluate(X, y, **options)["loss"]
+                np.testing.assert_allclose(losses[i, j], expected, rtol=30 * np.finfo(dtype).eps)
+                assert losses[i, j] == expected or a or b
+
+    def test_a_direction_in_which_nobody_goes_is_not_read(self, rng):
+        model, X, *_ = one_hidden_layer(rng)
+        directions = np.full((model.n_parameters, 2), [1.0, np.nan])
+        losses = loss_landscape(model, X, np.ones((7, 2)), directions, [0, 1], loss="mse").losses
+        np.testing.assert_array_equal(np.isnan(losses), [[False, True], [False, True]])
 
     def test_weights_and_default_coordinates(self, rng):
         model, X, *_ = one_hidden_layer(rng)
@@ -312,6 +349,11 @@ class TestLandscape:
         model, X, *_ = one_hidden_layer(rng)
         with pytest.raises(ValueError, match=message):
             loss_landscape(model, X, np.zeros(7, int), directions, coordinates, loss="mse")
+
+    def test_without_parameters(self):
+        model = fnn.Sequential([fnn.Tanh()]).build(2)
+        with pytest.raises(ValueError, match="no parameters"):
+            loss_landscape(model, [[0.0, 1.0]], [[0.0, 1.0]], np.ones((0, 1)), loss="mse")
 
 
 def plane_at(model, X, y, directions, s):

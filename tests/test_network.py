@@ -51,6 +51,14 @@ def check_all_maps(problem, rng):
     close(core_value, value)
     assert accuracy == oracle.right_rows(problem.forward(), y, loss).mean()
 
+    if net.n_parameters:
+        ways = np.stack([v, problem.vector(rng)])
+        steps = np.array([[0.0, 0.0], [0.3, 0.0], [0.0, -0.2], [0.1, 0.2]])
+        losses = problem.losses_along(ways, steps)
+        assert losses[0] == core_value
+        moved = parameters + steps @ np.float64(ways)
+        close(losses, [reference.loss_and_grad(there, X, y, loss)[0] for there in moved])
+
     for actual, expected in zip(
         problem.vjp(dout), (outputs, *reference.vjp(parameters, X, dout)), strict=True
     ):
@@ -464,6 +472,15 @@ def good_arguments():
         "forward": {"parameters": P, "X": X, "out": out},
         "evaluate": {"parameters": P, "X": X, "y": y, "loss": oracle.MSE},
         "evaluate labels": {"parameters": P, "X": X, "y": hits, "loss": oracle.CROSS_ENTROPY},
+        "losses_along": {
+            "parameters": P,
+            "directions": np.ones((2, 39)),
+            "steps": np.zeros((4, 2)),
+            "X": X,
+            "y": y,
+            "loss": oracle.MSE,
+            "losses": np.zeros(4),
+        },
         "loss_and_grad": {"parameters": P, "X": X, "y": y, "loss": oracle.MSE, "grad": P.copy()},
         "vjp": {"parameters": P, "X": X, "out": out},
         "pullback": {"dout": out, "dparameters": P.copy(), "dX": X.copy()},
@@ -526,6 +543,12 @@ def wrong_values():
             yield name, "y", np.zeros(7, np.int64)
         if "loss" in arguments:
             yield from ((name, "loss", value) for value in wrong_losses)
+    for directions in (np.ones((2, 38)), np.ones(78), np.ones((2, 39), "float32")):
+        yield "losses_along", "directions", directions
+    for steps in (np.zeros((4, 1)), np.zeros(8), np.zeros((4, 2), "float32"), [[0.0, 0.0]] * 4):
+        yield "losses_along", "steps", steps
+    for losses in (np.zeros(3), np.zeros((4, 1)), np.zeros(4, "float32"), frozen(4)):
+        yield "losses_along", "losses", losses
     labels = ([0] * 7, np.zeros(6, np.int64), np.zeros(8, np.int64), np.zeros(14, np.int64)[::2])
     labels += (np.full(7, 3), np.full(7, -1), np.zeros(7, np.int32), np.zeros(7), np.zeros((7, 1)))
     yield from (("evaluate labels", "y", y) for y in labels)

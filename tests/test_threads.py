@@ -64,6 +64,9 @@ def every_result(problem, batch_size, rng):
     value, grad = problem.loss_and_grad()
     arguments = (problem.parameters, problem.X, problem.y, problem.loss)
     scalars = np.array([value, *problem.net.evaluate(*arguments)])
+    if problem.net.n_parameters:
+        steps = np.linspace(-0.5, 0.5, 14).reshape(7, 2)
+        scalars = np.append(scalars, problem.losses_along(np.stack([v, -v[::-1]]), steps))
     results = [problem.forward(), grad, scalars, problem.hvp(v), *problem.jvp(v)]
     results += [*problem.vjp(dout), *train(problem, batch_size, ADAM)]
     return results + train(problem, batch_size, NESTEROV)
@@ -187,6 +190,7 @@ def test_training_keeps_other_calls_out(rng, restore_threads, name):
         "evaluate": lambda: problem.net.evaluate(
             problem.parameters, problem.X, problem.y, problem.loss
         ),
+        "losses_along": lambda: problem.losses_along(v[None], np.zeros((3, 1))),
         "loss_and_grad": problem.loss_and_grad,
         "vjp": lambda: problem.vjp(dout),
         "jvp": lambda: problem.jvp(v),

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from pyfast_nn.inspect import loss_landscape
+
 from .common import LOSS, NetworkBenchmark
 
 
@@ -18,6 +20,9 @@ class Maps(NetworkBenchmark):
 
     def time_jvp(self, *_):
         self.model.jvp(self.x, self.v)
+
+    def time_loss_landscape(self, *_):
+        loss_landscape(self.model, self.x, self.y, self.v, [-0.5, 0.0, 0.5], loss=LOSS)
 
     def time_hvp(self, *_):
         self.model.hvp(self.x, self.y, self.v, loss=LOSS)

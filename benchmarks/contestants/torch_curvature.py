@@ -19,6 +19,7 @@ class Transforms:
         def loss(parameters):
             return _LOSS(torch.func.functional_call(model, parameters, (x,)), y)
 
+        self._loss = loss
         self._gradient = torch.func.grad(loss)
 
     def direction(self, v):
@@ -36,6 +37,17 @@ class Transforms:
     def products(self, directions):
         """Of several directions, side by side."""
         return torch.func.vmap(self.product)(directions)
+
+    @torch.no_grad()
+    def landscape(self, directions, steps):
+        """Return the losses at the parameters plus so many times each of two directions."""
+        first, second = map(self.direction, directions)
+
+        def at(a, b):
+            there = {k: p + a * first[k] + b * second[k] for k, p in self._parameters.items()}
+            return self._loss(there)
+
+        return torch.stack([at(a, b) for a in steps for b in steps])
 
     def flat_product(self, v):
         product = self.product(self.direction(v))

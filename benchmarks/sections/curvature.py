@@ -8,6 +8,7 @@ import pyfast_nn as fnn
 from machine import set_threads
 from measure import interleave, note_disturbed
 from pyfast_nn import curvature
+from pyfast_nn.inspect import loss_landscape
 from sections.table import markdown_table, microseconds
 
 SIZES = (784, 256, 128, 10)
@@ -15,6 +16,8 @@ N = 1024
 PROBES = 64
 DENSITY_PROBES, STEPS = 8, 80
 TRACE_PROBES = 30
+EACH = {"H @ V": f"each of {PROBES}", "landscape": "each of 25 x 25 points"}
+LANDSCAPE = np.linspace(-1, 1, 25)  # of each of two directions
 
 
 def problem():
@@ -39,7 +42,7 @@ def repeat(function):
 
 def torch_runs(x, y, V):
     """Return {work: {library: (function, units of work)}} of what is installed."""
-    runs = {"H @ v": {}, "H @ V": {}, "trace": {}, "density": {}}
+    runs = {"H @ v": {}, "H @ V": {}, "trace": {}, "density": {}, "landscape": {}}
     with suppress(ImportError):
         import torch
 
@@ -54,6 +57,11 @@ def torch_runs(x, y, V):
         runs["density"]["Lanczos on torch.func"] = (
             lambda: torch_curvature.lanczos_density(transforms.flat_product, len(V), 1, STEPS),
             1 / DENSITY_PROBES,  # it takes one after another: one is enough to know its time
+        )
+        plane = torch.from_numpy(np.ascontiguousarray(V[:, :2].T))
+        runs["landscape"]["torch, one by one"] = (
+            lambda: transforms.landscape(plane, LANDSCAPE[:5]),
+            25,
         )
         with suppress(ImportError):
             operator = torch_curvature.curvlinops_hessian(SIZES, x, y)
@@ -96,6 +104,13 @@ def run(arguments):
                 1,
             )
         ],
+        "landscape": [
+            (
+                "pyfast_nn",
+                lambda: loss_landscape(model, x, y, V[:, :2], LANDSCAPE, loss=loss),
+                len(LANDSCAPE) ** 2,
+            )
+        ],
     }
     theirs = torch_runs(x, y, V)
     rows, notes = [], ""
@@ -113,7 +128,7 @@ def run(arguments):
         gradient = results.pop("gradient").median
         medians = {name: results[name].median / functions[name][1] for name in functions}
         first = medians[runs[0][0]]
-        what = f"{work}, each of {PROBES}" if work == "H @ V" else work
+        what = f"{work}, {EACH[work]}" if work in EACH else work
         rows += [
             [
                 what,

@@ -16,6 +16,13 @@ std::string shape_text(const std::vector<index>& shape) {
 
 std::vector<index> shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
 
+index rows_of(const py::array& array, const char* name) {
+    if (array.ndim() != 2)
+        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
+                              ", expected two dimensions");
+    return array.shape(0);
+}
+
 void check_dtype_and_shape(const py::array& array, const char* name, const std::vector<index>& shape,
                            const py::dtype& dtype) {
     if (!array.dtype().equal(dtype))

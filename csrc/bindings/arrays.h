@@ -28,6 +28,9 @@ constexpr const char* dtype_name<std::int64_t>() {
 std::string shape_text(const std::vector<index>& shape);
 std::vector<index> shape_of(const py::array& array);
 
+// Of a matrix of any size.
+index rows_of(const py::array& array, const char* name);
+
 enum class Access { read, write };
 
 // Throws TypeError for a wrong dtype, ValueError for a wrong shape.

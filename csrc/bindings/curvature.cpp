@@ -153,13 +153,6 @@ class Operator : public Shared {
             return float32_;
     }
 
-    static index rows_of(const py::array& array, const char* name) {
-        if (array.ndim() != 2)
-            throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
-                                  ", expected two dimensions");
-        return array.shape(0);
-    }
-
     template <class T>
     const T* signs_of(const MaybeArray& signs) const {
         return signs ? to_read<T>(*signs, "signs", {x_.rows, net_->plan.out_features()}) : nullptr;

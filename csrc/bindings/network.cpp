@@ -156,6 +156,31 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
     });
 }
 
+void losses_along(Network& net, const py::array& parameters, const py::array& directions,
+                  const py::array& steps, const py::object& X, const py::array& y, const py::tuple& loss_spec,
+                  py::array losses, const MaybeArray& weights, const py::object& model_state) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        if (net.plan.n_parameters == 0)
+            throw py::value_error("the network has no parameters, so there is nowhere to go");
+        const LossSpec loss = loss_of(loss_spec);
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        const double* s = state_of(net, model_state);
+        need_rows(x.rows);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        const index k = rows_of(directions, "directions"), m = rows_of(steps, "steps");
+        const T* v = to_read<T>(directions, "directions", {k, net.plan.n_parameters});
+        const double* to = to_read<double>(steps, "steps", {m, k});
+        std::vector<std::int64_t> labels;
+        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
+        double* l = to_write<double>(losses, "losses", {m});
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, s, [&](const Context& context) {
+            table.losses_along(context, p, v, k, to, m, x, targets, loss, l);
+        });
+    });
+}
+
 double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
                      const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
                      const py::object& model_state) {
@@ -386,6 +411,8 @@ void register_network(py::module_& m) {
              "model_state"_a = py::none(), "order"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "order"_a = py::none())
+        .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
+             "losses"_a, "weights"_a = py::none(), "model_state"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
              "weights"_a = py::none(), "model_state"_a = py::none())
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none())

@@ -10,6 +10,7 @@
 #include "net/evaluate.h"
 #include "net/functions.h"
 #include "net/inspect.h"
+#include "net/landscape.h"
 #include "net/random.h"
 #include "net/traces.h"
 #include "net/train.h"
@@ -55,6 +56,7 @@ template <class T>
 constexpr Functions<T> functions = {
     net::outputs<T>,
     net::evaluate<T>,
+    net::losses_along<T>,
     net::loss_and_gradient<T>,
     net::outputs_for_pullback<T>,
     net::pull_back<T>,

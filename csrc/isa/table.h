@@ -18,6 +18,9 @@ struct Functions {
     void (*outputs)(const Context&, const T* parameters, const Source& x, const Order&, Link, T* out);
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
                      const LossSpec&, Score*);
+    void (*losses_along)(const Context&, const T* parameters, const T* directions, index k,
+                         const double* steps, index m, const Source& x, const Targets<T>& y, const LossSpec&,
+                         double* losses);
     void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
                               const LossSpec&, T* gradient, Score*);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);

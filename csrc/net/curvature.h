@@ -120,17 +120,6 @@ inline void for_probes(index k, index at_once, const F& f) {
     for (index first = 0; first < k; first += at_once) f(first, exec::min(at_once, k - first));
 }
 
-// This thread's part of the directions v (probes, n_parameters) into the workspace; all wait for it.
-template <class T>
-void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
-    for (index i = 0; i < probes; ++i) {
-        const Workspace<T> now = ws.of_probe(i);
-        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, exec.part());
-        if (transposed) now.transpose(now.direction_transposed, now.direction, exec.part());
-    }
-    exec.barrier();
-}
-
 template <class T>
 struct Scaled {
     T* to;

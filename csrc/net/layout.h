@@ -45,6 +45,9 @@ class Layout {
     index size() const { return size_; }
     index size_transposed() const { return size_transposed_; }
 
+    // Where the layers behind this one begin.
+    index end(const Node& node) const { return slot(node).bias + padded(out(node)); }
+
     Panels<T> weight(T* image, const Node& node) const {
         return {image + slot(node).weight, in(node), out(node)};
     }

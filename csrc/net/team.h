@@ -101,6 +101,17 @@ inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, c
     exec.barrier();
 }
 
+// This thread's part of the directions v (probes, n_parameters) into the workspace; all wait for it.
+template <class T>
+void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
+    for (index i = 0; i < probes; ++i) {
+        const Workspace<T> now = ws.of_probe(i);
+        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, exec.part());
+        if (transposed) now.transpose(now.direction_transposed, now.direction, exec.part());
+    }
+    exec.barrier();
+}
+
 // In the order of the rows, whoever computed them.
 template <class T>
 inline Score add_up(const RowScores<T>& scores, index rows) {
