@@ -811,7 +811,7 @@ class Sequential:
         losses = np.empty(len(steps))
         self._net.losses_along(
             self._parameters,
-            np.ascontiguousarray(directions.T, self.dtype),
+            data.contiguous(directions.T, self.dtype, "directions"),
             steps,
             X,
             y,

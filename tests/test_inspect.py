@@ -279,6 +279,34 @@ class TestLandscape:
                 np.testing.assert_allclose(losses[i, j], expected, rtol=30 * np.finfo(dtype).eps)
                 assert losses[i, j] == expected or a or b
 
+    @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30, 1e42])
+    def test_directions_may_be_far_from_one(self, rng, scale):
+        """In float32, with inputs whose products with the direction as it is are out of range."""
+        model, X, *_ = one_hidden_layer(rng, fnn.Tanh(), dtype="float32")
+        model.parameters *= 1e-8
+        X, y, v = X * 1e9, rng.standard_normal((7, 2)), np.float64(model.parameters) / scale
+        losses = loss_landscape(model, X, y, v, [0.5 * scale, scale], loss="mse").losses
+        for factor, actual in zip((1.5, 2.0), losses, strict=True):
+            moved = fnn.Sequential(model.layers).build(3)
+            moved.parameters = model.parameters * np.float32(factor)
+            expected = moved.evaluate(X, y, loss="mse")["loss"]
+            np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+    def test_directions_of_any_memory(self, rng):
+        model, X, *_ = one_hidden_layer(rng)
+        y, v = np.ones((7, 2)), rng.standard_normal((model.n_parameters, 2))
+        expected = loss_landscape(model, X, y, v, [0, 1], loss="mse").losses
+        shifted = np.empty(v.nbytes + 1, np.uint8)[1:].view(v.dtype).reshape(v.shape)
+        shifted[...] = v
+        for same in (
+            shifted,
+            np.asfortranarray(v),
+            np.repeat(v, 2, axis=1)[:, ::2],
+            v.astype(">f8"),
+        ):
+            actual = loss_landscape(model, X, y, same, [0, 1], loss="mse").losses
+            np.testing.assert_array_equal(actual, expected)
+
     def test_a_direction_in_which_nobody_goes_is_not_read(self, rng):
         model, X, *_ = one_hidden_layer(rng)
         directions = np.full((model.n_parameters, 2), [1.0, np.nan])

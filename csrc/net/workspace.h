@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include "exec/memory.h"
 #include "net/carver.h"
@@ -32,6 +33,9 @@ struct Needs {
     index probes = 1;           // directions side by side
     index row_sums = 0;         // numbers for each row
     bool squares = false;       // of the inputs
+
+    int first_buffer = 0;  // those before it are not used, nor those behind the last
+    int last_buffer = std::numeric_limits<int>::max();
 };
 
 // Memory that outlives a call; without any, all is the call's own.
@@ -160,6 +164,7 @@ class Workspace {
 
     Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.buffers[b].features}; }
     index size(int b) const { return Panels<T>{nullptr, rows, plan.buffers[b].features}.size(); }
+    bool uses(int b) const { return needs.first_buffer <= b && b <= needs.last_buffer; }
     bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
     static T* take(Carver& carver, bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; }
 
@@ -200,9 +205,9 @@ class Workspace {
         const Base base{tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n)};
         for (int b = 0; b < n; ++b) {
             const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation_of(b));
-            const bool back = (needs.base_gradient && wants_gradient(b)) || b == plan.output();
-            T* const a = take(memory, true, size(b));
-            T* const z = keeps_z ? take(memory, true, size(b)) : a;
+            const bool back = uses(b) && ((needs.base_gradient && wants_gradient(b)) || b == plan.output());
+            T* const a = take(memory, uses(b), size(b));
+            T* const z = keeps_z ? take(memory, uses(b), size(b)) : a;
             T* const d = take(memory, back, size(b));
             T* const da = is_bent(b) && needs.tangent ? take(memory, back, size(b)) : d;
             if (base.z == nullptr) continue;  // counting
@@ -215,8 +220,8 @@ class Workspace {
         const index n = index(plan.buffers.size());
         const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n)};
         for (int b = 0; b < n; ++b) {
-            const bool back = wants_gradient(b) || b == plan.output();
-            const bool moves = needs.tangent && b != 0;
+            const bool back = uses(b) && (wants_gradient(b) || b == plan.output());
+            const bool moves = uses(b) && needs.tangent && b != 0;
             T* const rz = take(own, moves, size(b));
             T* const ra = is_bent(b) && needs.gradient ? take(own, moves, size(b)) : rz;
             T* const rd = take(own, needs.tangent && back, size(b));

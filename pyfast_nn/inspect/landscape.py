@@ -94,9 +94,11 @@ def loss_landscape(
 
     Notes
     -----
-    One call, in which threads share the points. What the first dense layer reads does not move, and
-    ``x @ (w + s * v) == x @ w + s * (x @ v)``: the products of that layer, in many networks most of
-    the work, are computed once for all points, and each point costs the forward pass of the others.
+    One call. What the first dense layer reads does not move, so that ``x @ (w + s * v)`` is
+    ``x @ w + s * (x @ v)``, up to rounding in proportion to the larger of the two terms. These
+    products, in many networks most of the work, are computed once for all points; each point costs
+    the forward pass of the layers behind, and their parameters, which are moved anew for every
+    1,024 rows. Threads share the points, each with memory for the activations of so many rows.
 
     Examples
     --------
@@ -108,7 +110,7 @@ def loss_landscape(
     True
     """
     X = model._built_features(X)
-    directions = data.as_numbers(directions, "directions")
+    directions = data.as_numbers(directions, "directions").astype(np.float64)
     if directions.ndim == 1:
         directions = directions[:, None]
     k = directions.shape[1] if directions.ndim == 2 else 0
@@ -118,8 +120,14 @@ def loss_landscape(
             f"got {directions.shape}"
         )
     coordinates = _check_coordinates(coordinates, k)
+    # Directions of size 1, by powers of 2, which change no bits: products of the inputs with them
+    # overflow only where those at a point would.
+    finite = np.isfinite(directions)
+    exponents = np.frexp(np.abs(directions).max(axis=0, initial=0, where=finite))[1]
     grid = np.meshgrid(*coordinates, indexing="ij")
-    steps = np.stack([c.ravel() for c in grid], axis=1)
+    with np.errstate(over="ignore"):
+        steps = np.ldexp(np.stack([c.ravel() for c in grid], axis=1), exponents)
+        directions = np.ldexp(directions, -exponents)
     options = {"loss": loss, "sample_weight": sample_weight, "class_weight": class_weight}
     losses = model._losses_along(X, y, directions, steps, **options)
     return LossLandscape(coordinates, losses.reshape(grid[0].shape))
