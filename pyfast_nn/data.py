@@ -122,6 +122,14 @@ def contiguous(value, dtype, name):
         return np.require(as_numbers(value, name), dtype, "CA")
 
 
+def aligned_zeros(n, dtype):
+    """Return zeros (n,) that begin with a line of the cache: no vector lies across two."""
+    line, size = 64, np.dtype(dtype).itemsize
+    numbers = np.zeros(n + line // size, dtype)
+    first = -numbers.ctypes.data % line // size
+    return numbers[first : first + n]
+
+
 def check_finite(X, dtype, name):
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`."""
     if X.dtype.kind != "f":

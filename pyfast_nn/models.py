@@ -680,7 +680,7 @@ class Sequential:
     def _allocate(self, in_features):
         """Return the core's network, its parameters, all zero, and its state, nothing learned."""
         net = self._make_network(in_features)
-        return net, np.zeros(net.n_parameters, self.dtype), np.full(net.n_state, np.nan)
+        return net, data.aligned_zeros(net.n_parameters, self.dtype), np.full(net.n_state, np.nan)
 
     def _widths(self, in_features):
         """Return the number of columns in front of each layer, and behind the last."""

@@ -69,6 +69,13 @@ class TestParameters:
         view.shape = (-1, 1)
         assert model.parameters.shape == (model.n_parameters,)
 
+    def test_begin_with_a_line_of_the_cache(self, dtype, tmp_path):
+        for _ in range(5):
+            model = make(dtype=dtype)
+            model.save(tmp_path / "m.safetensors")
+            for one in (model, fnn.load(tmp_path / "m.safetensors")):
+                assert one.parameters.ctypes.data % 64 == 0 and one.parameters.dtype == dtype
+
     def test_names_and_shapes(self):
         model = make()
         named = model.named_parameters()

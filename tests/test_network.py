@@ -148,6 +148,16 @@ def test_few_rows_have_the_bits_of_many(isa, dtype, rng, name, rows):
     assert_same_bits(few, many[:rows])
 
 
+@pytest.mark.parametrize("in_features", [1, 7, 8, 9, 40])
+def test_one_row_of_any_width(isa, dtype, rng, in_features):
+    for width in (*range(1, 36), 47, 48, 49, 63, 64, 65, 129):
+        problem = draw(rng, in_features, [dense(width)], 33, dtype)
+        many, one = (np.empty((rows, width), dtype) for rows in (33, 1))
+        problem.net.forward(problem.parameters, problem.X, many)
+        problem.net.forward(problem.parameters, problem.X[:1], one)
+        assert_same_bits(one, many[:1])
+
+
 @pytest.mark.parametrize("rows", [1, 3, 32])
 def test_few_rows_on_a_team(isa, dtype, rng, restore_threads, rows):
     """Enough parameters for threads to share the columns of a layer."""

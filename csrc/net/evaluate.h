@@ -38,7 +38,11 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
             exec.barrier();
             gather<T>(ws.a(0), x, order.examples, 0, exec.share(order.rows), ws.input_map);
             exec.barrier();
-            forward_few(ws, parameters, [&](index n) { return exec.share(n); }, [&] { exec.barrier(); });
+            // In each layer the columns of another thread: where rows are a power of two long, the same
+            // columns of all layers would compete for the same part of a cache.
+            int turn = exec.rank;
+            const auto share = [&](index n) { return exec::Part{turn++ % exec.size, exec.size}.of(n); };
+            forward_few(ws, parameters, share, [&] { exec.barrier(); });
         } else {
             pack_parameters(exec, ws, parameters);
         }

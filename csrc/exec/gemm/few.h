@@ -29,9 +29,28 @@ void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row, Rang
     });
     for (index k0 = 0; k0 < k; k0 += depth) {
         const index q = k0 / full, present = min(k - k0, depth);
+        const T* from = b + k0 * n;
+        const T* x = a.row(q, 0) + (k0 - q * full);
+        if (c.rows == 1 && present == depth) {
+            // What is read is b alone: the numbers of the row wait in registers.
+            Vector<T> factors[depth];
+#pragma GCC unroll 8
+            for (index d = 0; d < depth; ++d) factors[d] = broadcast(x[d]);
+            const auto add = [&](index j, const auto& load_column) {
+                Vector<T> sum = load(c.data + j);
+#pragma GCC unroll 8
+                for (index d = 0; d < depth; ++d)
+                    sum = multiply_add(factors[d], load_column(from + d * n, j), sum);
+                store(c.data + j, sum);
+            };
+            const index end = min(panels.end * full, c.padded());
+            index j = panels.begin * full;
+            for (; j < end && j + w <= n; j += w)
+                add(j, [](const T* row_of_b, index column) { return load_unaligned(row_of_b + column); });
+            if (j < end) add(j, load_row);
+            continue;
+        }
         for_vectors([&](index j, T* out, index stride) {
-            const T* from = b + k0 * n;
-            const T* x = a.row(q, 0) + (k0 - q * full);
             if (present == depth) {
                 Vector<T> column[depth];
 #pragma GCC unroll 8
