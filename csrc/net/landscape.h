@@ -69,7 +69,8 @@ void forward_from(Workspace<T>& there, const Workspace<T>& here, const Node& fir
 //
 // What the first dense layer reads stays where it is, so x (w + s v) = x w + s (x v): its products, most of
 // the work in many networks, are computed once for all points. Then each point of a chunk of examples is one
-// thread's, in memory of its own.
+// thread's, in memory of its own: what the layers behind put out. They read nothing else, as the plan is a
+// chain.
 template <class T>
 void losses_along(const Context& call, const T* parameters, const T* directions, index k, const double* steps,
                   index m, const Source& x, const Targets<T>& y, const LossSpec& loss, double* losses) {
