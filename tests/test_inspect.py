@@ -279,11 +279,13 @@ class TestLandscape:
                 np.testing.assert_allclose(losses[i, j], expected, rtol=30 * np.finfo(dtype).eps)
                 assert losses[i, j] == expected or a or b
 
-    @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30, 1e42])
-    def test_directions_may_be_far_from_one(self, rng, scale):
-        """In float32, with inputs whose products with the direction as it is are out of range."""
+    @pytest.mark.parametrize(
+        ("size", "scale"), [(1e-8, 1e-42), (1e-8, 1e-30), (1, 1e-30), (1e-8, 1e30), (1e-8, 1e42)]
+    )
+    def test_directions_may_be_far_from_one(self, rng, size, scale):
+        """In float32, where numbers of the direction, steps, or products with inputs overflow."""
         model, X, *_ = one_hidden_layer(rng, fnn.Tanh(), dtype="float32")
-        model.parameters *= 1e-8
+        model.parameters *= size
         X, y, v = X * 1e9, rng.standard_normal((7, 2)), np.float64(model.parameters) / scale
         losses = loss_landscape(model, X, y, v, [0.5 * scale, scale], loss="mse").losses
         for factor, actual in zip((1.5, 2.0), losses, strict=True):
