@@ -202,7 +202,7 @@ class CurvatureMonitor(Callback):
 
     * ``max_eigenvalue``: the largest eigenvalue of the Hessian, to three digits;
     * ``gauss_newton_trace``: the exact trace of the Gauss-Newton matrix, which is that of the
-      Hessian if the network is linear piecewise, as with ReLU;
+      Hessian if the network is piecewise linear, as with ReLU;
     * ``grad_norm``: the norm of the gradient.
 
     Parameters

@@ -1,7 +1,7 @@
 // Traces and diagonals of operators of curvature without their products: as a sum over columns s of a factor,
 // S S' = H in the outputs. Each column goes backward, and at a dense layer adds |delta|^2 (|a|^2 + 1) for
 // each example to the trace, and the squares of a' delta to the diagonal. Exact for Gauss-Newton matrices,
-// and for the Hessian of a network that is linear piecewise. The empirical Fisher matrix has one column, the
+// and for the Hessian of a network that is piecewise linear. The empirical Fisher matrix has one column, the
 // gradient.
 #pragma once
 

@@ -19,7 +19,7 @@ def exact_trace(A, *, per_parameter=False):
     it costs a backward pass without weight gradients for each output.
 
     That is the trace of `GaussNewton`. It is also the trace of the `Hessian` if the network is
-    linear piecewise, as with ReLU: almost everywhere the two differ by a matrix whose diagonal is
+    piecewise linear, as with ReLU: almost everywhere the two differ by a matrix whose diagonal is
     zero.
 
     Parameters
@@ -38,8 +38,8 @@ def exact_trace(A, *, per_parameter=False):
     TypeError
         If `A` is none of these.
     ValueError
-        If it cannot be done exactly so: the Hessian of a network with a layer that is not linear
-        piecewise, or a loss with a confidence penalty. `hutchinson_trace` estimates those.
+        If it cannot be done exactly so: the Hessian of a network with a layer that is not piecewise
+        linear, or a loss with a confidence penalty. `hutchinson_trace` estimates those.
 
     Examples
     --------
@@ -269,7 +269,7 @@ def _check(A, name):
         )
     if A._kind == "hessian" and not A._net.piecewise_linear:
         raise ValueError(
-            f"A: {name} of a Hessian needs a network that is linear piecewise, and "
+            f"A: {name} of a Hessian needs a network that is piecewise linear, and "
             f"{A._bent_layer()} is not; use GaussNewton, or hutchinson_trace and "
             "hutchinson_diagonal"
         )

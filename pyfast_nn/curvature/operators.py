@@ -74,12 +74,12 @@ class ModelOperator(LinearOperator):
         return {key: slice(a, b) for key, a, b in zip(self.keys, starts, ends, strict=True)}
 
     def _bent_layer(self):
-        """Return the first layer that is not linear piecewise, as a text for messages."""
+        """Return the first layer that is not piecewise linear, as a text for messages."""
         for i in range(len(self._layers)):
             specs = [(x.kind, x.units, x.values) for x in self._layers[: i + 1]]
             if not _core.Network(self._net.dtype, self._net.in_features, specs).piecewise_linear:
                 return f"layers[{i}], {self._layers[i]!r},"
-        raise AssertionError("all layers are linear piecewise")
+        raise AssertionError("all layers are piecewise linear")
 
     def _matvec(self, v):
         return self._matmat(v.reshape(-1, 1))[:, 0]
