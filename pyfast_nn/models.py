@@ -435,12 +435,15 @@ class Sequential:
         self._net.forward(self._parameters, X, out, link, model_state=self._state)
         return out
 
-    def predict(self, X):
-        """Return what the loss of the last fit makes of the outputs.
+    def predict(self, X, *, loss=None):
+        """Return what the loss makes of the outputs.
 
         Parameters
         ----------
         X : array_like (n, in_features)
+        loss : str or pyfast_nn.losses.Loss, optional
+            None is the loss of the last fit. A model that was trained in another way, as by `vjp`,
+            says with it what its outputs are.
 
         Returns
         -------
@@ -454,9 +457,20 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the model has not been fitted; `forward` gives the raw outputs of any model.
+            If the model has not been fitted, and there is no `loss`; `forward` gives the raw
+            outputs of any model.
+
+        Examples
+        --------
+        >>> model = fnn.Sequential([fnn.Dense(10)])
+        >>> for _ in range(100):
+        ...     out, pullback = model.vjp(X)
+        ...     dparams, dX = pullback((out - np.eye(10)[y]) / len(X))
+        ...     model.parameters -= 0.1 * dparams
+        >>> bool(np.mean(model.predict(X, loss="cross_entropy") == y) > 0.8)
+        True
         """
-        loss = self._check_loss(None)
+        loss = self._check_loss(loss)
         return self._predictions(self.forward(X), loss)
 
     def _predictions(self, out, loss):
@@ -468,12 +482,14 @@ class Sequential:
             return np.array(loss.codes)[above] if labels is None else labels[above[:, 0]]
         return out[:, 0] if out.shape[1] == 1 else out
 
-    def predict_proba(self, X):
+    def predict_proba(self, X, *, loss=None):
         """Return the probability of each class.
 
         Parameters
         ----------
         X : array_like (n, in_features)
+        loss : str or pyfast_nn.losses.Loss, optional
+            As for `predict`.
 
         Returns
         -------
@@ -484,12 +500,13 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the last fit's loss was neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``.
+            If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``.
         """
-        loss = self._check_loss(None)
+        loss = self._check_loss(loss)
         if loss.link == "identity":
             raise ValueError(
-                f"predict_proba: the loss of the last fit, {self.loss!r}, gives no probabilities"
+                "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
+                f"probabilities, got {loss.name!r}; predict and forward take any"
             )
         p = self._outputs(X, loss.link)
         return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
@@ -761,7 +778,10 @@ class Sequential:
         """Return the Loss that the argument `loss` of a method means."""
         if loss is None and self.loss is None:
             names = ", ".join(losses.NAMES)
-            raise ValueError(f"loss: this model has not been fitted, so expected one of {names}")
+            raise ValueError(
+                "loss: expected a loss, as this model has not been fitted, got None; pass loss=, "
+                f"one of {names}"
+            )
         checked = losses.check(self.loss if loss is None else loss)
         if loss is not None:
             config.check_rounded(checked, self.dtype, "loss: ")

@@ -607,7 +607,7 @@ class TestTargets:
             accuracy = np.mean(predicted == np.ravel(y))
             assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
             if loss == "hinge":
-                with pytest.raises(ValueError, match="'hinge', gives no probabilities"):
+                with pytest.raises(ValueError, match="gives probabilities, got 'hinge'"):
                     model.predict_proba(X)
                 continue
             p = oracle.sigmoid(model.forward(X)[:, 0])
@@ -635,7 +635,7 @@ class TestTargets:
         np.testing.assert_array_equal(model.predict(X), np.array(["a", "b", "c"])[best])
         accuracy = np.mean(model.predict(X) == y)
         assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
-        with pytest.raises(ValueError, match="'multi_margin', gives no probabilities"):
+        with pytest.raises(ValueError, match="gives probabilities, got 'multi_margin'"):
             model.predict_proba(X)
 
     @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile"])
@@ -643,7 +643,7 @@ class TestTargets:
         y = rng.poisson(3, 30)
         model, X = fitted(y, loss)
         np.testing.assert_array_equal(model.predict(X), model.forward(X)[:, 0])
-        with pytest.raises(ValueError, match=f"'{loss}', gives no probabilities"):
+        with pytest.raises(ValueError, match=f"gives probabilities, got '{loss}'"):
             model.predict_proba(X)
 
     def test_another_loss_later(self):

@@ -264,8 +264,50 @@ class TestPredict:
             lambda: model.evaluate(X, y),
             lambda: model.fit(X, y),
         ):
-            with pytest.raises(ValueError, match="loss: this model has not been fitted"):
+            with pytest.raises(ValueError, match="not been fitted, got None; pass loss="):
                 use()
+
+    @pytest.mark.parametrize(
+        ("loss", "out"),
+        [
+            ("cross_entropy", 3),
+            (fnn.losses.CrossEntropy(label_smoothing=0.1), 3),
+            ("multi_margin", 3),
+            *[("binary_cross_entropy", n) for n in (1, 2)],
+            *[("hinge", n) for n in (1, 2)],
+            *[("mse", n) for n in (1, 3)],
+        ],
+    )
+    def test_a_loss_for_this_call(self, loss, out, X):
+        """A model that was trained through `vjp`, beside one that fit left at the same values."""
+        own, fitted = make(out=out), make(out=out)
+        for _ in range(5):
+            z, pullback = own.vjp(X)
+            own.parameters -= 0.1 * pullback(z - np.arange(out) + 0.5)[0]
+        labels = np.arange(7) % 2
+        targets = {1: labels, 2: np.stack([labels, 1 - labels], 1), 3: np.arange(7) % 3}[out]
+        if loss == "mse":
+            targets = np.ones((7, out))
+        if loss == "hinge":
+            targets = 2 * targets - 1
+        fitted.fit(X, targets, loss=loss, verbose=0)
+        fitted.parameters = own.parameters
+        np.testing.assert_array_equal(own.predict(X, loss=loss), fitted.predict(X), strict=True)
+        if fnn.losses.check(loss).outputs == "logits":
+            expected = fitted.predict_proba(X)
+            np.testing.assert_array_equal(own.predict_proba(X, loss=loss), expected, strict=True)
+        else:
+            with pytest.raises(ValueError, match="loss: expected 'cross_entropy' or"):
+                own.predict_proba(X, loss=loss)
+        assert own.loss is None
+
+    def test_the_loss_of_the_call_precedes_that_of_the_fit(self, X, y):
+        model = make()
+        model.fit(X, y, loss="cross_entropy", verbose=0)
+        np.testing.assert_array_equal(model.predict(X, loss="mse"), model.forward(X))
+        assert model.loss == "cross_entropy" and model.predict(X).shape == (7,)
+        with pytest.raises(ValueError, match="loss: expected one of cross_entropy"):
+            model.predict(X, loss="nonsense")
 
     def test_classification(self, X, y):
         model = make()
@@ -290,7 +332,7 @@ class TestPredict:
         assert model.predict(X).shape == shape
         np.testing.assert_allclose(model.predict(X).ravel(), outputs(model, X).ravel(), rtol=1e-10)
         assert set(model.evaluate(X, np.ones(shape))) == {"loss"}
-        with pytest.raises(ValueError, match="'mse', gives no probabilities"):
+        with pytest.raises(ValueError, match=r"loss: expected 'cross_entropy' or .*, got 'mse'"):
             model.predict_proba(X)
 
     def test_evaluate_without_rows(self, X, y):
