@@ -110,6 +110,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _numbers(**inputs):
     """Return the inputs as arrays that the core can read, and the dtype of the computation."""
     arrays = [data.as_numbers(value, name) for name, value in inputs.items()]

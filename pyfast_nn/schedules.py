@@ -54,6 +54,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Schedule(config.Configured):
     """A function from 0-based steps to values, with its settings as attributes."""
 

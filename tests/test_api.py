@@ -18,6 +18,21 @@ def test_public_names():
     assert issubclass(fnn.ModelFileError, ValueError)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        fnn,
+        *(fnn.curvature, fnn.datasets, fnn.initializers, fnn.inspect, fnn.losses, fnn.metrics),
+        *(fnn.ops, fnn.optim, fnn.schedules),
+    ],
+    ids=lambda module: module.__name__,
+)
+def test_dir_shows_public_names_only(module):
+    assert dir(module) == sorted(module.__all__)
+    assert not [name for name in dir(module) if name.startswith("_") and name != "__version__"]
+    assert fnn.models.Sequential is fnn.Sequential  # what is not shown is there
+
+
 def test_everything_public_is_documented():
     for owner in (fnn.Sequential, fnn.Dense, fnn.datasets, fnn.optim, fnn.optim.Adam, fnn):
         for name, value in vars(owner).items():

@@ -93,5 +93,5 @@ def __getattr__(name):
     return getattr(importlib.import_module(".operators", __name__), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -26,3 +26,7 @@ __all__ = [
     "read_npz",
     "stratified_split",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -40,3 +40,7 @@ __all__ = [
     "random_directions",
     "unit_activity",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -35,3 +35,7 @@ __all__ = [
     "Rprop",
     "as_scipy",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
