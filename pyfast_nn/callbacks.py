@@ -213,8 +213,8 @@ class CurvatureMonitor(Callback):
         Measure after this many epochs, and again after as many; NaN is between.
     n_samples : int
         How many rows are drawn of X, once, without replacement; all, if there are fewer.
-    seed : int
-        Of the draw, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the draw, from 0 to 2**64 - 1; None draws one.
 
     Raises
     ------
@@ -250,7 +250,7 @@ class CurvatureMonitor(Callback):
         if y.ndim == 0 or len(y) != n:
             raise ValueError(f"y: expected shape ({n},) or ({n}, outputs), got {y.shape}")
         n_samples = checks.integer(n_samples, "n_samples", minimum=1)
-        rng = np.random.default_rng(checks.integer(seed, "seed", 0, 2**64 - 1))
+        rng = np.random.default_rng(checks.seed(seed))
         rows = np.sort(rng.choice(n, min(n, n_samples), replace=False))
         self._X, self._y = X[rows], y[rows]
         self._every = checks.integer(every, "every", minimum=1)

@@ -3,17 +3,26 @@
 import math
 import operator
 import os
+import secrets
 
 import numpy as np
 
 
+def scalar(value):
+    """Return the number or string that a scalar of NumPy or an array without axes holds."""
+    is_array = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_array else value
+
+
 def integer(value, name, minimum, maximum=2**31 - 1):
-    """Return `value` as an int in [minimum, maximum]."""
+    """Return `value`, an integer or an integral float, as an int in [minimum, maximum]."""
+    number = scalar(value)
     try:
-        if isinstance(value, (bool, np.bool_)):
+        if isinstance(number, bool):
             raise TypeError
-        result = operator.index(value)
-    except TypeError:
+        integral = isinstance(number, (float, np.floating)) and number == np.trunc(number)
+        result = int(number) if integral else operator.index(number)
+    except (TypeError, OverflowError):  # the latter: infinity
         raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
     if not minimum <= result <= maximum:
         raise ValueError(f"{name}: expected an integer from {minimum} to {maximum}, got {result}")
@@ -22,10 +31,11 @@ def integer(value, name, minimum, maximum=2**31 - 1):
 
 def real(value, name, minimum=-math.inf, below=math.inf, above=-math.inf):
     """Return `value` as a finite float in [minimum, below), and greater than `above`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    number = scalar(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float, np.floating)):
         raise TypeError(f"{name}: expected a number, got {describe(value)}")
     try:
-        result = float(value)
+        result = float(number)
     except OverflowError:
         result = math.inf
     if not (math.isfinite(result) and minimum <= result < below and above < result):
@@ -38,9 +48,14 @@ def real(value, name, minimum=-math.inf, below=math.inf, above=-math.inf):
 
 def boolean(value, name):
     """Return `value` as a bool."""
-    if not isinstance(value, (bool, np.bool_)):
+    if not isinstance(scalar(value), bool):
         raise TypeError(f"{name}: expected True or False, got {describe(value)}")
     return bool(value)
+
+
+def seed(value, name="seed"):
+    """Return `value`, an integer from 0 to 2**64 - 1, as an int; for None draw one."""
+    return secrets.randbelow(2**32) if value is None else integer(value, name, 0, 2**64 - 1)
 
 
 def choice(value, name, choices):

@@ -104,8 +104,10 @@ def features(X, name="X"):
     array = X if is_sparse else as_numbers(X, name)
     if array.ndim != 2:
         hint = (
-            "; one example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
+            f"; one example is {name}.reshape(1, -1), one feature {name}.reshape(-1, 1)"
             if array.ndim == 1
+            else f"; images and the like are {name}.reshape(len({name}), -1)"
+            if array.ndim > 2
             else ""
         )
         raise ValueError(

@@ -98,7 +98,7 @@ def _decode(raw):
         model = _make_model(description)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"its description is not valid: {error}") from error
-    in_features = description["in_features"]
+    in_features = int(description["in_features"])
     _check_tensors(
         tensors,
         {name: (shape, model.dtype) for name, shape in model._shapes(in_features).items()}

@@ -17,8 +17,9 @@ class Sequential:
         `Dense`, `ReLU`, ..., and in front of them `Rescale`, `Standardize`; applied in this order.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
-    seed : int
-        At least 0. Initial parameters and the row order of every epoch are functions of it.
+    seed : int or None
+        At least 0. Initial parameters and the row order of every epoch are functions of it. None
+        draws one, which the attribute `seed` tells.
 
     Attributes
     ----------
@@ -64,7 +65,7 @@ class Sequential:
         for i, layer in enumerate(self._layers):
             if not isinstance(layer, InputLayer):  # which are computed in float64
                 config.check_rounded(layer, self._dtype, f"layers[{i}]: ")
-        self._seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
+        self._seed = checks.seed(seed)
         self._net = None
         self._parameters = None
         self._state = None

@@ -195,7 +195,7 @@ class TestLayers:
         [
             ((0,), {}, ValueError, "units: expected an integer from 1"),
             ((-3,), {}, ValueError, "units"),
-            ((2.0,), {}, TypeError, "units"),
+            ((2.5,), {}, TypeError, "units"),
             (("3",), {}, TypeError, "units"),
             ((True,), {}, TypeError, "units"),
             ((10**30,), {}, ValueError, "units"),
@@ -224,7 +224,7 @@ class TestSequential:
             ({"layers": [fnn.Dense(2)], "dtype": None}, ValueError, "dtype"),
             ({"layers": [fnn.Dense(2)], "seed": -1}, ValueError, "seed"),
             ({"layers": [fnn.Dense(2)], "seed": 2**64}, ValueError, "seed"),
-            ({"layers": [fnn.Dense(2)], "seed": None}, TypeError, "seed"),
+            ({"layers": [fnn.Dense(2)], "seed": "0"}, TypeError, "seed"),
         ],
     )
     def test_impossible(self, arguments, error, match):

@@ -277,7 +277,7 @@ class TestRefusals:
             ),
             ({"loss": max}, TypeError, "loss"),
             ({"epochs": 0}, ValueError, "epochs"),
-            ({"epochs": 2.0}, TypeError, "epochs"),
+            ({"epochs": 2.5}, TypeError, "epochs"),
             ({"batch_size": 0}, ValueError, "batch_size"),
             ({"batch_size": None}, TypeError, "batch_size"),
             ({"shuffle": "yes"}, TypeError, "shuffle"),

@@ -363,7 +363,7 @@ class TestObject:
         (lambda: Constant("0.1"), TypeError, "value: expected"),
         (lambda: Linear(float("nan"), 10), ValueError, "start: expected"),
         (lambda: Linear(0.1, 0), ValueError, "steps: expected"),
-        (lambda: Linear(0.1, 10.0), TypeError, "steps: expected"),
+        (lambda: Linear(0.1, 10.5), TypeError, "steps: expected"),
         (lambda: Linear(0.1, 10, end=-1), ValueError, "end: expected"),
         (lambda: Step(0.1, 0), ValueError, "step_size: expected"),
         (lambda: Step(0.1, 10, gamma=-1), ValueError, "gamma: expected"),

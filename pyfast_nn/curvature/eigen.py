@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 
 from .. import checks
-from .products import Products, check_seed
+from .products import Products
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _SMALL = 20  # vectors that ARPACK would keep: up to here the dense matrix costs no more products
@@ -40,8 +40,8 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
         of x, and the error of x itself is smaller. 0 means as far as rounding lets.
     max_matvecs : int
         Products to use at most.
-    seed : int
-        Of the start vector, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the start vector, from 0 to 2**64 - 1; None draws one.
     n : int, optional
         Length of vectors, if `A` is a function.
 
@@ -77,7 +77,7 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
     checks.choice(which, "which", _WHICH)
     if which == "BE" and k == 1:  # ARPACK has none
         which = "LA"
-    return _eigenpairs(products, k, which, tol, max_matvecs, check_seed(seed))
+    return _eigenpairs(products, k, which, tol, max_matvecs, checks.seed(seed))
 
 
 def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
@@ -112,7 +112,7 @@ def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
     10.0
     """
     products = Products(A, n)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
     ends = (products.n, "LA") if products.n <= _SMALL else (2, "BE")
     options = (tol, max_matvecs, seed, 2 * _SMALL)  # a larger space needs half of the products
     values, _ = _eigenpairs(products, *ends, *options)

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 
 from .. import _core, checks, data
-from .products import check_seed
 from .stopping import Estimate, mean_and_error
 
 _STREAM = 2**62 + 2**61  # of random signs
@@ -96,8 +95,8 @@ def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
     A : Hessian, GaussNewton or Fisher
     num_samples : int
         At least 1.
-    seed : int
-        Of the signs, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the signs, from 0 to 2**64 - 1; None draws one.
     per_parameter : bool
         Estimate the trace of each weight's and bias's block.
 
@@ -302,7 +301,7 @@ def _signs(A, name, num_samples, seed):
             f"A: {name} of EmpiricalFisher, which has one column; use exact_trace or exact_diagonal"
         )
     num_samples = checks.integer(num_samples, "num_samples", minimum=1)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
     shape = (A._n_rows, A._net.out_features)
     uniform = np.empty(shape[0] * shape[1])
     for k in range(num_samples):

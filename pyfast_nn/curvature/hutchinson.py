@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import checks
-from .products import Products, check_seed
+from .products import Products
 from .stopping import Stop, mean_and_error
 
 _DISTRIBUTIONS = ("rademacher", "gaussian")
@@ -52,8 +52,8 @@ def hutchinson_trace(
     batch_size : int
         Number of products to ask for at a time; memory is n times as many numbers. The samples do
         not depend on it.
-    seed : int
-        Of the random vectors, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the random vectors, from 0 to 2**64 - 1; None draws one.
     per_parameter : bool
         Estimate the trace of each weight's and bias's block, of `Hessian`, `GaussNewton`, `Fisher`
         or `EmpiricalFisher`. Each is noisier than from the operator of that block alone (see
@@ -99,7 +99,7 @@ def hutchinson_trace(
     stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=1)
     products = Products(A, n, batch_size)
     checks.choice(distribution, "distribution", _DISTRIBUTIONS)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
     blocks = _blocks(A, per_parameter)
 
     samples = np.empty((0, len(blocks)) if per_parameter else 0)
@@ -193,7 +193,7 @@ def hutchinson_diagonal(
     stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=1)
     products = Products(A, n, batch_size)
     checks.choice(distribution, "distribution", _DISTRIBUTIONS)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
 
     m = 0
     mean, squares = np.zeros(products.n), np.zeros(products.n)  # squares of deviations, summed

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import _core, checks, data
-from .products import Products, check_seed
+from .products import Products
 from .stopping import Estimate, mean_and_error
 
 _VECTOR_BYTES = 2**27  # of the vectors of probes that advance together
@@ -30,8 +30,8 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
         128 MiB hold with all that came before; at least one. Few long ones stay in the cache.
     lanczos_steps : int
         At least 1. A vector whose Krylov space is smaller stops there, with an exact quadrature.
-    seed : int
-        Of the random vectors, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the random vectors, from 0 to 2**64 - 1; None draws one.
     n : int, optional
         Length of vectors, if `A` is a function.
 
@@ -72,7 +72,7 @@ def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
     products = Products(A, n)
     num_probes = checks.integer(num_probes, "num_probes", minimum=1)
     lanczos_steps = checks.integer(lanczos_steps, "lanczos_steps", minimum=1)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
     steps = min(lanczos_steps, products.n)
     together = _VECTOR_BYTES // ((steps + 1) * products.n * products.dtype.itemsize)
     together = min(max(1, together), num_probes)

@@ -158,8 +158,3 @@ def _by_columns(matvec):
         return np.stack(columns, axis=1)
 
     return matmat
-
-
-def check_seed(seed):
-    """Return `seed` as an int."""
-    return checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)

@@ -6,7 +6,6 @@ import numpy as np
 
 from .. import checks
 from .eigen import top_eigenpairs
-from .products import check_seed
 
 _FAR = 100  # sides of the box that the first step goes, in the mean
 _RADII = {"eigenvalue": None, "box": 1e-3, "ball": 0.05}
@@ -48,9 +47,9 @@ def sharpness(
     max_iter : int
         At least 1, of ``"box"`` and ``"ball"``. 10 is the paper's for the first; 1 is the paper's
         for the second.
-    seed : int
+    seed : int or None
         Of the first vector of the eigenvalue's iteration; and of a random direction to begin with
-        where the gradient is exactly zero.
+        where the gradient is exactly zero. None draws one.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def sharpness(
     True
     """
     checks.choice(kind, "kind", tuple(_RADII))
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
     max_iter = checks.integer(max_iter, "max_iter", minimum=1)
     options = {"loss": loss, "sample_weight": sample_weight, "class_weight": class_weight}
     if kind == "eigenvalue":

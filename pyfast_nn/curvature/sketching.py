@@ -8,7 +8,8 @@ from the other columns.
 
 import numpy as np
 
-from .products import Products, check_seed
+from .. import checks
+from .products import Products
 from .stopping import Stop, mean_and_error
 
 _FIRST = 8  # vectors in Ω, where their number is to be found out
@@ -81,7 +82,7 @@ def hutch_pp(
     """
     stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=3)
     products = Products(A, n, batch_size)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
 
     sketch = _Sketch(products)
     G, AG = np.empty((products.n, 0)), np.empty((products.n, 0))
@@ -171,7 +172,7 @@ def xtrace(
     """
     stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=2)
     products = Products(A, n, batch_size)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
 
     sketch = _LeaveOneOut(products)
     while True:
@@ -249,7 +250,7 @@ def xdiag(
     """
     stop = Stop(rtol, num_matvecs, time_limit, max_matvecs, fewest=2)
     products = Products(A, n, batch_size)
-    seed = check_seed(seed)
+    seed = checks.seed(seed)
 
     sketch = _LeaveOneOut(products)
     while True:

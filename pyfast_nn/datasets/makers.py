@@ -28,8 +28,8 @@ def make_two_spirals(n_samples=200, *, noise=0.0, turns=1.5, seed=0):
         ``1 / (2 t)`` apart along a radius.
     turns : float
         How often a spiral goes around, at least 0.
-    seed : int
-        At least 0.
+    seed : int or None
+        At least 0. None draws one.
 
     Returns
     -------
@@ -64,8 +64,8 @@ def make_noisy_sine(n_samples=100, *, noise=0.1, seed=0):
         At least 1.
     noise : float
         Standard deviation of the noise, at least 0.
-    seed : int
-        At least 0.
+    seed : int or None
+        At least 0. None draws one.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def make_parity(n_samples=None, n_features=2, *, noise=0.0, seed=0):
     noise : float
         Standard deviation of normal noise added to the bits, at least 0. The label is that of the
         bits without it.
-    seed : int
-        At least 0.
+    seed : int or None
+        At least 0. None draws one.
 
     Returns
     -------
@@ -167,8 +167,8 @@ def make_gaussian_mixture(n_samples, means, *, std=1.0, weights=None, seed=0):
         Standard deviation of every coordinate, finite and at least 0.
     weights : array_like (n_components,), optional
         Probabilities, each at least 0, of sum 1. None makes all components equally likely.
-    seed : int
-        At least 0.
+    seed : int or None
+        At least 0. None draws one.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def _check_floats(value, name):
 
 def _draw(fill, seed, stream, shape):
     out = np.empty(shape)
-    fill(checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1), _STREAMS + stream, out)
+    fill(checks.seed(seed), _STREAMS + stream, out)
     return out
 
 

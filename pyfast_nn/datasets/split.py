@@ -17,8 +17,8 @@ def stratified_split(y, fractions, *, seed=0):
         Labels of any kind that sorts.
     fractions : sequence of float
         Size of each part, at least 0, of sum 1.
-    seed : int
-        At least 0. The same seed gives the same parts.
+    seed : int or None
+        At least 0. The same seed gives the same parts; None draws one.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def stratified_split(y, fractions, *, seed=0):
     fractions = [checks.real(f, f"fractions[{i}]", minimum=0) for i, f in enumerate(fractions)]
     if abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(fractions):g}")
-    seed = checks.integer(seed, "seed", minimum=0, maximum=2**64 - 1)
+    seed = checks.seed(seed)
     cuts = np.rint(np.cumsum(fractions[:-1]) * len(y)).astype(np.int64)
     try:
         return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)

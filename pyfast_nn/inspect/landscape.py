@@ -3,7 +3,6 @@
 import numpy as np
 
 from .. import checks, data
-from ..curvature.products import check_seed
 from .pictures import axes_or_new
 
 
@@ -20,8 +19,8 @@ def random_directions(model, k=1, *, seed=0):
         Built.
     k : int
         How many.
-    seed : int
-        Of the standard normal numbers, from 0 to 2**64 - 1.
+    seed : int or None
+        Of the standard normal numbers, from 0 to 2**64 - 1; None draws one.
 
     Returns
     -------
@@ -43,7 +42,7 @@ def random_directions(model, k=1, *, seed=0):
     True
     """
     k = checks.integer(k, "k", minimum=1)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(checks.seed(seed))
     directions = np.zeros((k, model.n_parameters))
     for direction in directions:
         start = 0

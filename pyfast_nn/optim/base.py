@@ -46,7 +46,7 @@ def check_schedule(value, name, below=math.inf):
     """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
     if callable(value):
         return value
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0:
         return check_values(np.array(value), name, 0, below)
     return checks.real(value, name, minimum=0, below=below)
 
