@@ -219,8 +219,8 @@ class CurvatureMonitor(Callback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is impossible; by `fit`, if the loss has no exact trace (see
-        `curvature.exact_trace`).
+        If an argument is impossible, or a number of X is not finite; by `fit`, if the loss has no
+        exact trace (see `curvature.exact_trace`).
     ImportError
         By `fit`, if SciPy is not there.
 
@@ -247,6 +247,7 @@ class CurvatureMonitor(Callback):
         n = X.shape[0]
         if n == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
+        data.check_finite(X, np.float64, "X")
         if y.ndim == 0 or len(y) != n:
             raise ValueError(f"y: expected shape ({n},) or ({n}, outputs), got {y.shape}")
         n_samples = checks.integer(n_samples, "n_samples", minimum=1)

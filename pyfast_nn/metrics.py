@@ -152,11 +152,12 @@ def compute(metrics, targets, outputs, y_true, y_pred, weights=None):
     targets, outputs : ndarray
         As the core takes and gives them: for the metrics with names.
     y_true, y_pred : ndarray
-        As the user gave and would get them: for functions.
+        As the user gave and would get them: for functions. None for predictions that are no
+        labels, as outputs are NaN; so is then the value.
     weights : ndarray (n,), optional
         Of the examples; functions get them as ``sample_weight``.
     """
-    if y_true.size == y_pred.size:
+    if y_pred is not None and y_true.size == y_pred.size:
         y_true = y_true.reshape(y_pred.shape)  # (n, 1) and (n,)
     targets = targets if targets.dtype == np.int64 else targets.astype(np.float64)
     outputs = outputs.astype(np.float64)
@@ -168,6 +169,8 @@ def compute(metrics, targets, outputs, y_true, y_pred, weights=None):
         if metric.by_name:
             w = np.ones(len(outputs)) if weights is None else weights
             value = metric.function(targets, outputs, w)
+        elif y_pred is None:
+            value = np.nan
         else:
             options = {} if weights is None else {"sample_weight": weights}
             value = metric.function(y_true, y_pred, **options)

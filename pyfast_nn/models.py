@@ -426,25 +426,29 @@ class Sequential:
         Returns
         -------
         ndarray (n, out_features)
-            Of the model's dtype.
+            Of the model's dtype. NaN in a row of X makes its outputs NaN; so do all derivatives.
         """
-        return self._outputs(X, "identity")
+        return self._outputs(self._built_features(X), "identity")
 
-    def _outputs(self, X, link):
-        X = self._built_features(X)
-        out = np.empty((X.shape[0], self.out_features), self.dtype)
-        self._net.forward(self._parameters, X, out, link, model_state=self._state)
+    def _outputs(self, X, link, rows=None):
+        """Return what the link makes of the outputs for rows of features that are checked."""
+        out = np.empty((X.shape[0] if rows is None else len(rows), self.out_features), self.dtype)
+        self._net.forward(self._parameters, X, out, link, model_state=self._state, order=rows)
         return out
 
-    def predict(self, X, *, loss=None):
+    def predict(self, X, *, loss=None, allow_nonfinite=False):
         """Return what the loss makes of the outputs.
 
         Parameters
         ----------
         X : array_like (n, in_features)
+            Finite real numbers.
         loss : str or pyfast_nn.losses.Loss, optional
             None is the loss of the last fit. A model that was trained in another way, as by `vjp`,
             says with it what its outputs are.
+        allow_nonfinite : bool
+            Take NaN and infinity in X, too. NaN makes the outputs of its row NaN. No label says
+            so: then labels come as objects, with None where the outputs are NaN.
 
         Returns
         -------
@@ -459,7 +463,10 @@ class Sequential:
         ------
         ValueError
             If the model has not been fitted, and there is no `loss`; `forward` gives the raw
-            outputs of any model.
+            outputs of any model. If a number of X is not finite; the message names its row and
+            column.
+        FloatingPointError
+            If the outputs of a row of finite numbers are NaN, as sums overflow, and labels are due.
 
         Examples
         --------
@@ -472,25 +479,48 @@ class Sequential:
         True
         """
         loss = self._check_loss(loss)
-        return self._predictions(self.forward(X), loss)
+        out = self._outputs(self._built_features(X, allow_nonfinite), "identity")
+        predictions, unknown = self._predictions(out, loss)
+        if allow_nonfinite and unknown is not None:
+            predictions = predictions.astype(object)
+            predictions[unknown] = None
+        elif unknown is not None and unknown.any():
+            raise FloatingPointError(
+                f"predict: the outputs of row {np.argwhere(unknown)[0, 0]} are NaN, so it has no "
+                f"label: its numbers are finite, but sums of them overflow in {self.dtype}. Likely "
+                "cures: inputs scaled to about -1 to 1, a model trained at a lower learning rate"
+            )
+        return predictions
 
     def _predictions(self, out, loss):
+        """Return what `loss` makes of outputs, and which of it are labels of NaN; None if none can.
+
+        Returns
+        -------
+        predictions : ndarray (n,) or (n, out_features)
+        unknown : None or ndarray of bool, of the same shape
+        """
         labels = self._labels(loss)
         if loss.task == "classes":
-            return labels[out.argmax(axis=1)]
+            return labels[out.argmax(axis=1)], np.isnan(out).any(axis=1)
         if loss.task == "binary":
-            above = (out > 0).astype(np.intp)
-            return np.array(loss.codes)[above] if labels is None else labels[above[:, 0]]
-        return out[:, 0] if out.shape[1] == 1 else out
+            above, unknown = (out > 0).astype(np.intp), np.isnan(out)
+            if labels is None:
+                return np.array(loss.codes)[above], unknown
+            return labels[above[:, 0]], unknown[:, 0]
+        return out[:, 0] if out.shape[1] == 1 else out, None
 
-    def predict_proba(self, X, *, loss=None):
+    def predict_proba(self, X, *, loss=None, allow_nonfinite=False):
         """Return the probability of each class.
 
         Parameters
         ----------
         X : array_like (n, in_features)
+            Finite real numbers.
         loss : str or pyfast_nn.losses.Loss, optional
             As for `predict`.
+        allow_nonfinite : bool
+            Take NaN and infinity in X, too. Where outputs are NaN so are probabilities.
 
         Returns
         -------
@@ -501,7 +531,8 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``.
+            If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``. If a number
+            of X is not finite.
         """
         loss = self._check_loss(loss)
         if loss.link == "identity":
@@ -509,10 +540,20 @@ class Sequential:
                 "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
                 f"probabilities, got {loss.name!r}; predict and forward take any"
             )
-        p = self._outputs(X, loss.link)
+        p = self._outputs(self._built_features(X, allow_nonfinite), loss.link)
         return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
 
-    def evaluate(self, X, y, *, loss=None, sample_weight=None, class_weight=None, metrics=()):
+    def evaluate(
+        self,
+        X,
+        y,
+        *,
+        loss=None,
+        sample_weight=None,
+        class_weight=None,
+        metrics=(),
+        allow_nonfinite=False,
+    ):
         """Return the mean loss, the accuracy where outputs may be right or wrong, and metrics.
 
         Parameters
@@ -521,13 +562,22 @@ class Sequential:
             As for `fit`. The means are weighted, ``sum(w * l) / sum(w)`` over all examples.
         metrics : list of str or callable
             As for `fit`.
+        allow_nonfinite : bool
+            Take NaN and infinity in X, too. A row whose outputs are NaN has loss NaN, and is not
+            right.
 
         Returns
         -------
         dict
             ``{"loss": float, "accuracy": float}``; no accuracy where it has no meaning. An example
             with several labels is right if all of them are. Probabilities count as their label.
-            And each of `metrics` by its name.
+            And each of `metrics` by its name; a function of labels is NaN if outputs are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is impossible. If a number of X is not finite; the message names its row
+            and column.
 
         Examples
         --------
@@ -536,7 +586,7 @@ class Sequential:
         True
         """
         loss = self._check_loss(loss)
-        X = self._built_features(X)
+        X = self._built_features(X, allow_nonfinite)
         examples = self._examples(X, y, loss, self.classes_)
         weights = self._weights(
             sample_weight, class_weight, examples.targets, loss, X.shape[1], self.classes_
@@ -735,12 +785,16 @@ class Sequential:
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
         if in_features not in (None, X.shape[1]):
             raise ValueError(f"{name}: has {X.shape[1]} columns, expected {in_features}")
+        self._check_finite(X, name)
+        return X
+
+    def _check_finite(self, X, name):
         # Input layers bring into the range of the model's dtype what is beyond it.
         maps = any(isinstance(layer, InputLayer) for layer in self.layers)
         data.check_finite(X, np.dtype("float64") if maps else self.dtype, name)
-        return X
 
-    def _built_features(self, X):
+    def _built_features(self, X, allow_nonfinite=True):
+        allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
         X = data.features(X)
         if not self.built:
             self.build(X.shape[1])
@@ -751,6 +805,8 @@ class Sequential:
                     f"layers[{i}], {self.layers[int(i)]!r}, has not learned its {name} yet; "
                     "fit the model first"
                 )
+        if not allow_nonfinite and X.shape[1] == self.in_features:  # else the core says so
+            self._check_finite(X, "X")
         return X
 
     def _targets(self, y, loss, X, classes, name="y", dtype=None):
@@ -813,12 +869,12 @@ class Sequential:
         )
         scores = self._scores(*means, loss)
         if any(metric.function for metric in metrics):
-            out = np.empty((examples.n, self.out_features), self.dtype)
-            self._net.forward(self._parameters, X, out, model_state=self._state, order=rows)
+            out = self._outputs(X, "identity", rows)
+            predictions, unknown = self._predictions(out, loss)
+            if unknown is not None and unknown.any():
+                predictions = None
             own = examples.own()
-            scores |= compute_metrics(
-                metrics, own.targets, out, own.y, self._predictions(out, loss), own.weights
-            )
+            scores |= compute_metrics(metrics, own.targets, out, own.y, predictions, own.weights)
         return scores
 
     def _losses_along(self, X, y, directions, steps, *, loss, sample_weight, class_weight):

@@ -63,9 +63,13 @@ class TestUnitActivity:
         X = np.ones((4, 3))
         with pytest.raises(ValueError, match=r"layers\[1\], got NaN for 4 of 4 rows of X"):
             unit_activity(model, X)
-        X[2, 1] = np.nan
-        with pytest.raises(ValueError, match=r"layers\[0\], got NaN for 1 of 4 rows of X"):
-            unit_activity(fnn.Sequential([fnn.ReLU()]), X)
+        model.parameters[1] = np.inf
+        X[2, 0] = 0  # times infinity it is NaN
+        with pytest.raises(ValueError, match=r"layers\[1\], got NaN for 1 of 4 rows of X"):
+            unit_activity(model, X)
+        X[1, 2] = np.nan
+        with pytest.raises(ValueError, match=r"X: expected finite .* in row 1, column 2"):
+            unit_activity(model, X)
 
     def test_of_a_deep_network_with_input_layers(self, rng):
         layers = [fnn.Rescale(2.0), fnn.Standardize(), fnn.Dense(40), fnn.ReLU(), fnn.Tanh()]

@@ -23,7 +23,7 @@ def local_features(model, X, k=10):
     ----------
     model : Sequential
     X : array_like (n, in_features)
-        At least one row.
+        At least one row, of finite numbers.
     k : int
         How many, from 1 to the smaller of n * out_features and n_parameters.
 
@@ -79,7 +79,7 @@ def penultimate_features(model, X, k=None):
     model : Sequential
         With at least one `Dense`.
     X : array_like (n, in_features)
-        At least one row.
+        At least one row, of finite numbers.
     k : int, optional
         How many, from 1 to the smaller of n and the number of features; by default all.
 
@@ -191,7 +191,7 @@ class Features:
 
 
 def _examples(model, X):
-    X = model._built_features(X)
+    X = model._built_features(X, allow_nonfinite=False)
     if X.shape[0] == 0:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     return X

@@ -15,7 +15,7 @@ def unit_activity(model, X):
     model : Sequential
         With at least one layer `ReLU`, `LeakyReLU` or `Hardtanh`.
     X : array_like (n, in_features)
-        At least one row.
+        At least one row, of finite numbers.
 
     Returns
     -------
@@ -24,7 +24,8 @@ def unit_activity(model, X):
     Raises
     ------
     ValueError
-        If there is no such layer, or no row, or NaN comes into one.
+        If there is no such layer, or no row, a number of X is not finite, or NaN comes into a
+        layer.
 
     Notes
     -----
@@ -38,7 +39,7 @@ def unit_activity(model, X):
     >>> int(activity.dead[0].sum())
     0
     """
-    z = model._built_features(X)
+    z = model._built_features(X, allow_nonfinite=False)
     if not z.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {z.shape}")
     numbers, active, dead, linear = [], [], [], []
