@@ -1,18 +1,23 @@
 """Model files: safetensors, which is data and never code.
 
 One tensor per named parameter and per named part of the state; the metadata key ``pyfast_nn`` holds
-a JSON object with ``format_version``, ``layers``, ``in_features``, ``dtype``, ``seed``,
-``epochs_trained``, ``classes`` and ``loss``.
+a JSON object with ``format_version``, ``weight_layout``, ``layers``, ``in_features``, ``dtype``,
+``seed``, ``epochs_trained``, ``classes`` and ``loss``.
+
+As the names of the tensors are torch's, their shapes are, too: in the file a weight is (out, in),
+as ``weight_layout`` says, and not (in, out) as in the model.
 """
 
 import numpy as np
 
 from . import checks
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WEIGHT_LAYOUT = "(out, in)"
 _KEY = "pyfast_nn"
 _FIELDS = {
     "format_version",
+    "weight_layout",
     "layers",
     "in_features",
     "dtype",
@@ -40,6 +45,7 @@ def save(model, path):
 
     description = {
         "format_version": FORMAT_VERSION,
+        "weight_layout": _WEIGHT_LAYOUT,
         "layers": [config.to_config(layer) for layer in model.layers],
         "in_features": model.in_features,
         "dtype": model.dtype.name,
@@ -48,9 +54,9 @@ def save(model, path):
         "classes": None if model.classes_ is None else model.classes_.tolist(),
         "loss": losses.to_config(model.loss),
     }
-    raw = safetensors.numpy.save(
-        model.named_parameters() | model.named_state(), metadata={_KEY: json.dumps(description)}
-    )
+    arrays = model.named_parameters() | model.named_state()
+    tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
+    raw = safetensors.numpy.save(tensors, metadata={_KEY: json.dumps(description)})
     atomic.replace(path, raw)
 
 
@@ -101,12 +107,12 @@ def _decode(raw):
     in_features = int(description["in_features"])
     _check_tensors(
         tensors,
-        {name: (shape, model.dtype) for name, shape in model._shapes(in_features).items()}
+        {name: (shape[::-1], model.dtype) for name, shape in model._shapes(in_features).items()}
         | {name: (shape, np.float64) for name, shape in model._state_shapes(in_features).items()},
     )
     model._net, model._parameters, model._state = model._allocate(in_features)
     for name, view in (model.named_parameters() | model.named_state()).items():
-        view[...] = tensors[name]
+        view[...] = tensors[name].T
     _check_state(model)
     return model
 
@@ -154,6 +160,7 @@ def _make_model(description):
     from . import layers, losses
     from .models import Sequential
 
+    checks.choice(description["weight_layout"], "weight_layout", (_WEIGHT_LAYOUT,))
     if not isinstance(description["layers"], list):
         raise TypeError("layers: expected a list")
     model = Sequential(

@@ -715,6 +715,10 @@ class Sequential:
         The file is complete or not there: it is written beside `path`, flushed to disk, and
         renamed.
 
+        Its tensors have the names and shapes of torch, so that a ``torch.nn.Sequential`` of the
+        same layers may read it: ``0.weight`` is (out, in) there, the transpose of that of
+        `named_parameters`. What `Rescale` and `Standardize` do is not part of such a network.
+
         Parameters
         ----------
         path : str or os.PathLike

@@ -190,7 +190,7 @@ def lie_about_shape(rng, raw):
     what = rng.randrange(3)
     weight = next(tensor for name, tensor in header.items() if name.endswith(".weight"))
     if what > 0:
-        weight["shape"][0] = huge
+        weight["shape"][1] = huge
     if what > 1:
         weight["data_offsets"][1] = weight["data_offsets"][0] + huge * 8
     return join(header, description, body)

@@ -80,9 +80,10 @@ class TestRoundTrip:
         tensors, metadata = contents(path)
         assert set(tensors) == {"0.weight", "0.bias", "2.weight", "2.bias"}
         for name, value in model.named_parameters().items():
-            np.testing.assert_array_equal(tensors[name], value)
+            np.testing.assert_array_equal(tensors[name], value.T, strict=True)
         assert json.loads(metadata["pyfast_nn"]) == {
-            "format_version": 1,
+            "format_version": 2,
+            "weight_layout": "(out, in)",
             "layers": [
                 {"type": "Dense", "units": 3, "init": "xavier_normal", "bias_init": 0.5},
                 {"type": "ReLU"},
@@ -95,6 +96,24 @@ class TestRoundTrip:
             "classes": ["no", "yes"],
             "loss": "cross_entropy",
         }
+
+    @pytest.mark.parametrize("widths", [(4, 4, 4), (4, 3, 2), (1, 5, 1)])
+    def test_torch_computes_the_same(self, widths, dtype, path):
+        """Also with square layers, whose shapes would fit the other way round."""
+        torch, reader = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+        n, hidden, out = widths
+        model = fnn.Sequential([fnn.Dense(hidden), fnn.Tanh(), fnn.Dense(out)], dtype=dtype, seed=3)
+        model.build(n).named_parameters()["0.bias"][:] = np.arange(hidden)
+        model.save(path)
+        network = torch.nn.Sequential(
+            torch.nn.Linear(n, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, out)
+        ).to(getattr(torch, dtype))
+        network.load_state_dict(reader.load_file(path))
+        X = np.random.default_rng(0).normal(size=(7, n)).astype(dtype)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(X)).numpy()
+        np.testing.assert_allclose(model.forward(X), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(fnn.load(path).forward(X), model.forward(X))
 
 
 class TestMalformed:
@@ -121,7 +140,7 @@ class TestMalformed:
         self.refused(path, "not of pyfast_nn")
 
     @pytest.mark.parametrize(
-        "text", ["", "{", "[]", "3", '{"format_version": 1}', "[" * 10**5, "9" * 10**5, "null"]
+        "text", ["", "{", "[]", "3", '{"format_version": 2}', "[" * 10**5, "9" * 10**5, "null"]
     )
     def test_metadata(self, text, path):
         safetensors.numpy.save_file({"a": np.ones(3)}, path, metadata={"pyfast_nn": text})
@@ -137,10 +156,10 @@ class TestMalformed:
             old | (tensors or {}), path, metadata={"pyfast_nn": json.dumps(description)}
         )
 
-    @pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+    @pytest.mark.parametrize("version", [0, 1, 3, "2", None, [2]])
     def test_version(self, version, path):
         self.rewrite(path, lambda d: d.update(format_version=version))
-        self.refused(path, "format version .* reads version 1")
+        self.refused(path, "format version .* reads version 2")
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -156,6 +175,8 @@ class TestMalformed:
             ("layers", [{"type": "Dense", "units": 2, "init": "none"}]),
             ("layers", [{"type": ["Dense"]}]),
             ("layers", [{"type": "ReLU", "units": 2}]),
+            ("weight_layout", "(in, out)"),
+            ("weight_layout", None),
             ("in_features", 0),
             ("in_features", 4.5),
             ("in_features", None),
@@ -198,8 +219,8 @@ class TestMalformed:
         self.refused(path, "missing or unknown tensors: '4.weight'")
         self.rewrite(path, lambda d: d["layers"].append({"type": "Dense", "units": 2}))
         self.refused(path, "missing or unknown tensors: '3.bias', '3.weight'")
-        self.rewrite(path, tensors={"0.weight": np.ones((3, 4), np.float32)})
-        self.refused(path, r"tensor '0.weight' is float32 of shape \(3, 4\), .* \(4, 3\)")
+        self.rewrite(path, tensors={"0.weight": np.ones((4, 3), np.float32)})
+        self.refused(path, r"tensor '0.weight' is float32 of shape \(4, 3\), .* \(3, 4\)")
         self.rewrite(path, tensors={"0.bias": np.ones(3, np.float64)})
         self.refused(path, "tensor '0.bias' is float64")
 
