@@ -4,13 +4,15 @@ import contextlib
 import errno
 import os
 import stat
+from typing import BinaryIO
 
 from . import checks
+from .typing import Path
 
 _LONGEST = 255  # bytes of a name on Linux' file systems
 
 
-def target(path):
+def target(path: Path) -> str:
     """Return where `path` leads, links followed: a regular file, or nothing yet.
 
     OSError if there is something else, as a device, a pipe or a folder is not to be replaced.
@@ -25,7 +27,7 @@ def target(path):
     return os.path.realpath(path)
 
 
-def replace(path, raw):
+def replace(path: Path, raw: bytes) -> None:
     """Make `path` a file of the bytes `raw`, or leave it as it was and raise OSError.
 
     Only where the very last step fails, to make the new name last, an OSError comes with the new
@@ -57,7 +59,7 @@ def replace(path, raw):
         os.close(descriptor)
 
 
-def _open_locked(path):
+def _open_locked(path: str) -> BinaryIO:
     """Return the file at `path`, made if needed, open for writing and locked by us alone."""
     import fcntl
 

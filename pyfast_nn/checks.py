@@ -4,17 +4,19 @@ import math
 import operator
 import os
 import secrets
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 
-def scalar(value):
+def scalar(value: Any) -> Any:
     """Return the number or string that a scalar of NumPy or an array without axes holds."""
     is_array = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
     return value.item() if is_array else value
 
 
-def integer(value, name, minimum, maximum=2**31 - 1):
+def integer(value: Any, name: str, minimum: int, maximum: int = 2**31 - 1) -> int:
     """Return `value`, an integer or an integral float, as an int in [minimum, maximum]."""
     number = scalar(value)
     try:
@@ -29,7 +31,13 @@ def integer(value, name, minimum, maximum=2**31 - 1):
     return result
 
 
-def real(value, name, minimum=-math.inf, below=math.inf, above=-math.inf):
+def real(
+    value: object,
+    name: str,
+    minimum: float = -math.inf,
+    below: float = math.inf,
+    above: float = -math.inf,
+) -> float:
     """Return `value` as a finite float in [minimum, below), and greater than `above`."""
     number = scalar(value)
     if isinstance(number, bool) or not isinstance(number, (int, float, np.floating)):
@@ -46,19 +54,19 @@ def real(value, name, minimum=-math.inf, below=math.inf, above=-math.inf):
     return result
 
 
-def boolean(value, name):
+def boolean(value: object, name: str) -> bool:
     """Return `value` as a bool."""
     if not isinstance(scalar(value), bool):
         raise TypeError(f"{name}: expected True or False, got {describe(value)}")
     return bool(value)
 
 
-def seed(value, name="seed"):
+def seed(value: object, name: str = "seed") -> int:
     """Return `value`, an integer from 0 to 2**64 - 1, as an int; for None draw one."""
     return secrets.randbelow(2**32) if value is None else integer(value, name, 0, 2**64 - 1)
 
 
-def choice(value, name, choices):
+def choice(value: object, name: str, choices: Collection[str]) -> str:
     """Return `value`, one of the strings `choices`."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected one of {', '.join(choices)}, got {describe(value)}")
@@ -67,7 +75,7 @@ def choice(value, name, choices):
     return value
 
 
-def dtype(value):
+def dtype(value: Any) -> np.dtype[Any]:
     """Return `value`, float32 or float64 by any of its names, as a numpy.dtype."""
     try:
         name = np.dtype(value).name if value is not None else "None"
@@ -76,7 +84,7 @@ def dtype(value):
     return np.dtype(choice(name, "dtype", ("float32", "float64")))
 
 
-def path(value, name="path"):
+def path(value: Any, name: str = "path") -> str:
     """Return `value`, the name of a file, as a str."""
     try:
         result = os.fsdecode(value)
@@ -87,7 +95,7 @@ def path(value, name="path"):
     return result
 
 
-def pair(value, name, meaning):
+def pair(value: Any, name: str, meaning: str) -> tuple[Any, Any]:
     """Return both items of `value`."""
     try:
         first, second = value
@@ -96,7 +104,7 @@ def pair(value, name, meaning):
     return first, second
 
 
-def describe(value):
+def describe(value: object) -> str:
     """Return what came, short enough for one line of an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"

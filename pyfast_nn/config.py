@@ -1,6 +1,8 @@
 """What layers, initialisers and their like have in common: settings that never change."""
 
+from collections.abc import Iterable
 from ctypes import c_float
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +12,11 @@ from . import checks
 class Configured:
     """Immutable, equal to its like with the same settings, printed as it is written."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object, as a dict."""
         return {}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         import inspect
 
         config = self.get_config()
@@ -26,14 +28,14 @@ class Configured:
         ]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_config() == other.get_config()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash((type(self), *self.get_config().values()))
 
 
-def check_rounded(item, dtype, prefix=""):
+def check_rounded(item: Configured, dtype: np.dtype[Any], prefix: str = "") -> None:
     """Raise ValueError if a Configured object is impossible with the numbers that `dtype` has."""
     config = item.get_config()
     if not config or dtype == np.float64:  # which settings are in
@@ -49,7 +51,7 @@ def check_rounded(item, dtype, prefix=""):
         raise ValueError(f"{prefix}{error}: {item!r} in {dtype}") from None
 
 
-def to_config(item):
+def to_config(item: Configured) -> dict[str, Any]:
     """Return a Configured object as a dict of plain values, for the model file."""
     config = {
         name: to_config(value) if isinstance(value, Configured) else value
@@ -58,7 +60,7 @@ def to_config(item):
     return {"type": type(item).__name__, **config}
 
 
-def from_config(config, classes, name):
+def from_config(config: object, classes: Iterable[type[Configured]], name: str) -> Any:
     """Return the object, of one of `classes`, that `to_config` described.
 
     TypeError or ValueError on anything else, which calls it `name`.

@@ -32,10 +32,12 @@ References
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from . import _core, checks, config
+from .typing import Array, Real
 
 __all__ = [
     "Constant",
@@ -59,7 +61,7 @@ def __dir__() -> list[str]:
 class Initializer(config.Configured):
     """What initialisers have in common."""
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         """Fill `out`, a C-contiguous float array.
 
         The numbers are a function of `seed`, `stream` (one per parameter of a model) and the
@@ -71,48 +73,48 @@ class Initializer(config.Configured):
 class _Scaled(Initializer):
     """A law whose variance follows from the fans."""
 
-    def variance(self, fan_in, fan_out):
+    def variance(self, fan_in: int, fan_out: int) -> float:
         """Return the variance of the law (float)."""
         raise NotImplementedError
 
 
 class _ScaledNormal(_Scaled):
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         Normal(math.sqrt(self.variance(fan_in, fan_out))).fill(out, fan_in, fan_out, seed, stream)
 
 
 class _ScaledUniform(_Scaled):
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         a = math.sqrt(3 * self.variance(fan_in, fan_out))
         Uniform(-a, a).fill(out, fan_in, fan_out, seed, stream)
 
 
 class _He(_Scaled):
-    def __init__(self, negative_slope=0.0):
+    def __init__(self, negative_slope: Real = 0.0) -> None:
         # so that its square is a number
         self._negative_slope = checks.real(
             negative_slope, "negative_slope", minimum=-1e150, below=1e150
         )
 
     @property
-    def negative_slope(self):
+    def negative_slope(self) -> float:
         """Slope of the rectifier that follows, where its input is negative (float)."""
         return self._negative_slope
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"negative_slope": self.negative_slope}
 
-    def variance(self, fan_in, fan_out):
+    def variance(self, fan_in: int, fan_out: int) -> float:
         return 2 / ((1 + self.negative_slope**2) * fan_in)
 
 
 class _Xavier(_Scaled):
-    def variance(self, fan_in, fan_out):
+    def variance(self, fan_in: int, fan_out: int) -> float:
         return 2 / (fan_in + fan_out)
 
 
 class _LeCun(_Scaled):
-    def variance(self, fan_in, fan_out):
+    def variance(self, fan_in: int, fan_out: int) -> float:
         return 1 / fan_in
 
 
@@ -183,18 +185,18 @@ class Normal(Initializer):
         Standard deviation, at least 0.
     """
 
-    def __init__(self, std=0.01):
+    def __init__(self, std: Real = 0.01) -> None:
         self._std = checks.real(std, "std", minimum=0)
 
     @property
-    def std(self):
+    def std(self) -> float:
         """Standard deviation (float)."""
         return self._std
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"std": self.std}
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         _core.random_normal(seed, stream, out)
         out *= self.std
 
@@ -208,7 +210,7 @@ class TruncatedNormal(Normal):
         Standard deviation before the cut, at least 0; after it, 0.88 times as much is left.
     """
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         _core.random_normal(seed, stream, out)
         again = np.empty_like(out)
         while (beyond := np.abs(out) > 2).any():  # 1 in 22
@@ -227,24 +229,24 @@ class Uniform(Initializer):
         ``low < high``.
     """
 
-    def __init__(self, low, high):
+    def __init__(self, low: Real, high: Real) -> None:
         self._low = checks.real(low, "low")
         self._high = checks.real(high, "high", above=self._low)
 
     @property
-    def low(self):
+    def low(self) -> float:
         """The least number (float)."""
         return self._low
 
     @property
-    def high(self):
+    def high(self) -> float:
         """The largest number (float)."""
         return self._high
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"low": self.low, "high": self.high}
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         _core.random_uniform(seed, stream, out)  # [0, 1)
         out -= 0.5
         out *= self.high - self.low
@@ -270,18 +272,18 @@ class Orthogonal(Initializer):
     of the AMS 54(5), https://arxiv.org/abs/math-ph/0609050.
     """
 
-    def __init__(self, gain=1.0):
+    def __init__(self, gain: Real = 1.0) -> None:
         self._gain = checks.real(gain, "gain")
 
     @property
-    def gain(self):
+    def gain(self) -> float:
         """Length of the vectors (float)."""
         return self._gain
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain}
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         normal = np.empty((max(out.shape), min(out.shape)))
         _core.random_normal(seed, stream, normal)
         q, r = np.linalg.qr(normal)
@@ -297,18 +299,18 @@ class Constant(Initializer):
     value : float
     """
 
-    def __init__(self, value):
+    def __init__(self, value: Real) -> None:
         self._value = checks.real(value, "value")
 
     @property
-    def value(self):
+    def value(self) -> float:
         """The number (float)."""
         return self._value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"value": self.value}
 
-    def fill(self, out, fan_in, fan_out, seed, stream):
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         out[...] = self.value
 
 
@@ -327,7 +329,7 @@ _BY_NAME = {
 _CLASSES = (*(type(init) for init in _BY_NAME.values()), Uniform)
 
 
-def check(init, name, *others):
+def check(init: object, name: str, *others: str) -> str | float | Initializer:
     """Return `init`: a name, also one of `others`, a finite float, or an Initializer."""
     if isinstance(init, Initializer):
         return init
@@ -343,13 +345,13 @@ def check(init, name, *others):
         ) from None
 
 
-def resolve(init):
+def resolve(init: str | float | Initializer) -> Initializer:
     """Return the Initializer that a name or a number stands for."""
     if isinstance(init, Initializer):
         return init
     return _BY_NAME[init] if isinstance(init, str) else Constant(init)
 
 
-def from_config(description):
+def from_config(description: object) -> Initializer:
     """Return the initialiser that `config.to_config` described; TypeError or ValueError if none."""
     return config.from_config(description, _CLASSES, "initialiser")

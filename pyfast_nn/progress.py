@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from . import checks
@@ -9,7 +10,7 @@ from . import checks
 _NOT_SHOWN = ("lr", "seconds")
 
 
-def check(verbose):
+def check(verbose: object) -> str:
     """Return the style for `verbose`: "bar", "lines" or "quiet"."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if isinstance(verbose, str):
@@ -23,7 +24,7 @@ def check(verbose):
 
 
 @contextmanager
-def progress(style, epochs):
+def progress(style: str, epochs: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
     """Yield a function that shows the record of one finished epoch, on stderr."""
     if style == "quiet":
         yield lambda record: None
@@ -38,7 +39,7 @@ def progress(style, epochs):
 
 
 @contextmanager
-def _bar(epochs):
+def _bar(epochs: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -61,7 +62,7 @@ def _bar(epochs):
         task = bar.add_task("", total=epochs, numbers="")
         done, shown = 0, 0.0
 
-        def show(record):
+        def show(record: Mapping[str, float]) -> None:
             nonlocal done, shown
             done += 1
             now = time.monotonic()
@@ -72,6 +73,6 @@ def _bar(epochs):
         yield show
 
 
-def _texts(record):
+def _texts(record: Mapping[str, float]) -> list[str]:
     texts = [f"{key} {value:.4f}" for key, value in record.items() if key not in _NOT_SHOWN]
     return [*texts, f"{record['seconds']:.3g} s/epoch"]

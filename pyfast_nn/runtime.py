@@ -1,13 +1,15 @@
 """Threads, and what this build is made of."""
 
 import os
+from typing import Any
 
 from . import _core, checks
+from .typing import Integer
 
 MOST_THREADS = 1024
 
 
-def set_num_threads(n):
+def set_num_threads(n: Integer) -> None:
     """Set the number of threads that every computation of this process may use.
 
     The results are the same bits for any number. Until this is called, the number is OpenMP's
@@ -34,12 +36,12 @@ def set_num_threads(n):
     _core.set_num_threads(checks.integer(n, "n", minimum=1, maximum=MOST_THREADS))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Return the number of threads that the next computation may use (int)."""
     return _core.get_num_threads()
 
 
-def build_config():
+def build_config() -> dict[str, Any]:
     """Return how this build was made and what it uses on this processor.
 
     Returns
@@ -61,14 +63,14 @@ def build_config():
     return _core.build_config()
 
 
-def use_gemm(name):
+def use_gemm(name: str) -> None:
     """Compute matrix products by "own" kernels or by "blas", as PYFAST_NN_GEMM says at import."""
     if name == "own":
         return _core.use_blas(None, None)
     if name != "blas":
         raise ValueError(f"expected own or blas, got {name!r}")
     try:
-        from . import _blas
+        from . import _blas  # type: ignore[attr-defined]  # made of Cython
     except ImportError as error:
         raise ImportError(
             f"blas needs SciPy: pip install 'pyfast-nn[blas]' ({error})", name=error.name
@@ -76,7 +78,7 @@ def use_gemm(name):
     return _core.use_blas(_blas.sgemm, _blas.dgemm)
 
 
-def _choose_gemm():
+def _choose_gemm() -> None:
     try:
         use_gemm(os.environ.get("PYFAST_NN_GEMM") or "own")
     except (ImportError, ValueError) as error:

@@ -33,9 +33,13 @@ A rate that falls when a quantity no longer improves is no function of the step,
 `ReduceLROnPlateau`.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NoReturn, SupportsFloat, TypeVar, overload
+
 import numpy as np
 
 from . import checks, config
+from .typing import Array, Floats, Integer, Integers, Real, Steps
 
 __all__ = [
     "Constant",
@@ -58,20 +62,27 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_T = TypeVar("_T")
+
+
 class Schedule(config.Configured):
     """A function from 0-based steps to values, with its settings as attributes."""
 
-    def __init__(self, **settings):
+    def __init__(self, **settings: Any) -> None:
         vars(self).update({name: _CHECKS[name](value, name) for name, value in settings.items()})
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: NoReturn) -> NoReturn:
         raise AttributeError(f"{name}: a schedule does not change; make a new one")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object, as a dict."""
         return dict(vars(self))
 
-    def __call__(self, step):
+    @overload
+    def __call__(self, step: Integer) -> float: ...
+    @overload
+    def __call__(self, step: Steps) -> Floats: ...
+    def __call__(self, step: Integer | Steps) -> float | Floats:
         """Return the value at each step.
 
         Parameters
@@ -92,12 +103,12 @@ class Schedule(config.Configured):
         values = self._at(steps.astype(np.int64).ravel())
         return values.reshape(steps.shape) if steps.ndim else float(values[0])
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         """Return the values (n,) at the steps (n,), int64."""
         raise NotImplementedError
 
 
-def is_of_steps_alone(value):
+def is_of_steps_alone(value: object) -> bool:
     """Return whether no function of the user's is in a hyper-parameter, nor in its parts."""
     if isinstance(value, tuple):
         return all(map(is_of_steps_alone, value))
@@ -109,22 +120,24 @@ def is_of_steps_alone(value):
 # ---------------------------------------------------------------------- formulas
 
 
-def _left(step, steps):
+def _left(step: Any, steps: Any) -> Any:
     """Return the fraction of `steps` that is left: 1 at step 0, and 0 from step `steps` on."""
     return np.maximum(steps - step, 0) / steps
 
 
-def _cosine(left):
+def _cosine(left: Array) -> Array:
     """Return half a cosine, ``(1 + cos(pi (1 - left))) / 2``, without its cancellation near 0."""
     return np.sin(np.pi / 2 * left) ** 2
 
 
-def _blend(start, end, weight):
+def _blend(start: Any, end: Any, weight: Any) -> Any:
     """Return `start` where `weight` is 1 and `end` where it is 0, both exactly."""
     return weight * start + (1 - weight) * end
 
 
-def _join(parts, milestones, step):
+def _join(
+    parts: tuple[Callable[[Any], Any], ...], milestones: tuple[int, ...], step: Integers
+) -> Array:
     """Return the values of functions of which each counts its steps from its own milestone."""
     values, number = np.empty(len(step)), np.searchsorted(milestones, step, side="right")
     for i, (part, first) in enumerate(zip(parts, (0, *milestones), strict=True)):
@@ -151,10 +164,12 @@ class Constant(Schedule):
     array([0.1, 0.1, 0.1])
     """
 
-    def __init__(self, value):
+    value: float
+
+    def __init__(self, value: Real) -> None:
         super().__init__(value=value)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return np.full(len(step), self.value)
 
 
@@ -185,10 +200,14 @@ class Linear(Schedule):
     array([0.1  , 0.075, 0.05 , 0.025, 0.   , 0.   ])
     """
 
-    def __init__(self, start, steps, *, end=0.0):
+    start: float
+    steps: int
+    end: float
+
+    def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
         super().__init__(start=start, steps=steps, end=end)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps))
 
 
@@ -224,10 +243,14 @@ class Step(Schedule):
     array([0.1  , 0.1  , 0.05 , 0.05 , 0.025])
     """
 
-    def __init__(self, start, step_size, *, gamma=0.1):
+    start: float
+    step_size: int
+    gamma: float
+
+    def __init__(self, start: Real, step_size: Integer, *, gamma: Real = 0.1) -> None:
         super().__init__(start=start, step_size=step_size, gamma=gamma)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return self.start * self.gamma ** (step // self.step_size)
 
 
@@ -260,10 +283,14 @@ class MultiStep(Schedule):
     array([1.  , 1.  , 0.5 , 0.25, 0.25])
     """
 
-    def __init__(self, start, milestones, *, gamma=0.1):
+    start: float
+    milestones: tuple[int, ...]
+    gamma: float
+
+    def __init__(self, start: Real, milestones: Iterable[Integer], *, gamma: Real = 0.1) -> None:
         super().__init__(start=start, milestones=milestones, gamma=gamma)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return self.start * self.gamma ** np.searchsorted(self.milestones, step, side="right")
 
 
@@ -292,10 +319,13 @@ class Exponential(Schedule):
     array([1.   , 0.5  , 0.25 , 0.125])
     """
 
-    def __init__(self, start, gamma):
+    start: float
+    gamma: float
+
+    def __init__(self, start: Real, gamma: Real) -> None:
         super().__init__(start=start, gamma=gamma)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return self.start * self.gamma**step
 
 
@@ -333,10 +363,15 @@ class Polynomial(Schedule):
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    ])
     """
 
-    def __init__(self, start, steps, *, power=1.0, end=0.0):
+    start: float
+    steps: int
+    power: float
+    end: float
+
+    def __init__(self, start: Real, steps: Integer, *, power: Real = 1.0, end: Real = 0.0) -> None:
         super().__init__(start=start, steps=steps, power=power, end=end)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps) ** self.power)
 
 
@@ -367,10 +402,13 @@ class InverseSqrt(Schedule):
     array([0.025, 0.05 , 0.075, 0.1  , 0.05 ])
     """
 
-    def __init__(self, peak, warmup_steps):
+    peak: float
+    warmup_steps: int
+
+    def __init__(self, peak: Real, warmup_steps: Integer) -> None:
         super().__init__(peak=peak, warmup_steps=warmup_steps)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         n = (step + 1) / self.warmup_steps
         return self.peak * np.minimum(n, 1 / np.sqrt(n))
 
@@ -416,10 +454,14 @@ class Cosine(Schedule):
     True
     """
 
-    def __init__(self, start, steps, *, end=0.0):
+    start: float
+    steps: int
+    end: float
+
+    def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
         super().__init__(start=start, steps=steps, end=end)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _cosine(_left(step, self.steps)))
 
 
@@ -457,12 +499,19 @@ class CosineWarmRestarts(Schedule):
     array([0.1   , 0.05  , 0.1   , 0.0854, 0.05  , 0.0146, 0.1   ])
     """
 
-    def __init__(self, start, steps, *, multiplier=1, end=0.0):
+    start: float
+    steps: int
+    multiplier: int
+    end: float
+
+    def __init__(
+        self, start: Real, steps: Integer, *, multiplier: Integer = 1, end: Real = 0.0
+    ) -> None:
         super().__init__(start=start, steps=steps, multiplier=multiplier, end=end)
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         if self.multiplier == 1:
-            done, length = step % self.steps, self.steps
+            done, length = step % self.steps, np.array(self.steps)
         else:
             firsts, lengths = [0], [self.steps]  # of the cycles, in whole numbers
             while firsts[-1] <= step.max(initial=0):
@@ -512,9 +561,23 @@ class Cyclic(Schedule):
     array([0.1, 0.3, 0.5, 0.3, 0.1, 0.3])
     """
 
+    start: float
+    peak: float
+    step_size_up: int
+    step_size_down: int
+    mode: str
+    gamma: float
+
     def __init__(
-        self, start, peak, *, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0
-    ):
+        self,
+        start: Real,
+        peak: Real,
+        *,
+        step_size_up: Integer = 2000,
+        step_size_down: Integer | None = None,
+        mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+        gamma: Real = 1.0,
+    ) -> None:
         super().__init__(
             start=start,
             peak=peak,
@@ -524,7 +587,7 @@ class Cyclic(Schedule):
             gamma=gamma,
         )
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         up, down = self.step_size_up, self.step_size_down
         cycle, done = np.divmod(step, up + down)
         height = np.minimum(done / up, (up + down - done) / down)
@@ -576,17 +639,25 @@ class OneCycle(Schedule):
     >>> optimizer = fnn.optim.SGD(lr=lr, momentum=lr.momentum())
     """
 
+    peak: float
+    steps: int
+    start: float
+    end: float
+    pct_start: float
+    anneal_strategy: str
+    three_phase: bool
+
     def __init__(
         self,
-        peak,
-        steps,
+        peak: Real,
+        steps: Integer,
         *,
-        start=None,
-        end=None,
-        pct_start=0.3,
-        anneal_strategy="cos",
-        three_phase=False,
-    ):
+        start: Real | None = None,
+        end: Real | None = None,
+        pct_start: Real = 0.3,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        three_phase: bool = False,
+    ) -> None:
         if start is None:
             start = _value(peak, "peak") / 25
         if end is None:
@@ -605,7 +676,7 @@ class OneCycle(Schedule):
                 f"pct_start: expected at most 0.5 with three phases, got {self.pct_start}"
             )
 
-    def momentum(self, high=0.95, low=0.85):
+    def momentum(self, high: Real = 0.95, low: Real = 0.85) -> "OneCycle":
         """Return the momentum that goes with this learning rate: `low` where the rate is high.
 
         Parameters
@@ -627,7 +698,7 @@ class OneCycle(Schedule):
         low, high = _value(low, "low"), _value(high, "high")
         return OneCycle(**self.get_config() | {"peak": low, "start": high, "end": high})
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         rise = self.pct_start * self.steps
         ends, values = [rise - 1, self.steps - 1], [self.start, self.peak, self.end]
         if self.three_phase:
@@ -637,9 +708,8 @@ class OneCycle(Schedule):
         phase = sum(step >= end for end in ends[:-1])
         begin, end = np.array([0, *ends[:-1]])[phase], np.array(ends)[phase]
         left = np.maximum(end - step, 0) / (end - begin)
-        values = np.array(values)
         weight = _cosine(left) if self.anneal_strategy == "cos" else left
-        return _blend(values[phase], values[phase + 1], weight)
+        return _blend(np.array(values)[phase], np.array(values)[phase + 1], weight)
 
 
 # ---------------------------------------------------------------------- composition
@@ -679,11 +749,17 @@ class Warmup(Schedule):
     array([0.    , 0.05  , 0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
     """
 
-    def __init__(self, schedule, steps, *, start=0.0):
+    schedule: Callable[[Any], Any]
+    steps: int
+    start: float
+
+    def __init__(
+        self, schedule: Real | Callable[[Any], SupportsFloat], steps: Integer, *, start: Real = 0.0
+    ) -> None:
         super().__init__(schedule=schedule, steps=steps, start=start)
 
-    def _at(self, step):
-        def rise(step):
+    def _at(self, step: Integers) -> Array:
+        def rise(step: Integers) -> Array:
             return _blend(self.start, self.schedule(0), _left(step, self.steps))
 
         return _join((rise, self.schedule), (self.steps,), step)
@@ -711,7 +787,14 @@ class Sequence(Schedule):
     array([0.1  , 0.1  , 0.1  , 0.075, 0.05 , 0.025, 0.   ])
     """
 
-    def __init__(self, schedules, milestones):
+    schedules: tuple[Callable[[Any], Any], ...]
+    milestones: tuple[int, ...]
+
+    def __init__(
+        self,
+        schedules: Iterable[Real | Callable[[Any], SupportsFloat]],
+        milestones: Iterable[Integer],
+    ) -> None:
         super().__init__(schedules=schedules, milestones=milestones)
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
@@ -719,22 +802,22 @@ class Sequence(Schedule):
                 f"got {len(self.milestones)}"
             )
 
-    def _at(self, step):
+    def _at(self, step: Integers) -> Array:
         return _join(self.schedules, self.milestones, step)
 
 
 # ---------------------------------------------------------------------- checks
 
 
-def _value(value, name):
+def _value(value: object, name: str) -> float:
     return checks.real(value, name, minimum=0)
 
 
-def _count(value, name):
+def _count(value: object, name: str) -> int:
     return checks.integer(value, name, minimum=1)
 
 
-def _list(values, name, check):
+def _list(values: Any, name: str, check: Callable[[object, str], _T]) -> tuple[_T, ...]:
     try:
         values = tuple(values)
     except TypeError:
@@ -742,14 +825,14 @@ def _list(values, name, check):
     return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
 
 
-def _milestones(values, name):
+def _milestones(values: object, name: str) -> tuple[int, ...]:
     steps = _list(values, name, _count)
     if sorted(set(steps)) != list(steps):
         raise ValueError(f"{name}: expected increasing steps, got {list(steps)}")
     return steps
 
 
-def _part(value, name):
+def _part(value: object, name: str) -> Callable[[Any], Any]:
     if isinstance(value, type):
         raise TypeError(
             f"{name}: expected a schedule, got {checks.describe(value)}; write it with parentheses"
@@ -757,7 +840,7 @@ def _part(value, name):
     return value if callable(value) else Constant(_value(value, name))
 
 
-def _parts(values, name):
+def _parts(values: object, name: str) -> tuple[Callable[[Any], Any], ...]:
     parts = _list(values, name, _part)
     if not parts:
         raise ValueError(f"{name}: expected at least one schedule, got none")

@@ -1,13 +1,15 @@
 """Matrices of `scipy.sparse`, which is not imported here, as the core reads them."""
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from .checks import describe
+from .typing import Array
 
 
-def canonical_csr(X, name):
+def canonical_csr(X: Any, name: str) -> Any:
     """Return a sparse matrix in CSR format without duplicates: `X` itself, if it is like that."""
     # SciPy looks at the parts of a matrix when it is made, if at all, and trusts them from then on.
     if X.format in _CHECKS:
@@ -24,7 +26,7 @@ def canonical_csr(X, name):
     return csr
 
 
-def _check_compressed(X, name):
+def _check_compressed(X: Any, name: str) -> None:
     """CSR, CSC and BSR: numbers `indices[indptr[i] : indptr[i + 1]]` for row, or column, i."""
     rows, columns = X.shape
     blocks = _part(X, "data", name, ndim=3 if X.format == "bsr" else 1)
@@ -48,19 +50,19 @@ def _check_compressed(X, name):
     _check_range(places[: starts[-1]], 0, end - 1, f"{name}.indices")
 
 
-def _check_coo(X, name):
+def _check_coo(X: Any, name: str) -> None:
     n = len(_part(X, "data", name))
     for part, end in zip(("row", "col"), X.shape, strict=True):
         _check_range(_part(X, part, name, length=n), 0, end - 1, f"{name}.{part}")
 
 
-def _check_dia(X, name):
+def _check_dia(X: Any, name: str) -> None:
     n = len(_part(X, "data", name, ndim=2))
     offsets = _part(X, "offsets", name, length=n)
     _check_range(offsets, -(2**31), 2**31 - 1, f"{name}.offsets")  # SciPy makes them int32
 
 
-def _check_lil(X, name):
+def _check_lil(X: Any, name: str) -> None:
     rows, columns = X.shape
     lists = [_part(X, part, name, length=rows) for part in ("rows", "data")]
     for i, (places, numbers) in enumerate(zip(*lists, strict=True)):
@@ -80,7 +82,7 @@ _CHECKS = {
 }
 
 
-def _part(X, part, name, ndim=1, length=None):
+def _part(X: Any, part: str, name: str, ndim: int = 1, length: int | None = None) -> Array:
     """Return the array `X.part`, which has `ndim` dimensions, the first of `length`."""
     array = getattr(X, part)
     if not isinstance(array, np.ndarray) or array.ndim != ndim:
@@ -92,7 +94,7 @@ def _part(X, part, name, ndim=1, length=None):
     return array
 
 
-def _check_range(places, first, last, name):
+def _check_range(places: Array, first: int, last: int, name: str) -> None:
     """Raise unless `places` are integers from `first` to `last`."""
     if not len(places):
         return
