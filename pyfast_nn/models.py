@@ -361,7 +361,8 @@ class Sequential:
             Told of the begin, of each epoch, and of the end; see `Callback`. An epoch's may end the
             fit by returning True.
         verbose : {"auto", 0, 1}
-            0 is quiet, 1 shows each epoch on stderr; "auto" does so on a terminal only.
+            0 is quiet, 1 shows each epoch: as a bar on a terminal (stderr) or in a notebook, as
+            lines on stderr elsewhere; "auto" is quiet there.
 
         Returns
         -------

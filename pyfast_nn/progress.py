@@ -1,7 +1,6 @@
 """What a fit shows while it runs."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,21 +10,28 @@ _NOT_SHOWN = ("lr", "seconds")
 
 
 def check(verbose: object) -> str:
-    """Return the style for `verbose`: "bar", "lines" or "quiet"."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
+    """Return the style for `verbose`: "terminal", "notebook", "lines" or "quiet"."""
     if isinstance(verbose, str):
         checks.choice(verbose, "verbose", ("auto",))
-        return "bar" if terminal else "quiet"
+        return _place() or "quiet"
     if isinstance(verbose, bool):
         verbose = int(verbose)
     if not checks.integer(verbose, "verbose", 0, 1):
         return "quiet"
-    return "bar" if terminal else "lines"
+    return _place() or "lines"
+
+
+def _place() -> str | None:
+    """Return where a bar can be drawn, if anywhere."""
+    ipython = sys.modules.get("IPython")  # not loaded: this is no notebook
+    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
+        return "notebook"
+    return "terminal" if sys.stderr is not None and sys.stderr.isatty() else None
 
 
 @contextmanager
 def progress(style: str, epochs: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yield a function that shows the record of one finished epoch, on stderr."""
+    """Yield a function that shows the record of one finished epoch, on stderr or in a notebook."""
     if style == "quiet":
         yield lambda record: None
     elif style == "lines":
@@ -34,43 +40,11 @@ def progress(style: str, epochs: int) -> Iterator[Callable[[Mapping[str, float]]
             f"epoch {next(done)}/{epochs}", *_texts(record), sep="  ", file=sys.stderr, flush=True
         )
     else:
-        with _bar(epochs) as show:
-            yield show
+        from . import bar  # and with it rich, which takes as long to import as all else
 
-
-@contextmanager
-def _bar(epochs: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("epoch"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[numbers]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=8,
-    )
-    with bar:
-        task = bar.add_task("", total=epochs, numbers="")
-        done, shown = 0, 0.0
-
-        def show(record: Mapping[str, float]) -> None:
-            nonlocal done, shown
-            done += 1
-            now = time.monotonic()
-            if done == epochs or now - shown > 0.1:  # an epoch may take microseconds
-                shown = now
-                bar.update(task, completed=done, numbers="  ".join(_texts(record)))
-
-        yield show
+        draws = bar.in_notebook if style == "notebook" else bar.on_terminal
+        with draws(epochs) as show:
+            yield lambda record: show(_texts(record))
 
 
 def _texts(record: Mapping[str, float]) -> list[str]:

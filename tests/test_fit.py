@@ -259,12 +259,6 @@ class TestHistory:
         out, err = capfd.readouterr()
         assert out == "" and len(err.splitlines()) == 2 and err.startswith("epoch 1/2  loss ")
 
-    def test_bar_on_a_terminal(self, blobs, capfd, monkeypatch):
-        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        fit(make(), blobs, epochs=3, verbose="auto")
-        assert "3/3" in capfd.readouterr().err
-
 
 class TestRefusals:
     @pytest.mark.parametrize(
