@@ -1,15 +1,27 @@
 """What a fit did, epoch by epoch."""
 
+import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import pictures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOT_SCORES = ("lr", "seconds")  # keys of things that are neither better nor worse
+_SHOWN = 6  # scores in one line
 
 
-class History(Mapping):
-    """Per-epoch lists, indexed like a dict: ``history["loss"]``.
+class History(dict[str, list[float]]):
+    """A dict of lists with one value per epoch: ``history["loss"]``.
 
     Keys are ``loss``, ``lr`` and ``seconds``; for classification ``accuracy``; with validation data
     ``val_loss``, ``val_accuracy`` and ``val_`` with the name of each metric; and what callbacks
     added to the records, NaN for epochs without. Before the first epoch is done there are none.
+    Values are Python's numbers, so that ``json.dumps(history)`` and ``pandas.DataFrame(history)``
+    take it as it is.
 
     * ``loss`` and ``accuracy`` are means over the examples of the epoch as they were trained on,
       while the parameters changed, weighted if the examples are; all ``val_...`` are taken after
@@ -22,45 +34,106 @@ class History(Mapping):
     >>> history = model.fit(X, y, loss="cross_entropy", epochs=3)
     >>> len(history["loss"])
     3
+    >>> figure = history.plot()
+    >>> figure.savefig("curves.png")
     """
 
-    def __init__(self):
-        # (record, best epoch so far) of each: one append, so that an interrupt leaves no columns of
-        # different lengths.
-        self._epochs = []
+    def __init__(self) -> None:
+        super().__init__()
+        self._best_epochs: list[int | None] = []  # as known after each epoch
         self._stopped_early = False
 
-    def _append(self, record, best_epoch=None):
-        self._epochs.append((record, best_epoch))
+    def _append(self, record: Mapping[str, Any], best_epoch: int | None = None) -> None:
+        """Add the record of an epoch."""
+        self._add_columns(record)
+        columns: list[list[Any]] = [*self.values(), self._best_epochs]
+        values = [_plain(record.get(key, math.nan)) for key in self]
+        # One call, so that an interrupt leaves no columns of different lengths.
+        collections.deque(map(list.append, columns, [*values, best_epoch]), maxlen=0)
+
+    def _amend(self, record: Mapping[str, Any]) -> None:
+        """Take what has been added to the record of the last epoch."""
+        self._add_columns(record)
+        for key, value in record.items():
+            self[key][-1] = _plain(value)
+
+    def _add_columns(self, keys: Iterable[str]) -> None:
+        self.update({key: [math.nan] * self.epochs for key in keys if key not in self})
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """Number of epochs done (int)."""
-        return len(self._epochs)
+        return len(self._best_epochs)
 
     @property
-    def best_epoch(self):
+    def best_epoch(self) -> int | None:
         """With early stopping the epoch, from 0, whose parameters the model has (int or None)."""
-        return self._epochs[-1][1] if self._epochs else None
+        return self._best_epochs[-1] if self._best_epochs else None
 
     @property
-    def stopped_early(self):
+    def stopped_early(self) -> bool:
         """Whether early stopping or a callback ended the fit before its last epoch (bool)."""
         return self._stopped_early
 
-    def _keys(self):
-        return {key: None for record, _ in self._epochs for key in record}  # an ordered set
+    def plot(self) -> "Figure":
+        """Draw the learning curves: a picture each of loss, accuracy and all else that is recorded.
 
-    def __getitem__(self, key):
-        if key not in self._keys():
-            raise KeyError(key)
-        return [record.get(key, math.nan) for record, _ in self._epochs]
+        What was taken of the validation data is beside what is of the training, and the best epoch
+        is marked. Needs Matplotlib, the extra ``plot``.
 
-    def __iter__(self):
-        return iter(self._keys())
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows; ``.savefig("curves.png")`` writes it.
 
-    def __len__(self):
-        return len(self._keys())
+        Raises
+        ------
+        ImportError
+            If Matplotlib is not there.
+        ValueError
+            If there is no epoch to draw.
+        """
+        keys = [key for key in self if key not in NOT_SCORES and _are_numbers(self[key])]
+        names = list(dict.fromkeys(key.removeprefix("val_") for key in keys))
+        if not self.epochs or not names:
+            raise ValueError(f"plot: expected an epoch of numbers to draw, got {self!r}")
+        columns = min(len(names), 3)
+        rows = -(-len(names) // columns)
+        figure = pictures.new_figure(4.5 * columns, 4 * rows)
+        epochs = range(1, self.epochs + 1)
+        for place, name in enumerate(names):
+            axes = figure.add_subplot(rows, columns, place + 1)
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key in keys:
+                    dots = len(epochs) < 40 or any(map(math.isnan, self[key]))  # beside gaps
+                    axes.plot(epochs, self[key], label=label, marker="." if dots else "")
+            if self.best_epoch is not None:
+                axes.axvline(self.best_epoch + 1, color="gray", linewidth=0.8, label="best epoch")
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.locator_params(axis="x", integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        return figure
 
-    def __repr__(self):
-        return f"History({dict(self)!r})"
+    def __repr__(self) -> str:
+        """Of the epoch whose parameters the model has: the best, or the last."""
+        parts = [f"{self.epochs} epoch{'s' * (self.epochs != 1)}"]
+        if self.stopped_early:
+            parts.append("stopped early")
+        if self.best_epoch is not None:
+            parts.append(f"best_epoch={self.best_epoch}")
+        if self.epochs:
+            epoch = self.epochs - 1 if self.best_epoch is None else self.best_epoch
+            scores = [key for key in self if key not in NOT_SCORES and _are_numbers(self[key])]
+            parts += [f"{key} {self[key][epoch]:.4g}" for key in scores[:_SHOWN]]
+            parts += ["..."] * (len(scores) > _SHOWN)
+        return f"History({', '.join(parts)})"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy, or of a library like it, as Python's own."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _are_numbers(column: list[Any]) -> bool:
+    return all(isinstance(value, (int, float)) for value in column)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from . import checks
-
-_NOT_SHOWN = ("lr", "seconds")
+from .history import NOT_SCORES
 
 
 def check(verbose: object) -> str:
@@ -48,5 +47,5 @@ def progress(style: str, epochs: int) -> Iterator[Callable[[Mapping[str, float]]
 
 
 def _texts(record: Mapping[str, float]) -> list[str]:
-    texts = [f"{key} {value:.4f}" for key, value in record.items() if key not in _NOT_SHOWN]
+    texts = [f"{key} {value:.4f}" for key, value in record.items() if key not in NOT_SCORES]
     return [*texts, f"{record['seconds']:.3g} s/epoch"]

@@ -106,7 +106,7 @@ def _fit(
                     record |= {f"val_{key}": value for key, value in scores.items()}
                 stopping.append(record)
                 show(record)
-                stops = [tell(each, "on_epoch_end", model, epoch, record) for each in listeners]
+                stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
                 if stopping.is_over or any(stops):
                     history._stopped_early = epoch + 1 < epochs
                     break
@@ -118,6 +118,14 @@ def _fit(
     finally:
         stopping.restore()  # Ctrl-C may have come before the first time
     return history
+
+
+def _tell_epoch(listener, model, epoch, record, history):
+    """Tell of an epoch, and note what the listener made of its record; return whether to stop."""
+    try:
+        return tell(listener, "on_epoch_end", model, epoch, record)
+    finally:
+        history._amend(record)
 
 
 def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_per_step):

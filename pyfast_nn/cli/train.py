@@ -137,7 +137,7 @@ def run(arguments):
     model.save(arguments.out)
     print(f"{'model file':20} {arguments.out}")
     if arguments.plot is not None:
-        curves.draw(history, arguments.plot)
+        history.plot().savefig(arguments.plot)
         print(f"{'learning curves':20} {arguments.plot}")
     print(f"\nOn the {name} examples:")
     report.print_report(model, X_part, y_part)

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import checks, curvature
 from ..layers import Dense
-from .pictures import axes_or_new
+from ..pictures import axes_or_new
 from .stages import stages
 
 _DENSE = 1024  # rows of the Gram matrix up to which it is formed: 8 MiB, eigh within a second

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import checks, data
-from .pictures import axes_or_new
+from ..pictures import axes_or_new
 
 
 def random_directions(model, k=1, *, seed=0):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import checks, curvature, data
-from .pictures import axes_or_new
+from ..pictures import axes_or_new
 
 
 def max_stable_lr(A, *, momentum=0.0, **options):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..layers import Hardtanh, LeakyReLU, ReLU
-from .pictures import axes_or_new, tick_layers
+from ..pictures import axes_or_new, tick_layers
 from .stages import layer_names, stages
 
 
