@@ -61,9 +61,12 @@ A wrong shape or value is a ValueError, a wrong type or dtype a TypeError, that 
 what came and what was expected.
 """
 
+from typing import Any, Literal
+
 import numpy as np
 
 from . import _core, checks, config, data, layers, losses
+from .typing import Array, ArrayLike, ClassWeight, Real
 
 __all__ = [
     "binary_cross_entropy",
@@ -114,14 +117,23 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _numbers(**inputs):
+def _numbers(**inputs: object) -> tuple[list[Array], np.dtype[Any]]:
     """Return the inputs as arrays that the core can read, and the dtype of the computation."""
     arrays = [data.as_numbers(value, name) for name, value in inputs.items()]
     sizes = {array.dtype.itemsize for array in arrays if array.dtype.kind == "f"}
     return arrays, np.dtype(np.float32 if sizes and max(sizes) <= 4 else np.float64)
 
 
-def gemm(a, b, *, trans_a=False, trans_b=False, alpha=1.0, beta=0.0, out=None):
+def gemm(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    alpha: Real = 1.0,
+    beta: Real = 0.0,
+    out: Array | None = None,
+) -> Array:
     """Return ``alpha * op(a) @ op(b) + beta * out``, where op transposes or not.
 
     Parameters
@@ -159,7 +171,7 @@ def gemm(a, b, *, trans_a=False, trans_b=False, alpha=1.0, beta=0.0, out=None):
     )
 
 
-def dense_forward(x, w, b, *, out=None):
+def dense_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``x @ w + b``.
 
     Parameters
@@ -180,11 +192,18 @@ def dense_forward(x, w, b, *, out=None):
     array([[3.5]])
     """
     (x, w, b), dtype = _numbers(x=x, w=w, b=b)
-    w, b = np.require(w, dtype, "A"), np.require(b, dtype, "CA")
+    w, b = np.require(w, dtype, "A"), np.require(b, dtype, ["C", "A"])
     return _core.dense_forward(x, w, b, out)
 
 
-def dense_backward(dz, x, w, *, input_gradient=True, out=None):
+def dense_backward(
+    dz: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    input_gradient: bool = True,
+    out: tuple[Array | None, Array | None, Array | None] | None = None,
+) -> tuple[Any, Array, Array]:
     """Return the derivatives of a loss in the inputs of `dense_forward`, from that in its result.
 
     Parameters
@@ -220,18 +239,18 @@ def dense_backward(dz, x, w, *, input_gradient=True, out=None):
     )
 
 
-def _rows(z):
+def _rows(z: ArrayLike) -> Array:
     """Return `z` as the core takes it where it reads element after element."""
     (z,), dtype = _numbers(z=z)
-    return np.require(z, dtype, "CA")
+    return np.require(z, dtype, ["C", "A"])
 
 
-def _both(da, z):
-    arrays, dtype = _numbers(da=da, z=z)
-    return [np.require(array, dtype, "CA") for array in arrays]
+def _both(da: ArrayLike, z: ArrayLike) -> tuple[Array, Array]:
+    (da, z), dtype = _numbers(da=da, z=z)
+    return np.require(da, dtype, ["C", "A"]), np.require(z, dtype, ["C", "A"])
 
 
-def softmax(z, *, out=None):
+def softmax(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis, for any finite `z`.
 
     Parameters
@@ -252,12 +271,12 @@ def softmax(z, *, out=None):
     return _core.softmax(_rows(z), False, out)
 
 
-def softmax_backward(da, z, *, out=None):
+def softmax_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `softmax`, from that in its result."""
     return _core.softmax_backward(*_both(da, z), out)
 
 
-def log_softmax(z, *, out=None):
+def log_softmax(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the logarithm of `softmax`, accurate also where that is tiny.
 
     Parameters
@@ -280,134 +299,159 @@ def log_softmax(z, *, out=None):
 # Activations, element by element: z has any shape.
 
 
-def _activate(layer, z, out):
+def _activate(layer: layers.Layer, z: ArrayLike, out: Array | None) -> Array:
     z = _rows(z)
     config.check_rounded(layer, z.dtype)
     return _core.activation(layer.kind, layer.values, z, out)
 
 
-def _activate_backward(layer, da, z, out):
+def _activate_backward(
+    layer: layers.Layer, da: ArrayLike, z: ArrayLike, out: Array | None
+) -> Array:
     da, z = _both(da, z)
     config.check_rounded(layer, z.dtype)
     return _core.activation_backward(layer.kind, layer.values, da, z, out)
 
 
-def identity(z, *, out=None):
+def identity(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``z``, copied. See `pyfast_nn.Identity`."""
     return _activate(layers.Identity(), z, out)
 
 
-def identity_backward(da, z, *, out=None):
+def identity_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `identity`, from that in its result."""
     return _activate_backward(layers.Identity(), da, z, out)
 
 
-def relu(z, *, out=None):
+def relu(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``max(z, 0)``. See `pyfast_nn.ReLU`."""
     return _activate(layers.ReLU(), z, out)
 
 
-def relu_backward(da, z, *, out=None):
+def relu_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `relu`, from that in its result."""
     return _activate_backward(layers.ReLU(), da, z, out)
 
 
-def leaky_relu(z, negative_slope=0.01, *, out=None):
+def leaky_relu(z: ArrayLike, negative_slope: Real = 0.01, *, out: Array | None = None) -> Array:
     """Return ``z`` where it is positive, else ``negative_slope * z``. See `pyfast_nn.LeakyReLU`."""
     return _activate(layers.LeakyReLU(negative_slope), z, out)
 
 
-def leaky_relu_backward(da, z, negative_slope=0.01, *, out=None):
+def leaky_relu_backward(
+    da: ArrayLike, z: ArrayLike, negative_slope: Real = 0.01, *, out: Array | None = None
+) -> Array:
     """Return the derivative of a loss in the `z` of `leaky_relu`, from that in its result."""
     return _activate_backward(layers.LeakyReLU(negative_slope), da, z, out)
 
 
-def elu(z, alpha=1.0, *, out=None):
+def elu(z: ArrayLike, alpha: Real = 1.0, *, out: Array | None = None) -> Array:
     """Return ``z`` where it is positive, else ``alpha * (exp(z) - 1)``. See `pyfast_nn.ELU`."""
     return _activate(layers.ELU(alpha), z, out)
 
 
-def elu_backward(da, z, alpha=1.0, *, out=None):
+def elu_backward(
+    da: ArrayLike, z: ArrayLike, alpha: Real = 1.0, *, out: Array | None = None
+) -> Array:
     """Return the derivative of a loss in the `z` of `elu`, from that in its result."""
     return _activate_backward(layers.ELU(alpha), da, z, out)
 
 
-def softplus(z, beta=1.0, *, out=None):
+def softplus(z: ArrayLike, beta: Real = 1.0, *, out: Array | None = None) -> Array:
     """Return ``log(1 + exp(beta * z)) / beta``. See `pyfast_nn.Softplus`."""
     return _activate(layers.Softplus(beta), z, out)
 
 
-def softplus_backward(da, z, beta=1.0, *, out=None):
+def softplus_backward(
+    da: ArrayLike, z: ArrayLike, beta: Real = 1.0, *, out: Array | None = None
+) -> Array:
     """Return the derivative of a loss in the `z` of `softplus`, from that in its result."""
     return _activate_backward(layers.Softplus(beta), da, z, out)
 
 
-def gelu(z, approximate="none", *, out=None):
+def gelu(
+    z: ArrayLike, approximate: Literal["none", "tanh"] = "none", *, out: Array | None = None
+) -> Array:
     """Return ``z`` times the normal distribution function at ``z``. See `pyfast_nn.GELU`."""
     return _activate(layers.GELU(approximate), z, out)
 
 
-def gelu_backward(da, z, approximate="none", *, out=None):
+def gelu_backward(
+    da: ArrayLike,
+    z: ArrayLike,
+    approximate: Literal["none", "tanh"] = "none",
+    *,
+    out: Array | None = None,
+) -> Array:
     """Return the derivative of a loss in the `z` of `gelu`, from that in its result."""
     return _activate_backward(layers.GELU(approximate), da, z, out)
 
 
-def silu(z, *, out=None):
+def silu(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``z / (1 + exp(-z))``. See `pyfast_nn.SiLU`."""
     return _activate(layers.SiLU(), z, out)
 
 
-def silu_backward(da, z, *, out=None):
+def silu_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `silu`, from that in its result."""
     return _activate_backward(layers.SiLU(), da, z, out)
 
 
-def tanh(z, *, out=None):
+def tanh(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the hyperbolic tangent of ``z``. See `pyfast_nn.Tanh`."""
     return _activate(layers.Tanh(), z, out)
 
 
-def tanh_backward(da, z, *, out=None):
+def tanh_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `tanh`, from that in its result."""
     return _activate_backward(layers.Tanh(), da, z, out)
 
 
-def hardtanh(z, min_val=-1.0, max_val=1.0, *, out=None):
+def hardtanh(
+    z: ArrayLike, min_val: Real = -1.0, max_val: Real = 1.0, *, out: Array | None = None
+) -> Array:
     """Return ``z`` cut off at `min_val` and `max_val`. See `pyfast_nn.Hardtanh`."""
     return _activate(layers.Hardtanh(min_val, max_val), z, out)
 
 
-def hardtanh_backward(da, z, min_val=-1.0, max_val=1.0, *, out=None):
+def hardtanh_backward(
+    da: ArrayLike,
+    z: ArrayLike,
+    min_val: Real = -1.0,
+    max_val: Real = 1.0,
+    *,
+    out: Array | None = None,
+) -> Array:
     """Return the derivative of a loss in the `z` of `hardtanh`, from that in its result."""
     return _activate_backward(layers.Hardtanh(min_val, max_val), da, z, out)
 
 
-def sigmoid(z, *, out=None):
+def sigmoid(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return ``1 / (1 + exp(-z))``. See `pyfast_nn.Sigmoid`."""
     return _activate(layers.Sigmoid(), z, out)
 
 
-def sigmoid_backward(da, z, *, out=None):
+def sigmoid_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `sigmoid`, from that in its result."""
     return _activate_backward(layers.Sigmoid(), da, z, out)
 
 
-def step(z, *, out=None):
+def step(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return 1 where ``z > 0``, else 0. See `pyfast_nn.Step`."""
     return _activate(layers.Step(), z, out)
 
 
-def step_backward(da, z, *, out=None):
+def step_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `step`, from that in its result."""
     return _activate_backward(layers.Step(), da, z, out)
 
 
-def sign(z, *, out=None):
+def sign(z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return -1, 0 or 1: the sign of ``z``. See `pyfast_nn.Sign`."""
     return _activate(layers.Sign(), z, out)
 
 
-def sign_backward(da, z, *, out=None):
+def sign_backward(da: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
     """Return the derivative of a loss in the `z` of `sign`, from that in its result."""
     return _activate_backward(layers.Sign(), da, z, out)
 
@@ -415,7 +459,14 @@ def sign_backward(da, z, *, out=None):
 # Losses of the raw outputs z (n, k) of a network.
 
 
-def _loss(loss, z, y, out, sample_weight, class_weight=None):
+def _loss(
+    loss: losses.Loss,
+    z: ArrayLike,
+    y: ArrayLike,
+    out: Array | None,
+    sample_weight: ArrayLike | None,
+    class_weight: ClassWeight | None = None,
+) -> tuple[float, Array]:
     z = _rows(z)
     if z.ndim != 2:
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
@@ -430,15 +481,15 @@ def _loss(loss, z, y, out, sample_weight, class_weight=None):
 
 
 def cross_entropy(
-    z,
-    y,
+    z: ArrayLike,
+    y: ArrayLike,
     *,
-    label_smoothing=0.0,
-    confidence_penalty=0.0,
-    sample_weight=None,
-    class_weight=None,
-    out=None,
-):
+    label_smoothing: Real = 0.0,
+    confidence_penalty: Real = 0.0,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return the softmax cross-entropy and its derivative in `z`.
 
     All losses are called like this; with their own parameters, those of their objects.
@@ -481,52 +532,96 @@ def cross_entropy(
     )
 
 
-def multi_margin(z, y, *, margin=1.0, sample_weight=None, class_weight=None, out=None):
+def multi_margin(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    margin: Real = 1.0,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return (loss, dz) of the hinge loss of classes. See `pyfast_nn.losses.MultiMargin`."""
     return _loss(losses.MultiMargin(margin=margin), z, y, out, sample_weight, class_weight)
 
 
-def binary_cross_entropy(z, y, *, sample_weight=None, class_weight=None, out=None):
+def binary_cross_entropy(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return (loss, dz) of the logistic loss. See `pyfast_nn.losses.BinaryCrossEntropy`."""
     return _loss(losses.BinaryCrossEntropy(), z, y, out, sample_weight, class_weight)
 
 
-def hinge(z, y, *, sample_weight=None, class_weight=None, out=None):
+def hinge(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return (loss, dz) of the hinge loss of two classes. See `pyfast_nn.losses.Hinge`."""
     return _loss(losses.Hinge(), z, y, out, sample_weight, class_weight)
 
 
-def mse(z, y, *, sample_weight=None, out=None):
+def mse(
+    z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
+) -> tuple[float, Array]:
     """Return (loss, dz) of the squared error. See `pyfast_nn.losses.MSE`."""
     return _loss(losses.MSE(), z, y, out, sample_weight)
 
 
-def mae(z, y, *, sample_weight=None, out=None):
+def mae(
+    z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
+) -> tuple[float, Array]:
     """Return (loss, dz) of the absolute error. See `pyfast_nn.losses.MAE`."""
     return _loss(losses.MAE(), z, y, out, sample_weight)
 
 
-def huber(z, y, *, delta=1.0, sample_weight=None, out=None):
+def huber(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    delta: Real = 1.0,
+    sample_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return (loss, dz) of Huber's loss. See `pyfast_nn.losses.Huber`."""
     return _loss(losses.Huber(delta=delta), z, y, out, sample_weight)
 
 
-def poisson(z, y, *, sample_weight=None, out=None):
+def poisson(
+    z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
+) -> tuple[float, Array]:
     """Return (loss, dz) of counts and their log rates. See `pyfast_nn.losses.Poisson`."""
     return _loss(losses.Poisson(), z, y, out, sample_weight)
 
 
-def log_cosh(z, y, *, sample_weight=None, out=None):
+def log_cosh(
+    z: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
+) -> tuple[float, Array]:
     """Return (loss, dz) of ``log(cosh(z - y))``. See `pyfast_nn.losses.LogCosh`."""
     return _loss(losses.LogCosh(), z, y, out, sample_weight)
 
 
-def quantile(z, y, *, q=0.5, sample_weight=None, out=None):
+def quantile(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    q: Real = 0.5,
+    sample_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array]:
     """Return (loss, dz) of the pinball loss. See `pyfast_nn.losses.Quantile`."""
     return _loss(losses.Quantile(q=q), z, y, out, sample_weight)
 
 
-def clip_grad_norm(grads, max_norm):
+def clip_grad_norm(grads: Array | list[Array] | tuple[Array, ...], max_norm: Real) -> float:
     """Scale gradients in place so that their common Euclidean norm is at most `max_norm`.
 
     Parameters

@@ -49,3 +49,5 @@ class Trees(Protocol):
 
 # Parameters or gradients: arrays, in lists, tuples and dicts; None is a gradient that is not there.
 Tree: TypeAlias = Array | SupportsDLPack | np.generic | Trees | Mapping[Any, "Tree"] | None
+# Or what gives them one after the other; or groups, with hyper-parameters of their own.
+Params: TypeAlias = Tree | Iterator[Any] | list[dict[str, Any]]

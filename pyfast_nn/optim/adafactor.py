@@ -1,17 +1,24 @@
 """Adafactor."""
 
+from typing import TYPE_CHECKING, Any
+
 from .. import checks
-from .base import Hyper, Optimizer, check_nonnegative
+from ..typing import Params, Rate, Real, Shape
+from .around import Options
+from .base import Hyper, Optimizer, Update, check_nonnegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def check_decay(value, name):
+def check_decay(value: Any, name: str) -> float:
     value = checks.real(value, name)
     if value > 0:
         raise ValueError(f"{name}: expected a number <= 0, got {value!r}")
     return value
 
 
-def check_eps(value, name):
+def check_eps(value: Any, name: str) -> tuple[float | None, float]:
     first, second = checks.pair(value, name, "the first may be None")
     if first is not None:
         first = checks.real(first, f"{name}[0]", minimum=0)
@@ -84,22 +91,22 @@ class Adafactor(Optimizer):
 
     _elementwise = False
 
-    beta2_decay = Hyper(check_decay)
-    eps = Hyper(check_eps)
-    d = Hyper(lambda value, name: checks.real(value, name, minimum=1))
-    weight_decay = Hyper(check_nonnegative)
+    beta2_decay: Hyper[Real, float] = Hyper(check_decay)
+    eps: Hyper[tuple[Real | None, Real], tuple[float | None, float]] = Hyper(check_eps)
+    d: Hyper[Real, float] = Hyper(lambda value, name: checks.real(value, name, minimum=1))
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-2,
-        beta2_decay=-0.8,
-        eps=(None, 1e-3),
-        d=1.0,
-        weight_decay=0.0,
-        **options,
-    ):
+        lr: Rate = 1e-2,
+        beta2_decay: Real = -0.8,
+        eps: tuple[Real | None, Real] = (None, 1e-3),
+        d: Real = 1.0,
+        weight_decay: Real = 0.0,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.beta2_decay = beta2_decay
@@ -107,7 +114,7 @@ class Adafactor(Optimizer):
         self.d = d
         self.weight_decay = weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         eps1, eps2 = self.eps
         hyper = {
             "beta2_decay": self.beta2_decay,
@@ -118,10 +125,10 @@ class Adafactor(Optimizer):
         }
         return "adafactor", hyper
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("row_var", "col_var", "variance")
 
-    def _state_shapes(self, shape):
+    def _state_shapes(self, shape: Shape) -> dict[str, Shape]:
         if len(shape) < 2:
             return {"variance": shape}
         return {"row_var": shape[:-1], "col_var": (*shape[:-2], shape[-1])}

@@ -1,9 +1,15 @@
 """Adagrad and what grew from it: each parameter's step divided by the size of its gradients."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .. import checks
-from .base import Hyper, Optimizer, check_nonnegative, check_schedule, is_zero
+from ..typing import Params, Rate, Real
+from .around import Options
+from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule, is_zero
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Adagrad(Optimizer):
@@ -46,22 +52,22 @@ class Adagrad(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    lr_decay = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
-    initial_accumulator_value = Hyper(check_nonnegative)
-    eps = Hyper(check_nonnegative)
+    lr_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    initial_accumulator_value: Hyper[Real, float] = Hyper(check_nonnegative)
+    eps: Hyper[Real, float] = Hyper(check_nonnegative)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-2,
-        lr_decay=0.0,
-        weight_decay=0.0,
-        initial_accumulator_value=0.0,
-        eps=1e-10,
-        **options,
-    ):
+        lr: Rate = 1e-2,
+        lr_decay: Real = 0.0,
+        weight_decay: Real = 0.0,
+        initial_accumulator_value: Real = 0.0,
+        eps: Real = 1e-10,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.lr_decay = lr_decay
@@ -69,17 +75,17 @@ class Adagrad(Optimizer):
         self.initial_accumulator_value = initial_accumulator_value
         self.eps = eps
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "adagrad", {
             "lr_decay": self.lr_decay,
             "weight_decay": self.weight_decay,
             "eps": self.eps,
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("sum",)
 
-    def _initial(self, name):
+    def _initial(self, name: str) -> float:
         return self.initial_accumulator_value
 
 
@@ -123,25 +129,34 @@ class Adadelta(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    rho = Hyper(partial(check_schedule, below=1))
-    eps = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
+    rho: Hyper[Rate, Changing] = Hyper(partial(check_schedule, below=1))
+    eps: Hyper[Real, float] = Hyper(check_nonnegative)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
-    def __init__(self, params=None, *, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, **options):
+    def __init__(
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 1.0,
+        rho: Real = 0.9,
+        eps: Real = 1e-6,
+        weight_decay: Real = 0.0,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.rho = rho
         self.eps = eps
         self.weight_decay = weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "adadelta", {
             "rho": self._next(self.rho, "rho", steps, below=1),
             "eps": self.eps,
             "weight_decay": self.weight_decay,
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("square_avg", "acc_delta")
 
 
@@ -191,24 +206,24 @@ class RMSprop(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    alpha = Hyper(partial(check_schedule, below=1))
-    eps = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
-    momentum = Hyper(check_schedule)
-    centered = Hyper(checks.boolean)
+    alpha: Hyper[Rate, Changing] = Hyper(partial(check_schedule, below=1))
+    eps: Hyper[Real, float] = Hyper(check_nonnegative)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    momentum: Hyper[Rate, Changing] = Hyper(check_schedule)
+    centered: Hyper[bool, bool] = Hyper(checks.boolean)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-2,
-        alpha=0.99,
-        eps=1e-8,
-        weight_decay=0.0,
-        momentum=0.0,
-        centered=False,
-        **options,
-    ):
+        lr: Rate = 1e-2,
+        alpha: Real = 0.99,
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
+        momentum: Rate = 0.0,
+        centered: bool = False,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.alpha = alpha
@@ -217,7 +232,7 @@ class RMSprop(Optimizer):
         self.momentum = momentum
         self.centered = centered
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "rmsprop", {
             "alpha": self._next(self.alpha, "alpha", steps, below=1),
             "eps": self.eps,
@@ -227,7 +242,7 @@ class RMSprop(Optimizer):
             "heavy": float(not is_zero(self.momentum)),
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         mean = ("grad_avg",) if self.centered else ()
         total = () if is_zero(self.momentum) else ("momentum_buffer",)
         return ("square_avg", *mean, *total)

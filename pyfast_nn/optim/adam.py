@@ -1,31 +1,46 @@
 """Adam and its kin."""
 
+from typing import TYPE_CHECKING, Any, Literal
+
 from .. import checks
-from .base import Hyper, Optimizer, check_betas, check_nonnegative, next_betas
+from ..typing import Params, Rate, Real
+from .around import Options
+from .base import Changing, Hyper, Optimizer, Update, check_betas, check_nonnegative, next_betas
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def check_eps_mode(value, name):
+def check_eps_mode(value: Any, name: str) -> str:
     return checks.choice(value, name, ("torch", "keras"))
 
 
 class Moments(Optimizer):
     """What Adam and its kin have in common: averages of the gradient and of its size."""
 
-    betas = Hyper(check_betas)
-    eps = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
+    betas: Hyper[tuple[Rate, Rate], tuple[Changing, Changing]] = Hyper(check_betas)
+    eps: Hyper[Real, float] = Hyper(check_nonnegative)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
-    def __init__(self, params, lr, betas, eps, weight_decay, **options):
+    def __init__(
+        self,
+        params: Params,
+        lr: Rate,
+        betas: tuple[Rate, Rate],
+        eps: Real,
+        weight_decay: Real,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
 
-    def _moments(self, steps):
+    def _moments(self, steps: int) -> dict[str, Any]:
         return {**next_betas(self, steps), "eps": self.eps, "weight_decay": self.weight_decay}
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
 
 
@@ -82,34 +97,34 @@ class Adam(Moments):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    amsgrad = Hyper(checks.boolean)
-    eps_mode = Hyper(check_eps_mode)
+    amsgrad: Hyper[bool, bool] = Hyper(checks.boolean)
+    eps_mode: Hyper[Literal["torch", "keras"], str] = Hyper(check_eps_mode)
     _name = "adam"
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.0,
-        amsgrad=False,
-        eps_mode="torch",
-        **options,
-    ):
+        lr: Rate = 1e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
+        amsgrad: bool = False,
+        eps_mode: Literal["torch", "keras"] = "torch",
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, **options)
         self.amsgrad = amsgrad
         self.eps_mode = eps_mode
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return self._name, {
             **self._moments(steps),
             "amsgrad": float(self.amsgrad),
             "keras_eps": float(self.eps_mode == "keras"),
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return (*super()._state_names(), *(["max_exp_avg_sq"] if self.amsgrad else []))
 
 
@@ -143,16 +158,16 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=1e-2,
-        amsgrad=False,
-        eps_mode="torch",
-        **options,
-    ):
+        lr: Rate = 1e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 1e-2,
+        amsgrad: bool = False,
+        eps_mode: Literal["torch", "keras"] = "torch",
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(
             params,
             lr=lr,
@@ -192,14 +207,21 @@ class Adamax(Moments):
     """
 
     def __init__(
-        self, params=None, *, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **options
-    ):
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 2e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, **options)
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "adamax", self._moments(steps)
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("exp_avg", "exp_inf")
 
 
@@ -241,26 +263,26 @@ class NAdam(Moments):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    momentum_decay = Hyper(check_nonnegative)
-    decoupled_weight_decay = Hyper(checks.boolean)
+    momentum_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    decoupled_weight_decay: Hyper[bool, bool] = Hyper(checks.boolean)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=2e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.0,
-        momentum_decay=4e-3,
-        decoupled_weight_decay=False,
-        **options,
-    ):
+        lr: Rate = 2e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
+        momentum_decay: Real = 4e-3,
+        decoupled_weight_decay: bool = False,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, **options)
         self.momentum_decay = momentum_decay
         self.decoupled_weight_decay = decoupled_weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "nadam", {
             **self._moments(steps),
             "momentum_decay": self.momentum_decay,
@@ -302,22 +324,22 @@ class RAdam(Moments):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    decoupled_weight_decay = Hyper(checks.boolean)
+    decoupled_weight_decay: Hyper[bool, bool] = Hyper(checks.boolean)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.0,
-        decoupled_weight_decay=False,
-        **options,
-    ):
+        lr: Rate = 1e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
+        decoupled_weight_decay: bool = False,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, **options)
         self.decoupled_weight_decay = decoupled_weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         decoupled = float(self.decoupled_weight_decay)
         return "radam", {**self._moments(steps), "decoupled_weight_decay": decoupled}

@@ -1,6 +1,13 @@
 """Averaged stochastic gradient descent."""
 
-from .base import Hyper, Optimizer, check_nonnegative
+from typing import TYPE_CHECKING
+
+from ..typing import Params, Rate, Real
+from .around import Options
+from .base import Hyper, Optimizer, Update, check_nonnegative
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ASGD(Optimizer):
@@ -49,14 +56,22 @@ class ASGD(Optimizer):
     >>> (average,) = optimizer.state
     """
 
-    lambd = Hyper(check_nonnegative)
-    alpha = Hyper(check_nonnegative)
-    t0 = Hyper(check_nonnegative)
-    weight_decay = Hyper(check_nonnegative)
+    lambd: Hyper[Real, float] = Hyper(check_nonnegative)
+    alpha: Hyper[Real, float] = Hyper(check_nonnegative)
+    t0: Hyper[Real, float] = Hyper(check_nonnegative)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
     def __init__(
-        self, params=None, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0.0, **options
-    ):
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 1e-2,
+        lambd: Real = 1e-4,
+        alpha: Real = 0.75,
+        t0: Real = 1e6,
+        weight_decay: Real = 0.0,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.lambd = lambd
@@ -64,7 +79,7 @@ class ASGD(Optimizer):
         self.t0 = t0
         self.weight_decay = weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "asgd", {
             "lambd": self.lambd,
             "alpha": self.alpha,
@@ -72,5 +87,5 @@ class ASGD(Optimizer):
             "weight_decay": self.weight_decay,
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("ax",)

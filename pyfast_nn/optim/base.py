@@ -2,13 +2,19 @@
 
 import functools
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeAlias, overload
 
 import numpy as np
 
 from .. import _core, checks
 from ..schedules import is_of_steps_alone
+from ..typing import Array, Floats, Integer, Params, Path, Rate, Real, Shape, Tree
 from . import saved
 from .around import (
+    Given,
+    Held,
     Option,
     check_axis,
     check_count,
@@ -18,31 +24,40 @@ from .around import (
     check_step,
     given,
 )
-from .bound import ALL, NUMBERS, RATES, STEPS_AHEAD, Bound
+from .bound import ALL, NUMBERS, RATES, STEPS_AHEAD, Bound, ParamGroup
+
+Changing: TypeAlias = (
+    float | Any
+)  # a hyper-parameter that may change: a number, an array, a function
+Update: TypeAlias = tuple[str, dict[str, Any]]  # the core's name of a rule, and its numbers
 
 
-class Hyper:
+class Hyper(Generic[Given, Held]):
     """A hyper-parameter: an attribute that checks what is assigned to it."""
 
-    def __init__(self, check):
+    def __init__(self, check: Callable[[Any, str], Held]) -> None:
         self.check = check
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, optimizer, owner=None):
+    @overload
+    def __get__(self, optimizer: None, owner: type) -> "Hyper[Given, Held]": ...
+    @overload
+    def __get__(self, optimizer: "Optimizer", owner: type | None = None) -> Held: ...
+    def __get__(self, optimizer: "Optimizer | None", owner: type | None = None) -> Any:
         return self if optimizer is None else optimizer.__dict__[self._name]
 
-    def __set__(self, optimizer, value):
+    def __set__(self, optimizer: "Optimizer", value: Given) -> None:
         optimizer.__dict__[self._name] = self.check(value, self._name)
         optimizer._changed(RATES if self._name == "lr" else NUMBERS)
 
 
-def check_nonnegative(value, name):
+def check_nonnegative(value: object, name: str) -> float:
     return checks.real(value, name, minimum=0)
 
 
-def check_schedule(value, name, below=math.inf):
+def check_schedule(value: Any, name: str, below: float = math.inf) -> Changing:
     """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
     if callable(value):
         return value
@@ -51,12 +66,12 @@ def check_schedule(value, name, below=math.inf):
     return checks.real(value, name, minimum=0, below=below)
 
 
-def is_zero(value):
+def is_zero(value: object) -> bool:
     """Whether a hyper-parameter that may change is 0 at every step."""
     return isinstance(value, float) and value == 0
 
 
-def check_betas(betas, name):
+def check_betas(betas: Any, name: str) -> tuple[Changing, Changing]:
     beta1, beta2 = checks.pair(betas, name, "one for each moment")
     return (
         check_schedule(beta1, f"{name}[0]", below=1),
@@ -64,7 +79,7 @@ def check_betas(betas, name):
     )
 
 
-def next_betas(optimizer, steps):
+def next_betas(optimizer: Any, steps: int) -> dict[str, Any]:
     """Return `betas` at the next `steps` steps, as the core takes them."""
     return {
         f"beta{i + 1}": optimizer._next(beta, f"betas[{i}]", steps, below=1)
@@ -72,7 +87,7 @@ def next_betas(optimizer, steps):
     }
 
 
-def check_values(values, name, first, below):
+def check_values(values: Array, name: str, first: int, below: float) -> Floats:
     """Return `values`, those of the steps `first`, `first` + 1, ..., as float64."""
     if values.dtype.kind not in "fiu" or values.ndim != 1:
         raise TypeError(
@@ -92,10 +107,10 @@ def check_values(values, name, first, below):
 class Owner:
     """Stands for a model in its optimizers. A copy is not tied to a model yet."""
 
-    def __init__(self, tied=False):
+    def __init__(self, tied: bool = False) -> None:
         self.tied = tied
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["Owner"], tuple[()]]:
         return Owner, ()
 
 
@@ -170,36 +185,44 @@ class Optimizer:
 
     _elementwise = True  # the update of a number depends on nothing but what belongs to it
 
-    lr = Hyper(check_schedule)
-    maximize = Option(False, checks.boolean)
-    clip_norm = Option(None, check_nonnegative, apart_from=("clip_value", "clip_units"))
-    clip_value = Option(None, check_nonnegative, apart_from=("clip_norm", "clip_units"))
-    clip_units = Option(None, check_nonnegative, apart_from=("clip_norm", "clip_value"))
-    unit_axis = Option(-1, check_axis)
-    skip_nonfinite = Option(False, checks.boolean)
-    accumulate = Option(1, check_count)
-    ema = Option(None, check_decay, apart_from=("swa",))
-    swa = Option(None, check_step, apart_from=("ema",))
-    lookahead = Option(None, check_lookahead)
-    sam = Option(None, check_positive)
+    lr: Hyper[Rate, Changing] = Hyper(check_schedule)
+    maximize: Option[bool, bool] = Option(False, checks.boolean)
+    clip_norm: Option[Real | None, float | None] = Option(
+        None, check_nonnegative, apart_from=("clip_value", "clip_units")
+    )
+    clip_value: Option[Real | None, float | None] = Option(
+        None, check_nonnegative, apart_from=("clip_norm", "clip_units")
+    )
+    clip_units: Option[Real | None, float | None] = Option(
+        None, check_nonnegative, apart_from=("clip_norm", "clip_value")
+    )
+    unit_axis: Option[Integer, int] = Option(-1, check_axis)
+    skip_nonfinite: Option[bool, bool] = Option(False, checks.boolean)
+    accumulate: Option[Integer, int] = Option(1, check_count)
+    ema: Option[Real | None, float | None] = Option(None, check_decay, apart_from=("swa",))
+    swa: Option[Integer | None, int | None] = Option(None, check_step, apart_from=("ema",))
+    lookahead: Option[tuple[Integer, Real] | None, tuple[int, float] | None] = Option(
+        None, check_lookahead
+    )
+    sam: Option[Real | None, float | None] = Option(None, check_positive)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        groups=None,
-        maximize=False,
-        clip_norm=None,
-        clip_value=None,
-        clip_units=None,
-        unit_axis=-1,
-        skip_nonfinite=False,
-        accumulate=1,
-        ema=None,
-        swa=None,
-        lookahead=None,
-        sam=None,
-    ):
+        groups: Callable[[str], dict[str, Any]] | None = None,
+        maximize: bool = False,
+        clip_norm: Real | None = None,
+        clip_value: Real | None = None,
+        clip_units: Real | None = None,
+        unit_axis: Integer = -1,
+        skip_nonfinite: bool = False,
+        accumulate: Integer = 1,
+        ema: Real | None = None,
+        swa: Integer | None = None,
+        lookahead: tuple[Integer, Real] | None = None,
+        sam: Real | None = None,
+    ) -> None:
         self.maximize = maximize
         self.clip_norm = clip_norm
         self.clip_value = clip_value
@@ -211,17 +234,17 @@ class Optimizer:
         self.swa = swa
         self.lookahead = lookahead
         self.sam = sam
-        self._owner = None  # of the model that the state belongs to
-        self._state = {}  # name: vector
+        self._owner: Owner | None = None  # of the model that the state belongs to
+        self._state: dict[str, Array] = {}  # name: vector
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
         self._for_fit = params is None
         self._groups = groups if self._for_fit else None  # for parameters not known yet
         # The parameters; in a fit only where it goes step by step. `_unbound` is a state that waits
         # for them.
         self._bound = None if params is None else Bound.of(self, params, groups)
-        self._unbound = None
+        self._unbound: dict[str, Any] | None = None
 
-    def step(self, grads):
+    def step(self, grads: Tree) -> None:
         """Update the parameters in place.
 
         Parameters
@@ -246,11 +269,10 @@ class Optimizer:
         skipped; the mean of the gradients grows, and makes a step now or not; the gradients are
         clipped; the update; Lookahead; the averages.
         """
-        if self._bound is None:
-            self._own("step")
-        self._bound.step(grads)
+        bound = self._bound or self._own("step")
+        bound.step(grads)
 
-    def ascend(self, grads):
+    def ascend(self, grads: Tree) -> None:
         """Move the parameters to where SAM wants the gradient: by ``sam * g / norm(g)``.
 
         The next call of `step` brings them back, bit for bit, and makes the step. Where the norm of
@@ -283,7 +305,7 @@ class Optimizer:
         self._own("ascend").ascend(grads)
 
     @property
-    def averages(self):
+    def averages(self) -> Any:
         """The averages of `ema` or `swa`: copies, in the structure of `params`.
 
         Before the first step that they count, the parameters. Of groups, a list of as many trees.
@@ -297,7 +319,7 @@ class Optimizer:
         self._check_averages("averages")
         return bound.averages()
 
-    def averaged(self):
+    def averaged(self) -> AbstractContextManager[None]:
         """Return a context manager within which the parameters hold their averages.
 
         They are written into the user's own arrays and, at its end, what was there before, bit for
@@ -323,13 +345,14 @@ class Optimizer:
         bound = self._own("averaged")
         self._check_averages("averaged")
         bound.hand_options_over()
+        assert bound.around is not None  # as an option is given
         return _core.Averaged(bound.around)
 
-    def _check_averages(self, what):
+    def _check_averages(self, what: str) -> None:
         if self.ema is None and self.swa is None:
             raise RuntimeError(f"{what}: expected an optimizer with ema or swa")
 
-    def _own(self, what):
+    def _own(self, what: str) -> Bound:
         """Return the parameters of its own."""
         if self._bound is None:
             raise RuntimeError(
@@ -339,28 +362,28 @@ class Optimizer:
         return self._bound
 
     @property
-    def grad_norm(self):
+    def grad_norm(self) -> float | None:
         around = None if self._bound is None else self._bound.around
         return None if around is None else around.grad_norm
 
     @property
-    def skipped(self):
+    def skipped(self) -> int:
         around = None if self._bound is None else self._bound.around
         return 0 if around is None else around.skipped
 
     @property
-    def param_groups(self):
+    def param_groups(self) -> list[ParamGroup]:
         """The groups of parameters: list of mappings from hyper-parameters to values."""
         return [] if self._bound is None else list(self._bound.groups)
 
-    def _changed(self, what=ALL):
+    def _changed(self, what: int = ALL) -> None:
         """To be called when something is assigned: see `Bound.changed`."""
         bound = self.__dict__.get("_bound")
         if bound is not None:
             bound.changed(what)
 
     @property
-    def step_count(self):
+    def step_count(self) -> int:
         """Number of steps taken (int)."""
         if self._bound is not None:
             return self._bound.updater.steps
@@ -370,7 +393,7 @@ class Optimizer:
         return before + int(report[2])
 
     @property
-    def state(self):
+    def state(self) -> Any:
         """The state: what is kept of each parameter.
 
         Of parameters of its own ``{key: {name: array}}``, views with the names and shapes of torch;
@@ -378,7 +401,7 @@ class Optimizer:
         """
         return list(self._state.values()) if self._bound is None else self._bound.named_state()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return all that a later step depends on, but the parameters.
 
         Returns
@@ -400,10 +423,9 @@ class Optimizer:
         >>> optimizer.state_dict()["state"]["w"]["exp_avg"]
         array([0.1, 0.1])
         """
-        self._own("state_dict")
         return saved.state_dict(self)
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave, of an optimizer on such parameters.
 
         With the same parameters and gradients, the same bits follow. Hyper-parameters, options and
@@ -431,10 +453,9 @@ class Optimizer:
         >>> second.lr, second.step_count
         (0.1, 1)
         """
-        self._own("load_state_dict")
         saved.load_state_dict(self, state)
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write `state_dict` to a file: safetensors, which is data and never code.
 
         Parameters
@@ -459,7 +480,7 @@ class Optimizer:
         self._own("save")
         saved.save(self, path)
 
-    def load(self, path):
+    def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote; see `load_state_dict`.
 
         Parameters
@@ -476,43 +497,42 @@ class Optimizer:
         OSError
             If it cannot be read.
         """
-        self._own("load")
         saved.load(self, path)
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
         raise NotImplementedError
 
     _n_rules = 1  # of which `_rule_of` says, for each parameter, which one updates it
 
-    def _rule_of(self, shape):
+    def _rule_of(self, shape: Shape) -> int:
         """Return the number of the rule that updates a parameter of a shape."""
         return 0
 
-    def _rules(self):
+    def _rules(self) -> list["Optimizer | None"]:
         """Return the optimizers that have those rules; None for one that is not there."""
         return [self]
 
-    def _check_parameter(self, path, shape):
+    def _check_parameter(self, path: str, shape: Shape) -> None:
         """Raise ValueError if there is no rule for a parameter."""
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         """Return the names of the state vectors that the update uses, as in torch (tuple)."""
         raise NotImplementedError
 
-    def _state_shapes(self, shape):
+    def _state_shapes(self, shape: Shape) -> dict[str, Shape]:
         """Return {name: shape} for the states of a parameter of a shape."""
         return dict.fromkeys(self._state_names(), shape)
 
-    def _initial(self, name):
+    def _initial(self, name: str) -> float:
         """Return the number that fills a new state vector."""
         return 0.0
 
-    def _is_fused(self):
+    def _is_fused(self) -> bool:
         """Whether all updates of an epoch may be fused with its gradients."""
         return self._elementwise and self._groups is None and not given(self)
 
-    def _attach(self, model):
+    def _attach(self, model: Any) -> None:
         """Make this the optimizer of `model`, with a new state if it is new."""
         if not self._for_fit:
             raise ValueError(
@@ -531,8 +551,10 @@ class Optimizer:
         if self._bound is not None or self._unbound is not None or not self._is_fused():
             self._bind(model.named_parameters())
 
-    def _check_fits(self, model):
-        came = [(vector.size, vector.dtype) for vector in self._state.values()]
+    def _check_fits(self, model: Any) -> None:
+        came: list[tuple[object, object]] = [
+            (vector.size, vector.dtype) for vector in self._state.values()
+        ]
         if self._unbound is not None:
             shapes = {key: view.shape for key, view in model.named_parameters().items()}
             same = shapes == self._unbound["shapes"]
@@ -544,7 +566,7 @@ class Optimizer:
                     f"parameters, expected {model.n_parameters} of {model.dtype}"
                 )
 
-    def _bind(self, params):
+    def _bind(self, params: dict[str, Array]) -> None:
         """Bind a fit's parameters, {name: view}."""
         saved = self._unbound
         if self._bound is not None:
@@ -559,13 +581,13 @@ class Optimizer:
         bound.check_parameters()
         self._bound, self._unbound, self._state = bound, None, {}
 
-    def _rate(self, step):
+    def _rate(self, step: int) -> float:
         """Return the learning rate of a 0-based step (float)."""
         if callable(self.lr):
             return float(evaluate(self.lr, step, 1)[0])
         return float(self.lr[step]) if isinstance(self.lr, np.ndarray) else self.lr
 
-    def _vectors(self, parameters):
+    def _vectors(self, parameters: Array) -> list[Array]:
         """Return the state vectors that the update uses, made when first asked for."""
         names = self._state_names()
         for name in names:
@@ -573,13 +595,13 @@ class Optimizer:
                 self._state[name] = np.full_like(parameters, self._initial(name))
         return [self._state[name] for name in names]
 
-    def _begin_epoch(self):
+    def _begin_epoch(self) -> tuple[int, Floats]:
         """Return `step_count`, and the array (3,) into which the core reports, which it follows."""
         # One assignment, so that Ctrl-C comes before or after it.
         self._progress = (self.step_count, np.zeros(3))
         return self._progress
 
-    def _next(self, value, name, steps, below=math.inf):
+    def _next(self, value: Any, name: str, steps: int, below: float = math.inf) -> Any:
         """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
         if isinstance(value, float):
             return value
@@ -593,7 +615,7 @@ class Optimizer:
             )
         return check_values(value[first : first + steps], name, first, below)
 
-    def _steps_ahead(self):
+    def _steps_ahead(self) -> int:
         """Return for how many steps from here hyper-parameters may be evaluated at once.
 
         One if a function is the user's: what it gives may depend on what happens until then.
@@ -608,7 +630,7 @@ class Optimizer:
                     return 1
         return steps
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = {name: vector.copy() for name, vector in self._state.items()}
         before, report = self._progress
         saved = {**vars(self), "_state": state, "_progress": (before + int(report[2]), np.zeros(3))}
@@ -625,19 +647,19 @@ class Optimizer:
                 saved["_bound"] = bound
         return saved
 
-    def __setstate__(self, saved):
+    def __setstate__(self, saved: dict[str, Any]) -> None:
         bound = saved["_bound"]
         vars(self).update(saved, _bound=None)
         if bound is not None:
             self._bound = Bound.restored(self, bound)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = {name: self.__dict__[name] for name in self._hyper_parameters()} | given(self)
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
     @classmethod
     @functools.cache
-    def _hyper_parameters(cls):
+    def _hyper_parameters(cls) -> tuple[str, ...]:
         return tuple(
             k
             for base in reversed(cls.__mro__)
@@ -646,11 +668,11 @@ class Optimizer:
         )
 
 
-def _is_same(a, b):
+def _is_same(a: Array, b: Array) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape
 
 
-def evaluate(schedule, first, steps):
+def evaluate(schedule: Callable[[Any], Any], first: int, steps: int) -> Array:
     """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
     try:
         values = np.asarray(schedule(np.arange(first, first + steps)))

@@ -2,15 +2,20 @@
 
 import itertools
 import math
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _core, checks
+from ..typing import Array, Shape
 from . import around
 
+if TYPE_CHECKING:
+    from .base import Optimizer
 
-def as_array(value, path):
+
+def as_array(value: Any, path: str) -> Array:
     """Return a leaf of the parameters or gradients as an array, without a copy."""
     if isinstance(value, np.generic):  # the gradient of an array () is often one
         scalar = np.asarray(value)
@@ -29,7 +34,7 @@ def as_array(value, path):
     raise TypeError(f"{path}: expected a float32 or float64 array, got {checks.describe(value)}")
 
 
-class ParamGroup(MutableMapping):
+class ParamGroup(MutableMapping[str, Any]):
     """Some of an optimizer's parameters, with hyper-parameters of their own.
 
     A mapping from the names of the hyper-parameters to their values: those of the optimizer, unless
@@ -43,51 +48,51 @@ class ParamGroup(MutableMapping):
         False leaves its parameters alone.
     """
 
-    def __init__(self, optimizer, own):
+    def __init__(self, optimizer: "Optimizer", own: dict[str, Any]) -> None:
         self._optimizer = optimizer
-        self._own = {}
-        self.params = []
+        self._own: dict[str, Any] = {}
+        self.params: list[str] = []
         for name, value in own.items():
             self[name] = value
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         self._check_name(name)
         if name in self._own:
             return self._own[name]
         return self.trainable if name == "trainable" else getattr(self._optimizer, name)
 
-    def __setitem__(self, name, value):
+    def __setitem__(self, name: str, value: object) -> None:
         self._check_name(name)
         check = checks.boolean if name == "trainable" else self._hyper(name).check
         self._own[name] = check(value, name)
         self._optimizer._changed(RATES if name == "lr" else NUMBERS)
 
-    def __delitem__(self, name):
+    def __delitem__(self, name: str) -> None:
         """Go back to the optimizer's value."""
         del self._own[name]
         self._optimizer._changed()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter([*self._optimizer._hyper_parameters(), "trainable"])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._optimizer._hyper_parameters()) + 1
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ParamGroup({len(self.params)} parameters, {dict(self)})"
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         return self._own.get("trainable", True)
 
-    def _hyper(self, name):
+    def _hyper(self, name: str) -> Any:
         return getattr(type(self._optimizer), name)
 
-    def _check_name(self, name):
+    def _check_name(self, name: str) -> None:
         if name not in list(self):
             raise KeyError(f"param_groups: expected one of {', '.join(self)}, got {name!r}")
 
-    def as_optimizer(self):
+    def as_optimizer(self) -> "Optimizer":
         """Return an optimizer with the hyper-parameters of this group."""
         view = object.__new__(type(self._optimizer))
         own = {name: value for name, value in self._own.items() if name != "trainable"}
@@ -107,7 +112,14 @@ COUNTS = ("skipped", "accumulated", "averaged", "since_lookahead")
 class Bound:
     """The parameters of an optimizer with their groups and states, and the updater in the core."""
 
-    def __init__(self, optimizer, params, own, places, tensors=None):
+    def __init__(
+        self,
+        optimizer: "Optimizer",
+        params: Any,
+        own: list[dict[str, Any]],
+        places: list[int],
+        tensors: _core.Tensors | None = None,
+    ) -> None:
         """`own`: hyper-parameters of each group; `places`: the number of each tensor's group."""
         self._optimizer = optimizer
         self._params = params
@@ -126,15 +138,17 @@ class Bound:
             for place, array in zip(places, self.arrays, strict=True)
         ]
         self.updater = _core.Updater(self._tensors, self._rules, n * len(self.groups))
-        self.state = [{} for _ in self.arrays]  # of each tensor, {name: vector}
-        self._names = []  # of the states that each rule uses
-        self.around = None  # made when an option asks for it
-        self._make_step = self.updater.step
+        self.state: list[dict[str, Array]] = [
+            {} for _ in self.arrays
+        ]  # of each tensor, {name: vector}
+        self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
+        self.around: _core.Around | None = None  # made when an option asks for it
+        self._make_step: Callable[[object], None] = self.updater.step
         self._stale = ALL
-        self._until = None  # step for which the numbers in the core end, if they do
+        self._until: int | None = None  # step for which the numbers in the core end, if they do
 
     @classmethod
-    def of(cls, optimizer, params, groups):
+    def of(cls, optimizer: "Optimizer", params: Any, groups: Any) -> "Bound":
         """Bind `optimizer` to the parameters that the user gave."""
         if isinstance(params, Iterator):  # torch's model.parameters(), say
             params = list(params)
@@ -149,33 +163,33 @@ class Bound:
             own, places = resolve_groups(_core.Tensors(params, as_array).keys, groups)
         return cls(optimizer, params, own, places)
 
-    def changed(self, what):
+    def changed(self, what: int) -> None:
         """To be called with what was assigned: one of the constants above."""
         self._stale = max(self._stale, what)
 
-    def step(self, grads):
+    def step(self, grads: object) -> None:
         self._refresh_if_due()
         self._make_step(grads)
 
-    def ascend(self, grads):
+    def ascend(self, grads: object) -> None:
         self._refresh_if_due()
         if self.around is None:
             raise RuntimeError("ascend: expected an optimizer with sam")
         self.around.ascend(grads)
 
-    def descend(self):
+    def descend(self) -> None:
         """Go back from where `ascend` went, if it did, without a step."""
         if self.around is not None:
             self.around.descend()
 
-    def _refresh_if_due(self):
+    def _refresh_if_due(self) -> None:
         if self._stale or self._until == self.updater.steps:
             self._refresh()
 
-    def _refresh(self):
+    def _refresh(self) -> None:
         """Tell the core of the hyper-parameters of the next steps."""
         if self._stale == RATES and self._until is None:
-            rates = [group._own.get("lr", self._optimizer.lr) for group in self.groups]
+            rates: list[Any] = [group._own.get("lr", self._optimizer.lr) for group in self.groups]
             if all(type(rate) is float for rate in rates):
                 self.updater.set_rates(rates)
                 self._stale = CURRENT
@@ -202,7 +216,7 @@ class Bound:
         self._until = self.updater.steps + steps if varies else None
         self._stale = CURRENT
 
-    def hand_options_over(self, always=False):
+    def hand_options_over(self, always: bool = False) -> None:
         """Tell the core of the options around the step, if there are any or there were."""
         if self.around is None:
             if not around.given(self._optimizer) and not always:
@@ -212,21 +226,21 @@ class Bound:
         for name in around.names(self._optimizer):
             setattr(self.around, name, getattr(self._optimizer, name))
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise ValueError if a parameter that is to be updated has no rule."""
         for place, path, array in zip(self._places, self._tensors.paths, self.arrays, strict=True):
             if self.groups[place].trainable:
                 self.groups[place].as_optimizer()._check_parameter(path, array.shape)
 
-    def _all_rules(self):
+    def _all_rules(self) -> list[Any]:
         """Return the rules of all groups, `_n_rules` of each, as `self._rules` counts them."""
         return [rule for group in self.groups for rule in group.as_optimizer()._rules()]
 
-    def allocate(self):
+    def allocate(self) -> None:
         """Make the states that are not there yet."""
         self._allocate(self._all_rules())
 
-    def _allocate(self, rules):
+    def _allocate(self, rules: list[Any]) -> None:
         names = [() if rule is None else rule._state_names() for rule in rules]
         if names == self._names:
             return
@@ -241,16 +255,16 @@ class Bound:
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
         self._names = names
 
-    def check_at_rest(self, what):
+    def check_at_rest(self, what: str) -> None:
         if self.around is not None:
             self.around.check_at_rest(what)
 
-    def buffers(self):
+    def buffers(self) -> dict[str, list[Array]]:
         """Return what is kept around the steps: {name: list of one vector for each tensor}."""
         self.hand_options_over()
         return {} if self.around is None else self.around.buffers()
 
-    def counts(self):
+    def counts(self) -> dict[str, Any]:
         """Return numbers that count; None for `since_lookahead` before the first step with it."""
         buffers = self.buffers()
         counts = {name: getattr(self.around, name, 0) for name in COUNTS}
@@ -258,7 +272,7 @@ class Bound:
             counts["since_lookahead"] = None
         return {"step_count": self.updater.steps, **counts}
 
-    def set_counts(self, counts, buffers):
+    def set_counts(self, counts: dict[str, Any], buffers: dict[str, list[Array]]) -> None:
         """Go on from `counts`, with the vectors that belong to them."""
         self._set_steps(counts["step_count"])
         self.hand_options_over(always=any(counts[name] for name in COUNTS))
@@ -268,11 +282,11 @@ class Bound:
             for name, vectors in buffers.items():
                 self.around.set_buffer(name, vectors)
 
-    def _set_steps(self, steps):
+    def _set_steps(self, steps: int) -> None:
         self.updater.steps = steps
         self._stale = ALL
 
-    def new_buffers(self, counts):
+    def new_buffers(self, counts: dict[str, Any]) -> dict[str, list[Array]]:
         """Return the buffers that belong to `counts`, with zeros."""
         needed = {
             "gradient": counts["accumulated"] > 0,
@@ -285,7 +299,7 @@ class Bound:
             if needed[name]
         }
 
-    def named_state(self):
+    def named_state(self) -> dict[str, dict[str, Array]]:
         """Return {key: {name: array}} of all that is kept of each parameter: views."""
         rules, buffers = self._all_rules(), self.buffers()
         all_states = {}
@@ -301,12 +315,12 @@ class Bound:
             }
         return all_states
 
-    def _shaped(self, i, vector, shape):
+    def _shaped(self, i: int, vector: Array, shape: Shape) -> Array:
         """Return a vector of tensor i, in its order where it has its shape, as an array."""
         fortran = self._are_fortran[i] and shape == self.arrays[i].shape
         return vector.reshape(shape, order="F" if fortran else "C")
 
-    def averages(self):
+    def averages(self) -> Any:
         """Return the averaged parameters, in the structure of the parameters."""
         vectors = self.buffers().get("average")
         if vectors is None:
@@ -318,16 +332,16 @@ class Bound:
             ]
         return _like(self._structure, (np.array(vector) for vector in vectors))
 
-    def made_again(self, optimizer, own):
+    def made_again(self, optimizer: "Optimizer", own: list[dict[str, Any]]) -> "Bound":
         """Return these parameters bound to another optimizer, with groups as `own` says."""
         return Bound(optimizer, self._params, own, self._places, self._tensors)
 
-    def take_over(self, optimizer, other):
+    def take_over(self, optimizer: "Optimizer", other: "Bound") -> None:
         """Belong to `optimizer`, with the groups of the bound `other`; `own` are for those."""
         self.own = [group._own for group in self.groups]
         self._optimizer, self.groups = optimizer, other.groups
 
-    def take_over_vectors(self, vectors, steps):
+    def take_over_vectors(self, vectors: dict[str, Array], steps: int) -> None:
         """Go on from {name: flat vector} over all parameters, after so many steps."""
         self._set_steps(steps)
         first = 0
@@ -336,7 +350,7 @@ class Bound:
                 state[name] = _vector_beside(array, array.size, vector[first : first + array.size])
             first += array.size
 
-    def saved(self):
+    def saved(self) -> dict[str, Any]:
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
         self.check_at_rest("copy")
         return {
@@ -351,14 +365,14 @@ class Bound:
         }
 
     @classmethod
-    def restored(cls, optimizer, saved):
+    def restored(cls, optimizer: "Optimizer", saved: dict[str, Any]) -> "Bound":
         bound = cls(optimizer, saved["params"], saved["own"], saved["places"])
         bound.state = saved["state"]
         bound.set_counts(saved["counts"], saved["buffers"])
         return bound
 
 
-def _like(tree, leaves):
+def _like(tree: Any, leaves: Iterator[Any]) -> Any:
     """Return the next of `leaves` in the structure of `tree`."""
     if isinstance(tree, dict):
         return {key: _like(child, leaves) for key, child in tree.items()}
@@ -370,7 +384,7 @@ def _like(tree, leaves):
     return next(leaves)
 
 
-def _vector_beside(array, size, value=0.0):
+def _vector_beside(array: Array, size: int, value: Any = 0.0) -> Array:
     """Return a vector (size,) with the address of `array`, modulo a line of the cache."""
     line = 64  # bytes
     nbytes = size * array.itemsize
@@ -383,15 +397,15 @@ def _vector_beside(array, size, value=0.0):
     return vector
 
 
-def _check_unique(keys, paths):
-    known = {}
+def _check_unique(keys: list[str], paths: list[str]) -> None:
+    known: dict[str, str] = {}
     for key, path in zip(keys, paths, strict=True):
         if key in known:
             raise ValueError(f"params: {known[key]} and {path} would both have the key {key!r}")
         known[key] = path
 
 
-def _is_list_of_groups(params):
+def _is_list_of_groups(params: Any) -> bool:
     return (
         isinstance(params, (list, tuple))
         and len(params) > 0
@@ -399,7 +413,7 @@ def _is_list_of_groups(params):
     )
 
 
-def resolve_groups(keys, groups):
+def resolve_groups(keys: list[str], groups: Any) -> tuple[list[dict[str, Any]], list[int]]:
     """Return the hyper-parameters of each group, and for each key the number of its group."""
     if groups is None:
         return [{}], [0] * len(keys)

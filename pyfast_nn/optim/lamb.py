@@ -1,6 +1,14 @@
 """LAMB."""
 
+from typing import TYPE_CHECKING
+
+from ..typing import Params, Rate, Real
 from .adam import Moments
+from .around import Options
+from .base import Update
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class LAMB(Moments):
@@ -55,9 +63,16 @@ class LAMB(Moments):
     _elementwise = False
 
     def __init__(
-        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2, **options
-    ):
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 1e-3,
+        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        eps: Real = 1e-6,
+        weight_decay: Real = 1e-2,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, **options)
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "lamb", self._moments(steps)

@@ -3,10 +3,13 @@
 import functools
 import inspect
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import checks
+from ..typing import Floats, Integer, Real, Shape
 from .base import Optimizer
 
 # The numbers of SciPy's BFGS.
@@ -19,7 +22,9 @@ MESSAGES = {
 }
 
 
-def as_scipy(optimizer, *, max_steps=1000, tol=1e-5, **hyper):
+def as_scipy(
+    optimizer: str | type[Optimizer], *, max_steps: Integer = 1000, tol: Real = 1e-5, **hyper: Any
+) -> Callable[..., Any]:
     """Return an optimizer as a `method` of `scipy.optimize.minimize`.
 
     Each step takes one value and one gradient, at the point that the step before it has reached;
@@ -78,7 +83,7 @@ def as_scipy(optimizer, *, max_steps=1000, tol=1e-5, **hyper):
     return functools.partial(descend, optimizer=kind, max_steps=max_steps, tol=tol, **hyper)
 
 
-def find(optimizer, argument="optimizer"):
+def find(optimizer: object, argument: str = "optimizer") -> type[Optimizer]:
     """Return the class of that name."""
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         return optimizer
@@ -92,21 +97,21 @@ def find(optimizer, argument="optimizer"):
 
 
 def descend(
-    fun,
-    x0,
-    args=(),
+    fun: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...] = (),
     *,
-    optimizer,
-    max_steps,
-    tol,
-    jac=None,
-    hess=None,
-    hessp=None,
-    bounds=None,
-    constraints=(),
-    callback=None,
-    **hyper,
-):
+    optimizer: type[Optimizer],
+    max_steps: Integer,
+    tol: Real,
+    jac: Any = None,
+    hess: Any = None,
+    hessp: Any = None,
+    bounds: Any = None,
+    constraints: Any = (),
+    callback: Callable[..., Any] | None = None,
+    **hyper: Any,
+) -> Any:
     """Minimize as `scipy.optimize.minimize` asks a method to."""
     from scipy.optimize import OptimizeResult
 
@@ -129,7 +134,7 @@ def descend(
     update = optimizer(x, **hyper)
     tell = teller(callback)
 
-    def evaluate():  # on copies: what the user keeps, or changes, is theirs
+    def evaluate() -> tuple[float, Floats]:  # on copies: what the user keeps, or changes, is theirs
         value = np.asarray(fun(x.copy(), *args), np.float64)
         grad = np.array(jac(x.copy(), *args), np.float64)
         if value.size != 1:
@@ -169,25 +174,27 @@ def descend(
     )
 
 
-def projected(grad, x, lower, upper):
+def projected(grad: Floats, x: Floats, lower: Floats, upper: Floats) -> Floats:
     """Return the gradient, its components no longer than the way that they have within bounds."""
     return np.where(grad < 0, np.maximum(x - upper, grad), np.minimum(x - lower, grad))
 
 
-def read_bounds(bounds, shape):
+def read_bounds(bounds: Any, shape: Shape) -> tuple[Floats, Floats]:
     """Return the two bounds of SciPy's argument as arrays of this shape."""
+    low: Any
+    high: Any
     if bounds is None:
-        lower, upper = -np.inf, np.inf
+        low, high = -np.inf, np.inf
     elif hasattr(bounds, "lb"):  # scipy.optimize.Bounds
-        lower, upper = bounds.lb, bounds.ub
+        low, high = bounds.lb, bounds.ub
     else:
         pairs = [tuple(pair) for pair in bounds]
         if len(pairs) != np.prod(shape) or any(len(pair) != 2 for pair in pairs):
             raise ValueError(f"bounds: expected a pair for each of {np.prod(shape)} variables")
-        lower = [-np.inf if low is None else low for low, _ in pairs]
-        upper = [np.inf if high is None else high for _, high in pairs]
+        low = [-np.inf if each is None else each for each, _ in pairs]
+        high = [np.inf if each is None else each for _, each in pairs]
     try:
-        lower, upper = (np.broadcast_to(np.asarray(b, np.float64), shape) for b in (lower, upper))
+        lower, upper = (np.broadcast_to(np.asarray(b, np.float64), shape) for b in (low, high))
     except ValueError:
         raise ValueError(f"bounds: expected numbers of shape {shape}") from None
     if not (lower <= upper).all():
@@ -196,7 +203,7 @@ def read_bounds(bounds, shape):
     return lower, upper
 
 
-def teller(callback):
+def teller(callback: Callable[..., Any] | None) -> Callable[[Any], Any]:
     """Return a function of an OptimizeResult that calls `callback` in the way that it takes."""
     if callback is None:
         return lambda result: None

@@ -1,31 +1,37 @@
 """Muon."""
 
 import copy
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import checks
-from .around import given
-from .base import Hyper, Optimizer, check_nonnegative, check_schedule
+from ..typing import Integer, Params, Rate, Real, Shape
+from .around import Options, given
+from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule
 from .minimizer import find
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def check_momentum(value, name):
+
+def check_momentum(value: Any, name: str) -> Changing:
     return check_schedule(value, name, below=1)
 
 
-def check_coefficients(values, name):
+def check_coefficients(values: Any, name: str) -> tuple[float, float, float]:
     try:
         a, b, c = values
     except (TypeError, ValueError):
         came = checks.describe(values)
         raise TypeError(f"{name}: expected three numbers, got {came}") from None
-    return tuple(checks.real(x, f"{name}[{i}]") for i, x in enumerate((a, b, c)))
+    a, b, c = (checks.real(x, f"{name}[{i}]") for i, x in enumerate((a, b, c)))
+    return a, b, c
 
 
-def check_adjustment(value, name):
+def check_adjustment(value: Any, name: str) -> str | None:
     return value if value is None else checks.choice(value, name, ("original", "match_rms_adamw"))
 
 
-def check_fallback(value, name):
+def check_fallback(value: Any, name: str) -> Optimizer | None:
     """Return None, or the optimizer that a name or a dict of what it is made from stands for."""
     if isinstance(value, str):
         value = {"optimizer": value}
@@ -125,31 +131,35 @@ class Muon(Optimizer):
 
     _elementwise = False
 
-    weight_decay = Hyper(check_nonnegative)
-    momentum = Hyper(check_momentum)
-    nesterov = Hyper(checks.boolean)
-    ns_coefficients = Hyper(check_coefficients)
-    eps = Hyper(check_nonnegative)
-    ns_steps = Hyper(lambda value, name: checks.integer(value, name, 0, 99))
-    adjust_lr_fn = Hyper(check_adjustment)
-    fallback = Hyper(check_fallback)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    momentum: Hyper[Rate, Changing] = Hyper(check_momentum)
+    nesterov: Hyper[bool, bool] = Hyper(checks.boolean)
+    ns_coefficients: Hyper[tuple[Real, Real, Real], tuple[float, float, float]] = Hyper(
+        check_coefficients
+    )
+    eps: Hyper[Real, float] = Hyper(check_nonnegative)
+    ns_steps: Hyper[Integer, int] = Hyper(lambda value, name: checks.integer(value, name, 0, 99))
+    adjust_lr_fn: Hyper[Literal["original", "match_rms_adamw"] | None, str | None] = Hyper(
+        check_adjustment
+    )
+    fallback: Hyper[str | dict[str, Any] | Optimizer | None, Any] = Hyper(check_fallback)
     _n_rules = 2
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-3,
-        weight_decay=0.1,
-        momentum=0.95,
-        nesterov=True,
-        ns_coefficients=(3.4445, -4.775, 2.0315),
-        eps=1e-7,
-        ns_steps=5,
-        adjust_lr_fn=None,
-        fallback=None,
-        **options,
-    ):
+        lr: Rate = 1e-3,
+        weight_decay: Real = 0.1,
+        momentum: Rate = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
+        eps: Real = 1e-7,
+        ns_steps: Integer = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+        fallback: str | dict[str, Any] | Optimizer | None = None,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.weight_decay = weight_decay
@@ -163,24 +173,24 @@ class Muon(Optimizer):
         if self._bound is not None:
             self._bound.check_parameters()
 
-    def _check_parameter(self, path, shape):
+    def _check_parameter(self, path: str, shape: Shape) -> None:
         if len(shape) != 2 and self.fallback is None:
             raise ValueError(
                 f"{path} has shape {shape}, and Muon updates matrices: expected a fallback, such "
                 'as "adamw", for what is none'
             )
 
-    def _rule_of(self, shape):
+    def _rule_of(self, shape: Shape) -> int:
         return int(len(shape) != 2)
 
-    def _rules(self):
+    def _rules(self) -> list[Optimizer | None]:
         if self.fallback is None:
             return [self, None]
         fallback = object.__new__(type(self.fallback))
         vars(fallback).update(vars(self.fallback), _bound=self._bound)  # whose steps it counts
         return [self, fallback]
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         if not -2 <= self.unit_axis < 2:
             raise ValueError(f"unit_axis: expected an axis of a matrix, got {self.unit_axis}")
         a, b, c = self.ns_coefficients
@@ -198,8 +208,8 @@ class Muon(Optimizer):
         }
         return "muon", hyper
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "fallback": copy.copy(self.fallback)}
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("momentum_buffer",)

@@ -1,12 +1,18 @@
 """The state of an optimizer as plain numbers and arrays, and its files."""
 
 import collections
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import atomic, checks, modelfile
+from ..typing import Array, Path
 from . import around
-from .bound import COUNTS
+from .bound import COUNTS, Bound
+
+if TYPE_CHECKING:
+    from .base import Optimizer
 
 _FIELDS = {
     "optimizer",
@@ -25,9 +31,9 @@ FUNCTION = "function"  # stands for a hyper-parameter that is one
 # ---------------------------------------------------------------------- to plain values
 
 
-def state_dict(optimizer):
+def state_dict(optimizer: "Optimizer") -> dict[str, Any]:
     """See `Optimizer.state_dict`."""
-    bound = optimizer._bound
+    bound = optimizer._own("state_dict")
     bound.check_at_rest("state_dict")
     bound.allocate()
     return {
@@ -48,7 +54,7 @@ def state_dict(optimizer):
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if hasattr(value, "_hyper_parameters"):  # Muon's fallback
         names = value._hyper_parameters()
         return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
@@ -59,7 +65,7 @@ def _plain(value):
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
-def _merged(value, present, name):
+def _merged(value: Any, present: Any, name: str) -> Any:
     """Return what a plain value stands for, functions being those that are there."""
     if isinstance(value, dict):
         return {k: _merged(v, getattr(present, k, None), f"{name}.{k}") for k, v in value.items()}
@@ -83,9 +89,9 @@ def _merged(value, present, name):
 # ---------------------------------------------------------------------- from plain values
 
 
-def load_state_dict(optimizer, state):
+def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     """See `Optimizer.load_state_dict`."""
-    bound = optimizer._bound
+    bound = optimizer._own("load_state_dict")
     bound.check_at_rest("load_state_dict")
     _check_names(state, _FIELDS, "state_dict")
     if state["optimizer"] != type(optimizer).__name__:
@@ -120,7 +126,7 @@ def load_state_dict(optimizer, state):
     collections.deque(map(dict.update, targets, sources), maxlen=0)
 
 
-def _check_names(values, names, what):
+def _check_names(values: Any, names: Collection[str], what: str) -> dict[str, Any]:
     """Return `values`, a dict with exactly these names."""
     if not isinstance(values, dict):
         raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
@@ -133,7 +139,7 @@ def _check_names(values, names, what):
     return values
 
 
-def _own_values(bound, saved):
+def _own_values(bound: Bound, saved: Any) -> list[dict[str, Any]]:
     """Return the hyper-parameters of each group's own."""
     if not isinstance(saved, (list, tuple)):
         raise TypeError(f"param_groups: expected a list, got {checks.describe(saved)}")
@@ -163,9 +169,9 @@ def _own_values(bound, saved):
     return own
 
 
-def _check_counts(optimizer, state):
+def _check_counts(optimizer: "Optimizer", state: dict[str, Any]) -> dict[str, Any]:
     most = 2**62
-    counts = {
+    counts: dict[str, Any] = {
         name: checks.integer(state[name], name, minimum=0, maximum=most)
         for name in ("step_count", *COUNTS)
         if name != "since_lookahead" or state[name] is not None
@@ -182,7 +188,7 @@ def _check_counts(optimizer, state):
     return counts
 
 
-def _fill(arrays, saved):
+def _fill(arrays: dict[str, dict[str, Array]], saved: Any) -> None:
     """Copy the saved arrays into `arrays`, {key: {name: array}}."""
     _check_names(saved, list(arrays), "state")
     for key, of_key in arrays.items():
@@ -202,7 +208,7 @@ def _fill(arrays, saved):
 # ---------------------------------------------------------------------- files
 
 
-def save(optimizer, path):
+def save(optimizer: "Optimizer", path: Path) -> None:
     """See `Optimizer.save`."""
     import json
 
@@ -218,8 +224,9 @@ def save(optimizer, path):
     atomic.replace(path, safetensors.numpy.save(arrays, metadata={_KEY: description}))
 
 
-def load(optimizer, path):
+def load(optimizer: "Optimizer", path: Path) -> None:
     """See `Optimizer.load`."""
+    keys = optimizer._own("load").keys
     path = checks.path(path)
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
@@ -229,7 +236,7 @@ def load(optimizer, path):
             raw, _KEY, {"format_version", *_FIELDS} - {"state"}, FORMAT_VERSION
         )
         del state["format_version"]
-        state["state"] = {key: {} for key in optimizer._bound.keys}
+        state["state"] = {key: {} for key in keys}
         for full_name, array in arrays.items():
             key, _, name = full_name.rpartition(".")
             state["state"].setdefault(key, {})[name] = array

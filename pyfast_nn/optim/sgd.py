@@ -1,7 +1,14 @@
 """Stochastic gradient descent."""
 
+from typing import TYPE_CHECKING
+
 from .. import checks
-from .base import Hyper, Optimizer, check_nonnegative, check_schedule, is_zero
+from ..typing import Params, Rate, Real
+from .around import Options
+from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule, is_zero
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SGD(Optimizer):
@@ -45,22 +52,22 @@ class SGD(Optimizer):
     >>> optimizer = fnn.optim.SGD(lr=lambda step: 0.1 / (1 + step / 100), momentum=0.9)
     """
 
-    momentum = Hyper(check_schedule)
-    dampening = Hyper(checks.real)
-    weight_decay = Hyper(check_nonnegative)
-    nesterov = Hyper(checks.boolean)
+    momentum: Hyper[Rate, Changing] = Hyper(check_schedule)
+    dampening: Hyper[Real, float] = Hyper(checks.real)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
+    nesterov: Hyper[bool, bool] = Hyper(checks.boolean)
 
     def __init__(
         self,
-        params=None,
+        params: Params | None = None,
         *,
-        lr=1e-3,
-        momentum=0.0,
-        dampening=0.0,
-        weight_decay=0.0,
-        nesterov=False,
-        **options,
-    ):
+        lr: Rate = 1e-3,
+        momentum: Rate = 0.0,
+        dampening: Real = 0.0,
+        weight_decay: Real = 0.0,
+        nesterov: bool = False,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.momentum = momentum
@@ -69,7 +76,7 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         self._check_nesterov()
 
-    def _check_nesterov(self):
+    def _check_nesterov(self) -> None:
         if self.nesterov and is_zero(self.momentum):
             raise ValueError("nesterov: expected a momentum > 0 with it, got momentum=0")
         if self.nesterov and self.dampening != 0:
@@ -77,7 +84,7 @@ class SGD(Optimizer):
                 f"nesterov: expected no dampening with it, got dampening={self.dampening}"
             )
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         self._check_nesterov()
         return "sgd", {
             "momentum": self._next(self.momentum, "momentum", steps),
@@ -87,5 +94,5 @@ class SGD(Optimizer):
             "heavy": float(not is_zero(self.momentum)),
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return () if is_zero(self.momentum) else ("momentum_buffer",)

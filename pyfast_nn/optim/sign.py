@@ -1,10 +1,17 @@
 """Optimizers that use no more of a gradient than its sign."""
 
+from typing import TYPE_CHECKING, Any
+
 from .. import checks
-from .base import Hyper, Optimizer, check_betas, check_nonnegative, next_betas
+from ..typing import Params, Rate, Real
+from .around import Options
+from .base import Changing, Hyper, Optimizer, Update, check_betas, check_nonnegative, next_betas
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def check_etas(etas, name):
+def check_etas(etas: Any, name: str) -> tuple[float, float]:
     shrink, grow = checks.pair(etas, name, "a factor below and one above 1")
     return (
         checks.real(shrink, f"{name}[0]", above=0, below=1),
@@ -12,7 +19,7 @@ def check_etas(etas, name):
     )
 
 
-def check_step_sizes(sizes, name):
+def check_step_sizes(sizes: Any, name: str) -> tuple[float, float]:
     smallest, largest = checks.pair(sizes, name, "the smallest and the largest")
     smallest = checks.real(smallest, f"{name}[0]", minimum=0)
     return smallest, checks.real(largest, f"{name}[1]", minimum=smallest)
@@ -61,18 +68,24 @@ class Rprop(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer, batch_size=len(X))
     """
 
-    etas = Hyper(check_etas)
-    step_sizes = Hyper(check_step_sizes)
+    etas: Hyper[tuple[Real, Real], tuple[float, float]] = Hyper(check_etas)
+    step_sizes: Hyper[tuple[Real, Real], tuple[float, float]] = Hyper(check_step_sizes)
 
     def __init__(
-        self, params=None, *, lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50.0), **options
-    ):
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 1e-2,
+        etas: tuple[Real, Real] = (0.5, 1.2),
+        step_sizes: tuple[Real, Real] = (1e-6, 50.0),
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.etas = etas
         self.step_sizes = step_sizes
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         (etaminus, etaplus), (smallest, largest) = self.etas, self.step_sizes
         return "rprop", {
             "etaminus": etaminus,
@@ -81,10 +94,10 @@ class Rprop(Optimizer):
             "step_max": largest,
         }
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("prev", "step_size")
 
-    def _initial(self, name):
+    def _initial(self, name: str) -> float:
         return self._next(self.lr, "lr", 1) if name == "step_size" else 0.0
 
 
@@ -124,17 +137,25 @@ class Lion(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    betas = Hyper(check_betas)
-    weight_decay = Hyper(check_nonnegative)
+    betas: Hyper[tuple[Rate, Rate], tuple[Changing, Changing]] = Hyper(check_betas)
+    weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
-    def __init__(self, params=None, *, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, **options):
+    def __init__(
+        self,
+        params: Params | None = None,
+        *,
+        lr: Rate = 1e-4,
+        betas: tuple[Rate, Rate] = (0.9, 0.99),
+        weight_decay: Real = 0.0,
+        **options: "Unpack[Options]",
+    ) -> None:
         super().__init__(params, **options)
         self.lr = lr
         self.betas = betas
         self.weight_decay = weight_decay
 
-    def _update(self, steps):
+    def _update(self, steps: int) -> Update:
         return "lion", {**next_betas(self, steps), "weight_decay": self.weight_decay}
 
-    def _state_names(self):
+    def _state_names(self) -> tuple[str, ...]:
         return ("exp_avg",)
