@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from . import checks, curvature, data
+from . import checks, columns, curvature, data
 from .metrics import larger_is_better
 from .optim import Optimizer
 
@@ -243,6 +243,7 @@ class CurvatureMonitor(Callback):
     """
 
     def __init__(self, X, y, *, every=1, n_samples=1000, seed=0):
+        self._names = columns.names_of(X, "X")
         X, y = data.features(X), data.as_array(y, "y")
         n = X.shape[0]
         if n == 0:
@@ -258,12 +259,17 @@ class CurvatureMonitor(Callback):
 
     def on_fit_begin(self, model):
         """Measure on one row, so that what cannot be measured is refused before the training."""
-        _measure(model, self._X[:1], self._y[:1])
+        self._measure(model, slice(1))
 
     def on_epoch_end(self, model, epoch, record):
         """Add what is measured to the record."""
         if (epoch + 1) % self._every == 0:
-            record |= _measure(model, self._X, self._y)
+            record |= self._measure(model, slice(None))
+
+    def _measure(self, model, rows):
+        order = columns.order_of(self._names, model.feature_names_in_, "X")
+        X = self._X[rows] if order is None else self._X[rows][:, order]
+        return _measure(model, X, self._y[rows])
 
 
 def _measure(model, X, y):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core, checks, sparse
+from . import _core, checks, columns, sparse
 from .checks import describe
 
 
@@ -51,8 +51,11 @@ def as_array(value, name):
     try:
         if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
             return _from_pandas(value)
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return np.from_dlpack(value)
+        if not hasattr(value, "__array__"):
+            if hasattr(value, "__dlpack__"):
+                return np.from_dlpack(value)
+            if hasattr(value, "to_numpy"):  # other DataFrames
+                value = value.to_numpy()
         array = np.asarray(value)
         # NumPy casts its strings of variable width to objects only
         return array.astype(object) if array.dtype.kind == "T" else array
@@ -97,8 +100,12 @@ def _real(array, name):
     return array
 
 
-def features(X, name="X"):
-    """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR."""
+def features(X, name="X", known=None):
+    """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR.
+
+    A DataFrame's columns come in the order of the names that are `known` (None: as they are).
+    """
+    order = columns.order_of(columns.names_of(X, name), known, name)
     scipy_sparse = sys.modules.get("scipy.sparse")
     is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
     array = X if is_sparse else as_numbers(X, name)
@@ -115,7 +122,9 @@ def features(X, name="X"):
         )
     if array.shape[1] == 0:
         raise ValueError(f"{name}: expected at least one column, got shape {array.shape}")
-    return _real(sparse.canonical_csr(array, name), name) if is_sparse else array
+    if is_sparse:
+        return _real(sparse.canonical_csr(array, name), name)
+    return array if order is None else array[:, order]
 
 
 def contiguous(value, dtype, name):
@@ -135,8 +144,11 @@ def aligned_zeros(n, dtype):
     return numbers[first : first + n]
 
 
-def check_finite(X, dtype, name):
-    """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`."""
+def check_finite(X, dtype, name, known=None):
+    """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`.
+
+    `known` are the names of the columns, or None.
+    """
     if X.dtype.kind != "f":
         return
     numbers = X if isinstance(X, np.ndarray) else X.data[: X.nnz, None]  # of CSR those that it has
@@ -149,7 +161,7 @@ def check_finite(X, dtype, name):
         row, column = np.searchsorted(X.indptr, row, side="right") - 1, X.indices[row]
     raise ValueError(
         f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
-        f"in row {row}, column {column}"
+        f"in row {row}, {columns.text(column, known)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 One tensor per named parameter and per named part of the state; the metadata key ``pyfast_nn`` holds
 a JSON object with ``format_version``, ``weight_layout``, ``layers``, ``in_features``, ``dtype``,
-``seed``, ``epochs_trained``, ``classes`` and ``loss``.
+``seed``, ``epochs_trained``, ``classes``, ``loss`` and ``feature_names``.
 
 As the names of the tensors are torch's, their shapes are, too: in the file a weight is (out, in),
 as ``weight_layout`` says, and not (in, out) as in the model.
@@ -25,6 +25,7 @@ _FIELDS = {
     "epochs_trained",
     "classes",
     "loss",
+    "feature_names",
 }
 
 
@@ -43,6 +44,7 @@ def save(model, path):
 
     from . import atomic, config, losses
 
+    names = model.feature_names_in_
     description = {
         "format_version": FORMAT_VERSION,
         "weight_layout": _WEIGHT_LAYOUT,
@@ -53,6 +55,7 @@ def save(model, path):
         "epochs_trained": model.epochs_trained,
         "classes": None if model.classes_ is None else model.classes_.tolist(),
         "loss": losses.to_config(model.loss),
+        "feature_names": None if names is None else list(names),
     }
     arrays = model.named_parameters() | model.named_state()
     tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
@@ -176,6 +179,7 @@ def _make_model(description):
     model.classes_ = _check_classes(
         description["classes"], model.loss, model._widths(in_features)[-1]
     )
+    model.feature_names_in_ = _check_names(description["feature_names"], in_features)
     return model
 
 
@@ -201,6 +205,16 @@ def _check_tensors(tensors, expected):
                 f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, but the layers need "
                 f"{dtype} of shape {shape}"
             )
+
+
+def _check_names(names, in_features):
+    """Return the names of the columns as an array of distinct strings, or None."""
+    if names is None:
+        return None
+    is_list = isinstance(names, list) and len(names) == in_features
+    if not (is_list and all(type(x) is str for x in names) and len(set(names)) == in_features):
+        raise ValueError(f"feature_names: expected {in_features} different strings")
+    return np.array(names, object)
 
 
 def _check_classes(classes, loss, out_features):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _core, checks, config, data, losses, modelfile, optim, training
+from . import _core, checks, columns, config, data, losses, modelfile, optim, training
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
@@ -34,6 +34,10 @@ class Sequential:
         The labels that outputs stand for, fixed by the first fit on labels: of each column, or of
         the two sides of one output. For integer labels 0, 1, ... (-1 and 1 for ``"hinge"``),
         (False, True) for bool, the sorted strings for strings.
+    feature_names_in_ : ndarray of str or None
+        The names of the columns of X in their order, where the first fit (or what came before it
+        and took X) got a DataFrame whose columns have strings for names. Later DataFrames may have
+        these columns in any order, and no others; arrays are taken as they come. None forgets them.
     history : History or None
         Of the last fit, also of one that was interrupted.
 
@@ -74,6 +78,7 @@ class Sequential:
         self.epochs_trained = 0
         self.loss = None
         self.classes_ = None
+        self.feature_names_in_ = None
         self.history = None
 
     # ------------------------------------------------------------------ what it is
@@ -300,7 +305,8 @@ class Sequential:
             read in place, also a memory-mapped one, and converted batch by batch; only long double
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
             Rows of sparse matrices of SciPy are filled in batch by batch; formats other than CSR
-            become CSR first, and duplicates are summed.
+            become CSR first, and duplicates are summed. Columns of a DataFrame are told apart by
+            their names, see `feature_names_in_`.
         y : array_like
             What the loss expects: values (n, out_features), (n,) when there is one output; or
             labels (n,). Under ``"cross_entropy"`` and ``"multi_margin"`` integers and integral
@@ -784,25 +790,34 @@ class Sequential:
             for name, shape in layer.state_shapes(in_features).items()
         }
 
-    def _training_features(self, X, in_features, name="X"):
-        X = data.features(X, name)
+    def _feature_names(self, X):
+        """Return the names of columns that hold from a call with X on, (in_features,) or None."""
+        if self.feature_names_in_ is not None:
+            return self.feature_names_in_
+        names = columns.names_of(X, "X")
+        return None if names is None else np.array(names, object)
+
+    def _training_features(self, X, in_features, names, name="X"):
+        X = data.features(X, name, names)
         if X.shape[0] == 0:
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
         if in_features not in (None, X.shape[1]):
             raise ValueError(f"{name}: has {X.shape[1]} columns, expected {in_features}")
-        self._check_finite(X, name)
+        self._check_finite(X, name, names)
         return X
 
-    def _check_finite(self, X, name):
+    def _check_finite(self, X, name, names):
         # Input layers bring into the range of the model's dtype what is beyond it.
         maps = any(isinstance(layer, InputLayer) for layer in self.layers)
-        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name)
+        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name, names)
 
     def _built_features(self, X, allow_nonfinite=True):
         allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
-        X = data.features(X)
+        names = self.feature_names_in_ if self.built else self._feature_names(X)
+        X = data.features(X, known=names)
         if not self.built:
             self.build(X.shape[1])
+            self.feature_names_in_ = names
         for name, view in self.named_state().items():
             if np.isnan(view).any():
                 i, name = name.split(".")
@@ -811,7 +826,7 @@ class Sequential:
                     "fit the model first"
                 )
         if not allow_nonfinite and X.shape[1] == self.in_features:  # else the core says so
-            self._check_finite(X, "X")
+            self._check_finite(X, "X", names)
         return X
 
     def _targets(self, y, loss, X, classes, name="y", dtype=None):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from . import _core, checks, data, optim
+from . import _core, checks, columns, data, optim
 from .callbacks import check as check_callbacks
 from .callbacks import tell
 from .datasets.split import split_rows
@@ -65,10 +65,11 @@ def _fit(
     )
     shuffle = checks.boolean(shuffle, "shuffle")
     style = check_verbose(verbose)
-    X = model._training_features(X, model.in_features if model.built else None)
+    names = model._feature_names(X)
+    X = model._training_features(X, model.in_features if model.built else None, names)
     classes = _find_classes(model, y, loss, X.shape[1])
     examples = model._examples(X, y, loss, classes)
-    validation = _check_validation(model, validation_data, loss, X.shape[1], classes)
+    validation = _check_validation(model, validation_data, loss, X.shape[1], names, classes)
     if validation_split is not None:
         if validation is not None:
             raise ValueError("validation_split: expected None beside validation_data")
@@ -83,10 +84,11 @@ def _fit(
 
     # The network with its plan, built once, and the optimizer's state.
     model.build(X.shape[1])
-    _learn_statistics(model, X, examples.rows)
+    _learn_statistics(model, X, names, examples.rows)
     optimizer._attach(model)
     history = History()
     model.loss, model.classes_, model.history = given, classes, history
+    model.feature_names_in_ = names
     stopping = _EarlyStopping(model, history, monitor, patience, min_delta)
 
     try:
@@ -222,7 +224,7 @@ def _train_stepwise(model, examples, order, loss, optimizer, batch_size, batches
     return report, optimizer._rate(max(0, optimizer.step_count - 1))
 
 
-def _learn_statistics(model, X, rows=None):
+def _learn_statistics(model, X, names=None, rows=None):
     """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
     if not np.isnan(model._state).any():
         return
@@ -233,8 +235,8 @@ def _learn_statistics(model, X, rows=None):
         wrong = ~(np.isfinite(mean) & np.isfinite(std))
         if wrong.any():
             raise ValueError(
-                f"X: column {np.argmax(wrong)} has numbers too large for a float64 to hold their "
-                "standard deviation"
+                f"X: {columns.text(np.argmax(wrong), names)} has numbers too large for a float64 "
+                "to hold their standard deviation"
             )
         if isinstance(layer, Standardize):
             state[f"{i}.mean"][:], state[f"{i}.std"][:] = mean, np.where(std > 0, std, 1)
@@ -335,7 +337,7 @@ def _class_labels(targets, loss):
 # ---------------------------------------------------------------------- checks
 
 
-def _check_validation(model, validation_data, loss, in_features, classes):
+def _check_validation(model, validation_data, loss, in_features, names, classes):
     if validation_data is None:
         return None
     try:
@@ -347,7 +349,7 @@ def _check_validation(model, validation_data, loss, in_features, classes):
         raise TypeError(
             f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
         ) from None
-    X = model._training_features(X, in_features, "validation_data[0]")
+    X = model._training_features(X, in_features, names, "validation_data[0]")
     examples = model._examples(X, y, loss, classes, "validation_data[1]")
     return _weigh(model, examples, sample_weight, None, loss, classes, "validation_data[2]")
 

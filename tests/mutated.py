@@ -68,6 +68,8 @@ def intact_models():
         for dtype in ("float32", "float64"):
             model = fnn.Sequential(layers, dtype=dtype, seed=7)
             model.fit(X, y, loss=loss, epochs=1, verbose=0)
+            if layers is with_settings:
+                model.feature_names_in_ = np.array(["age", "income", "ä", ""], object)
             yield model
 
 

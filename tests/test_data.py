@@ -146,7 +146,7 @@ class TestDataFrame:
         frame = self.frame(a="Int64", b="boolean")
         frame.loc[1, "a"] = None
         assert np.isnan(make().forward(frame)).any(axis=1).tolist() == [False, True, False, False]
-        with pytest.raises(ValueError, match=r"X: .*nan in row 1, column 0"):
+        with pytest.raises(ValueError, match=r"X: .*nan in row 1, column 'a'"):
             make().fit(frame, [0, 1, 2, 0], loss="cross_entropy", verbose=0)
 
     @pytest.mark.parametrize("dtype", ["str", "category", "M8[ns]", "m8[ns]", "complex", "object"])

@@ -95,6 +95,7 @@ class TestRoundTrip:
             "epochs_trained": 2,
             "classes": ["no", "yes"],
             "loss": "cross_entropy",
+            "feature_names": None,
         }
 
     @pytest.mark.parametrize("widths", [(4, 4, 4), (4, 3, 2), (1, 5, 1)])
@@ -197,6 +198,11 @@ class TestMalformed:
             ("classes", [0.0, 1.0]),
             ("classes", "ab"),
             ("classes", {}),
+            ("feature_names", ["a", "b", "c"]),
+            ("feature_names", ["a", "b", "c", "a"]),
+            ("feature_names", ["a", "b", "c", 1]),
+            ("feature_names", "abcd"),
+            ("feature_names", {"a": 1, "b": 2, "c": 3, "d": 4}),
             ("loss", "nonsense"),
             ("loss", {}),
             ("loss", {"type": "huber", "delta": 0}),
