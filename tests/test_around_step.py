@@ -516,7 +516,7 @@ def test_a_unit_axis_that_is_not_there():
     p = {"a": np.ones(3), "b": np.ones((2, 3))}
     optimizer = SGD(p, lr=1.0, clip_units=0.1, unit_axis=2)
     with pytest.raises(
-        ValueError, match=r"unit_axis is 2, expected -2 to 1: params\['b'\] has shape \(2, 3\)"
+        ValueError, match=r"unit_axis: expected -2 to 1, as params\['b'\] has shape \(2, 3\), got 2"
     ):
         optimizer.step(p | {"a": np.ones(3), "b": np.ones((2, 3))})
     assert (p["b"] == 1).all() and optimizer.step_count == 0
@@ -582,7 +582,7 @@ def test_sam_in_the_wrong_order():
         with pytest.raises(RuntimeError, match="where ascend has moved them, expected step"):
             wrong()
         assert_same_bits(p, moved)
-    with pytest.raises(ValueError, match=r"grads has shape \(3,\), expected \(2,\)"):
+    with pytest.raises(ValueError, match=r"grads: expected shape \(2,\).*, got \(3,\)"):
         optimizer.step(np.ones(3))
     assert_same_bits(p, moved)
     optimizer.step(g)
@@ -950,13 +950,13 @@ def test_a_wrong_gradient_changes_nothing(option):
         before = optimizer.state_dict(), copy.deepcopy(params)
         calls = [optimizer.ascend] if optimizer.sam else [optimizer.step]
         for call in [*calls, *calls]:
-            with pytest.raises(TypeError, match=r"grads\['tail'\]\[1\] has dtype float32"):
+            with pytest.raises(TypeError, match=r"grads\['tail'\]\[1\]: .*, got float32"):
                 call(wrong)
         assert_same_state(optimizer.state_dict(), before[0])
         for p, q in zip(leaves(params), leaves(before[1]), strict=True):
             assert_same_bits(p, q)
         run(optimizer, params, problem, [t])
-    with pytest.raises(TypeError, match="grads is of type NoneType"):
+    with pytest.raises(TypeError, match=r"grads: expected a dict of .*, got NoneType"):
         optimizer.ascend(None) if optimizer.sam else optimizer.step(None)
 
 

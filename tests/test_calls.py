@@ -112,7 +112,7 @@ def test_states_must_be_arrays(wrong):
     order, X = np.arange(3), np.ones((3, 4))
     y, report = np.zeros((3, 7)), np.zeros(3)
     arguments = (X, y, oracle.MSE, order, 2, np.zeros(2), SGD, [wrong], 0, report)
-    with pytest.raises(TypeError, match=r"state\[0\] is not an array"):
+    with pytest.raises(TypeError, match=r"state\[0\]: expected an array, got"):
         net.train(np.zeros(35), *arguments)
 
 
@@ -128,7 +128,7 @@ def test_native_byte_order_by_another_name():
 
 @pytest.mark.parametrize("sizes", [(2**62, 1), (2**31 + 1, 1), (1, 2**31 + 1), (2**31, 2**31)])
 def test_impossible_sizes(sizes):
-    with pytest.raises(ValueError, match=r"expected 1 to|too many parameters"):
+    with pytest.raises(ValueError, match=r"expected 1 to|expected at most"):
         _core.Network("float32", sizes[0], [("dense", sizes[1], ())])
 
 

@@ -296,7 +296,7 @@ class TestSparse:
     @pytest.mark.parametrize(
         ("X", "error", "match"),
         [
-            (sparse.csr_array((3, 4)), ValueError, "X has 4 columns, expected 7"),
+            (sparse.csr_array((3, 4)), ValueError, r"X: expected 7 columns, got shape \(3, 4\)"),
             (sparse.csr_array((3, 7), dtype=complex), TypeError, "X: .*complex128"),
             (sparse.coo_array(np.ones(7)), ValueError, "X: expected 2 dimensions"),
         ],

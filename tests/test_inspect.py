@@ -386,7 +386,7 @@ class TestLandscape:
 
     def test_without_parameters(self):
         model = fnn.Sequential([fnn.Tanh()]).build(2)
-        with pytest.raises(ValueError, match="no parameters"):
+        with pytest.raises(ValueError, match="model: expected parameters"):
             loss_landscape(model, [[0.0, 1.0]], [[0.0, 1.0]], np.ones((0, 1)), loss="mse")
 
 

@@ -309,8 +309,8 @@ def test_wrong_out(rng, op):
     for which, value in enumerate(op(*arrays)):
         one_place = as_strided(np.zeros(1), value.shape, [0] * value.ndim)
         wrongs = [
-            (one_place, ValueError, "has elements that overlap in memory"),
-            (np.zeros((*value.shape, 1)), ValueError, "shape"),
+            (one_place, ValueError, "elements that overlap in memory"),
+            (np.zeros((*value.shape, 1)), ValueError, r"\("),
             (np.zeros(value.shape, np.float32), TypeError, "float32"),
             (np.zeros(value.shape, ">f8"), TypeError, ">f8"),
             (read_only(np.zeros(value.shape)), ValueError, "read-only"),
@@ -322,7 +322,7 @@ def test_wrong_out(rng, op):
             if op.name == "dense_backward":
                 name = ("dx", "dw", "db")[which]
                 out = tuple(wrong if i == which else None for i in range(3))
-            with pytest.raises(error, match=rf"^{name} .*{text}"):
+            with pytest.raises(error, match=rf"^{name}: expected .*, got .*{text}"):
                 op(*arrays, out=out)
             assert not np.any(wrong)
 
@@ -331,9 +331,9 @@ def test_wrong_out(rng, op):
 def test_out_whose_rows_overlap(rng):
     a, b, memory = rng.random((5, 3)), rng.random((3, 4)), np.zeros(8)
     for beta in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"^out has elements that overlap in memory"):
+        with pytest.raises(ValueError, match=r"^out: .*, got elements that overlap in memory"):
             ops.gemm(a, b, beta=beta, out=as_strided(memory, (5, 4), (8, 8)))
-    with pytest.raises(ValueError, match=r"overlap in memory"):
+    with pytest.raises(ValueError, match="overlap"):
         ops.clip_grad_norm(as_strided(memory, (5, 4), (8, 8)), 1.0)
     assert not memory.any()
 
@@ -342,7 +342,7 @@ def test_out_whose_rows_overlap(rng):
 def test_outs_must_lie_apart(rng):
     dz, x, w = rng.random((6, 4)), rng.random((6, 6)), rng.random((6, 4))
     memory = np.zeros((6, 10))
-    with pytest.raises(ValueError, match=r"dw and dx overlap|dx and dw overlap"):
+    with pytest.raises(ValueError, match=r"(dw and dx|dx and dw): .* overlap"):
         ops.dense_backward(dz, x, w, out=(memory[:, :6], memory[:, 5:9], None))
     assert not memory.any()
     dx, dw, _ = ops.dense_backward(dz, x, w, out=(memory[:, :6], memory[:, 6:], None))
@@ -372,19 +372,34 @@ def test_wrong_arguments_are_named(rng):
     x, w, b, dz = rng.random((5, 12)), rng.random((16, 4)), rng.random(4), rng.random((5, 4))
     good = x[:, :4].repeat(4, axis=1)
     wrong = [
-        (lambda: ops.dense_forward(x, w, b), "dense_forward: x has 12 columns, w expects 16"),
-        (lambda: ops.dense_forward(good, w, b[:3]), "dense_forward: b has 3 elements, w expects 4"),
-        (lambda: ops.dense_forward(good[0], w, b), r"x has shape \(16,\), expected 2 dimensions"),
-        (lambda: ops.dense_forward(good, b, b), r"w has shape \(4,\), expected 2 dimensions"),
-        (lambda: ops.dense_forward(good, w, w), r"b has shape \(16, 4\), expected 1 dimension"),
-        (lambda: ops.dense_backward(dz, x, w), "dense_backward: x has 12 columns, w expects 16"),
-        (lambda: ops.dense_backward(x, good, w), "dz has 12 columns, w expects 4"),
-        (lambda: ops.dense_backward(dz[:3], good, w), "dz has 3 rows, x has 5"),
-        (lambda: ops.gemm(x, w), r"gemm: op\(a\) has 12 columns, op\(b\) has 16 rows"),
-        (lambda: ops.gemm(x[0], w), r"gemm: a has shape \(12,\), expected 2 dimensions"),
-        (lambda: ops.gemm(good, w, beta=1), "beta is 1.0"),
+        (
+            lambda: ops.dense_forward(x, w, b),
+            r"x: expected 16 columns, .*, got 12",
+        ),
+        (
+            lambda: ops.dense_forward(good, w, b[:3]),
+            r"b: expected 4 elements, .*, got 3",
+        ),
+        (lambda: ops.dense_forward(good[0], w, b), r"x: expected 2 dimensions, got shape \(16,\)"),
+        (lambda: ops.dense_forward(good, b, b), r"w: expected 2 dimensions, got shape \(4,\)"),
+        (lambda: ops.dense_forward(good, w, w), r"b: expected 1 dimension, got shape \(16, 4\)"),
+        (
+            lambda: ops.dense_backward(dz, x, w),
+            r"x: expected 16 columns, .*, got 12",
+        ),
+        (
+            lambda: ops.dense_backward(x, good, w),
+            r"dz: expected 4 columns, .*, got 12",
+        ),
+        (
+            lambda: ops.dense_backward(dz[:3], good, w),
+            r"dz: expected 5 rows, .*, got 3",
+        ),
+        (lambda: ops.gemm(x, w), r"op\(b\): expected 12 rows, .*, got 16"),
+        (lambda: ops.gemm(x[0], w), r"a: expected 2 dimensions, got shape \(12,\)"),
+        (lambda: ops.gemm(good, w, beta=1), "beta: expected 0 without out, got 1"),
         (lambda: ops.gemm(good, w, alpha=math.nan), "alpha: expected a finite number"),
-        (lambda: ops.softmax(3.0), r"z has shape \(\)"),
+        (lambda: ops.softmax(3.0), r"z: expected at least one column, got shape \(\)"),
         (lambda: ops.clip_grad_norm(np.ones(3), -1), "max_norm: expected a finite number >= 0"),
     ]
     for call, message in wrong:
@@ -398,9 +413,15 @@ def test_wrong_arguments_are_named(rng):
             "input_gradient: expected True",
         ),
         (lambda: ops.clip_grad_norm(3.0, 1), "grads: expected an array"),
-        (lambda: ops.clip_grad_norm([[1.0]], 1), r"grads\[0\] is of type list"),
-        (lambda: ops.clip_grad_norm(np.ones(3, int), 1), r"grads\[0\] has dtype int64"),
-        (lambda: ops.clip_grad_norm([x, x.astype("f4")], 1), r"grads\[1\] has dtype float32"),
+        (lambda: ops.clip_grad_norm([[1.0]], 1), r"grads\[0\]: expected an array, .*, got list"),
+        (
+            lambda: ops.clip_grad_norm(np.ones(3, int), 1),
+            r"grads\[0\]: .*, got int64",
+        ),
+        (
+            lambda: ops.clip_grad_norm([x, x.astype("f4")], 1),
+            r"grads\[1\]: .*, got float32",
+        ),
     ]:
         with pytest.raises(TypeError, match=message):
             call()
@@ -442,7 +463,7 @@ def test_activations_of_any_shape(isa, dtype, rng):
             target = arrays["z" if out is z else "da"]
             assert ops.gelu_backward(**arrays, out=target) is target
             assert_same_bits(target, ops.gelu_backward(da, z))
-    with pytest.raises(ValueError, match=r"da has shape \(3,\), expected \(4,\)"):
+    with pytest.raises(ValueError, match=r"da: expected shape \(4,\), got \(3,\)"):
         ops.tanh_backward(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="negative_slope: expected a finite number >= 0"):
         ops.leaky_relu(np.ones(3), -1)
@@ -525,7 +546,7 @@ def test_out_of_a_loss_may_overlap_all(rng):
     ops.huber(z, y, sample_weight=w, out=out)
     assert_same_bits(out, dz)
     for wrong, error in [(np.zeros((n, 4)), ValueError), (np.zeros((n, k), "f4"), TypeError)]:
-        with pytest.raises(error, match=r"^out has"):
+        with pytest.raises(error, match=r"^out: expected .*, got"):
             ops.huber(z, y, out=wrong)
 
 
@@ -576,7 +597,11 @@ def test_what_losses_refuse():
         (lambda: ops.mse(np.zeros(3), np.zeros(3)), ValueError, "z: expected 2 dimensions"),
         (lambda: ops.mse(z, np.zeros((3, 3))), ValueError, "y: expected shape"),
         (lambda: ops.mse(z, np.full((3, 2), np.nan)), ValueError, "y: expected finite"),
-        (lambda: ops.mse(z[:0], np.zeros((0, 2))), ValueError, "the mean of no losses"),
+        (
+            lambda: ops.mse(z[:0], np.zeros((0, 2))),
+            ValueError,
+            r"z: expected .*, got shape \(0, 2\)",
+        ),
         (
             lambda: ops.cross_entropy(z, [0, 1, 2]),
             ValueError,
@@ -693,10 +718,10 @@ def test_clipping_of_hostile_arrays(rng):
     assert_close(interleaved, clean, "float64")
     for grads in ([base, base], [base[:20], np.zeros(3), base[10:]], (base[:, :4], base[:, 3:])):
         before = base.copy()
-        with pytest.raises(ValueError, match=r"grads\[\d\] and grads\[\d\] overlap"):
+        with pytest.raises(ValueError, match=r"grads\[\d\] and grads\[\d\]: .* overlap"):
             ops.clip_grad_norm(grads, 0.5)
         assert_same_bits(base, before)
-    with pytest.raises(ValueError, match=r"grads\[1\] is read-only"):
+    with pytest.raises(ValueError, match=r"grads\[1\]: .*, got one that is read-only"):
         ops.clip_grad_norm([clean, read_only(base.copy())], 0.1)
 
 

@@ -278,9 +278,13 @@ def test_steps_of_the_caller_that_fail(isa, rng):
 @pytest.mark.parametrize(
     ("values", "error", "match"),
     [
-        (np.ones(3), ValueError, r"update 'sgd': momentum has shape \(3,\), expected \(10,\)"),
-        (np.ones(10, "f4"), TypeError, "update 'sgd': momentum has dtype float32"),
-        ([1.0] * 10, TypeError, "update 'sgd': momentum is .* expected a number"),
+        (np.ones(3), ValueError, r"update 'sgd': momentum: expected shape \(10,\), got \(3,\)"),
+        (
+            np.ones(10, "f4"),
+            TypeError,
+            "update 'sgd': momentum: expected dtype float64",
+        ),
+        ([1.0] * 10, TypeError, "update 'sgd': momentum: expected a number, got"),
     ],
 )
 def test_wrong_schedules(rng, values, error, match):
@@ -292,7 +296,7 @@ def test_wrong_schedules(rng, values, error, match):
 
 def test_wrong_number_of_batches(rng):
     problem = draw(rng, 7, [dense(4)], 80, "float64", "labels")
-    with pytest.raises(ValueError, match="batches_per_step is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="batches_per_step: expected at least 1, got 0"):
         train(problem, np.arange(80), 8, CONSTANT["sgd"], 0)
 
 
@@ -314,9 +318,9 @@ def test_some_rows_only(isa, dtype, rng, rows):
 @pytest.mark.parametrize(
     ("order", "match"),
     [
-        (np.array([0, 10]), r"order\[1\] is 10, expected a row of X in \[0, 10\)"),
-        (np.array([[0]]), r"order has shape \(1, 1\)"),
-        (np.arange(0), "no rows"),
+        (np.array([0, 10]), r"order\[1\]: expected a row of X in \[0, 10\), got 10"),
+        (np.array([[0]]), r"order: expected shape \(m,\), got \(1, 1\)"),
+        (np.arange(0), "X: expected at least one row, .*, got none"),
     ],
 )
 def test_wrong_rows(rng, order, match):

@@ -265,7 +265,9 @@ py::dict Around::buffers() {
 void Around::set_buffer(const std::string& name, const std::vector<py::array>& arrays) {
     const Tensors::Use use(updater_->tensors());
     const std::vector<py::array> tensors = updater_->tensors().arrays();
-    if (arrays.size() != tensors.size()) throw py::value_error("arrays: expected one for each tensor");
+    if (arrays.size() != tensors.size())
+        throw py::value_error(expected("arrays", std::to_string(tensors.size()) + ", one for each tensor",
+                                       std::to_string(arrays.size())));
     Buffer buffer{arrays, {}};
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         check_array(buffer.arrays[i], name.c_str(), {tensors[i].size()}, tensors[i].dtype(), Access::write);

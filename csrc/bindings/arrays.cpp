@@ -18,33 +18,31 @@ std::vector<index> shape_of(const py::array& array) { return {array.shape(), arr
 
 index rows_of(const py::array& array, const char* name) {
     if (array.ndim() != 2)
-        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
-                              ", expected two dimensions");
+        throw py::value_error(expected(name, "2 dimensions", "shape " + shape_text(shape_of(array))));
     return array.shape(0);
 }
 
 void check_dtype_and_shape(const py::array& array, const char* name, const std::vector<index>& shape,
                            const py::dtype& dtype) {
     if (!array.dtype().equal(dtype))
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
-                             ", expected " + std::string(py::str(dtype)));
+        throw py::type_error(expected(name, "dtype " + text_of(dtype), text_of(array.dtype())));
     if (shape_of(array) != shape)
-        throw py::value_error(std::string(name) + " has shape " + shape_text(shape_of(array)) +
-                              ", expected " + shape_text(shape));
+        throw py::value_error(expected(name, "shape " + shape_text(shape), shape_text(shape_of(array))));
 }
 
 void check_writeable(const py::array& array, const char* name) {
-    if (!array.writeable()) throw py::value_error(std::string(name) + " is read-only, but it is written to");
+    if (!array.writeable())
+        throw py::value_error(expected(name, "an array that may be written to", "one that is read-only"));
 }
 
 void check_array(const py::array& array, const char* name, const std::vector<index>& shape,
                  const py::dtype& dtype, Access access) {
     check_dtype_and_shape(array, name, shape, dtype);
     if ((array.flags() & py::array::c_style) == 0)
-        throw py::value_error(std::string(name) + " is not C-contiguous, as it must be");
+        throw py::value_error(expected(name, "a C-contiguous array", "one of other strides"));
     const auto address = reinterpret_cast<std::uintptr_t>(array.data());
     if (array.size() > 0 && address % std::size_t(dtype.alignment()) != 0)
-        throw py::value_error(std::string(name) + " is not aligned, as it must be");
+        throw py::value_error(expected(name, "an aligned array", "one that is not"));
     if (access == Access::write) check_writeable(array, name);
 }
 
@@ -59,8 +57,8 @@ void set_dtype(Source& source, const py::dtype& dtype, const char* name) {
     };
     const auto found = dtypes.find({dtype.kind(), dtype.itemsize()});
     if (found == dtypes.end())
-        throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(dtype)) +
-                             ", expected float16, float32, float64, an integer type or bool");
+        throw py::type_error(
+            expected(name, "float16, float32, float64, an integer type or bool", "dtype " + text_of(dtype)));
     source.dtype = found->second;
     source.swapped = !py::cast<bool>(dtype.attr("isnative"));
 }
@@ -69,7 +67,8 @@ void set_sparse(Inputs& inputs, const py::object& x, const char* name) {
     const auto part = [&](const char* attribute) {
         const py::object array = x.attr(attribute);
         if (!py::isinstance<py::array>(array) || py::cast<py::array>(array).ndim() != 1)
-            throw py::type_error(std::string(name) + "." + attribute + " is not a vector");
+            throw py::type_error(
+                expected(std::string(name) + "." + attribute, "an array (n,)", type_of(array)));
         inputs.held.push_back(py::cast<py::array>(array));
         return inputs.held.back();
     };
@@ -92,14 +91,14 @@ void set_sparse(Inputs& inputs, const py::object& x, const char* name) {
 Inputs inputs_of(const py::object& x, const char* name, index columns) {
     const bool dense = py::isinstance<py::array>(x);
     if (!dense && !py::hasattr(x, "indptr"))
-        throw py::type_error(std::string(name) + " is neither an array nor a sparse matrix in CSR format");
+        throw py::type_error(expected(name, "an array or a sparse matrix in CSR format", type_of(x)));
     const auto shape = py::cast<std::vector<index>>(x.attr("shape"));
     if (shape.size() != 2)
-        throw py::value_error(std::string(name) + " has " + std::to_string(shape.size()) +
-                              " dimensions, expected 2: (n, " + std::to_string(columns) + ")");
+        throw py::value_error(expected(name, "2 dimensions, (n, " + std::to_string(columns) + ")",
+                                       "shape " + shape_text(shape)));
     if (shape[1] != columns)
-        throw py::value_error(std::string(name) + " has " + std::to_string(shape[1]) + " columns, expected " +
-                              std::to_string(columns));
+        throw py::value_error(
+            expected(name, std::to_string(columns) + " columns", "shape " + shape_text(shape)));
     Inputs inputs;
     inputs.rows = shape[0];
     if (dense) {
@@ -120,22 +119,20 @@ std::vector<std::int64_t> checked_places(const py::array& array, const char* nam
     std::vector<std::int64_t> places(data, data + n);
     for (index i = 0; i < n; ++i)
         if (places[std::size_t(i)] < 0 || places[std::size_t(i)] >= end)
-            throw py::value_error(std::string(name) + "[" + std::to_string(i) + "] is " +
-                                  std::to_string(places[std::size_t(i)]) + ", expected " + what + " in [0, " +
-                                  std::to_string(end) + ")");
+            throw py::value_error(expected(std::string(name) + "[" + std::to_string(i) + "]",
+                                           std::string(what) + " in [0, " + std::to_string(end) + ")",
+                                           std::to_string(places[std::size_t(i)])));
     return places;
 }
 
 void need_at_least(index least, index value, const char* name) {
     if (value < least)
-        throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", expected at least " +
-                              std::to_string(least));
+        throw py::value_error(expected(name, "at least " + std::to_string(least), std::to_string(value)));
 }
 
 Named::Named(const py::tuple& pair, const char* what) : what_(what) {
     if (pair.size() != 2 || !py::isinstance<py::str>(pair[0]) || !py::isinstance<py::dict>(pair[1]))
-        throw py::type_error(std::string(what) + " is " + std::string(py::repr(pair)) +
-                             ", expected a tuple of a name and a dict of numbers");
+        throw py::type_error(expected(what, "a tuple of a name and a dict of numbers", repr_of(pair)));
     name = py::cast<std::string>(pair[0]);
     numbers_ = py::cast<py::dict>(pair[1]);
 }
@@ -147,19 +144,19 @@ void Named::read(std::vector<Field> fields, std::map<std::string, py::array>* ar
         const auto text = py::cast<std::string>(key);
         const auto field =
             std::find_if(fields.begin(), fields.end(), [&](const Field& each) { return each.name == text; });
-        if (field == fields.end()) throw py::value_error(self + " has no number '" + text + "'");
+        if (field == fields.end())
+            throw py::value_error(expected(self, "numbers that it has", "'" + text + "'"));
         const bool is_array = py::isinstance<py::array>(value);
         if (arrays != nullptr && is_array)
             arrays->emplace(text, py::reinterpret_borrow<py::array>(value));
         else if (is_array || PyNumber_Check(value.ptr()) == 0)
-            throw py::type_error(self + ": " + text + " is " + std::string(py::repr(value)) +
-                                 ", expected a number");
+            throw py::type_error(expected(self + ": " + text, "a number", repr_of(value)));
         else
             *field->number = py::cast<double>(py::float_(py::reinterpret_borrow<py::object>(value)));
         fields.erase(field);
     }
     for (const Field& field : fields)
-        if (field.needed) throw py::value_error(self + " lacks '" + field.name + "'");
+        if (field.needed) throw py::value_error(expected(self + ": " + field.name, "a number", "none"));
 }
 
 LossSpec loss_of(const py::tuple& loss) {
@@ -177,7 +174,8 @@ LossSpec loss_of(const py::tuple& loss) {
     };
     const Named named(loss, "loss");
     const auto found = kinds.find(named.name);
-    if (found == kinds.end()) throw py::value_error("loss: there is none of name '" + named.name + "'");
+    if (found == kinds.end())
+        throw py::value_error(expected("loss", "the name of one", "'" + named.name + "'"));
     LossSpec spec;
     spec.kind = found->second;
     std::vector<Named::Field> fields;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/message.h"
 #include "net/call.h"
 
 namespace fnn::bindings {
@@ -59,8 +60,7 @@ template <class F>
 auto with_type_of(const py::array& array, const char* name, const F& f) {
     if (py::isinstance<py::array_t<float>>(array)) return f(float{});
     if (py::isinstance<py::array_t<double>>(array)) return f(double{});
-    throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) +
-                         ", expected float32 or float64");
+    throw py::type_error(expected(name, "dtype float32 or float64", text_of(array.dtype())));
 }
 
 // Inputs, with the arrays that they lie in.

@@ -15,8 +15,8 @@ Curvature curvature_of(const std::string& name) {
     if (name == "gauss_newton") return Curvature::gauss_newton;
     if (name == "empirical_fisher") return Curvature::empirical_fisher;
     if (name == "jacobian") return Curvature::jacobian;
-    throw py::value_error("kind is '" + name +
-                          "', expected 'hessian', 'gauss_newton', 'empirical_fisher' or 'jacobian'");
+    throw py::value_error(
+        expected("kind", "'hessian', 'gauss_newton', 'empirical_fisher' or 'jacobian'", "'" + name + "'"));
 }
 
 class Operator : public Shared {

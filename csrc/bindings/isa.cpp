@@ -3,6 +3,8 @@
 #include <atomic>
 #include <stdexcept>
 
+#include "bindings/message.h"
+
 namespace fnn::bindings {
 
 namespace {
@@ -56,8 +58,8 @@ void use_isa(const std::string& name) {
         if (name == library.name) return current.store(&library);
         all += (all.empty() ? "" : ", ") + std::string(library.name);
     }
-    throw std::invalid_argument("instruction set '" + name +
-                                "' is not one that this build and this processor have: " + all);
+    throw std::invalid_argument(
+        expected("isa", "one of " + all + ", which this build and this processor have", "'" + name + "'"));
 }
 
 }  // namespace fnn::bindings

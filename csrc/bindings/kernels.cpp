@@ -105,7 +105,8 @@ const std::map<std::string, Update> updates = {
 UpdateSpec update_of(const py::tuple& given, Schedules* schedules) {
     const Named named(given, "update");
     const auto found = updates.find(named.name);
-    if (found == updates.end()) throw py::value_error("update: there is none of name '" + named.name + "'");
+    if (found == updates.end())
+        throw py::value_error(expected("update", "the name of one", "'" + named.name + "'"));
     const Update& update = found->second;
     UpdateSpec spec;
     spec.kind = update.kind;
@@ -134,7 +135,7 @@ void set_rate(UpdateSpec& update, const py::object& lr, Schedules& schedules) {
         schedules.list.push_back(
             {&UpdateSpec::lr, to_read<double>(schedules.arrays.back(), "lr", {schedules.steps})});
     } else if (PyNumber_Check(lr.ptr()) == 0) {
-        throw py::type_error("lr is " + std::string(py::repr(lr)) + ", expected a number or an array");
+        throw py::type_error(expected("lr", "a number or an array", repr_of(lr)));
     } else {
         update.lr = py::cast<double>(py::float_(lr));
     }
@@ -149,7 +150,7 @@ py::array unary(const std::string& name, const py::array& x) {
                                                             {"tanh", Elementary::tanh},
                                                             {"erf", Elementary::erf}};
     const auto found = names.find(name);
-    if (found == names.end()) throw py::value_error("unary: no function '" + name + "'");
+    if (found == names.end()) throw py::value_error(expected("name", "that of a function", "'" + name + "'"));
     return with_type_of(x, "x", [&](auto zero) -> py::array {
         using T = decltype(zero);
         const index n = x.size();
@@ -177,7 +178,7 @@ void random_normal(std::uint64_t seed, std::uint64_t stream, py::array out) {
 }
 
 py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, index n) {
-    if (n < 0) throw py::value_error("n is " + std::to_string(n) + ", expected at least 0");
+    need_at_least(0, n, "n");
     py::array_t<std::int64_t> order(n);
     current_table().permutation(seed, stream, order.mutable_data(), n);
     return order;
@@ -189,7 +190,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
         using T = decltype(zero);
         UpdateSpec spec = update_of(update);
         spec.lr = lr;
-        if (step < 0) throw py::value_error("step is " + std::to_string(step) + ", expected at least 0");
+        need_at_least(0, step, "step");
         const index n = params.size();
         T* p = to_write<T>(params, "params", {n});
         const T* g = to_read<T>(grads, "grads", {n});
@@ -204,7 +205,7 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
 
 py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
     if (dtype != "float32" && dtype != "float64")
-        throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+        throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
     const index columns = X.ndim() == 2 ? X.shape(1) : 0;
     const Inputs x = inputs_of(X, "X", columns);
     if (x.rows == 0 || columns == 0) return py::none();
@@ -230,8 +231,8 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
         places = checked_places(list, "rows", list.size(), x.rows, "a row of X");
     }
     const index n = rows.is_none() ? x.rows : index(places.size());
-    if (n == 0) throw py::value_error("X has no rows; the mean of no numbers is not defined");
-    if (columns == 0) throw py::value_error("X has no columns");
+    if (n == 0) throw py::value_error(expected("X", "at least one row, as the mean is taken", "none"));
+    if (columns == 0) throw py::value_error(expected("X", "at least one column", "none"));
     double* m = to_write<double>(mean, "mean", {columns});
     double* s = to_write<double>(std, "std", {columns});
     const Table& table = current_table();
@@ -246,8 +247,7 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
 void transpose(const py::array& A, py::array out) {
     with_type_of(out, "out", [&](auto zero) {
         using T = decltype(zero);
-        if (A.ndim() != 2)
-            throw py::value_error("A has shape " + shape_text(shape_of(A)) + ", expected (n, k)");
+        if (A.ndim() != 2) throw py::value_error(expected("A", "shape (n, k)", shape_text(shape_of(A))));
         const index n = A.shape(0), k = A.shape(1);
         const T* from = to_read<T>(A, "A", {n, k});
         T* to = to_write<T>(out, "out", {k, n});
@@ -265,12 +265,12 @@ std::tuple<double, State> lanczos_step(py::array Q, index probe, const py::array
     return with_type_of(Q, "Q", [&](auto zero) {
         using T = decltype(zero);
         if (Q.ndim() != 3 || Q.shape(0) < 2 || Q.size() < 1)
-            throw py::value_error("Q has shape " + shape_text(shape_of(Q)) +
-                                  ", expected (m + 1, probes, n), none of m, probes and n 0");
+            throw py::value_error(expected("Q", "shape (m + 1, probes, n), none of m, probes and n 0",
+                                           shape_text(shape_of(Q))));
         const index m = Q.shape(0) - 1, probes = Q.shape(1), n = Q.shape(2);
         if (probe < 0 || probe >= probes)
-            throw py::value_error("probe is " + std::to_string(probe) + ", expected one of " +
-                                  std::to_string(probes));
+            throw py::value_error(
+                expected("probe", "one of " + std::to_string(probes), std::to_string(probe)));
         T* rows = to_write<T>(Q, "Q", {m + 1, probes, n}) + probe * n;
         const T* product = to_read<T>(Aq, "Aq", {n});
         LanczosState state;

@@ -40,12 +40,12 @@ void use_blas_of(const py::object& sgemm, const py::object& dgemm) {
 }
 
 void set_threads(int n) {
-    if (n < 1) throw py::value_error("n is " + std::to_string(n) + ", expected at least 1");
+    need_at_least(1, n, "n");
     set_num_threads(n);
 }
 
 double checked_measurement(double (*measure)(double, int), double seconds, int threads) {
-    if (threads < 1) throw py::value_error("threads is " + std::to_string(threads) + ", expected at least 1");
+    need_at_least(1, threads, "threads");
     const WithoutGil released;
     return measure(seconds, threads);
 }

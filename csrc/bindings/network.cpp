@@ -73,19 +73,19 @@ void Pool::give(Arena arena) {
 Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers)
     : is_float64(dtype == "float64"), plan(in_features, layers) {
     if (dtype != "float32" && dtype != "float64")
-        throw std::invalid_argument("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+        throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
 }
 
 const double* state_of(const Network& net, const py::object& model_state) {
     if (model_state.is_none() && net.plan.n_state == 0) return nullptr;
     if (!py::isinstance<py::array>(model_state))
-        throw py::type_error("model_state is not an array, expected shape (" +
-                             std::to_string(net.plan.n_state) + ",)");
+        throw py::type_error(expected("model_state", "an array of shape " + shape_text({net.plan.n_state}),
+                                      type_of(model_state)));
     return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
 }
 
 void need_rows(index n) {
-    if (n == 0) throw py::value_error("X has no rows; the mean of no losses is not defined");
+    if (n == 0) throw py::value_error(expected("X", "at least one row, as the mean is taken", "none"));
 }
 
 namespace {
@@ -105,14 +105,14 @@ Link link_of(const std::string& name) {
     if (name == "identity") return Link::identity;
     if (name == "softmax") return Link::softmax;
     if (name == "sigmoid") return Link::sigmoid;
-    throw py::value_error("link is '" + name + "', expected 'identity', 'softmax' or 'sigmoid'");
+    throw py::value_error(expected("link", "'identity', 'softmax' or 'sigmoid'", "'" + name + "'"));
 }
 
 // The rows of x that an array or None names; `places` keeps them.
 Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_t>& places) {
     if (!order) return {nullptr, x.rows};
     if (order->ndim() != 1)
-        throw py::value_error("order has shape " + shape_text(shape_of(*order)) + ", expected (m,)");
+        throw py::value_error(expected("order", "shape (m,)", shape_text(shape_of(*order))));
     places = checked_places(*order, "order", order->shape(0), x.rows, "a row of X");
     return {places.data(), index(places.size())};
 }
@@ -162,7 +162,7 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         if (net.plan.n_parameters == 0)
-            throw py::value_error("the network has no parameters, so there is nowhere to go");
+            throw py::value_error(expected("model", "parameters along which to go", "a network without any"));
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         const double* s = state_of(net, model_state);

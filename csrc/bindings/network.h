@@ -134,16 +134,15 @@ void set_rate(UpdateSpec& update, const py::object& lr, Schedules& schedules);
 template <class T>
 std::vector<py::array> states_of(const UpdateSpec& spec, const py::list& state, index n, T** pointers) {
     if (needs_whole_tensors(spec.kind))
-        throw py::value_error("update needs whole tensors, and these are numbers in a row");
-    const int expected = spec.states;
-    if (int(py::len(state)) != expected)
-        throw py::value_error("state has " + std::to_string(py::len(state)) + " arrays, expected " +
-                              std::to_string(expected));
+        throw py::value_error(expected("update", "one of numbers in a row", "one of whole tensors"));
+    if (int(py::len(state)) != spec.states)
+        throw py::value_error(
+            expected("state", std::to_string(spec.states) + " arrays", std::to_string(py::len(state))));
     std::vector<py::array> arrays;
-    for (int k = 0; k < expected; ++k) {
+    for (int k = 0; k < spec.states; ++k) {
         const std::string name = "state[" + std::to_string(k) + "]";
         const py::object item = state[std::size_t(k)];
-        if (!py::isinstance<py::array>(item)) throw py::type_error(name + " is not an array");
+        if (!py::isinstance<py::array>(item)) throw py::type_error(expected(name, "an array", type_of(item)));
         arrays.push_back(py::reinterpret_borrow<py::array>(item));
         pointers[k] = to_write<T>(arrays.back(), name.c_str(), {n});
     }

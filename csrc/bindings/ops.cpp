@@ -21,9 +21,7 @@ bool is_contiguous(const py::array& x) { return (x.flags() & py::array::c_style)
 
 py::array array_of(const py::object& value, const std::string& name) {
     if (!py::isinstance<py::array>(value))
-        throw py::type_error(name + " is of type " +
-                             std::string(py::str(py::type::of(value).attr("__name__"))) +
-                             ", expected an array: it is written to");
+        throw py::type_error(expected(name, "an array, as it is written to", type_of(value)));
     return py::reinterpret_borrow<py::array>(value);
 }
 
@@ -104,17 +102,24 @@ auto call(const F& f) {
     return f(threads, interrupt, borrowed.arena);
 }
 
-void check_dimensions(const char* op, const char* name, const py::array& x, index ndim) {
+void check_dimensions(const char* name, const py::array& x, index ndim) {
     if (x.ndim() != ndim)
-        throw py::value_error(std::string(op) + ": " + name + " has shape " + shape_text(shape_of(x)) +
-                              ", expected " + std::to_string(ndim) + " dimension" + (ndim == 1 ? "" : "s"));
+        throw py::value_error(expected(name, std::to_string(ndim) + " dimension" + (ndim == 1 ? "" : "s"),
+                                       "shape " + shape_text(shape_of(x))));
+}
+
+// Sizes that must agree, of an array and of `other`.
+void check_same(const char* name, index size, const char* what, const char* other, index expected_size) {
+    if (size != expected_size)
+        throw py::value_error(expected(name,
+                                       std::to_string(expected_size) + " " + what + ", as many as " + other,
+                                       std::to_string(size)));
 }
 
 template <class T>
-void check_dtype(const char* op, const char* name, const py::array& x) {
+void check_dtype(const char* name, const py::array& x) {
     if (!py::isinstance<py::array_t<T>>(x))
-        throw py::type_error(std::string(op) + ": " + name + " has dtype " + std::string(py::str(x.dtype())) +
-                             ", expected " + dtype_name<T>());
+        throw py::type_error(expected(name, std::string("dtype ") + dtype_name<T>(), text_of(x.dtype())));
 }
 
 // ------------------------------------------------------------------------------------------ matrix products
@@ -123,8 +128,8 @@ void check_dtype(const char* op, const char* name, const py::array& x) {
 // memory.
 template <class T>
 py::array with_rows(py::array x, const char* name, bool& transpose) {
-    check_dtype<T>("gemm", name, x);
-    check_dimensions("gemm", name, x, 2);
+    check_dtype<T>(name, x);
+    check_dimensions(name, x, 2);
     if (has_rows(x)) return x;
     const py::array transposed = x.attr("T");
     if (!has_rows(transposed)) return py::array_t<T, py::array::c_style>(x);
@@ -141,12 +146,9 @@ py::array gemm(const py::array& a, const py::array& b, const py::object& out, do
         g.m = x.shape(transpose_a ? 1 : 0);
         g.k = x.shape(transpose_a ? 0 : 1);
         g.n = y.shape(transpose_b ? 0 : 1);
-        if (y.shape(transpose_b ? 1 : 0) != g.k)
-            throw py::value_error("gemm: op(a) has " + std::to_string(g.k) + " columns, op(b) has " +
-                                  std::to_string(y.shape(transpose_b ? 1 : 0)) + " rows");
+        check_same("op(b)", y.shape(transpose_b ? 1 : 0), "rows", "op(a) has columns", g.k);
         if (beta != 0 && out.is_none())
-            throw py::value_error("gemm: beta is " + std::to_string(beta) +
-                                  ", but there is no out to multiply by it");
+            throw py::value_error(expected("beta", "0 without out", std::to_string(beta)));
         Result<T> c(out, "out", {g.m, g.n}, {&x, &y}, {has_rows, beta != 0});
         g.a = static_cast<const T*>(x.data());
         g.b = static_cast<const T*>(y.data());
@@ -169,17 +171,12 @@ py::array gemm(const py::array& a, const py::array& b, const py::object& out, do
 py::array dense_forward(const py::array& x, const py::array& w, const py::array& b, const py::object& out) {
     return with_type_of(w, "w", [&](auto zero) {
         using T = decltype(zero);
-        const char* const op = "dense_forward";
-        check_dimensions(op, "x", x, 2);
-        check_dimensions(op, "w", w, 2);
+        check_dimensions("x", x, 2);
+        check_dimensions("w", w, 2);
         const index columns = w.shape(1);
-        if (x.shape(1) != w.shape(0))
-            throw py::value_error("dense_forward: x has " + std::to_string(x.shape(1)) +
-                                  " columns, w expects " + std::to_string(w.shape(0)));
-        check_dimensions(op, "b", b, 1);
-        if (b.shape(0) != columns)
-            throw py::value_error("dense_forward: b has " + std::to_string(b.shape(0)) +
-                                  " elements, w expects " + std::to_string(columns));
+        check_same("x", x.shape(1), "columns", "w has rows", w.shape(0));
+        check_dimensions("b", b, 1);
+        check_same("b", b.shape(0), "elements", "w has columns", columns);
         const Inputs inputs = inputs_of(x, "x", x.shape(1)), weights = inputs_of(w, "w", columns);
         const T* const bias = to_read<T>(b, "b", {columns});
         Result<T> z(out, "out", {x.shape(0), columns}, {&x, &w, &b});
@@ -193,21 +190,14 @@ py::tuple dense_backward(const py::array& dz, const py::array& x, const py::arra
                          const py::object& dw, const py::object& db, bool input_gradient) {
     return with_type_of(w, "w", [&](auto zero) {
         using T = decltype(zero);
-        const char* const op = "dense_backward";
-        check_dtype<T>(op, "dz", dz);
-        check_dimensions(op, "dz", dz, 2);
-        check_dimensions(op, "x", x, 2);
-        check_dimensions(op, "w", w, 2);
+        check_dtype<T>("dz", dz);
+        check_dimensions("dz", dz, 2);
+        check_dimensions("x", x, 2);
+        check_dimensions("w", w, 2);
         const index in = w.shape(0), columns = w.shape(1);
-        if (x.shape(1) != in)
-            throw py::value_error("dense_backward: x has " + std::to_string(x.shape(1)) +
-                                  " columns, w expects " + std::to_string(in));
-        if (dz.shape(1) != columns)
-            throw py::value_error("dense_backward: dz has " + std::to_string(dz.shape(1)) +
-                                  " columns, w expects " + std::to_string(columns));
-        if (dz.shape(0) != x.shape(0))
-            throw py::value_error("dense_backward: dz has " + std::to_string(dz.shape(0)) + " rows, x has " +
-                                  std::to_string(x.shape(0)));
+        check_same("x", x.shape(1), "columns", "w has rows", in);
+        check_same("dz", dz.shape(1), "columns", "w has", columns);
+        check_same("dz", dz.shape(0), "rows", "x has", x.shape(0));
         const Inputs derivatives = inputs_of(dz, "dz", columns), inputs = inputs_of(x, "x", in),
                      weights = inputs_of(w, "w", columns);
         Result<T> for_x(dx, "dx", {input_gradient ? x.shape(0) : 0, in}, {&dz, &x, &w});
@@ -236,7 +226,7 @@ py::array along_last_axis(const py::array& z, const py::object& out,
         using T = decltype(zero);
         const std::vector<index> shape = shape_of(z);
         if (shape.empty() || shape.back() == 0)
-            throw py::value_error("z has shape " + shape_text(shape) + ", expected at least one column");
+            throw py::value_error(expected("z", "at least one column", "shape " + shape_text(shape)));
         const T* const from = to_read<T>(z, "z", shape);
         Result<T> result(out, "out", shape, inputs, {is_contiguous, false, true});
         f(functions<T>(current_table()), from, z.size() / shape.back(), shape.back(), result.data());
@@ -299,12 +289,12 @@ py::tuple loss(const py::tuple& loss_spec, const py::array& z, const py::array& 
     return with_type_of(z, "z", [&](auto zero) {
         using T = decltype(zero);
         const LossSpec spec = loss_of(loss_spec);
-        check_dimensions("loss", "z", z, 2);
+        check_dimensions("z", z, 2);
         const index rows = z.shape(0), cols = z.shape(1);
         const T* const from = to_read<T>(z, "z", {rows, cols});
         if (rows == 0 || cols == 0)
-            throw py::value_error("z has shape " + shape_text({rows, cols}) +
-                                  "; the mean of no losses is not defined");
+            throw py::value_error(expected("z", "at least one row and one column, as the mean is taken",
+                                           "shape " + shape_text({rows, cols})));
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, spec, rows, cols, labels);
         const py::array& w = weights ? *weights : z;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "bindings/message.h"
+
 namespace fnn::bindings {
 
 Span span_of(const py::array& x) {
@@ -29,7 +31,9 @@ void check_own_places(const py::array& x, const std::string& name) {
     std::sort(axes.begin(), axes.end());
     index extent = x.itemsize();
     for (const auto& [stride, length] : axes) {
-        if (stride < extent) throw py::value_error(name + " has elements that overlap in memory");
+        if (stride < extent)
+            throw py::value_error(
+                expected(name, "a place for each element", "elements that overlap in memory"));
         extent = stride * (length - 1) + extent;
     }
 }
@@ -45,7 +49,8 @@ void check_apart(std::vector<NamedArray> arrays) {
             if (span_of(other).begin >= span_of(array).end) break;
             if (may_overlap(array, other) &&
                 py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(array, other)))
-                throw py::value_error(name + " and " + other_name + " overlap in memory");
+                throw py::value_error(
+                    expected(name + " and " + other_name, "memory of their own", "arrays that overlap"));
         }
 }
 

@@ -31,7 +31,7 @@ index state_length(const UpdateSpec& update, int k, const Segment<T>& s) {
 
 Tensors::Tensors(const py::object& params, py::object convert)
     : tree_(params, "params"), convert_(std::move(convert)) {
-    if (tree_.size() == 0) throw py::value_error("params holds no arrays");
+    if (tree_.size() == 0) throw py::value_error(expected("params", "at least one array", "none"));
     std::vector<NamedArray> named;
     tensors_.reserve(tree_.size());
     for (std::size_t i = 0; i < tree_.size(); ++i) {
@@ -107,9 +107,10 @@ Units Tensors::units(std::size_t i, index axis) const {
     const index dims = t.array.ndim();
     if (dims <= 1) return {1, t.array.size()};
     if (axis < -dims || axis >= dims)
-        throw py::value_error("unit_axis is " + std::to_string(axis) + ", expected " + std::to_string(-dims) +
-                              " to " + std::to_string(dims - 1) + ": " + path(i) + " has shape " +
-                              shape_text(shape_of(t.array)));
+        throw py::value_error(expected("unit_axis",
+                                       std::to_string(-dims) + " to " + std::to_string(dims - 1) + ", as " +
+                                           path(i) + " has shape " + shape_text(shape_of(t.array)),
+                                       std::to_string(axis)));
     if (axis < 0) axis += dims;
     if (t.fortran) axis = dims - 1 - axis;
     Units units{t.shape[std::size_t(axis)], 1};
@@ -131,13 +132,13 @@ void Tensors::read_gradient(std::size_t i, py::object& leaf) {
     const py::array& g = gradients_[i];
     Tensor& t = tensors_[i];
     if (g.ndim() != t.array.ndim() || !std::equal(g.shape(), g.shape() + g.ndim(), t.array.shape()))
-        throw py::value_error(path() + " has shape " + shape_text(shape_of(g)) + ", expected " +
-                              shape_text(shape_of(t.array)) + ", that of its parameter");
+        throw py::value_error(expected(path(),
+                                       "shape " + shape_text(shape_of(t.array)) + ", that of its parameter",
+                                       shape_text(shape_of(g))));
     if (py::detail::array_proxy(g.ptr())->descr != py::detail::array_proxy(t.array.ptr())->descr &&
         !g.dtype().equal(t.array.dtype()))
-        throw py::type_error(path() + " has dtype " + py::cast<std::string>(py::str(g.dtype())) +
-                             ", expected " + py::cast<std::string>(py::str(t.array.dtype())) +
-                             ", that of its parameter");
+        throw py::type_error(expected(path(), "dtype " + text_of(t.array.dtype()) + ", that of its parameter",
+                                      text_of(g.dtype())));
     check_apart_from_parameters(g, i);
     if (g.size() == 0 || is_dense(g, t.fortran ? py::array::f_style : py::array::c_style)) {
         t.gradient_places = {};
@@ -161,16 +162,17 @@ void Tensors::check_apart_from_parameters(const py::array& gradient, std::size_t
         }
         const py::array& other = tensors_[next->second].array;
         if (py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(gradient, other)))
-            throw py::value_error(tree_.path(i, "grads") + " and " + tree_.path(next->second, "params") +
-                                  " overlap in memory");
+            throw py::value_error(
+                expected(tree_.path(i, "grads") + " and " + tree_.path(next->second, "params"),
+                         "memory of their own", "arrays that overlap"));
     }
 }
 
 Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups)
     : tensors_(std::move(tensors)), n_groups_(n_groups) {
     if (group_of.size() != tensors_->size())
-        throw py::value_error("group_of has " + std::to_string(group_of.size()) + " items, expected " +
-                              std::to_string(tensors_->size()));
+        throw py::value_error(expected("group_of", std::to_string(tensors_->size()) + " items",
+                                       std::to_string(group_of.size())));
     for_types([&](auto& typed) {
         using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
         for (int group = 0; group < n_groups; ++group) {
@@ -189,8 +191,8 @@ void Updater::set_updates(const py::list& updates, index ahead) {
     const Tensors::Use use(*tensors_);
     states_are_checked_ = false;
     if (int(updates.size()) != n_groups_)
-        throw py::value_error("updates has " + std::to_string(updates.size()) + " items, expected " +
-                              std::to_string(n_groups_));
+        throw py::value_error(
+            expected("updates", std::to_string(n_groups_) + " items", std::to_string(updates.size())));
     need_at_least(1, ahead, "steps");
     schedules_.assign(std::size_t(n_groups_), {ahead, {}, {}});
     first_ = steps;
@@ -214,8 +216,8 @@ void Updater::set_updates(const py::list& updates, index ahead) {
 void Updater::set_rates(const std::vector<double>& rates) {
     const Tensors::Use use(*tensors_);
     if (int(rates.size()) != n_groups_)
-        throw py::value_error("rates has " + std::to_string(rates.size()) + " items, expected " +
-                              std::to_string(n_groups_));
+        throw py::value_error(
+            expected("rates", std::to_string(n_groups_) + " items", std::to_string(rates.size())));
     for_types([&](auto& typed) {
         for (std::size_t group = 0; group < rates.size(); ++group)
             typed.groups[group].update.lr = rates[group];
@@ -233,8 +235,8 @@ void Updater::set_numbers_of_step() {
 void Updater::set_states(const py::list& states) {
     const Tensors::Use use(*tensors_);
     if (states.size() > max_states)
-        throw py::value_error("states has " + std::to_string(states.size()) + " items, expected at most " +
-                              std::to_string(max_states));
+        throw py::value_error(expected("states", "at most " + std::to_string(max_states) + " items",
+                                       std::to_string(states.size())));
     held_.clear();
     states_are_checked_ = false;
     for_types([&](auto& typed) {
@@ -246,7 +248,11 @@ void Updater::set_states(const py::list& states) {
                 segment.state_lengths[k] = 0;
                 if (k >= states.size()) continue;
                 const auto list = py::cast<py::list>(states[k]);
-                if (list.size() != tensors_->size()) throw py::value_error("states: one for each tensor");
+                if (list.size() != tensors_->size())
+                    throw py::value_error(
+                        expected("states[" + std::to_string(k) + "]",
+                                 std::to_string(tensors_->size()) + " items, one for each tensor",
+                                 std::to_string(list.size())));
                 const py::object item = list[typed.tensors[s]];
                 if (item.is_none()) continue;
                 held_.push_back(py::cast<py::array>(item));
@@ -265,15 +271,14 @@ void Updater::check_states() {
                 const UpdateSpec& update = typed.groups[g].update;
                 if (typed.groups[g].frozen) continue;
                 if (update.kind == UpdateKind::muon && segment.dims != 2)
-                    throw py::value_error("update 'muon': a tensor is no matrix");
+                    throw py::value_error(expected("update 'muon'", "tensors that are matrices",
+                                                   std::to_string(segment.dims) + " dimensions"));
                 for (int k = 0; k < update.states; ++k) {
-                    const std::string name = "state " + std::to_string(k);
-                    const index expected = state_length(update, k, segment);
-                    if (segment.states[k] == nullptr && expected > 0)
-                        throw py::value_error(name + " is missing");
-                    if (segment.state_lengths[k] != expected)
-                        throw py::value_error(name + " has " + std::to_string(segment.state_lengths[k]) +
-                                              " numbers, expected " + std::to_string(expected));
+                    const std::string name = "states[" + std::to_string(k) + "]";
+                    const index length = state_length(update, k, segment);
+                    if ((segment.states[k] == nullptr && length > 0) || segment.state_lengths[k] != length)
+                        throw py::value_error(expected(name, std::to_string(length) + " numbers",
+                                                       std::to_string(segment.state_lengths[k])));
                 }
             }
     });
@@ -294,9 +299,10 @@ void Updater::read(const py::object& grads) {
     if (!states_are_checked_) check_states();
     for (const Schedules& schedules : schedules_)
         if (!schedules.list.empty() && (steps < first_ || steps >= end_))
-            throw py::value_error("step " + std::to_string(steps) +
-                                  ": hyper-parameters are given for steps " + std::to_string(first_) +
-                                  " to " + std::to_string(end_ - 1));
+            throw py::value_error(expected("steps",
+                                           std::to_string(first_) + " to " + std::to_string(end_ - 1) +
+                                               ", for which there are hyper-parameters",
+                                           std::to_string(steps)));
     tensors_->read(grads);
     const Table& table = current_table();
     threads_ = get_num_threads();

@@ -2,13 +2,13 @@
 
 #include <utility>
 
+#include "bindings/message.h"
+
 namespace fnn::bindings {
 
 namespace {
 
 bool is_sequence(py::handle x) { return PyList_Check(x.ptr()) || PyTuple_Check(x.ptr()); }
-
-std::string type_of(py::handle x) { return py::cast<std::string>(py::type::of(x).attr("__name__")); }
 
 py::handle item(py::handle sequence, index i) {
     return PyList_Check(sequence.ptr()) ? PyList_GET_ITEM(sequence.ptr(), i)
@@ -23,8 +23,9 @@ int Tree::grow(const py::object& value, int parent, const py::object& key, int d
     constexpr int deepest = 100;
     const int place = int(nodes_.size());
     if (depth > deepest)
-        throw py::value_error(path_of(parent, name) + " lies " + std::to_string(deepest) +
-                              " containers deep; does one contain itself?");
+        throw py::value_error(expected(path_of(parent, name),
+                                       "at most " + std::to_string(deepest) + " containers around an array",
+                                       "more; does one contain itself?"));
     const bool sequence = is_sequence(value), dict = PyDict_Check(value.ptr());
     nodes_.push_back({sequence ? Kind::sequence : dict ? Kind::dict : Kind::leaf, parent, key, {}, 0});
     std::vector<int> children;
@@ -60,23 +61,21 @@ void Tree::read(py::handle value, const Node& node, const char* name, std::vecto
     const std::string n = std::to_string(node.children.size());
     if (node.kind == Kind::sequence) {
         if (!is_sequence(value))
-            throw py::type_error(here() + " is of type " + type_of(value) + ", expected a list or tuple of " +
-                                 n);
+            throw py::type_error(expected(here(), "a list or tuple of " + n, type_of(value)));
         const index came = PySequence_Size(value.ptr());
         if (came != index(node.children.size()))
-            throw py::value_error(here() + " has " + std::to_string(came) + " items, expected " + n);
+            throw py::value_error(expected(here(), n + " items", std::to_string(came)));
         for (std::size_t i = 0; i < node.children.size(); ++i)
             read(item(value, index(i)), nodes_[std::size_t(node.children[i])], name, leaves);
         return;
     }
-    if (!PyDict_Check(value.ptr()))
-        throw py::type_error(here() + " is of type " + type_of(value) + ", expected a dict of " + n);
+    if (!PyDict_Check(value.ptr())) throw py::type_error(expected(here(), "a dict of " + n, type_of(value)));
     for (const int child : node.children) {
         const Node& next = nodes_[std::size_t(child)];
         PyObject* const found = PyDict_GetItemWithError(value.ptr(), next.key.ptr());
         if (found == nullptr) {
             if (PyErr_Occurred()) throw py::error_already_set();
-            throw py::value_error(path_of(child, name) + " is missing");
+            throw py::value_error(expected(path_of(child, name), "a gradient of this parameter", "nothing"));
         }
         read(found, next, name, leaves);
     }
@@ -85,8 +84,8 @@ void Tree::read(py::handle value, const Node& node, const char* name, std::vecto
         bool known = false;
         for (const int child : node.children) known = known || nodes_[std::size_t(child)].key.equal(key);
         if (!known)
-            throw py::value_error(here() + "[" + py::cast<std::string>(py::repr(key)) +
-                                  "] has no parameter that it belongs to");
+            throw py::value_error(
+                expected(here() + "[" + repr_of(key) + "]", "a parameter of this gradient", "none"));
     }
 }
 
@@ -94,14 +93,14 @@ std::string Tree::path_of(int place, const std::string& name) const {
     if (place < 0) return name;
     const Node& node = nodes_[std::size_t(place)];
     if (node.parent < 0) return name;
-    return path_of(node.parent, name) + "[" + py::cast<std::string>(py::repr(node.key)) + "]";
+    return path_of(node.parent, name) + "[" + repr_of(node.key) + "]";
 }
 
 std::string Tree::key(std::size_t leaf) const {
     std::string text;
     for (int place = leaves_[leaf]; nodes_[std::size_t(place)].parent >= 0;) {
         const Node& node = nodes_[std::size_t(place)];
-        const auto own = py::cast<std::string>(py::str(node.key));
+        const std::string own = text_of(node.key);
         text = text.empty() ? own : own + "." + text;
         place = node.parent;
     }

@@ -34,8 +34,8 @@ const std::map<std::string, Named> activations = {
 
 void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
     if (values.size() != expected)
-        throw std::invalid_argument("'" + kind + "' has " + std::to_string(values.size()) +
-                                    " values, expected " + std::to_string(expected));
+        throw std::invalid_argument("'" + kind + "': expected " + std::to_string(expected) + " values, got " +
+                                    std::to_string(values.size()));
 }
 
 void merge(Traits& all, const Traits& one) {
@@ -51,15 +51,16 @@ constexpr index largest_plan = index{1} << 48;
 
 void check_size(const std::string& name, index size) {
     if (size < 1 || size > largest_width)
-        throw std::invalid_argument(name + " is " + std::to_string(size) + ", expected 1 to " +
-                                    std::to_string(largest_width));
+        throw std::invalid_argument(name + ": expected 1 to " + std::to_string(largest_width) + ", got " +
+                                    std::to_string(size));
 }
 
 }  // namespace
 
 ActivationSpec activation_of(const std::string& name, const std::vector<double>& values) {
     const auto found = activations.find(name);
-    if (found == activations.end()) throw std::invalid_argument("unknown kind '" + name + "'");
+    if (found == activations.end())
+        throw std::invalid_argument("kind: expected that of a layer, got '" + name + "'");
     check_count(name, values, found->second.n_values);
     ActivationSpec spec{found->second.kind};
     std::copy(values.begin(), values.end(), spec.values);
@@ -89,7 +90,7 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers) {
             throw std::invalid_argument("layers[" + std::to_string(i) + "]: " + error.what());
         }
     }
-    if (nodes.empty()) throw std::invalid_argument("layers is empty, expected at least one layer");
+    if (nodes.empty()) throw std::invalid_argument("layers: expected at least one layer, got none");
 
     std::vector<int> last_writer(buffers.size(), -1);
     for (int n = int(nodes.size()) - 1; n >= 0; --n) {
@@ -118,7 +119,9 @@ void Plan::add_dense(int layer, index units) {
     node.weight = n_parameters;
     node.bias = n_parameters + in * units;
     n_parameters = node.bias + units;
-    if (n_parameters > largest_plan) throw std::invalid_argument("too many parameters");
+    if (n_parameters > largest_plan)
+        throw std::invalid_argument("units: expected at most " + std::to_string(largest_plan) +
+                                    " parameters of the network, got " + std::to_string(n_parameters));
     merge(traits, baseline::net::Dense<float>::traits);
 }
 
@@ -137,7 +140,8 @@ void Plan::add_activation(int layer, const ActivationSpec& activation) {
 }
 
 void Plan::add_input_layer(int layer, InputKind kind, const std::vector<double>& values) {
-    if (!nodes.empty()) throw std::invalid_argument("a layer of this kind comes before all others");
+    if (!nodes.empty())
+        throw std::invalid_argument("expected in front of all layers of other kinds, got behind one");
     InputLayer input{kind, layer};
     if (kind == InputKind::rescale) {
         check_count("rescale", values, 2);
