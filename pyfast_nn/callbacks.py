@@ -1,12 +1,18 @@
 """What is told of a fit while it runs."""
 
 import math
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from . import checks, columns, curvature, data
+from .history import History
 from .metrics import larger_is_better
 from .optim import Optimizer
+from .typing import ArrayLike, Inputs, Integer, Real
+
+if TYPE_CHECKING:
+    from .models import Sequential
 
 
 class Callback:
@@ -24,7 +30,7 @@ class Callback:
     3
     """
 
-    def on_fit_begin(self, model):
+    def on_fit_begin(self, model: "Sequential") -> None:
         """Called when all arguments are checked and the parameters exist.
 
         Parameters
@@ -33,7 +39,7 @@ class Callback:
             May be used and changed here and in all that follows, but not fitted.
         """
 
-    def on_epoch_end(self, model, epoch, record):
+    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> bool | None:
         """Called after each epoch and its validation.
 
         Parameters
@@ -50,7 +56,7 @@ class Callback:
             True ends the fit after this epoch.
         """
 
-    def on_fit_end(self, model, history):
+    def on_fit_end(self, model: "Sequential", history: History) -> None:
         """Called however the fit ends: also by Ctrl-C or an exception, after `on_fit_begin`.
 
         Parameters
@@ -118,16 +124,16 @@ class ReduceLROnPlateau(Callback):
 
     def __init__(
         self,
-        optimizer,
+        optimizer: Optimizer,
         *,
-        monitor="val_loss",
-        factor=0.1,
-        patience=10,
-        threshold=1e-4,
-        threshold_mode="rel",
-        cooldown=0,
-        min_lr=0.0,
-    ):
+        monitor: str = "val_loss",
+        factor: Real = 0.1,
+        patience: Integer = 10,
+        threshold: Real = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: Integer = 0,
+        min_lr: Real = 0.0,
+    ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected an optimizer, got {checks.describe(optimizer)}")
         if not isinstance(monitor, str):
@@ -141,12 +147,12 @@ class ReduceLROnPlateau(Callback):
         self._relative = checks.choice(threshold_mode, "threshold_mode", ("rel", "abs")) == "rel"
         self._cooldown = checks.integer(cooldown, "cooldown", minimum=0)
         self._min_lr = checks.real(min_lr, "min_lr", minimum=0)
-        self._level = -self._sign * math.inf  # which a better value is beyond
+        self._level: Any = -self._sign * math.inf  # which a better value is beyond
         self._bad = 0  # epochs in a row
         self._rest = 0  # epochs of the cooldown
         self._check_rates()
 
-    def _check_rates(self):
+    def _check_rates(self) -> list[float]:
         """Return the learning rates of the optimizer and its groups, all of them floats."""
         rates = [self._optimizer.lr, *(group["lr"] for group in self._optimizer.param_groups)]
         for lr in rates:
@@ -157,14 +163,14 @@ class ReduceLROnPlateau(Callback):
                 )
         return rates
 
-    def _lower_rates(self):
+    def _lower_rates(self) -> None:
         rates = [max(lr * self._factor, min(self._min_lr, lr)) for lr in self._check_rates()]
         self._optimizer.lr = rates[0]
         for group, lr in zip(self._optimizer.param_groups, rates[1:], strict=True):
             if group["lr"] != lr:  # it has one of its own
                 group["lr"] = lr
 
-    def step(self, value):
+    def step(self, value: Real) -> None:
         """Take notice of what `monitor` was after an epoch.
 
         Parameters
@@ -183,14 +189,14 @@ class ReduceLROnPlateau(Callback):
             self._lower_rates()
             self._rest, self._bad = self._cooldown, 0
 
-    def on_fit_begin(self, model):
+    def on_fit_begin(self, model: "Sequential") -> None:
         """Refuse a fit with another optimizer."""
         if self._optimizer._owner is not model._owner:
             raise ValueError(
                 "optimizer: ReduceLROnPlateau was made with one that this fit does not use"
             )
 
-    def on_epoch_end(self, model, epoch, record):
+    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> None:
         """Call `step` with what the record holds."""
         if self._monitor not in record:
             raise ValueError(f"monitor: expected one of {', '.join(record)}; got {self._monitor!r}")
@@ -242,7 +248,15 @@ class CurvatureMonitor(Callback):
     array([False,  True, False,  True])
     """
 
-    def __init__(self, X, y, *, every=1, n_samples=1000, seed=0):
+    def __init__(
+        self,
+        X: Inputs,
+        y: ArrayLike,
+        *,
+        every: Integer = 1,
+        n_samples: Integer = 1000,
+        seed: Integer | None = 0,
+    ) -> None:
         self._names = columns.names_of(X, "X")
         X, y = data.features(X), data.as_array(y, "y")
         n = X.shape[0]
@@ -257,11 +271,11 @@ class CurvatureMonitor(Callback):
         self._X, self._y = X[rows], y[rows]
         self._every = checks.integer(every, "every", minimum=1)
 
-    def on_fit_begin(self, model):
+    def on_fit_begin(self, model: "Sequential") -> None:
         """Measure on one row, so that what cannot be measured is refused before the training."""
         self._measure(model, slice(1))
 
-    def on_epoch_end(self, model, epoch, record):
+    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> None:
         """Add what is measured to the record."""
         if (epoch + 1) % self._every == 0:
             record |= self._measure(model, slice(None))
@@ -272,7 +286,7 @@ class CurvatureMonitor(Callback):
         return _measure(model, X, self._y[rows])
 
 
-def _measure(model, X, y):
+def _measure(model: "Sequential", X: Inputs, y: ArrayLike) -> dict[str, float]:
     """Return what CurvatureMonitor adds to a record."""
     grad = model.loss_and_grad(X, y)[1]
     if np.isfinite(grad).all():
@@ -288,10 +302,23 @@ def _measure(model, X, y):
     }
 
 
+class _HasFitBegin(Protocol):
+    def on_fit_begin(self, model: Any, /) -> object: ...
+
+
+class _HasEpochEnd(Protocol):
+    def on_epoch_end(self, model: Any, epoch: Any, record: Any, /) -> object: ...
+
+
+class _HasFitEnd(Protocol):
+    def on_fit_end(self, model: Any, history: Any, /) -> object: ...
+
+
+CallbackLike: TypeAlias = _HasFitBegin | _HasEpochEnd | _HasFitEnd
 _METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")
 
 
-def check(callbacks):
+def check(callbacks: Any) -> list[Any]:
     """Return `callbacks` as a list of objects with all methods."""
     try:
         callbacks = list(callbacks)
@@ -308,7 +335,7 @@ def check(callbacks):
     return callbacks
 
 
-def tell(callback, method, *arguments):
+def tell(callback: Any, method: str, *arguments: Any) -> bool:
     """Call a method of a callback that has it; return whether it asks to stop."""
     function = getattr(callback, method, None)
     answer = None if function is None else function(*arguments)

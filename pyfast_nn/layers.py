@@ -1,29 +1,42 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
+from typing import Any, Literal
+
 import numpy as np
 
 from . import checks, config, initializers
+from .typing import Array, Floats, Integer, Real, Shape
 
 
 class Layer(config.Configured):
     """What layers have in common."""
 
     kind = ""  # the core's name of this layer
-    units = 0  # columns of the output; 0: as many as came in
-    values = ()  # numbers that the core needs besides
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
-    default_init = "xavier_uniform"  # the initialiser of weights in front of it
+    default_init: str | initializers.Initializer = "xavier_uniform"  # of weights in front of it
 
-    def parameter_shapes(self, in_features):
+    @property
+    def units(self) -> int:
+        """Columns of the output; 0: as many as came in."""
+        return 0
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Numbers that the core needs besides."""
+        return ()
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of the parameters when the input has `in_features` columns."""
         return {}
 
-    def state_shapes(self, in_features):
+    def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of what the layer keeps besides parameters."""
         return {}
 
-    def initialize(self, parameters, next_layer, seed, stream):
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: "Layer | None", seed: int, stream: int
+    ) -> None:
         """Fill `parameters`, {name: array}, each from a random stream of its own from `stream` on.
 
         `next_layer` is a Layer or None.
@@ -66,7 +79,13 @@ class Dense(Layer):
 
     kind = "dense"
 
-    def __init__(self, units, *, init=None, bias_init="zeros"):
+    def __init__(
+        self,
+        units: Integer,
+        *,
+        init: str | Real | initializers.Initializer | None = None,
+        bias_init: str | Real | initializers.Initializer = "zeros",
+    ) -> None:
         self._units = checks.integer(units, "units", minimum=1)
         self._init = None if init is None else initializers.check(init, "init")
         self._bias_init = initializers.check(bias_init, "bias_init", "one_more_input")
@@ -74,36 +93,39 @@ class Dense(Layer):
             raise ValueError(f"bias_init: expected a law for vectors, got {bias_init!r}")
 
     @property
-    def units(self):
+    def units(self) -> int:
         """Columns of the output (int)."""
         return self._units
 
     @property
-    def init(self):
+    def init(self) -> str | float | initializers.Initializer | None:
         """Initialiser of the weights (None, str, float or Initializer)."""
         return self._init
 
     @property
-    def bias_init(self):
+    def bias_init(self) -> str | float | initializers.Initializer:
         """Initialiser of the biases (str, float or Initializer)."""
         return self._bias_init
 
-    def parameter_shapes(self, in_features):
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         return {"weight": (in_features, self.units), "bias": (self.units,)}
 
-    def initialize(self, parameters, next_layer, seed, stream):
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
         weight, bias = parameters["weight"], parameters["bias"]
         default = Layer.default_init if next_layer is None else next_layer.default_init
         init = initializers.resolve(default if self.init is None else self.init)
         if self.bias_init == "one_more_input":
             both = np.empty((len(weight) + 1, self.units), weight.dtype)
-            init.fill(both, *both.shape, seed, stream)
+            init.fill(both, len(both), self.units, seed, stream)
             weight[...], bias[...] = both[:-1], both[-1]
         else:
-            init.fill(weight, *weight.shape, seed, stream)
-            initializers.resolve(self.bias_init).fill(bias, *weight.shape, seed, stream + 1)
+            init.fill(weight, len(weight), self.units, seed, stream)
+            bias_init = initializers.resolve(self.bias_init)
+            bias_init.fill(bias, len(weight), self.units, seed, stream + 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"units": self.units, "init": self.init, "bias_init": self.bias_init}
 
 
@@ -146,30 +168,30 @@ class Rescale(InputLayer):
 
     kind = "rescale"
 
-    def __init__(self, scale=1 / 255, offset=0.0):
+    def __init__(self, scale: Real = 1 / 255, offset: Real = 0.0) -> None:
         self._scale = checks.real(scale, "scale")
         self._offset = checks.real(offset, "offset")
         if self._scale == 0:
             raise ValueError("scale: expected another number than 0, got 0")
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         """What each number is multiplied by (float)."""
         return self._scale
 
     @property
-    def offset(self):
+    def offset(self) -> float:
         """What is added then (float)."""
         return self._offset
 
     @property
-    def values(self):
+    def values(self) -> tuple[float, ...]:
         return (self.scale, self.offset)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"scale": self.scale, "offset": self.offset}
 
-    def moments(self, mean, std):
+    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of its output, given those of its input."""
         return mean * self.scale + self.offset, std * abs(self.scale)
 
@@ -204,10 +226,10 @@ class Standardize(InputLayer):
 
     kind = "standardize"
 
-    def state_shapes(self, in_features):
+    def state_shapes(self, in_features: int) -> dict[str, Shape]:
         return {"mean": (in_features,), "std": (in_features,)}
 
-    def moments(self, mean, std):
+    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of its output, having learned those of its input."""
         return np.zeros_like(mean), np.where(std > 0, 1.0, 0.0)
 
@@ -240,23 +262,23 @@ class LeakyReLU(Layer):
 
     kind = "leaky_relu"
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: Real = 0.01) -> None:
         self._negative_slope = checks.real(negative_slope, "negative_slope", minimum=0)
 
     @property
-    def negative_slope(self):
+    def negative_slope(self) -> float:
         """Slope where x is not positive (float)."""
         return self._negative_slope
 
     @property
-    def default_init(self):
+    def default_init(self) -> initializers.Initializer:  # type: ignore[override]
         return initializers.HeNormal(self.negative_slope)
 
     @property
-    def values(self):
+    def values(self) -> tuple[float, ...]:
         return (self.negative_slope,)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"negative_slope": self.negative_slope}
 
 
@@ -282,19 +304,19 @@ class ELU(Layer):
     kind = "elu"
     default_init = "he_normal"
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: Real = 1.0) -> None:
         self._alpha = checks.real(alpha, "alpha", minimum=0)
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:
         """The limit is ``-alpha`` (float)."""
         return self._alpha
 
     @property
-    def values(self):
+    def values(self) -> tuple[float, ...]:
         return (self.alpha,)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"alpha": self.alpha}
 
 
@@ -319,19 +341,19 @@ class Softplus(Layer):
 
     kind = "softplus"
 
-    def __init__(self, beta=1.0):
+    def __init__(self, beta: Real = 1.0) -> None:
         self._beta = checks.real(beta, "beta", above=0)
 
     @property
-    def beta(self):
+    def beta(self) -> float:
         """How sharp the bend is (float)."""
         return self._beta
 
     @property
-    def values(self):
+    def values(self) -> tuple[float, ...]:
         return (self.beta,)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"beta": self.beta}
 
 
@@ -356,19 +378,19 @@ class GELU(Layer):
 
     default_init = "he_normal"
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self._approximate = checks.choice(approximate, "approximate", ("none", "tanh"))
 
     @property
-    def approximate(self):
+    def approximate(self) -> str:
         """The form, "none" or "tanh" (str)."""
         return self._approximate
 
     @property
-    def kind(self):
+    def kind(self) -> str:  # type: ignore[override]
         return "gelu" if self.approximate == "none" else "gelu_tanh"
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"approximate": self.approximate}
 
 
@@ -408,25 +430,25 @@ class Hardtanh(Layer):
 
     kind = "hardtanh"
 
-    def __init__(self, min_val=-1.0, max_val=1.0):
+    def __init__(self, min_val: Real = -1.0, max_val: Real = 1.0) -> None:
         self._min_val = checks.real(min_val, "min_val")
         self._max_val = checks.real(max_val, "max_val", above=self._min_val)
 
     @property
-    def min_val(self):
+    def min_val(self) -> float:
         """The least value (float)."""
         return self._min_val
 
     @property
-    def max_val(self):
+    def max_val(self) -> float:
         """The largest value (float)."""
         return self._max_val
 
     @property
-    def values(self):
+    def values(self) -> tuple[float, ...]:
         return (self.min_val, self.max_val)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"min_val": self.min_val, "max_val": self.max_val}
 
 
@@ -475,7 +497,7 @@ _LAYERS = (
 )
 
 
-def from_config(description):
+def from_config(description: object) -> Layer:
     """Return the layer that `config.to_config` described; TypeError or ValueError if none."""
     if isinstance(description, dict):
         description = {

@@ -28,9 +28,16 @@ At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the
 of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from . import checks, config
+from .typing import Array, Real
+
+if TYPE_CHECKING:
+    from .layers import Layer
 
 __all__ = [
     "MAE",
@@ -60,17 +67,17 @@ class Loss(config.Configured):
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
 
-    def classes(self, out_features):
+    def classes(self, out_features: int) -> Array | None:
         """Return the labels that numbers stand for, in order; None if targets are no labels."""
         if self.task == "classes":
             return np.arange(out_features)
         return np.array(self.codes) if self.task == "binary" and out_features == 1 else None
 
-    def accepts(self, targets):
+    def accepts(self, targets: Array) -> Array:
         """Return which of the finite targets (n, out_features) are possible, as bools."""
         return np.ones(targets.shape, bool)
 
-    def _spec(self):
+    def _spec(self) -> tuple[str, dict[str, float]]:
         """Return (name, {parameter: float}) as the core takes it."""
         return self.name, self.get_config()
 
@@ -107,21 +114,21 @@ class CrossEntropy(Loss):
     outputs = "logits"
     link = "softmax"
 
-    def __init__(self, *, label_smoothing=0.0, confidence_penalty=0.0):
+    def __init__(self, *, label_smoothing: Real = 0.0, confidence_penalty: Real = 0.0) -> None:
         self._label_smoothing = checks.real(label_smoothing, "label_smoothing", minimum=0, below=1)
         self._confidence_penalty = checks.real(confidence_penalty, "confidence_penalty", minimum=0)
 
     @property
-    def label_smoothing(self):
+    def label_smoothing(self) -> float:
         """Share of the uniform distribution in the targets (float)."""
         return self._label_smoothing
 
     @property
-    def confidence_penalty(self):
+    def confidence_penalty(self) -> float:
         """How many times the entropy of the prediction is subtracted (float)."""
         return self._confidence_penalty
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "label_smoothing": self.label_smoothing,
             "confidence_penalty": self.confidence_penalty,
@@ -149,15 +156,15 @@ class MultiMargin(Loss):
     task = "classes"
     outputs = "scores"
 
-    def __init__(self, *, margin=1.0):
+    def __init__(self, *, margin: Real = 1.0) -> None:
         self._margin = checks.real(margin, "margin", above=0)
 
     @property
-    def margin(self):
+    def margin(self) -> float:
         """By how much the right score is to exceed the others (float)."""
         return self._margin
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"margin": self.margin}
 
 
@@ -175,7 +182,7 @@ class BinaryCrossEntropy(Loss):
     codes = (0, 1)
     expected = "0 and 1, or probabilities from 0 to 1"
 
-    def accepts(self, targets):
+    def accepts(self, targets: Array) -> Array:
         return (targets >= 0) & (targets <= 1)
 
 
@@ -194,7 +201,7 @@ class Hinge(Loss):
     codes = (-1, 1)
     expected = "-1 and 1"
 
-    def accepts(self, targets):
+    def accepts(self, targets: Array) -> Array:
         return (targets == -1) | (targets == 1)
 
 
@@ -228,15 +235,15 @@ class Huber(Loss):
 
     name = "huber"
 
-    def __init__(self, *, delta=1.0):
+    def __init__(self, *, delta: Real = 1.0) -> None:
         self._delta = checks.real(delta, "delta", above=0)
 
     @property
-    def delta(self):
+    def delta(self) -> float:
         """Distance from which on the loss grows linearly (float)."""
         return self._delta
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"delta": self.delta}
 
 
@@ -250,7 +257,7 @@ class Poisson(Loss):
     outputs = "logarithms of rates"
     expected = "counts, at least 0"
 
-    def accepts(self, targets):
+    def accepts(self, targets: Array) -> Array:
         return targets >= 0
 
 
@@ -278,15 +285,15 @@ class Quantile(Loss):
 
     name = "quantile"
 
-    def __init__(self, *, q=0.5):
+    def __init__(self, *, q: Real = 0.5) -> None:
         self._q = checks.real(q, "q", below=1, above=0)
 
     @property
-    def q(self):
+    def q(self) -> float:
         """The quantile (float)."""
         return self._q
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"q": self.q}
 
 
@@ -308,7 +315,7 @@ _BY_NAME = {
 NAMES = tuple(_BY_NAME)
 
 
-def check(loss):
+def check(loss: object) -> Loss:
     """Return the Loss that `loss`, one of NAMES or a Loss, means."""
     if isinstance(loss, Loss):
         return loss
@@ -321,7 +328,7 @@ def check(loss):
     )
 
 
-def check_last_layer(loss, layers):
+def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
     """Raise ValueError if the last of `layers` makes probabilities, and `loss` takes others."""
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
     if loss.outputs != "values" and last is not None and last.makes_probabilities:
@@ -332,12 +339,12 @@ def check_last_layer(loss, layers):
         )
 
 
-def to_config(loss):
+def to_config(loss: str | Loss | None) -> Any:
     """Return `loss`, a name, a Loss or None, as plain values for the model file."""
     return {"type": loss.name, **loss.get_config()} if isinstance(loss, Loss) else loss
 
 
-def from_config(description):
+def from_config(description: object) -> str | Loss | None:
     """Return the loss that `to_config` described; TypeError or ValueError on anything else."""
     if not isinstance(description, dict):
         return None if description is None else checks.choice(description, "loss", NAMES)

@@ -22,9 +22,16 @@ returns, and give a number, which goes by the name of the function. Weights of t
 there are any, come as ``sample_weight``.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from . import checks
+from .typing import Array
+
+if TYPE_CHECKING:
+    from .losses import Loss
 
 __all__: list[str] = []  # metrics go by the names of the table
 
@@ -33,13 +40,13 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _top_5_accuracy(y, z, w):
+def _top_5_accuracy(y: Array, z: Array, w: Array) -> Any:
     y = y if y.ndim == 1 else y.argmax(axis=1)
     above = (z > np.take_along_axis(z, y[:, None], axis=1)).sum(axis=1)
     return np.average((above < 5) & ~np.isnan(z).any(axis=1), weights=w)
 
 
-def _auc(y, z, w):
+def _auc(y: Array, z: Array, w: Array) -> Any:
     """Probability that a positive example scores above a negative one (Mann and Whitney 1947)."""
     positive = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] == 2 else y.ravel() > 0
     score = z[:, -1] - z[:, 0] if z.shape[1] == 2 else z[:, 0]
@@ -52,19 +59,19 @@ def _auc(y, z, w):
         return np.sum(ups * (np.cumsum(downs) - downs / 2)) / (np.sum(ups) * np.sum(downs))
 
 
-def _mae(y, z, w):
+def _mae(y: Array, z: Array, w: Array) -> Any:
     return np.average(np.abs(z - y).mean(axis=1), weights=w)
 
 
-def _mse(y, z, w):
+def _mse(y: Array, z: Array, w: Array) -> Any:
     return np.average(((z - y) ** 2).mean(axis=1), weights=w)
 
 
-def _rmse(y, z, w):
+def _rmse(y: Array, z: Array, w: Array) -> Any:
     return np.sqrt(_mse(y, z, w))
 
 
-def _r2(y, z, w):
+def _r2(y: Array, z: Array, w: Array) -> Any:
     around = y - np.average(y, axis=0, weights=w)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.mean(1 - (w @ (z - y) ** 2) / (w @ around**2))
@@ -91,7 +98,7 @@ class Metric:
     function : callable
     """
 
-    def __init__(self, metric, loss, out_features, weighted):
+    def __init__(self, metric: Any, loss: "Loss", out_features: int, weighted: bool) -> None:
         self.by_name = isinstance(metric, str)
         if self.by_name:
             self.name = checks.choice(metric, "metrics", tuple(_BY_NAME))
@@ -113,7 +120,7 @@ class Metric:
             )
 
 
-def check(metrics, loss, out_features, weighted):
+def check(metrics: Any, loss: "Loss", out_features: int, weighted: bool) -> list[Metric]:
     """Return the list `metrics` as a list of `Metric`, for examples with weights or without."""
     if isinstance(metrics, str) or not np.iterable(metrics):
         raise TypeError(
@@ -127,7 +134,7 @@ def check(metrics, loss, out_features, weighted):
     return checked
 
 
-def _check_signature(function, name, weighted):
+def _check_signature(function: Callable[..., Any], name: str, weighted: bool) -> None:
     """Find out before the training whether `compute` can call the function."""
     import inspect
 
@@ -143,7 +150,14 @@ def _check_signature(function, name, weighted):
         pass
 
 
-def compute(metrics, targets, outputs, y_true, y_pred, weights=None):
+def compute(
+    metrics: list[Metric],
+    targets: Array,
+    outputs: Array,
+    y_true: Array,
+    y_pred: Array,
+    weights: Array | None = None,
+) -> dict[str, float]:
     """Return {name: float} of checked `metrics`.
 
     Parameters
@@ -183,7 +197,7 @@ def compute(metrics, targets, outputs, y_true, y_pred, weights=None):
     return values
 
 
-def larger_is_better(name):
+def larger_is_better(name: str) -> bool:
     """Whether a larger value of the loss or metric `name`, or ``val_`` of it, is a better one."""
     name = name.removeprefix("val_")
     if name in _LARGER_IS_BETTER or name.endswith("_score"):
@@ -196,7 +210,7 @@ def larger_is_better(name):
     )
 
 
-def _applies(name, loss, out_features):
+def _applies(name: str, loss: "Loss", out_features: int) -> bool:
     if name == "accuracy":
         return loss.task != "values"
     if name == "top_5_accuracy":

@@ -1,6 +1,7 @@
 """What the pictures share; they need Matplotlib, the extra `plot`."""
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def axes_or_new(ax: "Axes | None", height: float = 3.6) -> "Axes":
     return new_figure(4.8, height).subplots() if ax is None else ax
 
 
-def tick_layers(ax: "Axes", names: list[str]) -> None:
+def tick_layers(ax: "Axes", names: Sequence[str]) -> None:
     """Label the x axis with the names of layers, at 0, 1, ...; of many, with some."""
     every = -(-len(names) // 16)
     ticks = range(0, len(names), every)

@@ -30,9 +30,19 @@ class SupportsCSR(Protocol):
     def tocsr(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class SupportsMatvec(Protocol):
+    """Linear operators of SciPy."""
+
+    def matvec(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 ArrayLike: TypeAlias = npt.ArrayLike | SupportsDLPack
-Features: TypeAlias = ArrayLike | SupportsCSR
+Inputs: TypeAlias = ArrayLike | SupportsCSR
+Operator: TypeAlias = Inputs | SupportsMatvec | Callable[[Floats], npt.ArrayLike]
 ClassWeight: TypeAlias = Mapping[Any, Real] | ArrayLike
+
+# Layers by number or parameters by key.
+Restrict: TypeAlias = Integer | str | Sequence[Integer | str] | None
 
 # A hyper-parameter that may change from step to step.
 Rate: TypeAlias = Real | list[Any] | tuple[Any, ...] | Array | Callable[[Any], SupportsFloat]

@@ -41,6 +41,7 @@ time.
 """
 
 import importlib
+from typing import Any
 
 from .eigen import condition_number, top_eigenpairs
 from .exact import (
@@ -86,7 +87,7 @@ __all__ = [
 _OPERATORS = ("Hessian", "GaussNewton", "Fisher", "EmpiricalFisher", "Jacobian", "NTK")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import SciPy, on which the operators stand, when the first of them is asked for."""
     if name not in _OPERATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,18 +1,30 @@
 """Eigenpairs at the ends of a spectrum, by SciPy."""
 
 import inspect
+from collections.abc import Callable
 from itertools import count
+from typing import Any, Literal
 
 import numpy as np
 
 from .. import checks
+from ..typing import Array, Floats, Integer, Operator, Real
 from .products import Products
 
 _WHICH = ("LA", "SA", "LM", "SM", "BE")
 _SMALL = 20  # vectors that ARPACK would keep: up to here the dense matrix costs no more products
 
 
-def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=None):
+def top_eigenpairs(
+    A: Operator,
+    k: Integer,
+    *,
+    which: Literal["LA", "SA", "LM", "SM", "BE"] = "LA",
+    tol: Real = 1e-6,
+    max_matvecs: Integer = 1000,
+    seed: Integer = 0,
+    n: Integer | None = None,
+) -> tuple[Floats, Array]:
     """Return `k` eigenvalues of a symmetric `A` at the ends of its spectrum, with eigenvectors.
 
     By ``scipy.sparse.linalg.eigsh`` (implicitly restarted Lanczos), or from the n products with
@@ -80,7 +92,14 @@ def top_eigenpairs(A, k, *, which="LA", tol=1e-6, max_matvecs=1000, seed=0, n=No
     return _eigenpairs(products, k, which, tol, max_matvecs, checks.seed(seed))
 
 
-def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
+def condition_number(
+    A: Operator,
+    *,
+    tol: Real = 1e-2,
+    max_matvecs: Integer = 1000,
+    seed: Integer = 0,
+    n: Integer | None = None,
+) -> float:
     """Return the condition number of a symmetric `A`, in the spectral norm.
 
     The largest through the smallest absolute eigenvalue; infinite if that is 0. Made for definite
@@ -114,7 +133,7 @@ def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
     products = Products(A, n)
     seed = checks.seed(seed)
     ends = (products.n, "LA") if products.n <= _SMALL else (2, "BE")
-    options = (tol, max_matvecs, seed, 2 * _SMALL)  # a larger space needs half of the products
+    options: Any = (tol, max_matvecs, seed, 2 * _SMALL)  # a larger space needs half of the products
     values, _ = _eigenpairs(products, *ends, *options)
     if products.n > _SMALL and values[0] > 0 > values[1]:
         values = np.append(values, _eigenpairs(products, 1, "SM", *options)[0])
@@ -122,11 +141,19 @@ def condition_number(A, *, tol=1e-2, max_matvecs=1000, seed=0, n=None):
     return float(sizes.max() / sizes.min()) if sizes.min() > 0 else np.inf
 
 
-def _eigenpairs(products, k, which, tol, max_matvecs, seed, space=_SMALL):
+def _eigenpairs(
+    products: Products,
+    k: int,
+    which: str,
+    tol: Real,
+    max_matvecs: Integer,
+    seed: int,
+    space: int = _SMALL,
+) -> tuple[Floats, Array]:
     tol = checks.real(tol, "tol", minimum=0)
     max_matvecs = checks.integer(max_matvecs, "max_matvecs", minimum=1)
 
-    def product(V):
+    def product(V: Array) -> Array:
         if products.num_matvecs + V.shape[1] > max_matvecs:
             raise RuntimeError(
                 f"{k} eigenpairs ({which}) not converged to tol={tol:g} after "
@@ -151,7 +178,15 @@ def _eigenpairs(products, k, which, tol, max_matvecs, seed, space=_SMALL):
     return values[wanted], vectors[:, wanted].astype(products.dtype, copy=False)
 
 
-def _arpack(products, product, k, which, tol, seed, space):
+def _arpack(
+    products: Products,
+    product: Callable[[Array], Array],
+    k: int,
+    which: str,
+    tol: float,
+    seed: int,
+    space: int,
+) -> tuple[Array, Array]:
     """Return k eigenvalues or more, and their vectors, from that many vectors kept, or more."""
     try:
         from scipy.sparse.linalg import LinearOperator, eigsh
@@ -161,11 +196,14 @@ def _arpack(products, product, k, which, tol, seed, space):
         ) from None
     n = products.n
     starts = (products.probes("gaussian", seed, i, 1)[:, 0].astype(float) for i in count())
-    options = {"tol": tol, "maxiter": 2**31 - 1}  # more restarts than `product` lets it begin
+    options: dict[str, Any] = {
+        "tol": tol,
+        "maxiter": 2**31 - 1,
+    }  # more restarts than `product` lets it begin
     if "rng" in inspect.signature(eigsh).parameters:  # before: random numbers of its own
         options["rng"] = np.random.default_rng(seed)
 
-    def pairs(matmat, k, which, start):
+    def pairs(matmat: Callable[[Array], Array], k: int, which: str, start: Array) -> Any:
         operator = LinearOperator((n, n), lambda v: matmat(v.reshape(-1, 1)), dtype=np.float64)
         ncv = min(n, max(space, 2 * k + 1))
         return eigsh(operator, k, which=which, v0=start, ncv=ncv, **options)
@@ -185,7 +223,7 @@ def _arpack(products, product, k, which, tol, seed, space):
             # What those found get for an eigenvalue, so that none of them is found again.
             hidden = {"LA": worst - size, "SA": worst + size, "LM": 0.0}[end]
 
-            def outside(V, found=vectors, hidden=hidden):
+            def outside(V: Array, found: Array = vectors, hidden: float = hidden) -> Array:
                 inside = found.T @ V
                 AV = product(V - found @ inside)
                 return AV - found @ (found.T @ AV - hidden * inside)
@@ -195,7 +233,9 @@ def _arpack(products, product, k, which, tol, seed, space):
     return values, vectors
 
 
-def _best_outside(product, found, start, end):
+def _best_outside(
+    product: Callable[[Array], Array], found: Array, start: Array, end: str
+) -> tuple[float, Array]:
     """Return the Ritz value nearest to `end`, and its vector, after some steps of Lanczos' method.
 
     In the complement of the columns of `found`, which are orthonormal.
@@ -221,10 +261,15 @@ def _best_outside(product, found, start, end):
     return values[best], basis[:, size : size + steps] @ vectors[:, best]
 
 
-_KEYS = {"LA": np.negative, "SA": np.positive, "LM": lambda x: -np.abs(x), "SM": np.abs}
+_KEYS: dict[str, Callable[[Any], Any]] = {
+    "LA": np.negative,
+    "SA": np.positive,
+    "LM": lambda x: -np.abs(x),
+    "SM": np.abs,
+}
 
 
-def _wanted(values, k, which):
+def _wanted(values: Array, k: int, which: str) -> Array:
     """Return the numbers of the k eigenvalues that `which` means, in its order."""
     order = np.argsort(_KEYS.get(which, np.negative)(values), kind="stable")
     if which == "BE":

@@ -1,16 +1,29 @@
 """Traces and diagonals without products: exact, or from one random column for each example."""
 
 import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import _core, checks, data
+from ..typing import Array, ArrayLike, Floats, Inputs, Integer
 from .stopping import Estimate, mean_and_error
+
+if TYPE_CHECKING:
+    from ..losses import Loss
+    from ..models import Sequential
+    from .operators import SymmetricOperator
 
 _STREAM = 2**62 + 2**61  # of random signs
 
 
-def exact_trace(A, *, per_parameter=False):
+@overload
+def exact_trace(A: "SymmetricOperator", *, per_parameter: Literal[False] = ...) -> float: ...
+@overload
+def exact_trace(A: "SymmetricOperator", *, per_parameter: Literal[True]) -> dict[str, float]: ...
+def exact_trace(A: "SymmetricOperator", *, per_parameter: bool = False) -> float | dict[str, float]:
     """Return the trace of a curvature operator of a model, exactly.
 
     With ``S S'`` the Hessian of a loss in the outputs, each column of S is propagated backward; at
@@ -54,7 +67,7 @@ def exact_trace(A, *, per_parameter=False):
     return traces if per_parameter else sum(traces.values(), 0.0)
 
 
-def exact_diagonal(A):
+def exact_diagonal(A: "SymmetricOperator") -> Array:
     """Return the diagonal of a curvature operator of a model, exactly.
 
     As `exact_trace`, and one product of squares for each layer.
@@ -84,7 +97,29 @@ def exact_diagonal(A):
     return _diagonal(A, None)
 
 
-def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
+@overload
+def sampled_trace(
+    A: "SymmetricOperator",
+    *,
+    num_samples: Integer = ...,
+    seed: Integer = ...,
+    per_parameter: Literal[False] = ...,
+) -> Estimate[float]: ...
+@overload
+def sampled_trace(
+    A: "SymmetricOperator",
+    *,
+    num_samples: Integer = ...,
+    seed: Integer = ...,
+    per_parameter: Literal[True],
+) -> dict[str, Estimate[float]]: ...
+def sampled_trace(
+    A: "SymmetricOperator",
+    *,
+    num_samples: Integer = 1,
+    seed: Integer = 0,
+    per_parameter: bool = False,
+) -> Estimate[float] | dict[str, Estimate[float]]:
     """Estimate what `exact_trace` computes, at the cost of one column for all outputs.
 
     The columns of each example are added with random signs: an unbiased estimate, whose variance
@@ -124,8 +159,8 @@ def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
         for signs in _signs(A, "sampled_trace", num_samples, seed)
     ]
 
-    def estimate(samples):
-        samples = np.array(samples)
+    def estimate(values: list[float]) -> Estimate[float]:
+        samples = np.array(values)
         value, std_error = mean_and_error(samples)
         return Estimate(value, std_error, len(samples), samples, True)
 
@@ -134,7 +169,9 @@ def sampled_trace(A, *, num_samples=1, seed=0, per_parameter=False):
     return estimate([sum(split.values()) for split in splits])
 
 
-def sampled_diagonal(A, *, num_samples=1, seed=0):
+def sampled_diagonal(
+    A: "SymmetricOperator", *, num_samples: Integer = 1, seed: Integer = 0
+) -> Estimate[Floats]:
     """Estimate what `exact_diagonal` computes, at the cost of one column for all outputs.
 
     Parameters
@@ -158,7 +195,9 @@ def sampled_diagonal(A, *, num_samples=1, seed=0):
     >>> fnn.curvature.sampled_diagonal(G, num_samples=2).value.shape == (model.n_parameters,)
     True
     """
-    count, mean, squares = 0, 0.0, 0.0  # Welford (1962)
+    count = 0
+    mean: Any = 0.0
+    squares: Any = 0.0  # Welford (1962)
     for signs in _signs(A, "sampled_diagonal", num_samples, seed):
         diagonal = _diagonal(A, signs).astype(np.float64)
         count += 1
@@ -170,7 +209,14 @@ def sampled_diagonal(A, *, num_samples=1, seed=0):
     return Estimate(mean, std_error, count, None, True)
 
 
-def per_example_gradient_norms(model, X, y, loss=None, *, dtype=None):
+def per_example_gradient_norms(
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
+    loss: "str | Loss | None" = None,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Floats:
     """Return the norm of the gradient of each example's loss, without those gradients.
 
     At a dense layer the gradient of an example is ``a delta'``, of squared norm ``|a|^2 |delta|^2``
@@ -206,7 +252,15 @@ def per_example_gradient_norms(model, X, y, loss=None, *, dtype=None):
     return np.sqrt(of_rows * len(of_rows))
 
 
-def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
+def per_example_gradients(
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
+    loss: "str | Loss | None" = None,
+    *,
+    batch_size: Integer = 64,
+    dtype: DTypeLike | None = None,
+) -> Iterator[Array]:
     """Yield the gradients of the examples' losses, some examples at a time.
 
     All at the parameters that the model has when this is called.
@@ -237,12 +291,14 @@ def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
     # What is wrong shows now, not with the first batch.
     EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
     model = copy.deepcopy(model)
-    X, y = model._built_features(X), data.as_array(y, "y")
+    rows, targets = model._built_features(X), data.as_array(y, "y")
 
-    def batches():
-        for first in range(0, X.shape[0], batch_size):
-            rows = slice(first, first + batch_size)
-            fisher = EmpiricalFisher(model, X[rows], y[rows], loss, dtype=dtype, memory_budget=0)
+    def batches() -> Iterator[Array]:
+        for first in range(0, rows.shape[0], batch_size):
+            batch = slice(first, first + batch_size)
+            fisher = EmpiricalFisher(
+                model, rows[batch], targets[batch], loss, dtype=dtype, memory_budget=0
+            )
             gradients = np.empty((fisher._n_rows, fisher._n), fisher.dtype)
             fisher._core.example_gradients(gradients)
             yield gradients
@@ -250,7 +306,7 @@ def per_example_gradients(model, X, y, loss=None, *, batch_size=64, dtype=None):
     return batches()
 
 
-def _check(A, name):
+def _check(A: object, name: str) -> None:
     """Raise unless the trace of `A` is the sum over the columns of a factor."""
     from .operators import SymmetricOperator
 
@@ -274,10 +330,10 @@ def _check(A, name):
         )
 
 
-def _split(A, traces):
+def _split(A: "SymmetricOperator", traces: list[float]) -> dict[str, float]:
     """Return {key: trace} from those of all parameters."""
     of = dict(zip(A._all_keys, traces, strict=True))
-    damping = 0.0 if A._damping is None else np.broadcast_to(A._damping, A._n)
+    damping = np.broadcast_to(0.0 if A._damping is None else A._damping, A._n)
     first = 0
     for key in A.keys:
         size = A._slices[key].stop - A._slices[key].start
@@ -287,13 +343,15 @@ def _split(A, traces):
     return {key: of[key] for key in A.keys}
 
 
-def _diagonal(A, signs):
+def _diagonal(A: "SymmetricOperator", signs: Array | None) -> Array:
     A._core.diagonal(whole := np.empty(A._net.n_parameters, A.dtype), signs)
     diagonal = A._part(whole[None])[:, 0]
     return diagonal if A._damping is None else (diagonal + A._damping).astype(A.dtype)
 
 
-def _signs(A, name, num_samples, seed):
+def _signs(
+    A: "SymmetricOperator", name: str, num_samples: Integer, seed: Integer
+) -> Iterator[Array]:
     """Yield random signs (n_rows, n_outputs), those of each sample."""
     _check(A, name)
     if A._kind == "empirical_fisher":

@@ -1,27 +1,58 @@
 """Plain Monte-Carlo: traces and diagonals from products with random vectors."""
 
+from typing import Literal, overload
+
 import numpy as np
 
 from .. import checks
+from ..typing import Floats, Integer, Operator, Real
 from .products import Products
-from .stopping import Stop, mean_and_error
+from .stopping import Estimate, Stop, mean_and_error
 
 _DISTRIBUTIONS = ("rademacher", "gaussian")
 
 
+@overload
 def hutchinson_trace(
-    A,
+    A: Operator,
     *,
-    n=None,
-    rtol=None,
-    num_matvecs=None,
-    time_limit=None,
-    max_matvecs=1000,
-    distribution="rademacher",
-    batch_size=16,
-    seed=0,
-    per_parameter=False,
-):
+    n: Integer | None = ...,
+    rtol: Real | None = ...,
+    num_matvecs: Integer | None = ...,
+    time_limit: Real | None = ...,
+    max_matvecs: Integer = ...,
+    distribution: Literal["rademacher", "gaussian"] = ...,
+    batch_size: Integer = ...,
+    seed: Integer = ...,
+    per_parameter: Literal[False] = ...,
+) -> Estimate[float]: ...
+@overload
+def hutchinson_trace(
+    A: Operator,
+    *,
+    n: Integer | None = ...,
+    rtol: Real | None = ...,
+    num_matvecs: Integer | None = ...,
+    time_limit: Real | None = ...,
+    max_matvecs: Integer = ...,
+    distribution: Literal["rademacher", "gaussian"] = ...,
+    batch_size: Integer = ...,
+    seed: Integer = ...,
+    per_parameter: Literal[True],
+) -> dict[str, Estimate[float]]: ...
+def hutchinson_trace(
+    A: Operator,
+    *,
+    n: Integer | None = None,
+    rtol: Real | None = None,
+    num_matvecs: Integer | None = None,
+    time_limit: Real | None = None,
+    max_matvecs: Integer = 1000,
+    distribution: Literal["rademacher", "gaussian"] = "rademacher",
+    batch_size: Integer = 16,
+    seed: Integer = 0,
+    per_parameter: bool = False,
+) -> Estimate[float] | dict[str, Estimate[float]]:
     """Estimate the trace of `A` by the mean of v'Av over random v.
 
     With E[vv'] = I the mean is unbiased. For symmetric A the variance of one sample is
@@ -116,7 +147,7 @@ def hutchinson_trace(
         if stop.reached(value, std_error, len(samples), products.num_matvecs):
             break
 
-    def estimate(value, std_error, samples):
+    def estimate(value: float, std_error: float, samples: Floats) -> Estimate[float]:
         return stop.estimate(float(value), float(std_error), products.num_matvecs, samples)
 
     if not per_parameter:
@@ -124,7 +155,7 @@ def hutchinson_trace(
     return dict(zip(blocks, map(estimate, value, std_error, samples.T), strict=True))
 
 
-def _blocks(A, per_parameter):
+def _blocks(A: object, per_parameter: bool) -> dict[str, slice]:
     """Return {key: slice of v} of an operator of a model, if that is asked for."""
     if not checks.boolean(per_parameter, "per_parameter"):
         return {}
@@ -139,17 +170,17 @@ def _blocks(A, per_parameter):
 
 
 def hutchinson_diagonal(
-    A,
+    A: Operator,
     *,
-    n=None,
-    rtol=None,
-    num_matvecs=None,
-    time_limit=None,
-    max_matvecs=1000,
-    distribution="rademacher",
-    batch_size=16,
-    seed=0,
-):
+    n: Integer | None = None,
+    rtol: Real | None = None,
+    num_matvecs: Integer | None = None,
+    time_limit: Real | None = None,
+    max_matvecs: Integer = 1000,
+    distribution: Literal["rademacher", "gaussian"] = "rademacher",
+    batch_size: Integer = 16,
+    seed: Integer = 0,
+) -> Estimate[Floats]:
     """Estimate the diagonal of `A` by the mean of v * Av, element by element, over random v.
 
     With E[vv'] = I the mean is unbiased. The variance of element i of one sample is

@@ -1,17 +1,27 @@
 """Stochastic Lanczos quadrature: how eigenvalues are distributed, and sums of functions of them."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import _core, checks, data
+from ..typing import Array, ArrayLike, Floats, Integer, Operator, Real
 from .products import Products
 from .stopping import Estimate, mean_and_error
 
 _VECTOR_BYTES = 2**27  # of the vectors of probes that advance together
 
 
-def spectral_density(A, *, num_probes=8, lanczos_steps=80, seed=0, n=None):
+def spectral_density(
+    A: Operator,
+    *,
+    num_probes: Integer = 8,
+    lanczos_steps: Integer = 80,
+    seed: Integer = 0,
+    n: Integer | None = None,
+) -> "SpectralDensity":
     """Estimate the distribution of the eigenvalues of a symmetric `A`.
 
     From each of `num_probes` random sign vectors v, `lanczos_steps` steps of Lanczos' method make a
@@ -119,19 +129,19 @@ class SpectralDensity:
     smooth, which a small damping is not.
     """
 
-    def __init__(self, nodes, weights, n, num_matvecs):
+    def __init__(self, nodes: Floats, weights: Floats, n: int, num_matvecs: int) -> None:
         self.nodes = nodes
         self.weights = weights
         self.n = n
         self.num_matvecs = num_matvecs
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"SpectralDensity(n={self.n}, num_probes={len(self.nodes)}, "
             f"num_matvecs={self.num_matvecs})"
         )
 
-    def density(self, grid, width):
+    def density(self, grid: ArrayLike, width: Real) -> Floats:
         """Return the density, each node smoothed to a normal law of standard deviation `width`.
 
         Parameters
@@ -153,7 +163,7 @@ class SpectralDensity:
             result += (weight / scale) * np.exp(-0.5 * ((grid - node) / width) ** 2)
         return result
 
-    def cdf(self, x):
+    def cdf(self, x: ArrayLike) -> Floats:
         """Return the share of eigenvalues that are at most `x`, a step at each node.
 
         Parameters
@@ -169,7 +179,7 @@ class SpectralDensity:
         shares = np.append(0, np.cumsum(self.weights.ravel()[order]) / len(self.nodes))
         return shares[np.searchsorted(self.nodes.ravel()[order], x, side="right")]
 
-    def spectral_sum(self, f):
+    def spectral_sum(self, f: Callable[[Floats], ArrayLike]) -> Estimate[float]:
         """Return the sum of `f` over all eigenvalues, tr f(A).
 
         Parameters
@@ -192,7 +202,7 @@ class SpectralDensity:
         value, std_error = mean_and_error(samples)
         return Estimate(value, std_error, self.num_matvecs, samples, True)
 
-    def moment(self, degree):
+    def moment(self, degree: Integer) -> Estimate[float]:
         """Return the mean of the `degree`-th powers of all eigenvalues, tr(A^degree) / n.
 
         The quadrature has no error up to degree 2 lanczos_steps - 1.
@@ -209,7 +219,7 @@ class SpectralDensity:
         degree = checks.integer(degree, "degree", minimum=0)
         return self.spectral_sum(lambda x: x**degree / self.n)
 
-    def log_determinant(self, damping=0.0):
+    def log_determinant(self, damping: Real = 0.0) -> Estimate[float]:
         """Return log det(A + damping I), the sum of log(x + damping) over all eigenvalues x.
 
         Parameters
@@ -229,7 +239,7 @@ class SpectralDensity:
         damping = self._check_damping(damping)
         return self.spectral_sum(lambda x: np.log(x + damping))
 
-    def effective_dimension(self, damping):
+    def effective_dimension(self, damping: Real) -> Estimate[float]:
         """Return tr(A (A + damping I)^-1), the sum of x / (x + damping) over all eigenvalues x.
 
         Parameters
@@ -254,7 +264,7 @@ class SpectralDensity:
         damping = self._check_damping(damping)
         return self.spectral_sum(lambda x: x / (x + damping))
 
-    def trace_inverse(self, damping=0.0):
+    def trace_inverse(self, damping: Real = 0.0) -> Estimate[float]:
         """Return tr((A + damping I)^-1), the sum of 1 / (x + damping) over all eigenvalues x.
 
         Parameters
@@ -274,7 +284,7 @@ class SpectralDensity:
         damping = self._check_damping(damping)
         return self.spectral_sum(lambda x: 1 / (x + damping))
 
-    def _check_damping(self, damping):
+    def _check_damping(self, damping: Real) -> float:
         damping = checks.real(damping, "damping", minimum=0)
         smallest = self.nodes.min()
         if not smallest + damping > 0:
@@ -285,14 +295,15 @@ class SpectralDensity:
         return damping
 
 
-def _lanczos(products, basis, first, seed):
+def _lanczos(products: Products, basis: Array, first: int, seed: int) -> list[list[Array]]:
     """Return diagonals [(m,)] and subdiagonals [(m - 1,)] of T, one of each for every probe.
 
     `basis` (steps + 1, probes, n) is memory for their vectors; `first` is the number of the first.
     """
     steps, num_probes = basis.shape[0] - 1, basis.shape[1]
     basis[0] = products.probes("rademacher", seed, first, num_probes).T / math.sqrt(products.n)
-    diagonals, off_diagonals = ([[] for _ in range(num_probes)] for _ in range(2))
+    diagonals: list[list[float]] = [[] for _ in range(num_probes)]
+    off_diagonals: list[list[float]] = [[] for _ in range(num_probes)]
     states = [(0.0, 0.0, 0.0, 0.0, False)] * num_probes  # what a step leaves for the next
     negligible = 100 * np.finfo(products.dtype).eps
     active = list(range(num_probes))
@@ -330,13 +341,13 @@ def _lanczos(products, basis, first, seed):
     ]
 
 
-def _power_of_two(x):
+def _power_of_two(x: Any) -> float:
     """Return one near x >= 0 (1 for 0), a float; it and its inverse are normal in x's dtype."""
     info = np.finfo(x.dtype)
     return 2.0 ** int(np.clip(np.frexp(x)[1], info.minexp + 1, info.maxexp - 2))
 
 
-def _real_array(value, name):
+def _real_array(value: ArrayLike, name: str) -> Floats:
     value = data.as_array(value, name)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}")

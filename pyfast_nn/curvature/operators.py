@@ -1,9 +1,13 @@
 """Derivatives of a model as SciPy's linear operators, whose products are made in the core."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import _core, checks, data, losses
 from ..models import Sequential
+from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
 
 try:
     from scipy.sparse.linalg import LinearOperator
@@ -25,7 +29,16 @@ class ModelOperator(LinearOperator):
         Which parameters it acts on, in their order; see `Sequential.named_parameters`.
     """
 
-    def __init__(self, model, X, kind, restrict, dtype, memory_budget, **examples):
+    def __init__(
+        self,
+        model: Sequential,
+        X: Inputs,
+        kind: str,
+        restrict: Restrict,
+        dtype: DTypeLike | None,
+        memory_budget: Integer,
+        **examples: Any,
+    ) -> None:
         X = model._built_features(X)
         dtype = model.dtype if dtype is None else checks.dtype(dtype)
         net = model._network()
@@ -47,7 +60,7 @@ class ModelOperator(LinearOperator):
         self.keys = list(self._slices)
         self._n = sum(piece.stop - piece.start for piece in self._slices.values())
 
-    def _whole(self, V):
+    def _whole(self, V: ArrayLike) -> Array:
         """Return rows (k, n_parameters) that are V (n, k), and zero for all other parameters."""
         V = _columns(V, self._n)
         if len(self.keys) == len(self._all_keys):
@@ -60,20 +73,20 @@ class ModelOperator(LinearOperator):
             first += size
         return whole
 
-    def _part(self, rows):
+    def _part(self, rows: Array) -> Array:
         """Return the columns (n, k) that belong to the parameters of rows (k, n_parameters)."""
         if len(self.keys) == len(self._all_keys):
             return rows.T
         pieces = list(self._slices.values())
         return np.concatenate([rows[..., piece] for piece in pieces], axis=-1).T
 
-    def _blocks(self):
+    def _blocks(self) -> dict[str, slice]:
         """Return {key: slice of v (n,)} of the parameters it acts on."""
         ends = np.cumsum([piece.stop - piece.start for piece in self._slices.values()])
         starts = [0, *ends[:-1]]
         return {key: slice(a, b) for key, a, b in zip(self.keys, starts, ends, strict=True)}
 
-    def _bent_layer(self):
+    def _bent_layer(self) -> str:
         """Return the first layer that is not piecewise linear, as a text for messages."""
         for i in range(len(self._layers)):
             specs = [(x.kind, x.units, x.values) for x in self._layers[: i + 1]]
@@ -81,10 +94,10 @@ class ModelOperator(LinearOperator):
                 return f"layers[{i}], {self._layers[i]!r},"
         raise AssertionError("all layers are piecewise linear")
 
-    def _matvec(self, v):
+    def _matvec(self, v: Array) -> Array:
         return self._matmat(v.reshape(-1, 1))[:, 0]
 
-    def _rmatvec(self, v):
+    def _rmatvec(self, v: Array) -> Array:
         return self._rmatmat(v.reshape(-1, 1))[:, 0]
 
 
@@ -95,19 +108,19 @@ class SymmetricOperator(ModelOperator):
 
     def __init__(
         self,
-        model,
-        X,
-        y,
-        loss=None,
+        model: Sequential,
+        X: Inputs,
+        y: ArrayLike,
+        loss: str | losses.Loss | None = None,
         *,
-        sample_weight=None,
-        class_weight=None,
-        damping=0.0,
-        restrict=None,
-        dtype=None,
-        memory_budget=MEMORY_BUDGET,
-        training=False,
-    ):
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        damping: ArrayLike = 0.0,
+        restrict: Restrict | None = None,
+        dtype: DTypeLike | None = None,
+        memory_budget: Integer = MEMORY_BUDGET,
+        training: bool = False,
+    ) -> None:
         checks.boolean(training, "training")
         _check_model(model)
         dtype = model.dtype if dtype is None else checks.dtype(dtype)
@@ -133,10 +146,10 @@ class SymmetricOperator(ModelOperator):
         self._damping = _damping(damping, self._n)
         LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n, self._n))
 
-    def _check_loss(self, loss):
+    def _check_loss(self, loss: losses.Loss) -> None:
         """Raise ValueError if this matrix does not exist for `loss`."""
 
-    def _matmat(self, V):
+    def _matmat(self, V: Array) -> Array:
         rows = self._whole(V)
         self._core.products(rows, out := np.empty_like(rows))
         AV = self._part(out)
@@ -146,12 +159,12 @@ class SymmetricOperator(ModelOperator):
 
     _rmatmat = _matmat
 
-    def _adjoint(self):
+    def _adjoint(self) -> "SymmetricOperator":
         return self
 
     _transpose = _adjoint
 
-    def quadratic_form(self, V):
+    def quadratic_form(self, V: ArrayLike) -> Floats:
         """Return v'Av for each column v of `V`, without Av: cheaper than `matmat`.
 
         Parameters
@@ -298,7 +311,7 @@ class Fisher(SymmetricOperator):
         losses.Poisson,
     )
 
-    def _check_loss(self, loss):
+    def _check_loss(self, loss: losses.Loss) -> None:
         if not isinstance(loss, self._losses) or getattr(loss, "confidence_penalty", 0) != 0:
             raise ValueError(
                 f"loss: Fisher's matrix needs a log-likelihood whose natural parameters are the "
@@ -361,27 +374,27 @@ class Jacobian(ModelOperator):
 
     def __init__(
         self,
-        model,
-        X,
+        model: Sequential,
+        X: Inputs,
         *,
-        restrict=None,
-        dtype=None,
-        memory_budget=MEMORY_BUDGET,
-        training=False,
-    ):
+        restrict: Restrict | None = None,
+        dtype: DTypeLike | None = None,
+        memory_budget: Integer = MEMORY_BUDGET,
+        training: bool = False,
+    ) -> None:
         checks.boolean(training, "training")
         _check_model(model)
         super().__init__(model, X, "jacobian", restrict, dtype, memory_budget)
         self._n_outputs = self._n_rows * self._net.out_features
         LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n_outputs, self._n))
 
-    def _matmat(self, V):
+    def _matmat(self, V: Array) -> Array:
         rows = self._whole(V)
         out = np.empty((len(rows), self._n_outputs), self.dtype)
         self._core.jacobian_products(rows, out)
         return out.T
 
-    def _rmatmat(self, U):
+    def _rmatmat(self, U: ArrayLike) -> Array:
         U = _rows(_columns(U, self._n_outputs), self.dtype)
         out = np.empty((len(U), self._net.n_parameters), self.dtype)
         self._core.jacobian_transposed_products(U, out)
@@ -410,13 +423,13 @@ class NTK(LinearOperator):
     True
     """
 
-    def __init__(self, model, X, **options):
+    def __init__(self, model: Sequential, X: Inputs, **options) -> None:
         self.jacobian = Jacobian(model, X, **options)
         self.keys = self.jacobian.keys
         m = self.jacobian.shape[0]
         super().__init__(self.jacobian.dtype, (m, m))
 
-    def _matmat(self, U):
+    def _matmat(self, U: Array) -> Array:
         KU = np.empty(U.shape, self.dtype, order="F")
         for i in range(0, U.shape[1], _BLOCK):
             block = slice(i, i + _BLOCK)
@@ -425,28 +438,28 @@ class NTK(LinearOperator):
 
     _rmatmat = _matmat
 
-    def _matvec(self, u):
+    def _matvec(self, u: Array) -> Array:
         return self._matmat(u.reshape(-1, 1))[:, 0]
 
     _rmatvec = _matvec
 
-    def _adjoint(self):
+    def _adjoint(self) -> "NTK":
         return self
 
     _transpose = _adjoint
 
-    def quadratic_form(self, U):
+    def quadratic_form(self, U: ArrayLike) -> Floats:
         """Return ``u'Ku = |J'u|^2`` for each column u of `U` (m, k), float64 (k,)."""
         JU = self.jacobian._rmatmat(U)
         return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
 
 
-def _check_model(model):
+def _check_model(model: object) -> None:
     if not isinstance(model, Sequential):
         raise TypeError(f"model: expected a Sequential, got {checks.describe(model)}")
 
 
-def _columns(V, n):
+def _columns(V: ArrayLike, n: int) -> Array:
     """Return `V` as an array, and raise unless it is real and (n, k)."""
     V = np.asarray(V)
     if V.dtype.kind not in "fiub":
@@ -456,7 +469,7 @@ def _columns(V, n):
     return V
 
 
-def _rows(V, dtype):
+def _rows(V: Array, dtype: np.dtype[Any]) -> Array:
     """Return the columns of `V` (n, k) as rows (k, n), contiguous, aligned and of `dtype`."""
     if V.flags.f_contiguous:
         return np.require(V.T, dtype, ["C", "A"])
@@ -464,7 +477,7 @@ def _rows(V, dtype):
     return rows
 
 
-def _damping(damping, n):
+def _damping(damping: Any, n: int) -> Any:
     """Return `damping` as a number or float64 array (n,); None for none."""
     if np.ndim(damping) == 0:
         damping = checks.real(damping, "damping", minimum=0)
@@ -479,7 +492,7 @@ def _damping(damping, n):
     return damping.copy()
 
 
-def _slices(named, restrict):
+def _slices(named: dict[str, Array], restrict: Any) -> dict[str, slice]:
     """Return {key: slice of the flat vector} of the parameters that `restrict` picks."""
     slices, first = {}, 0
     for key, view in named.items():

@@ -1,8 +1,12 @@
 """Whatever a user calls an operator, as one thing: counted and checked products with blocks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .. import _core, checks, data
+from ..typing import Array, Floats, Integer, Shape
 
 _STREAM = 2**62  # of random numbers; those of models are far below it
 _ASYMMETRY = 1e-4  # far above rounding in float32, far below that of a matrix without symmetry
@@ -15,7 +19,7 @@ class Products:
     columns at a time.
     """
 
-    def __init__(self, A, n, batch_size=None):
+    def __init__(self, A: Any, n: Integer | None, batch_size: Integer | None = None) -> None:
         if hasattr(A, "matmat") or hasattr(A, "matvec") or hasattr(A, "toarray"):
             dtype = getattr(A, "dtype", None)
             self.dtype = np.dtype(np.float64 if dtype is None else dtype)
@@ -49,12 +53,12 @@ class Products:
         # Those of a model are by construction. Near a minimum their float32 products are small
         # differences of large numbers, whose rounding no bound on asymmetry would let pass.
         self._self_adjoint = getattr(A, "H", None) is A
-        self.batch_size = (
+        self.batch_size: Any = (
             None if batch_size is None else checks.integer(batch_size, "batch_size", minimum=1)
         )
         self.num_matvecs = 0
 
-    def matmat(self, V, check_finite=True):
+    def matmat(self, V: Array, check_finite: bool = True) -> Array:
         """Return A @ V for V (n, k), an array that may be the operator's own: do not write.
 
         One who reads all of it anyway need not have it read once more, and calls `check_finite`
@@ -73,7 +77,7 @@ class Products:
             AV[:, i : i + size] = self.matmat(V[:, i : i + size], check_finite)
         return AV
 
-    def quadratic_form(self, V):
+    def quadratic_form(self, V: Array) -> Floats:
         """Return v'Av, float64 (k,), for each column of V (n, k)."""
         if self._quadratic_form is None:
             return np.einsum("ij,ij->j", V, self.matmat(V), dtype=np.float64)
@@ -83,7 +87,7 @@ class Products:
         self.check_finite(values, "A.quadratic_form(V)")
         return values.astype(np.float64)
 
-    def probes(self, distribution, seed, first, k):
+    def probes(self, distribution: str, seed: int, first: int, k: int) -> Array:
         """Return random vectors `first` to `first` + k as columns (n, k), each contiguous.
 
         Number i is a function of `seed` and i, in float32 the same as in float64, rounded.
@@ -100,7 +104,7 @@ class Products:
                 np.copysign(1, v - 0.5, out=V[i], casting="same_kind")
         return V.T
 
-    def check_symmetric(self, V, AV):
+    def check_symmetric(self, V: Array, AV: Array) -> Array:
         """Raise unless V'AV is symmetric, up to far more than rounding, and return it in float64.
 
         An operator that says itself that it is its own adjoint is believed.
@@ -112,7 +116,7 @@ class Products:
         self._check_equal(VAV, VAV.T, lengths)
         return VAV * scale
 
-    def check_symmetric_pairs(self, U, AU, V, AV):
+    def check_symmetric_pairs(self, U: Array, AU: Array, V: Array, AV: Array) -> None:
         """As above, for columns u of U and v of V that have the same place; all are of length 1.
 
         Without BLAS, whose threads would go on to spin beside those of the next products.
@@ -123,7 +127,7 @@ class Products:
         longest = max(np.linalg.norm(each, axis=0).max() for each in (AU, AV))
         self._check_equal(uAv, vAu, longest)
 
-    def _check_equal(self, uAv, vAu, lengths):
+    def _check_equal(self, uAv: Array, vAu: Array, lengths: float) -> None:
         difference = np.abs(uAv - vAu).max()
         if difference > _ASYMMETRY * lengths and not self._self_adjoint:
             raise ValueError(
@@ -131,7 +135,7 @@ class Products:
                 f"v'Au differ by {difference / lengths:.2g} of |u| |Av|"
             )
 
-    def _check(self, result, shape, k, what):
+    def _check(self, result: Any, shape: Shape, k: int, what: str) -> Array:
         result = np.asarray(result)
         if result.dtype.kind not in "fiub":
             raise TypeError(f"A: expected {what} to be real, got dtype {result.dtype}")
@@ -140,15 +144,15 @@ class Products:
         self.num_matvecs += k
         return result
 
-    def check_finite(self, result, what="A @ V"):
+    def check_finite(self, result: Array, what: str = "A @ V") -> None:
         """Raise if what the operator made of k vectors, (..., k), has NaN or infinity."""
         if not np.isfinite(result).all():
             shape = self.n, result.shape[-1]
             raise ValueError(f"A: {what} has NaN or infinity, for finite V of shape {shape}")
 
 
-def _by_columns(matvec):
-    def matmat(V):
+def _by_columns(matvec: Callable[[Array], Any]) -> Callable[[Array], Array]:
+    def matmat(V: Array) -> Array:
         columns = []
         for v in V.T:
             Av = np.asarray(matvec(v))

@@ -1,29 +1,35 @@
 """How sharp a minimum is: three numbers that papers give."""
 
 import copy
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .. import checks
+from ..typing import ArrayLike, ClassWeight, Floats, Inputs, Integer, Real
 from .eigen import top_eigenpairs
 
+if TYPE_CHECKING:
+    from ..losses import Loss
+    from ..models import Sequential
+
 _FAR = 100  # sides of the box that the first step goes, in the mean
-_RADII = {"eigenvalue": None, "box": 1e-3, "ball": 0.05}
+_RADII = {"box": 1e-3, "ball": 0.05}
 
 
 def sharpness(
-    model,
-    X,
-    y,
-    kind="eigenvalue",
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
+    kind: Literal["eigenvalue", "box", "ball"] = "eigenvalue",
     *,
-    loss=None,
-    sample_weight=None,
-    class_weight=None,
-    radius=None,
-    max_iter=10,
-    seed=0,
-):
+    loss: "str | Loss | None" = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    radius: Real | None = None,
+    max_iter: Integer = 10,
+    seed: Integer = 0,
+) -> float:
     """Return how sharp the mean loss f is at the model's parameters w, in one of three senses.
 
     * ``"eigenvalue"``: the largest eigenvalue of the Hessian.
@@ -94,10 +100,14 @@ def sharpness(
     >>> fnn.curvature.sharpness(model, X, y, "ball", radius=0.1) > 0
     True
     """
-    checks.choice(kind, "kind", tuple(_RADII))
+    checks.choice(kind, "kind", ("eigenvalue", *_RADII))
     seed = checks.seed(seed)
     max_iter = checks.integer(max_iter, "max_iter", minimum=1)
-    options = {"loss": loss, "sample_weight": sample_weight, "class_weight": class_weight}
+    options: dict[str, Any] = {
+        "loss": loss,
+        "sample_weight": sample_weight,
+        "class_weight": class_weight,
+    }
     if kind == "eigenvalue":
         if radius is not None:
             raise ValueError(f"radius: expected None for 'eigenvalue', got {radius!r}")
@@ -117,7 +127,9 @@ def sharpness(
 class _Around:
     """The loss around the model's parameters, and the worst that was met."""
 
-    def __init__(self, model, X, y, options):
+    def __init__(
+        self, model: "Sequential", X: Inputs, y: ArrayLike, options: dict[str, Any]
+    ) -> None:
         self._model = copy.copy(model)  # with parameters of its own
         self._arguments = X, y, options
         self.centre = model.parameters.astype(np.float64)
@@ -125,11 +137,11 @@ class _Around:
         self.loss, self.grad = self(0)
 
     @property
-    def rise(self):
+    def rise(self) -> float:
         """How far the worst loss is above that at the centre (float)."""
         return self._worst - self.loss
 
-    def __call__(self, z):
+    def __call__(self, z: Any) -> tuple[float, Floats]:
         """Return the loss at centre + z and its gradient, both float64."""
         X, y, options = self._arguments
         self._model.parameters = self.centre + z
@@ -144,14 +156,14 @@ class _Around:
         self._worst = max(self._worst, value)
         return value, grad.astype(np.float64)
 
-    def uphill(self, seed):
+    def uphill(self, seed: int) -> Floats:
         """Return the gradient at the centre, or a random vector where it is zero."""
         if self.grad.any():
             return self.grad
         return np.random.default_rng(seed).standard_normal(self.grad.size)
 
 
-def _ascend_in_ball(around, radius, max_iter, seed):
+def _ascend_in_ball(around: _Around, radius: float, max_iter: int, seed: int) -> None:
     direction = around.uphill(seed)
     for _ in range(max_iter):
         length = np.linalg.norm(direction)
@@ -160,7 +172,7 @@ def _ascend_in_ball(around, radius, max_iter, seed):
         direction = around(radius / length * direction)[1]
 
 
-def _ascend_in_box(around, radius, max_iter, seed):
+def _ascend_in_box(around: _Around, radius: float, max_iter: int, seed: int) -> None:
     try:
         from scipy.optimize import minimize
     except ImportError as error:
@@ -174,9 +186,9 @@ def _ascend_in_box(around, radius, max_iter, seed):
     uphill = sides * around.uphill(seed)
     # Minus the loss in u = z / sides. Its first step is -grad, which is to reach all faces but
     # those that the loss hardly depends on.
-    scale = _FAR / np.mean(np.abs(uphill))
+    scale = _FAR / float(np.mean(np.abs(uphill)))
 
-    def descend(u):
+    def descend(u: Floats) -> tuple[float, Floats]:
         value, grad = around(sides * u)
         return scale * (around.loss - value), -scale * sides * grad
 

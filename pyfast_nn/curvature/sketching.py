@@ -9,24 +9,25 @@ from the other columns.
 import numpy as np
 
 from .. import checks
+from ..typing import Array, Floats, Integer, Operator, Real
 from .products import Products
-from .stopping import Stop, mean_and_error
+from .stopping import Estimate, Stop, mean_and_error
 
 _FIRST = 8  # vectors in Ω, where their number is to be found out
 _OTHERS = 2**32  # the vectors that Ω does not contain are numbered from here
 
 
 def hutch_pp(
-    A,
+    A: Operator,
     *,
-    n=None,
-    rtol=None,
-    num_matvecs=None,
-    time_limit=None,
-    max_matvecs=1000,
-    batch_size=16,
-    seed=0,
-):
+    n: Integer | None = None,
+    rtol: Real | None = None,
+    num_matvecs: Integer | None = None,
+    time_limit: Real | None = None,
+    max_matvecs: Integer = 1000,
+    batch_size: Integer = 16,
+    seed: Integer = 0,
+) -> Estimate[float]:
     """Estimate the trace of a symmetric `A` by Hutch++.
 
     With Q an orthonormal basis of A Ω for k random sign vectors Ω, and k further ones g::
@@ -104,16 +105,16 @@ def hutch_pp(
 
 
 def xtrace(
-    A,
+    A: Operator,
     *,
-    n=None,
-    rtol=None,
-    num_matvecs=None,
-    time_limit=None,
-    max_matvecs=1000,
-    batch_size=16,
-    seed=0,
-):
+    n: Integer | None = None,
+    rtol: Real | None = None,
+    num_matvecs: Integer | None = None,
+    time_limit: Real | None = None,
+    max_matvecs: Integer = 1000,
+    batch_size: Integer = 16,
+    seed: Integer = 0,
+) -> Estimate[float]:
     """Estimate the trace of a symmetric `A` by XTrace.
 
     For each of k random vectors, with P the projector on A times the k - 1 others,
@@ -193,16 +194,16 @@ def xtrace(
 
 
 def xdiag(
-    A,
+    A: Operator,
     *,
-    n=None,
-    rtol=None,
-    num_matvecs=None,
-    time_limit=None,
-    max_matvecs=1000,
-    batch_size=16,
-    seed=0,
-):
+    n: Integer | None = None,
+    rtol: Real | None = None,
+    num_matvecs: Integer | None = None,
+    time_limit: Real | None = None,
+    max_matvecs: Integer = 1000,
+    batch_size: Integer = 16,
+    seed: Integer = 0,
+) -> Estimate[Floats]:
     """Estimate the diagonal of a symmetric `A` by XDiag.
 
     For each of k random sign vectors w, with P the projector on A times the k - 1 others::
@@ -273,20 +274,20 @@ def xdiag(
 class _Sketch:
     """An orthonormal basis Q of A Ω, with AQ and H = Q'AQ, that grows with Ω."""
 
-    def __init__(self, products):
+    def __init__(self, products: Products) -> None:
         self._products = products
         self.Q = self.AQ = np.empty((products.n, 0))
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         return self.Q.shape[1]
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
         """Whether Q is a basis of the whole space."""
         return self.rank == self._products.n
 
-    def extend(self, Omega):
+    def extend(self, Omega: Array) -> Array:
         """Add columns (n, k), and return A times them, in 2 k products."""
         AO = self._products.matmat(Omega)
         # Householder's QR leaves the columns that are orthonormal already, up to signs, and
@@ -298,7 +299,7 @@ class _Sketch:
         self.H = (H + H.T) / 2
         return AO
 
-    def exact_trace(self, stop):
+    def exact_trace(self, stop: Stop) -> Estimate[float]:
         value, used = float(np.trace(self.H)), self._products.num_matvecs
         stop.reached(value, 0.0, 1, used, exact=True)
         return stop.estimate(value, 0.0, used, np.array([value]))
@@ -307,19 +308,20 @@ class _Sketch:
 class _LeaveOneOut(_Sketch):
     """A sketch that keeps Ω, and R with A Ω = Q R."""
 
-    def __init__(self, products):
+    def __init__(self, products: Products) -> None:
         super().__init__(products)
         self.Omega = np.empty((products.n, 0))
         self.R = np.empty((0, 0))
 
-    def extend(self, Omega):
+    def extend(self, Omega: Array) -> Array:
         before = self.rank
         AO = super().extend(Omega)
         self.Omega = np.hstack([self.Omega, Omega])
         below = np.zeros((self.rank - before, before))
         self.R = np.hstack([np.vstack([self.R, below]), self.Q.T @ AO])
+        return AO
 
-    def left_out(self):
+    def left_out(self) -> Array:
         """Return S (k, k): Q s_i is the direction that leaves the basis with column i of Ω.
 
         s_i has length 1 and is orthogonal to all columns of R but number i, so it is that column
@@ -332,12 +334,12 @@ class _LeaveOneOut(_Sketch):
         return S / np.linalg.norm(S, axis=0)
 
 
-def _growth(sketch, room, num_matvecs):
+def _growth(sketch: _Sketch, room: int, num_matvecs: Integer | None) -> int:
     """Return how many vectors to add: all there is room for, or half of those that are there."""
     wanted = room if num_matvecs is not None else max(_FIRST, sketch.rank // 2)
     return min(wanted, room, sketch._products.n - sketch.rank)
 
 
-def _remainder(H, W, QAG, gAg):
+def _remainder(H: Array, W: Array, QAG: Array, gAg: Array) -> Array:
     """Return u'Au, with u = g - Q w for columns g of G and w of W, from Q'AG and g'Ag."""
     return gAg - 2 * np.sum(W * QAG, axis=0) + np.sum(W * (H @ W), axis=0)

@@ -3,15 +3,18 @@
 import math
 import time
 import warnings
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from .. import checks
+from ..typing import Array, Floats, Integer, Real
 
+Value = TypeVar("Value")  # float, or an array for a diagonal
 _FEWEST = 8  # samples before their spread is believed
 
 
-class Estimate:
+class Estimate(Generic[Value]):
     """A random estimate with its error; what `hutchinson_trace` and its kin return.
 
     Attributes
@@ -29,14 +32,21 @@ class Estimate:
         reached, or, without `rtol`, `time_limit` over.
     """
 
-    def __init__(self, value, std_error, num_matvecs, samples, converged):
+    def __init__(
+        self,
+        value: Value,
+        std_error: Value,
+        num_matvecs: int,
+        samples: Floats | None,
+        converged: bool,
+    ) -> None:
         self.value = value
         self.std_error = std_error
         self.num_matvecs = num_matvecs
         self.samples = samples
         self.converged = converged
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         names = ("value", "std_error", "num_matvecs", "converged")
         return f"Estimate({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
@@ -48,7 +58,14 @@ class Stop:
     number of products that it may use at most, `fewest` how many its smallest step needs.
     """
 
-    def __init__(self, rtol, num_matvecs, time_limit, max_matvecs, fewest):
+    def __init__(
+        self,
+        rtol: Real | None,
+        num_matvecs: Integer | None,
+        time_limit: Real | None,
+        max_matvecs: Integer,
+        fewest: int,
+    ) -> None:
         self._start = time.perf_counter()
         if (num_matvecs is None) == (rtol is None and time_limit is None):
             raise ValueError(
@@ -67,7 +84,9 @@ class Stop:
         self._fewest = fewest
         self._converged = False
 
-    def reached(self, value, std_error, num_samples, num_matvecs, exact=False):
+    def reached(
+        self, value: Any, std_error: Any, num_samples: int, num_matvecs: int, exact: bool = False
+    ) -> bool:
         """Whether to stop with `value`; warns if it is for lack of products."""
         if not np.isfinite(value).all():
             raise ValueError(
@@ -92,12 +111,14 @@ class Stop:
             )
         return self._converged or over or spent
 
-    def estimate(self, value, std_error, num_matvecs, samples=None):
+    def estimate(
+        self, value: Value, std_error: Value, num_matvecs: int, samples: Floats | None = None
+    ) -> Estimate[Value]:
         """Return the Estimate, after `reached` said True."""
         return Estimate(value, std_error, num_matvecs, samples, self._converged)
 
 
-def mean_and_error(samples, axis=0):
+def mean_and_error(samples: Array, axis: int = 0) -> tuple[Any, Any]:
     """Return the mean of independent samples and its standard error, NaN for one sample."""
     m = samples.shape[axis]
     mean = samples.mean(axis=axis)

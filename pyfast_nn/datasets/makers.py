@@ -5,14 +5,20 @@ rows of a large set are the small set. The same seed gives the same data on ever
 rounding of sine, logarithm and their like. Coordinates are float64, labels int64.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .. import _core, checks, data
+from ..typing import Array, ArrayLike, Floats, Integer, Integers, Real, Shape
 
 _STREAMS = 2**63  # the random numbers of a model with the same seed are other streams
 
 
-def make_two_spirals(n_samples=200, *, noise=0.0, turns=1.5, seed=0):
+def make_two_spirals(
+    n_samples: Integer = 200, *, noise: Real = 0.0, turns: Real = 1.5, seed: Integer = 0
+) -> tuple[Floats, Integers]:
     """Return points of two interleaved spirals around the origin, one class each.
 
     Row i is of class ``y = i % 2``, at radius ``r = sqrt(u)``, u uniform in [0, 1), and at angle
@@ -55,7 +61,9 @@ def make_two_spirals(n_samples=200, *, noise=0.0, turns=1.5, seed=0):
     return X + _noise(noise, seed, 1, X.shape), y
 
 
-def make_noisy_sine(n_samples=100, *, noise=0.1, seed=0):
+def make_noisy_sine(
+    n_samples: Integer = 100, *, noise: Real = 0.1, seed: Integer = 0
+) -> tuple[Floats, Floats]:
     """Return x uniform in [0, 1) and ``sin(2 pi x)`` with normal noise, for regression.
 
     Parameters
@@ -88,7 +96,13 @@ def make_noisy_sine(n_samples=100, *, noise=0.1, seed=0):
     return X, y + _noise(noise, seed, 1, y.shape)
 
 
-def make_parity(n_samples=None, n_features=2, *, noise=0.0, seed=0):
+def make_parity(
+    n_samples: Integer | None = None,
+    n_features: Integer = 2,
+    *,
+    noise: Real = 0.0,
+    seed: Integer = 0,
+) -> tuple[Floats, Integers]:
     """Return rows of bits and whether the number of ones in each is odd.
 
     Parameters
@@ -123,14 +137,16 @@ def make_parity(n_samples=None, n_features=2, *, noise=0.0, seed=0):
     """
     if n_samples is None:
         n_features = checks.integer(n_features, "n_features", minimum=1, maximum=20)
-        bits = np.arange(2**n_features)[:, np.newaxis] >> np.arange(n_features)[::-1] & 1
+        bits: Array = np.arange(2**n_features)[:, np.newaxis] >> np.arange(n_features)[::-1] & 1
     else:
         shape = _check_n(n_samples), checks.integer(n_features, "n_features", minimum=1)
         bits = _draw(_core.random_uniform, seed, 0, shape) >= 0.5
     return bits + _noise(noise, seed, 1, bits.shape), bits.sum(axis=1) % 2
 
 
-def make_xor(n_samples=None, *, noise=0.0, seed=0):
+def make_xor(
+    n_samples: Integer | None = None, *, noise: Real = 0.0, seed: Integer = 0
+) -> tuple[Floats, Integers]:
     """Return two bits and whether they differ: `make_parity` of two features.
 
     Parameters
@@ -151,7 +167,14 @@ def make_xor(n_samples=None, *, noise=0.0, seed=0):
     return make_parity(n_samples, 2, noise=noise, seed=seed)
 
 
-def make_gaussian_mixture(n_samples, means, *, std=1.0, weights=None, seed=0):
+def make_gaussian_mixture(
+    n_samples: Integer,
+    means: ArrayLike,
+    *,
+    std: ArrayLike = 1.0,
+    weights: ArrayLike | None = None,
+    seed: Integer = 0,
+) -> tuple[Floats, Integers]:
     """Return points of a mixture of spherical normal distributions, labelled by component.
 
     Each row chooses its component k with probability ``weights[k]``, then its point from
@@ -200,22 +223,24 @@ def make_gaussian_mixture(n_samples, means, *, std=1.0, weights=None, seed=0):
     return means[y] + np.broadcast_to(std, k)[y, np.newaxis] * normal, y
 
 
-def _check_n(n_samples):
+def _check_n(n_samples: object) -> int:
     return checks.integer(n_samples, "n_samples", minimum=1)
 
 
-def _check_floats(value, name):
+def _check_floats(value: Any, name: str) -> Floats:
     array = data.contiguous(value, np.float64, name).reshape(np.shape(value))
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite numbers, got {array}")
     return array
 
 
-def _draw(fill, seed, stream, shape):
+def _draw(
+    fill: Callable[[int, int, Array], None], seed: object, stream: int, shape: int | Shape
+) -> Floats:
     out = np.empty(shape)
     fill(checks.seed(seed), _STREAMS + stream, out)
     return out
 
 
-def _noise(noise, seed, stream, shape):
+def _noise(noise: object, seed: object, stream: int, shape: Shape) -> Floats:
     return checks.real(noise, "noise", minimum=0) * _draw(_core.random_normal, seed, stream, shape)

@@ -2,13 +2,17 @@
 more than it holds costs no more memory than what it holds."""
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import checks
+from ..typing import Array, Integers, Path, Shape
 
 
-def load_digits():
+def load_digits() -> tuple[NDArray[np.uint8], Integers]:
     """Return the 1,797 handwritten digits of UCI, shipped with the package.
 
     Returns
@@ -34,7 +38,7 @@ def load_digits():
     return X, y.astype(np.int64)
 
 
-def read_npz(path, names=("X", "y")):
+def read_npz(path: Path, names: Iterable[str] = ("X", "y")) -> tuple[Array, ...]:
     """Return arrays of a NumPy ``.npz`` file, as `savez` and `savez_compressed` write it.
 
     Parameters
@@ -81,7 +85,7 @@ def read_npz(path, names=("X", "y")):
             ) from None
 
 
-def _read_member(archive, name):
+def _read_member(archive: Any, name: str) -> Array:
     """Return the array `name` of an open .npz file."""
     from zipfile import ZIP_DEFLATED, ZIP_STORED
 
@@ -103,7 +107,7 @@ _NPY_HEADERS = {
 }
 
 
-def _read_npy_header(file, name):
+def _read_npy_header(file: Any, name: str) -> tuple[np.dtype[Any], Shape, bool]:
     """Return (dtype, shape, fortran_order); the format is described in `numpy.lib.format`."""
     try:
         version = np.lib.format.read_magic(file)
@@ -120,7 +124,7 @@ def _read_npy_header(file, name):
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path):
+def read_idx(path: Path) -> Array:
     """Return the array in an IDX file, the format of MNIST; plain or compressed by gzip.
 
     Parameters
@@ -162,7 +166,7 @@ def read_idx(path):
             raise ValueError(f"{path}: expected an intact IDX file: {error}") from None
 
 
-def _parse_idx(file):
+def _parse_idx(file: Any) -> Array:
     magic = _read_exactly(file, 4)
     if magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES or magic[3] == 0:
         raise ValueError(
@@ -172,7 +176,7 @@ def _parse_idx(file):
     return _read_array(file, np.dtype(_IDX_DTYPES[magic[2]]), shape)
 
 
-def _read_array(file, dtype, shape):
+def _read_array(file: Any, dtype: np.dtype[Any], shape: Shape) -> Array:
     """Return the array of which the rest of `file` consists, in native byte order."""
     size = dtype.itemsize
     for length in shape:
@@ -185,7 +189,7 @@ def _read_array(file, dtype, shape):
     return array.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def _read_exactly(file, size):
+def _read_exactly(file: Any, size: int) -> bytearray:
     """Return `size` bytes; memory stays bounded by what the file really holds."""
     content = bytearray()
     while len(content) < size:

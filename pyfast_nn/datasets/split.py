@@ -1,14 +1,20 @@
 """The one rule by which rows are split into parts."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from .. import _core, checks
 from ..data import as_array
+from ..typing import Array, ArrayLike, Integer, Integers, Real
 
 _STREAM = 2**64 - 1  # of random numbers; those of models are below it
 
 
-def stratified_split(y, fractions, *, seed=0):
+def stratified_split(
+    y: ArrayLike, fractions: Iterable[Real], *, seed: Integer = 0
+) -> list[Integers]:
     """Return shuffled row numbers cut into parts in which each class has nearly its share.
 
     Parameters
@@ -44,18 +50,18 @@ def stratified_split(y, fractions, *, seed=0):
         raise TypeError(
             f"fractions: expected a sequence of numbers, got {checks.describe(fractions)}"
         )
-    fractions = [checks.real(f, f"fractions[{i}]", minimum=0) for i, f in enumerate(fractions)]
-    if abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(fractions):g}")
+    shares = [checks.real(f, f"fractions[{i}]", minimum=0) for i, f in enumerate(fractions)]
+    if abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(shares):g}")
     seed = checks.seed(seed)
-    cuts = np.rint(np.cumsum(fractions[:-1]) * len(y)).astype(np.int64)
+    cuts = np.rint(np.cumsum(shares[:-1]) * len(y)).astype(np.int64)
     try:
         return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
     except TypeError as error:
         raise TypeError(f"y: expected labels that sort: {error}") from None
 
 
-def split_rows(labels, sizes, seed):
+def split_rows(labels: Array, sizes: Any, seed: int) -> list[Integers]:
     """Return shuffled row numbers in parts of `sizes`, in which each class has its share.
 
     A function of `labels` (n,), `sizes` of sum n, and `seed`; see `stratified_split`.
@@ -66,7 +72,7 @@ def split_rows(labels, sizes, seed):
     by_class = np.argsort(column, kind="stable")
     rank = np.empty(n, np.int64)  # of each row in its class
     rank[by_class] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-    parts, taken = [None] * len(sizes), np.zeros_like(counts)
+    parts, taken = [shuffled] * len(sizes), np.zeros_like(counts)
     for i in np.argsort(-np.asarray(sizes), kind="stable"):
         until = taken + _largest_remainder(counts - taken, sizes[i])
         parts[i] = shuffled[(taken[column] <= rank) & (rank < until[column])]
@@ -74,7 +80,7 @@ def split_rows(labels, sizes, seed):
     return parts
 
 
-def _largest_remainder(counts, total):
+def _largest_remainder(counts: Integers, total: int) -> Integers:
     """Return whole numbers of sum `total` in proportion to `counts`, each to within one."""
     shares = total * counts / max(counts.sum(), 1)
     whole = np.floor(shares).astype(np.int64)

@@ -1,17 +1,25 @@
 """Features of the data: derivatives in the parameters, and what comes into the last layer."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import checks, curvature
 from ..layers import Dense
 from ..pictures import axes_or_new
+from ..typing import Array, ArrayLike, Floats, Inputs, Integer
 from .stages import stages
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..models import Sequential
 
 _DENSE = 1024  # rows of the Gram matrix up to which it is formed: 8 MiB, eigh within a second
 _BLOCK = 64  # of its columns at a time
 
 
-def local_features(model, X, k=10):
+def local_features(model: "Sequential", X: Inputs, k: Integer = 10) -> "Features":
     """Return the leading singular values and vectors of the Jacobian in the parameters.
 
     Close to its parameters w a network is linear in them, ``f(x; w + v) ~ f(x; w) + J(x) v``: row
@@ -68,7 +76,7 @@ def local_features(model, X, k=10):
     return Features(*svd(J, k))
 
 
-def penultimate_features(model, X, k=None):
+def penultimate_features(model: "Sequential", X: Inputs, k: Integer | None = None) -> "Features":
     """Return the singular values and vectors of what comes into the last `Dense` layer.
 
     These features and a constant one are what the last layer's weights see, and for those of one
@@ -132,17 +140,23 @@ class Features:
         The features themselves, if they were formed.
     """
 
-    def __init__(self, singular_values, synthetic, directions, values=None):
+    def __init__(
+        self,
+        singular_values: Floats,
+        synthetic: Floats,
+        directions: Floats,
+        values: Array | None = None,
+    ) -> None:
         self.singular_values = singular_values
         self.synthetic = synthetic
         self.directions = directions
         self.values = values
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         (n_rows, k), n_features = self.synthetic.shape, len(self.directions)
         return f"Features({k} singular values of {n_rows} rows, {n_features} features)"
 
-    def plot(self, ax=None, label=None):
+    def plot(self, ax: "Axes | None" = None, label: str | None = None) -> "Axes":
         """Draw the singular values, each through the first, without those that are rounding.
 
         Parameters
@@ -164,7 +178,7 @@ class Features:
         ax.grid(alpha=0.3)
         return ax
 
-    def plot_synthetic(self, x, k=4, ax=None):
+    def plot_synthetic(self, x: ArrayLike, k: Integer = 4, ax: "Axes | None" = None) -> "Axes":
         """Draw the leading synthetic features over a number that each row has.
 
         Parameters
@@ -181,7 +195,7 @@ class Features:
         matplotlib.axes.Axes
         """
         ax = axes_or_new(ax)
-        x = np.ravel(x)
+        x = np.ravel(np.asarray(x))
         order = np.argsort(x, kind="stable")
         for i in range(min(k, self.synthetic.shape[1])):
             ax.plot(x[order], self.synthetic[order, i], linewidth=1.2, label=f"{i + 1}")
@@ -190,19 +204,19 @@ class Features:
         return ax
 
 
-def _examples(model, X):
+def _examples(model: "Sequential", X: Inputs) -> Array:
     X = model._built_features(X, allow_nonfinite=False)
     if X.shape[0] == 0:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     return X
 
 
-def _check_finite(values, what):
+def _check_finite(values: Array, what: str) -> None:
     if not np.isfinite(values).all():
         raise ValueError(f"model: expected finite {what}, got NaN or infinity for X")
 
 
-def _svd_by_gram(J, k):
+def _svd_by_gram(J: Any, k: int) -> tuple[Floats, Floats, Floats]:
     """Return k singular values, left and right vectors from the smaller of J J' and J'J."""
     wide = J.shape[0] <= J.shape[1]
     A = J if wide else J.T
@@ -219,7 +233,7 @@ def _svd_by_gram(J, k):
     return (sigma, first, other) if wide else (sigma, other, first)
 
 
-def _svd_by_products(J, k):
+def _svd_by_products(J: Any, k: int) -> tuple[Floats, Floats, Floats]:
     try:
         from scipy.sparse.linalg import svds
     except ImportError as error:

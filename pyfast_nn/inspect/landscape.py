@@ -1,12 +1,21 @@
 """The loss around a model, along one direction or two."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import checks, data
 from ..pictures import axes_or_new
+from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..losses import Loss
+    from ..models import Sequential
 
 
-def random_directions(model, k=1, *, seed=0):
+def random_directions(model: "Sequential", k: Integer = 1, *, seed: Integer = 0) -> Floats:
     """Return random directions in the space of parameters, each unit scaled like its own weights.
 
     Filter normalisation of H. Li et al. 2018 [1]_: what is drawn for the weights into a unit is
@@ -57,16 +66,16 @@ def random_directions(model, k=1, *, seed=0):
 
 
 def loss_landscape(
-    model,
-    X,
-    y,
-    directions,
-    coordinates=None,
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
+    directions: ArrayLike,
+    coordinates: ArrayLike | None = None,
     *,
-    loss=None,
-    sample_weight=None,
-    class_weight=None,
-):
+    loss: "str | Loss | None" = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+) -> "LossLandscape":
     """Return the loss at points along one direction from the parameters, or in a plane.
 
     Parameters
@@ -126,9 +135,10 @@ def loss_landscape(
     grid = np.meshgrid(*coordinates, indexing="ij")
     with np.errstate(over="ignore"):
         steps = np.ldexp(np.stack([c.ravel() for c in grid], axis=1), exponents)
-        directions = np.ldexp(directions, -exponents)
-    options = {"loss": loss, "sample_weight": sample_weight, "class_weight": class_weight}
-    losses = model._losses_along(X, y, directions, steps, **options)
+        unit = np.ldexp(directions, -exponents)
+    losses = model._losses_along(
+        X, y, unit, steps, loss=loss, sample_weight=sample_weight, class_weight=class_weight
+    )
     return LossLandscape(coordinates, losses.reshape(grid[0].shape))
 
 
@@ -144,16 +154,16 @@ class LossLandscape:
         times the second direction. Not finite where the network overflows.
     """
 
-    def __init__(self, coordinates, losses):
+    def __init__(self, coordinates: tuple[Floats, ...], losses: Floats) -> None:
         self.coordinates = coordinates
         self.losses = losses
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         points = " x ".join(map(str, self.losses.shape))
         low, high = self.losses.min(), self.losses.max()
         return f"LossLandscape({points} points, from {low:g} to {high:g})"
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw a curve, or lines of equal loss; 0 is marked.
 
         Parameters
@@ -195,11 +205,11 @@ class LossLandscape:
         return ax
 
 
-def _lengths(array, axes):
+def _lengths(array: Array, axes: Any) -> Any:
     return np.sqrt(np.sum(np.square(array, dtype=np.float64), axis=axes))
 
 
-def _check_coordinates(coordinates, k):
+def _check_coordinates(coordinates: Any, k: int) -> tuple[Floats, ...]:
     if coordinates is None:
         coordinates = np.linspace(-1, 1, 51 if k == 1 else 25)
     pair = np.iterable(coordinates) and [np.ndim(c) for c in coordinates] == [1, 1] and k == 2
@@ -214,7 +224,7 @@ def _check_coordinates(coordinates, k):
     return each
 
 
-def _levels(losses, count=20):
+def _levels(losses: Any, count: int = 20) -> Array:
     """Return where to draw lines: geometric, as the losses of a picture span decades."""
     low, high = losses.min(), losses.max()
     if low > 0 and high > 10 * low:

@@ -1,12 +1,19 @@
 """How gradient descent, with and without momentum, goes along each eigenvector of the Hessian."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import checks, curvature, data
 from ..pictures import axes_or_new
+from ..typing import ArrayLike, Floats, Operator, Real
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def max_stable_lr(A, *, momentum=0.0, **options):
+def max_stable_lr(A: Operator, *, momentum: Real = 0.0, **options: Any) -> float:
     """Return the largest learning rate at which gradient descent on a quadratic is stable.
 
     ``2 (1 + momentum) / lambda_max``; beyond it the iterates grow along the first eigenvector.
@@ -42,7 +49,9 @@ def max_stable_lr(A, *, momentum=0.0, **options):
     return 2 * (1 + momentum) / largest if largest > 0 else np.inf
 
 
-def convergence_modes(eigenvalues, lr, *, momentum=0.0):
+def convergence_modes(
+    eigenvalues: ArrayLike, lr: Real, *, momentum: Real = 0.0
+) -> "ConvergenceModes":
     """Return how fast each mode of a quadratic shrinks or grows under gradient descent.
 
     Along an eigenvector of the Hessian with eigenvalue x the distance from the minimum follows
@@ -119,17 +128,24 @@ class ConvergenceModes:
         Factor per step of each mode, asymptotically; the mode is stable if it is less than 1.
     """
 
-    def __init__(self, eigenvalues, lr, momentum, roots, rates):
+    def __init__(
+        self,
+        eigenvalues: Floats,
+        lr: float,
+        momentum: float,
+        roots: NDArray[np.complex128],
+        rates: Floats,
+    ) -> None:
         self.eigenvalues = eigenvalues
         self.lr = lr
         self.momentum = momentum
         self.roots = roots
         self.rates = rates
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ConvergenceModes(lr={self.lr:g}, momentum={self.momentum:g}, rates={self.rates!r})"
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the rates over ``lr * eigenvalue``, with the curve on which they lie.
 
         Parameters
@@ -154,7 +170,7 @@ class ConvergenceModes:
         ax.legend(fontsize=8, loc="upper center")
         return ax
 
-    def plot_roots(self, ax=None):
+    def plot_roots(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the eigenvalues of the iteration matrices in the complex plane.
 
         Parameters

@@ -1,13 +1,22 @@
 """Units that never bend: dead ones, and those that stay on one straight piece."""
 
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
-from ..layers import Hardtanh, LeakyReLU, ReLU
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layers import Hardtanh, Layer, LeakyReLU, ReLU
 from ..pictures import axes_or_new, tick_layers
+from ..typing import Array, Floats, Inputs
 from .stages import layer_names, stages
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def unit_activity(model, X):
+    from ..models import Sequential
+
+
+def unit_activity(model: "Sequential", X: Inputs) -> "UnitActivity":
     """Look at which units of ReLU and its kin do anything on these rows.
 
     Parameters
@@ -42,7 +51,9 @@ def unit_activity(model, X):
     z = model._built_features(X, allow_nonfinite=False)
     if not z.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {z.shape}")
-    numbers, active, dead, linear = [], [], [], []
+    numbers, active = [], []
+    dead: list[Any] = []
+    linear: list[Any] = []
     for number, stage in stages(model):
         piece = _pieces(stage.layers[-1], z)
         if piece is not None:
@@ -83,21 +94,28 @@ class UnitActivity:
         a linear layer could not.
     """
 
-    def __init__(self, layers, names, active, dead, linear):
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        names: tuple[str, ...],
+        active: list[Floats],
+        dead: list[NDArray[np.bool_]],
+        linear: list[NDArray[np.bool_]],
+    ) -> None:
         self.layers = layers
         self.names = names
         self.active = active
         self.dead = dead
         self.linear = linear
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = (
             f"{name}: {dead.sum()} dead, {linear.sum()} linear of {dead.size}"
             for name, dead, linear in zip(self.names, self.dead, self.linear, strict=True)
         )
         return f"UnitActivity({'; '.join(layers)})"
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the shares of dead, always linear and bending units of each layer.
 
         Parameters
@@ -125,7 +143,7 @@ class UnitActivity:
         return ax
 
 
-def _pieces(layer, z):
+def _pieces(layer: Layer, z: Array) -> tuple[Array, float] | None:
     """Return where units are on (n, units) and their slope when off; None for other layers."""
     if isinstance(layer, ReLU):
         return z > 0, 0.0

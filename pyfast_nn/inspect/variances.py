@@ -1,13 +1,30 @@
 """How large activations and gradients are from layer to layer."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import _core
 from ..pictures import axes_or_new, tick_layers
+from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs
 from .stages import layer_names, stages
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def layer_variances(model, X, y, *, loss=None, sample_weight=None, class_weight=None):
+    from ..losses import Loss
+    from ..models import Sequential
+
+
+def layer_variances(
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
+    *,
+    loss: "str | Loss | None" = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+) -> "LayerVariances":
     """Return the variances of what passes each layer, forward and back.
 
     Made to look at a model that is built and not trained: an initialisation that fits the
@@ -87,12 +104,12 @@ class LayerVariances:
         The same of the gradient of each example's own loss in that output.
     """
 
-    def __init__(self, names, activations, gradients):
+    def __init__(self, names: tuple[str, ...], activations: Floats, gradients: Floats) -> None:
         self.names = names
         self.activations = activations
         self.gradients = gradients
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = (
             f"{name}: {forward:.3g}, {back:.3g}"
             for name, forward, back in zip(
@@ -101,7 +118,7 @@ class LayerVariances:
         )
         return f"LayerVariances({'; '.join(layers)})"
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw both over the layers, on a logarithmic scale.
 
         Parameters
@@ -123,7 +140,7 @@ class LayerVariances:
         return ax
 
 
-def _variance(values, weights):
+def _variance(values: Array, weights: Array | None) -> Any:
     values = values.astype(np.float64)
     mean = np.average(values.mean(axis=1), weights=weights)
     return np.average(((values - mean) ** 2).mean(axis=1), weights=weights)
