@@ -258,7 +258,7 @@ class CurvatureMonitor(Callback):
         seed: Integer | None = 0,
     ) -> None:
         self._names = columns.names_of(X, "X")
-        X, y = data.features(X), data.as_array(y, "y")
+        X, y = data.features(X), data.as_targets(y)
         n = X.shape[0]
         if n == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")

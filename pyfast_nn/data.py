@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _core, checks, columns, sparse
 from .checks import describe
+from .labels import are_columns, label_kind, native, places_in, some, whole_numbers
 
 
 class Examples(NamedTuple):
@@ -19,7 +20,7 @@ class Examples(NamedTuple):
 
     X: np.ndarray  # all rows, as the core reads them
     targets: np.ndarray  # likewise
-    y: np.ndarray  # likewise, as given
+    y: np.ndarray  # likewise, as `as_targets` returned it
     weights: np.ndarray | None = None  # likewise; None: all are 1
     rows: np.ndarray | None = None  # int64; None: all
 
@@ -83,6 +84,14 @@ def _from_pandas(value):
     return value.to_numpy(
         dtype=np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
     )
+
+
+def as_targets(y, name="y"):
+    """Return labels or values `y` as an array, objects as `native` says."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(y, pandas.DataFrame) and y.shape[1] == 1:
+        y = y.iloc[:, 0]
+    return native(as_array(y, name), y, name)
 
 
 def as_numbers(value, name):
@@ -183,11 +192,21 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
     array = _targets_array(y, loss, out_features, name)
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
-    if loss.task == "classes" and array.ndim == 1:
-        return _column_numbers(array, out_features, classes, name)
-    own = loss.classes(out_features)
-    if own is not None and array.ndim == 1 and label_kind(array, name) != "number":
-        array = own[_column_numbers(array, len(own), classes, name)]
+    if _are_labels(array, loss, out_features, name):
+        own = loss.classes(out_features)
+        if classes is None:
+            classes = _own_classes(array, own, name)
+        elif label_kind(classes, "classes_") == "string" and label_kind(array, name) == "number":
+            classes = own  # their numbers stand for them, too
+        array = places_in(array, classes, name)
+        if loss.task == "classes":
+            return array
+        array = own[array]
+    elif loss.task == "values" and array.dtype.kind == "U":
+        raise TypeError(
+            f"{name}: expected real numbers under {loss.name!r}, got an array of dtype "
+            f"{array.dtype}; for labels take a loss such as 'cross_entropy'"
+        )
     rows = contiguous(array, dtype, name)
     if rows.ndim == 1 and out_features == 1:
         rows = rows.reshape(n, 1)
@@ -195,7 +214,9 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
         shapes = [f"({n},) labels"] if loss.task == "classes" else []
         if loss.name != "multi_margin":
             shapes.append(f"({n}, {out_features}), one column per output of the network")
-        hint = f"; labels are {name}.ravel()" if shapes[1:] and rows.shape == (n, 1) else ""
+        hint = ""
+        if loss.task == "binary" and rows.ndim == 1:
+            hint = "; for one label of each example take 'cross_entropy', or end it with Dense(1)"
         raise ValueError(f"{name}: expected shape {' or '.join(shapes)}, got {rows.shape}{hint}")
     check_finite(rows, dtype, name)
     if loss.task == "classes":
@@ -213,26 +234,50 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
 def find_classes(y, loss, out_features, name="y"):
     """Return the classes that labels `y` name, in order; None if `y` are no labels.
 
-    Integers and integral floats stand for themselves, so their classes are those of the loss: 0,
-    1, ..., one per output, or the two numbers of a binary loss; bool labels are (False, True),
-    strings sorted.
+    Numbers that the loss knows stand for themselves: 0, 1, ..., one per output, or the two of a
+    binary loss. Of other numbers and of strings there must be as many as outputs (two for one), and
+    they are sorted; bool labels are (False, True).
     """
-    own = loss.classes(out_features)
     array = _targets_array(y, loss, out_features, name)
-    if own is None or array.ndim != 1:
+    if not _are_labels(array, loss, out_features, name):
         return None
-    kind = label_kind(array, name)
+    own, kind = loss.classes(out_features), label_kind(array, name)
     if kind == "number":
-        return own
-    classes = np.array([False, True]) if kind == "bool" else np.unique(array.astype(np.str_))
+        array = whole_numbers(array, name)
+        if np.isin(array, own).all():
+            return own
+    classes = np.array([False, True]) if kind == "bool" else np.unique(array)
     if len(classes) != len(own):
-        expected = (
-            f"the network has {out_features} outputs; end it with Dense({len(classes)})"
-            if loss.task == "classes"
-            else f"{loss.name} with one output tells 2 apart"
+        came = f"has {len(classes)} {'class' if len(classes) == 1 else 'classes'}"
+        if kind == "number":
+            row = np.argmin(np.isin(array, own))
+            came += f" and not {_range(own)}, as of row {row}"
+        raise ValueError(
+            f"{name}: {came}: {some(classes)}; {_cure(len(classes), loss, out_features)}"
         )
-        raise ValueError(f"{name}: has {len(classes)} classes ({_some(classes)}), but {expected}")
     return classes
+
+
+def _range(own):
+    if are_columns(own):
+        return f"whole numbers from 0 to {own[-1]}, one for each output"
+    return f"{own[0]} and {own[1]}"
+
+
+def _cure(n_classes, loss, out_features):
+    """Return what to do where `y` has `n_classes`, as many as the outputs cannot hold."""
+    if loss.task == "classes":
+        cure = f"the network has {out_features} outputs"
+        if n_classes > 1:
+            cure += f": end it with Dense({n_classes})"
+    else:
+        cure = f"{loss.name!r} with one output tells two apart"
+        if n_classes > 2:
+            cure += f": take 'cross_entropy' and end the network with Dense({n_classes})"
+    if n_classes < max(2, out_features):
+        cure += (", or" if n_classes > 1 else ":") + " name all classes: "
+        cure += "Sequential(layers, classes=[...])"
+    return cure
 
 
 def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_weight"):
@@ -255,6 +300,8 @@ def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_we
     result = np.ones(len(y))
     if sample_weight is not None:
         result = contiguous(sample_weight, np.float64, name)
+        if result.shape == (len(y), 1):  # a column
+            result = result[:, 0]
         if result.shape != (len(y),):
             raise ValueError(
                 f"{name}: expected shape ({len(y)},), a weight for each example, got {result.shape}"
@@ -306,7 +353,7 @@ def _class_weights(class_weight, sample_weight, y, loss, labels):
         unknown = [label for label in class_weight if label not in known]
         if unknown:
             raise ValueError(
-                f"{name}: expected labels of the classes ({_some(labels)}), got {unknown[0]!r}"
+                f"{name}: expected labels of the classes ({some(labels)}), got {unknown[0]!r}"
             )
         values = np.array(
             [
@@ -319,71 +366,40 @@ def _class_weights(class_weight, sample_weight, y, loss, labels):
         if values.shape != labels.shape:
             raise ValueError(
                 f"{name}: expected shape {labels.shape}, a weight for each class "
-                f"({_some(labels)}), got {values.shape}"
+                f"({some(labels)}), got {values.shape}"
             )
         _check_weights(values, name)
     return values[numbers]
 
 
 def _targets_array(y, loss, out_features, name):
-    array = as_array(y, name)
-    if loss.task == "binary" and out_features == 1 and array.ndim == 2 and array.shape[1] == 1:
-        return array[:, 0]
-    return array
+    array = as_targets(y, name)
+    one = loss.task == "classes" or (loss.task == "binary" and out_features == 1)  # per example
+    return array[:, 0] if one and array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def _column_numbers(labels, out_features, classes, name):
-    """Return labels (n,) as int64 column numbers."""
-    kind = label_kind(labels, name)
-    if kind == "number":
-        whole = np.isfinite(labels) if labels.dtype.kind == "f" else True
-        with np.errstate(invalid="ignore"):
-            wrong = ~(
-                whole & (labels >= 0) & (labels < out_features) & (labels == np.trunc(labels))
-            )
-        if wrong.any():
-            row = np.argmax(wrong)
-            raise ValueError(
-                f"{name}: expected whole numbers from 0 to {out_features - 1}, one per output of "
-                f"the network, got {labels[row]} in row {row}"
-            )
-        return np.require(labels, np.int64, "CA")
-    if classes is None:
+def _are_labels(array, loss, out_features, name):
+    """Whether targets are one label of each example, and not its probabilities or values."""
+    if array.ndim != 1 or loss.classes(out_features) is None:
+        return False
+    if loss.task == "classes" or array.dtype.kind != "f" or not loss.accepts(np.array(0.5)):
+        return True
+    fractions = array[np.isfinite(array)]
+    return bool((fractions == np.trunc(fractions)).all())
+
+
+def _own_classes(array, own, name):
+    """Return `own`, the classes of the loss, for labels of a model that has had no fit."""
+    kind = label_kind(array, name)
+    known = np.isin(whole_numbers(array, name), own) if kind == "number" else np.zeros(1, bool)
+    if not known.all():
+        row = np.argmin(known)
+        came = f"{array[row]} in row {row}" if kind == "number" else f"{kind} labels"
         raise ValueError(
-            f"{name}: {kind} labels are numbered by the first fit, and this model has had none; "
-            "fit it first, or pass column numbers"
+            f"{name}: expected {_range(own)}, got {came}; other labels are numbered by the first "
+            "fit, or by Sequential(layers, classes=[...])"
         )
-    if label_kind(classes, "classes_") != kind:
-        raise ValueError(
-            f"{name}: expected labels of the classes fixed by the first fit ({_some(classes)}), "
-            f"got {kind} labels"
-        )
-    labels = labels.astype(np.str_ if kind == "string" else np.bool_)
-    columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    unknown = classes[columns] != labels
-    if unknown.any():
-        row = np.argmax(unknown)
-        raise ValueError(
-            f"{name}: expected one of the classes fixed by the first fit ({_some(classes)}), "
-            f"got {labels[row]!s} in row {row}"
-        )
-    return columns.astype(np.int64)
-
-
-def label_kind(labels, name):
-    """Return "number", "bool" or "string"."""
-    if labels.dtype.kind in "fiu":
-        return "number"
-    if labels.dtype.kind == "b":
-        return "bool"
-    if labels.dtype.kind == "U" or (
-        labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)
-    ):
-        return "string"
-    raise TypeError(
-        f"{name}: expected labels that are integers, bool or strings, "
-        f"got an array of dtype {labels.dtype}"
-    )
+    return own
 
 
 def _check_probabilities(rows, name):
@@ -395,8 +411,3 @@ def _check_probabilities(rows, name):
             f"{name}: expected rows of probabilities, each >= 0 and of sum 1, got minimum "
             f"{rows[row].min():g} and sum {total[row]:g} in row {row}"
         )
-
-
-def _some(classes):
-    texts = [str(c) for c in classes[:5]]
-    return ", ".join(texts) + (", ..." if len(classes) > 5 else "")

@@ -8,9 +8,9 @@ name                      object                     targets
 ========================  =========================  ============================================
 ``cross_entropy``         `CrossEntropy`             labels (n,), or rows of probabilities
 ``multi_margin``          `MultiMargin`              labels (n,)
-``binary_cross_entropy``  `BinaryCrossEntropy`       0 and 1, or probabilities of 1; several
-                                                     outputs are several labels
-``hinge``                 `Hinge`                    -1 and 1
+``binary_cross_entropy``  `BinaryCrossEntropy`       two labels, or probabilities of the second;
+                                                     several outputs: 0 or 1 of each
+``hinge``                 `Hinge`                    two labels; several outputs: -1 or 1 of each
 ``mse``                   `MSE`                      values
 ``mae``                   `MAE`                      values
 ``huber``                 `Huber`                    values
@@ -328,8 +328,19 @@ def check(loss: object) -> Loss:
     )
 
 
+def last_units(layers: Sequence["Layer"]) -> int | None:
+    """Return how many outputs a network of these layers has; None if as many as inputs."""
+    return next((layer.units for layer in reversed(layers) if layer.units), None)
+
+
 def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
-    """Raise ValueError if the last of `layers` makes probabilities, and `loss` takes others."""
+    """Raise ValueError if the outputs of `layers` are not what `loss` takes."""
+    if loss.task == "classes" and last_units(layers) == 1:
+        binary = "binary_cross_entropy" if loss.name == "cross_entropy" else "hinge"
+        raise ValueError(
+            f"loss: {loss.name!r} takes an output for each class, but the network has one; take "
+            f"{binary!r} for two classes, or end it with Dense(2)"
+        )
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
     if loss.outputs != "values" and last is not None and last.makes_probabilities:
         why = "" if loss.link == "identity" else ": the loss and predict_proba apply it themselves"

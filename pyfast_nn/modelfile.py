@@ -160,7 +160,7 @@ def describe(raw, key, fields, format_version):
 
 def _make_model(description):
     """Return the unbuilt model; TypeError or ValueError if a value is impossible."""
-    from . import layers, losses
+    from . import labels, layers, losses
     from .models import Sequential
 
     checks.choice(description["weight_layout"], "weight_layout", (_WEIGHT_LAYOUT,))
@@ -169,16 +169,16 @@ def _make_model(description):
     model = Sequential(
         [layers.from_config(config) for config in description["layers"]],
         dtype=checks.choice(description["dtype"], "dtype", ("float32", "float64")),
-        seed=description["seed"],
+        seed=checks.integer(description["seed"], "seed", minimum=0, maximum=2**64 - 1),
     )
     in_features = checks.integer(description["in_features"], "in_features", minimum=1)
     model.epochs_trained = checks.integer(
         description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
     )
     model.loss = losses.from_config(description["loss"])
-    model.classes_ = _check_classes(
-        description["classes"], model.loss, model._widths(in_features)[-1]
-    )
+    classes = description["classes"]
+    if classes is not None:
+        model.classes_ = labels.check_classes(classes, model._widths(in_features)[-1])
     model.feature_names_in_ = _check_names(description["feature_names"], in_features)
     return model
 
@@ -215,24 +215,3 @@ def _check_names(names, in_features):
     if not (is_list and all(type(x) is str for x in names) and len(set(names)) == in_features):
         raise ValueError(f"feature_names: expected {in_features} different strings")
     return np.array(names, object)
-
-
-def _check_classes(classes, loss, out_features):
-    """Return `classes` as an array of sorted distinct labels of one kind, or None."""
-    from . import losses
-
-    if classes is None:
-        return None
-    # Their number comes first: `own` is as long as the file may pretend.
-    fits = isinstance(classes, list) and len(classes) in (out_features, max(2, out_features))
-    own = losses.check(loss).classes(out_features) if fits and loss is not None else None
-    if not fits or (own is not None and len(own) != len(classes)):
-        raise ValueError(f"classes: expected one for each of {out_features} outputs")
-    numbers = [list(range(len(classes))), [-1, 1]] if own is None else [own.tolist()]
-    if classes in numbers and all(type(c) is int for c in classes):
-        return np.array(classes)
-    if classes == [False, True] and all(type(c) is bool for c in classes):
-        return np.array(classes)
-    if all(type(c) is str for c in classes) and sorted(set(classes)) == classes:
-        return np.array(classes)
-    raise ValueError("classes: expected 0, 1, ..., or false and true, or sorted distinct strings")

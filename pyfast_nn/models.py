@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _core, checks, columns, config, data, losses, modelfile, optim, training
+from .labels import check_classes
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
@@ -15,6 +16,9 @@ class Sequential:
     ----------
     layers : sequence of Layer
         `Dense`, `ReLU`, ..., and in front of them `Rescale`, `Standardize`; applied in this order.
+    classes : sequence, optional
+        The labels that the outputs stand for, in their order: distinct whole numbers, bool or
+        strings, one for each output, two for one output. None: the first fit finds them.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
     seed : int or None
@@ -31,9 +35,10 @@ class Sequential:
     loss : str, pyfast_nn.losses.Loss or None
         The loss of the last fit, as it was given.
     classes_ : ndarray or None
-        The labels that outputs stand for, fixed by the first fit on labels: of each column, or of
-        the two sides of one output. For integer labels 0, 1, ... (-1 and 1 for ``"hinge"``),
-        (False, True) for bool, the sorted strings for strings.
+        The labels that outputs stand for, fixed by `classes`, or by the first fit on labels: of
+        each column, or of the two sides of one output. Whole numbers from 0 to outputs - 1 are
+        column numbers (0 and 1, or -1 and 1 for ``"hinge"``, with one output); for other numbers
+        and for strings these are the sorted labels, for bool (False, True).
     feature_names_in_ : ndarray of str or None
         The names of the columns of X in their order, where the first fit (or what came before it
         and took X) got a DataFrame whose columns have strings for names. Later DataFrames may have
@@ -63,7 +68,7 @@ class Sequential:
     >>> labels = model.predict(Xt)
     """
 
-    def __init__(self, layers, *, dtype="float32", seed=0):
+    def __init__(self, layers, *, classes=None, dtype="float32", seed=0):
         self._layers = _check_layers(layers)
         self._dtype = checks.dtype(dtype)
         for i, layer in enumerate(self._layers):
@@ -77,7 +82,8 @@ class Sequential:
         self._owner = optim.Owner(tied=True)  # by which optimizers know this model
         self.epochs_trained = 0
         self.loss = None
-        self.classes_ = None
+        units = losses.last_units(self.layers)
+        self.classes_ = None if classes is None else check_classes(classes, units)
         self.feature_names_in_ = None
         self.history = None
 
@@ -149,6 +155,8 @@ class Sequential:
                     f"got {in_features}"
                 )
             return self
+        if self.classes_ is not None:
+            check_classes(self.classes_, self._widths(in_features)[-1])
         net, parameters, state = self._allocate(in_features)
         views = {}  # {number of the layer: {name: view}}
         for i, name, view in _views(net.parameter_layout, parameters):
@@ -309,12 +317,13 @@ class Sequential:
             their names, see `feature_names_in_`.
         y : array_like
             What the loss expects: values (n, out_features), (n,) when there is one output; or
-            labels (n,). Under ``"cross_entropy"`` and ``"multi_margin"`` integers and integral
-            floats are column numbers of the output; under ``"binary_cross_entropy"`` with one
-            output they are 0 and 1, under ``"hinge"`` -1 and 1. Bool and string labels are mapped
-            to these through the sorted `classes_`, fixed at the first fit. ``"cross_entropy"``
-            takes rows of probabilities, too, ``"binary_cross_entropy"`` probabilities, and with
-            several outputs as many labels of each example.
+            labels (n,), also as one column: whole numbers, bool or strings, which are mapped to
+            the outputs through `classes_`, fixed at the first fit. Numbers from 0 to
+            out_features - 1 are column numbers then; of other numbers and of strings there must
+            be as many as outputs (two for one output of ``"binary_cross_entropy"`` or
+            ``"hinge"``), and they are sorted. ``"cross_entropy"`` takes rows of probabilities, too,
+            ``"binary_cross_entropy"`` probabilities, and with several outputs as many labels of
+            each example, 0 or 1.
         loss : str or pyfast_nn.losses.Loss, optional
             A name of the table in `pyfast_nn.losses`, or an object such as
             ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
@@ -871,7 +880,7 @@ class Sequential:
         return own if own is None or self.classes_ is None else self.classes_
 
     def _examples(self, X, y, loss, classes, name="y"):
-        return data.Examples(X, self._targets(y, loss, X, classes, name), data.as_array(y, name))
+        return data.Examples(X, self._targets(y, loss, X, classes, name), data.as_targets(y, name))
 
     def _evaluate(self, examples, loss, metrics):
         """Return the scores of data.Examples, with metrics that are checked."""

@@ -66,6 +66,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _core, checks, config, data, layers, losses
+from .labels import label_kind
 from .typing import Array, ArrayLike, ClassWeight, Real
 
 __all__ = [
@@ -472,8 +473,8 @@ def _loss(
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
     config.check_rounded(loss, z.dtype)
     n, k = z.shape
-    y, labels = data.as_array(y, "y"), loss.classes(k)
-    if y.ndim == 1 and labels is not None and data.label_kind(y, "y") != "number":
+    y, labels = data.as_targets(y), loss.classes(k)
+    if y.ndim == 1 and labels is not None and label_kind(y, "y") != "number":
         raise TypeError(f"y: expected labels that are numbers, got an array of dtype {y.dtype}")
     y = data.targets(y, loss, n, k, None, z.dtype)
     weights = data.weights(sample_weight, class_weight, y, loss, labels, z.dtype)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from . import _core, checks, columns, data, optim
+from . import _core, checks, columns, data, losses, optim
 from .callbacks import check as check_callbacks
 from .callbacks import tell
 from .datasets.split import split_rows
@@ -400,18 +400,16 @@ def _check_stopping(patience, min_delta, monitor, loss, metrics, validation):
 def _find_classes(model, y, loss, in_features):
     """Return the `classes_` of the model from this fit on."""
     known, out_features = model.classes_, model._widths(in_features)[-1]
-    own = loss.classes(out_features)
-    if own is None:
-        return known
     if known is None:
         return data.find_classes(y, loss, out_features)
-    if data.label_kind(known, "classes_") == "number":  # which is to say, those of the loss
-        return own
-    if len(known) != len(own):
-        raise ValueError(
-            f"loss: expected one for the {len(known)} classes fixed by the first fit, "
-            f"got {loss!r}, which tells {len(own)} apart"
-        )
+    own = loss.classes(out_features)
+    if own is None or model.loss is None or np.array_equal(known, own):
+        return known
+    # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
+    before = losses.check(model.loss).classes(out_features)
+    if np.array_equal(known, before) and known.dtype == before.dtype:
+        found = data.find_classes(y, loss, out_features)
+        return found if np.array_equal(found, own) else known
     return known
 
 

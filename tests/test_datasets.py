@@ -281,13 +281,13 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("y", "fractions", "error", "match"),
         [
-            (np.ones((3, 1)), [1], ValueError, "y: expected labels"),
+            (np.ones((3, 2)), [1], ValueError, "y: expected labels"),
             (np.ones(3), [0.5, 0.6], ValueError, "fractions: .* sum 1.1"),
             (np.ones(3), [1.5, -0.5], ValueError, r"fractions\[1\]"),
             (np.ones(3), [], ValueError, "fractions"),
             (np.ones(3), ["all"], TypeError, r"fractions\[0\]"),
             (np.ones(3), 0.5, TypeError, r"fractions: expected a sequence .*, got 0.5 \(float\)"),
-            (np.array([1, "a", None], object), [1], TypeError, "y: expected labels that sort"),
+            (np.array([1, "a", 2], object), [1], TypeError, "y: expected .* of one kind"),
         ],
     )
     def test_impossible(self, y, fractions, error, match):

@@ -365,7 +365,8 @@ def bad_arrays(role):
         for value in (CLASSES, -1, 0.5, 1e300):
             array = clean.copy()
             array[7] = value
-            bad[f"label {value}"] = (array, re.escape(f"{float(value)} in row 7"))
+            shown = re.escape(str(value))
+            bad[f"label {value}"] = (array, rf"{shown}(\.0)? in row 7|of row 7: .*{shown}")
     if role == "sample_weight":
         bad["negative"] = (np.where(np.arange(ROWS) == 7, -1, clean), "-1.0 at position 7")
         bad["all zero"] = (np.zeros(ROWS), "at least one")

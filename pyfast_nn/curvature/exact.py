@@ -291,7 +291,7 @@ def per_example_gradients(
     # What is wrong shows now, not with the first batch.
     EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
     model = copy.deepcopy(model)
-    rows, targets = model._built_features(X), data.as_array(y, "y")
+    rows, targets = model._built_features(X), data.as_targets(y)
 
     def batches() -> Iterator[Array]:
         for first in range(0, rows.shape[0], batch_size):

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from .. import _core, checks
-from ..data import as_array
+from ..data import as_targets
+from ..labels import refuse_missing
 from ..typing import Array, ArrayLike, Integer, Integers, Real
 
 _STREAM = 2**64 - 1  # of random numbers; those of models are below it
@@ -20,7 +21,7 @@ def stratified_split(
     Parameters
     ----------
     y : array_like (n,)
-        Labels of any kind that sorts.
+        Labels: numbers, bool or strings.
     fractions : sequence of float
         Size of each part, at least 0, of sum 1.
     seed : int or None
@@ -43,7 +44,11 @@ def stratified_split(
     >>> train, test = fnn.datasets.stratified_split(y, [0.8, 0.2], seed=0)
     >>> history = model.fit(X[train], y[train], loss="cross_entropy")
     """
-    y = as_array(y, "y")
+    y = as_targets(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.dtype.kind == "f":
+        refuse_missing(np.isnan(y), y, "y")
     if y.ndim != 1:
         raise ValueError(f"y: expected labels (n,), got shape {y.shape}")
     if not np.iterable(fractions):
@@ -55,10 +60,7 @@ def stratified_split(
         raise ValueError(f"fractions: expected numbers of sum 1, got sum {sum(shares):g}")
     seed = checks.seed(seed)
     cuts = np.rint(np.cumsum(shares[:-1]) * len(y)).astype(np.int64)
-    try:
-        return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
-    except TypeError as error:
-        raise TypeError(f"y: expected labels that sort: {error}") from None
+    return split_rows(y, np.diff(cuts, prepend=0, append=len(y)), seed)
 
 
 def split_rows(labels: Array, sizes: Any, seed: int) -> list[Integers]:
