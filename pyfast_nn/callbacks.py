@@ -88,8 +88,8 @@ class ReduceLROnPlateau(Callback):
     threshold : float
         At least 0.
     threshold_mode : {"rel", "abs"}
-        What is better than ``best``, when less is: ``best * (1 - threshold)`` or
-        ``best - threshold``; when more is, the same with plus.
+        What is better than ``best``, when less is: less than ``best - threshold * abs(best)`` or
+        ``best - threshold``; when more is, more than the same with plus.
     cooldown : int
         At least 0.
     min_lr : float
@@ -102,7 +102,8 @@ class ReduceLROnPlateau(Callback):
 
     Notes
     -----
-    NaN is not better than anything. torch leaves the rate alone where it would change by 1e-8 or
+    NaN is not better than anything. torch's relative threshold is ``best * (1 - threshold)``, which
+    is worse than a negative best, so that standing still counts as better for ever. torch leaves the rate alone where it would change by 1e-8 or
     less (its ``eps``). A second fit with the same object goes on with its best and its counts.
 
     Examples
@@ -177,9 +178,11 @@ class ReduceLROnPlateau(Callback):
         ----------
         value : float
         """
-        if self._sign * (value - self._level) > 0:
-            change = self._sign * self._threshold
-            self._level = value * (1 + change) if self._relative else value + change
+        if self._sign * value > self._sign * self._level:
+            if self._relative:  # value + sign * threshold * |value|
+                self._level = value * (1 + self._sign * math.copysign(self._threshold, value))
+            else:
+                self._level = value + self._sign * self._threshold
             self._bad = 0
         else:
             self._bad += 1

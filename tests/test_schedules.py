@@ -509,9 +509,9 @@ class TestReduceLROnPlateau:
         self, monitor, mode, threshold_mode, cooldown, patience, threshold, min_lr
     ):
         rng = np.random.default_rng(patience)
-        sign = {"min": 1, "max": -1}[mode]
-        values = sign * (3 * np.exp(-np.arange(N) / 100) + 0.05 * rng.standard_normal(N))
-        values[[0, 10, 11, 500]] = np.nan, np.inf, -sign * 1.0, np.nan
+        values = 3 * np.exp(-np.arange(N) / 100) + 0.05 * rng.standard_normal(N)
+        values = values if mode == "min" else 4 - values
+        values[[0, 10, 11, 500]] = np.nan, np.inf, {"min": -1.0, "max": 5.0}[mode], np.nan
         options = {
             "factor": 0.9,
             "patience": patience,
@@ -530,6 +530,47 @@ class TestReduceLROnPlateau:
             rates.append(sgd.lr)
         assert rates == torch_plateau(values, mode, 0.5, **options)
         assert len(set(rates)) > 5
+
+    @pytest.mark.parametrize(("monitor", "sign"), [("val_loss", -1), ("val_r2", 1)])
+    @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+    @pytest.mark.parametrize("threshold", [0.0, 1e-4, 0.1])
+    def test_negative_values(self, monitor, sign, threshold_mode, threshold):
+        """A value is better if it is so by the threshold, on whichever side of 0."""
+        rng = np.random.default_rng(3)
+        still, worse = np.full(50, -100.0), -100 - sign * np.geomspace(1e-6, 50, 50)
+        better = -100 + sign * 0.1 * np.arange(50)
+        through_zero = sign * np.linspace(-3, 3, 300) + 0.1 * rng.standard_normal(300)
+        for values in (
+            still,
+            worse,
+            better,
+            through_zero,
+            np.zeros(50),
+            np.full(50, sign * np.inf),
+        ):
+            sgd = fnn.optim.SGD(lr=1.0)
+            plateau = fnn.ReduceLROnPlateau(
+                sgd,
+                monitor=monitor,
+                factor=0.5,
+                patience=3,
+                threshold=threshold,
+                threshold_mode=threshold_mode,
+            )
+            lr, best, bad = 1.0, None, 0
+            for value in values:
+                plateau.step(value)
+                with np.errstate(invalid="ignore"):
+                    margin = threshold * (abs(best or 0) if threshold_mode == "rel" else 1)
+                    is_better = best is None or sign * (value - best) > margin
+                best, bad = (value, 0) if is_better else (best, bad + 1)
+                if bad > 3:
+                    lr, bad = lr / 2, 0
+                assert sgd.lr == lr
+            if values is better:
+                assert lr == 1 or threshold == 0.1
+            elif values is not through_zero:
+                assert lr < 1
 
     def test_a_rate_below_the_least_stays(self):
         sgd = fnn.optim.SGD(lr=0.01)
