@@ -196,7 +196,7 @@ class ReduceLROnPlateau(Callback):
         """Refuse a fit with another optimizer."""
         if self._optimizer._owner is not model._owner:
             raise ValueError(
-                "optimizer: ReduceLROnPlateau was made with one that this fit does not use"
+                "optimizer: expected that of this fit, got another; make ReduceLROnPlateau with it"
             )
 
     def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> None:

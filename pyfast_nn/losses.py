@@ -345,8 +345,8 @@ def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
     if loss.outputs != "values" and last is not None and last.makes_probabilities:
         why = "" if loss.link == "identity" else ": the loss and predict_proba apply it themselves"
         raise ValueError(
-            f"loss: {loss.name!r} takes {loss.outputs}, but the network ends with {last!r}; "
-            f"remove it{why}"
+            f"loss: expected a network that ends with {loss.outputs}, for {loss.name!r}, got one "
+            f"that ends with {last!r}; remove it{why}"
         )
 
 

@@ -105,13 +105,14 @@ class Metric:
             self.function = _BY_NAME[metric]
             if not _applies(metric, loss, out_features):
                 raise ValueError(
-                    f"metrics: {metric!r} is not defined for {loss!r} of {out_features} outputs"
+                    f"metrics: expected those defined for {loss!r} of {out_features} outputs, "
+                    f"got {metric!r}"
                 )
         elif callable(metric) and not isinstance(metric, type):
             self.name = getattr(metric, "__name__", type(metric).__name__)
             self.function = metric
             if self.name in (*_BY_NAME, "loss"):
-                raise ValueError(f"metrics: the name of {metric!r} is taken")
+                raise ValueError(f"metrics: expected a name that is not taken, got {metric!r}")
             _check_signature(metric, self.name, weighted)
         else:
             raise TypeError(
@@ -130,7 +131,7 @@ def check(metrics: Any, loss: "Loss", out_features: int, weighted: bool) -> list
     names = [metric.name for metric in checked]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"metrics: {name!r} comes twice")
+            raise ValueError(f"metrics: expected each name once, got {name!r} twice")
     return checked
 
 
@@ -192,7 +193,7 @@ def compute(
             values[metric.name] = float(value)
         except (TypeError, ValueError):
             raise TypeError(
-                f"metrics: {metric.name} gave {checks.describe(value)}, expected a number"
+                f"metrics: expected a number from {metric.name}, got {checks.describe(value)}"
             ) from None
     return values
 
@@ -205,8 +206,8 @@ def larger_is_better(name: str) -> bool:
     if name in ("loss", *_BY_NAME) or name.endswith(("_error", "_loss", "_deviance")):
         return False
     raise ValueError(
-        f"monitor: cannot tell whether {name!r} is better when larger or smaller; scikit-learn's "
-        "convention decides: ..._score, or ..._error, ..._loss, ..._deviance"
+        "monitor: expected a name that tells whether larger is better, ..._score, or smaller, "
+        f"..._error, ..._loss or ..._deviance, as scikit-learn's do; got {name!r}"
     )
 
 

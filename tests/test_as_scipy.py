@@ -308,12 +308,15 @@ def test_a_point_at_infinity_is_no_minimum():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"constraints": {"type": "eq", "fun": sum}}, "constraints: Adam knows bounds only"),
+        (
+            {"constraints": {"type": "eq", "fun": sum}},
+            "constraints: expected none, as Adam knows bounds only",
+        ),
         (
             {"constraints": optimize.LinearConstraint(np.eye(2), 0, 1)},
-            "constraints: Adam knows bounds only",
+            "constraints: expected none, as Adam knows bounds only",
         ),
-        ({"jac": None}, "jac: Adam needs the gradient, expected True or a function"),
+        ({"jac": None}, "jac: expected True or a function, as Adam needs the gradient"),
         ({"jac": lambda x: x[:1]}, r"jac: expected an array of shape \(2,\), got shape \(1,\)"),
         ({"jac": lambda x: x[None]}, r"jac: expected an array of shape \(2,\), got shape \(1, 2\)"),
         ({"fun": lambda x: x}, "fun: expected a number, got an array"),

@@ -421,9 +421,9 @@ class TestStops:
     @pytest.mark.parametrize(
         ("arguments", "error", "match"),
         [
-            ({}, ValueError, "either num_matvecs, or rtol or time_limit"),
-            ({"rtol": 0.1, "num_matvecs": 5}, ValueError, "either num_matvecs"),
-            ({"time_limit": 0.1, "num_matvecs": 5}, ValueError, "either num_matvecs"),
+            ({}, ValueError, "num_matvecs: expected either it, or rtol or time_limit"),
+            ({"rtol": 0.1, "num_matvecs": 5}, ValueError, "num_matvecs: expected either it"),
+            ({"time_limit": 0.1, "num_matvecs": 5}, ValueError, "num_matvecs: expected either it"),
             ({"rtol": 0}, ValueError, "rtol: expected .* > 0"),
             ({"rtol": "1 %"}, TypeError, "rtol: expected a number"),
             ({"time_limit": -1}, ValueError, "time_limit"),
@@ -432,7 +432,6 @@ class TestStops:
             ({"rtol": 0.1, "max_matvecs": 0}, ValueError, "max_matvecs"),
             ({"num_matvecs": 4, "batch_size": 0}, ValueError, "batch_size"),
             ({"num_matvecs": 4, "seed": -1}, ValueError, "seed"),
-            ({"num_matvecs": 4, "seed": None}, TypeError, "seed"),
             ({"num_matvecs": 4, "n": 3}, ValueError, "n: expected 5, as A has shape"),
         ],
     )
@@ -1118,8 +1117,8 @@ class TestOperators:
             (lambda v: v * 1j, TypeError, "to be real, got dtype complex128"),
             (lambda v: v[1:], ValueError, r"A\(v\) of shape \(30,\), got \(29,\)"),
             (lambda v: v[:, None], ValueError, r"A\(v\) of shape \(30,\), got \(30, 1\)"),
-            (lambda v: v * np.nan, ValueError, "A @ V has NaN or infinity"),
-            (lambda v: v + np.inf, ValueError, "A @ V has NaN or infinity"),
+            (lambda v: v * np.nan, ValueError, r"A: expected finite A @ V, .* got NaN or infinity"),
+            (lambda v: v + np.inf, ValueError, r"A: expected finite A @ V, .* got NaN or infinity"),
         ):
             with pytest.raises(error, match=match):
                 function(returns, n=30)
@@ -1142,7 +1141,9 @@ class TestOperators:
             operator.matmat = matmat
             arguments = {top_eigenpairs: {"k": 2}}
             arguments[hutchinson_diagonal] = {"num_matvecs": 12, "batch_size": 2}
-            with pytest.raises(ValueError, match=r"^A: A @ V has NaN or infinity"):
+            with pytest.raises(
+                ValueError, match=r"^A: expected finite A @ V, .* got NaN or infinity"
+            ):
                 function(operator, **arguments.get(function, {}))
 
     def test_products_that_leave_the_range(self):

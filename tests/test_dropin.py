@@ -274,7 +274,7 @@ def test_tensors_of_torch():
     optimizer.step({"w": np.ones((3, 4), np.float32)})
     assert w.data_ptr() == memory
     assert (w == -2).all()
-    with pytest.raises(TypeError, match=r"params\['w'\] requires gradients.*\.detach\(\)"):
+    with pytest.raises(TypeError, match=r"params\['w'\]: .* that requires them; .*\.detach\(\)"):
         SGD({"w": torch.zeros(3, requires_grad=True)})
     learned = torch.zeros(3, requires_grad=True)
     SGD(learned.detach(), lr=1.0).step(torch.ones(3))
@@ -283,10 +283,10 @@ def test_tensors_of_torch():
 
 @pytest.mark.once
 def test_roles_are_kept_apart():
-    with pytest.raises(RuntimeError, match="has no parameters of its own"):
+    with pytest.raises(RuntimeError, match=r"with parameters of its own, got .* without"):
         Adam().step(np.ones(3))
     model = fnn.Sequential([fnn.Dense(1)], seed=0)
-    with pytest.raises(ValueError, match="has parameters of its own"):
+    with pytest.raises(ValueError, match="expected one made without params"):
         model.fit(np.ones((3, 2)), np.ones(3), loss="mse", optimizer=Adam(np.ones(3)))
 
 

@@ -474,7 +474,6 @@ def test_one_sample_has_no_error(rng):
         ("num_samples", True, TypeError),
         ("seed", -1, ValueError),
         ("seed", 2**64, ValueError),
-        ("seed", None, TypeError),
     ],
 )
 def test_wrong_arguments_of_sampled_trace(rng, argument, value, error):
@@ -632,7 +631,7 @@ def test_wrong_arguments_of_gradients(rng, function, argument, value, error):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "all"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "all"])
 def test_wrong_batch_sizes(rng, value):
     example = draw(rng, network(RELU))
     with pytest.raises((TypeError, ValueError), match="batch_size"):

@@ -155,7 +155,7 @@ class TestOptimizerState:
         fit(make(), blobs, optimizer=opt)
         model = make().build(4)
         before = model.parameters.copy()
-        with pytest.raises(ValueError, match="holds the state of another model"):
+        with pytest.raises(ValueError, match="with the state of another model"):
             fit(model, blobs, optimizer=opt)
         np.testing.assert_array_equal(model.parameters, before)
         assert model.loss is None and model.history is None

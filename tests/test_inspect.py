@@ -525,7 +525,7 @@ def test_pictures(rng, axes, tmp_path, name):
 @pytest.mark.parametrize("shape", [(2,), (2, 2)])
 def test_a_landscape_without_a_finite_loss(axes, shape):
     landscape = fnn.inspect.LossLandscape([np.arange(2.0)] * len(shape), np.full(shape, np.inf))
-    with pytest.raises(ValueError, match="losses: none is finite"):
+    with pytest.raises(ValueError, match="losses: expected a finite one"):
         landscape.plot(axes)
 
 

@@ -332,7 +332,7 @@ def test_muon_with_groups():
     optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
     np.testing.assert_allclose(b, 1 - fnn.optim.SGD().lr)
     del optimizer.param_groups[1]["fallback"]
-    with pytest.raises(ValueError, match=r"params\[1\]\[0\] has shape \(2,\), and Muon"):
+    with pytest.raises(ValueError, match=r"params\[1\]\[0\]: expected a matrix, got shape \(2,\)"):
         optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
     optimizer.param_groups[1]["trainable"] = False
     optimizer.step([[np.ones((3, 2))], [np.ones(2)]])
@@ -341,14 +341,16 @@ def test_muon_with_groups():
 @pytest.mark.once
 def test_muon_without_fallback_names_what_is_no_matrix():
     layers = {"layers": [{"w": np.ones((3, 2)), "b": np.ones(2)}]}
-    with pytest.raises(ValueError, match=r"params\['layers'\]\[0\]\['b'\] has shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"params\['layers'\]\[0\]\['b'\]: expected a matrix"):
         Muon(layers)
     for shape in [(), (2, 2, 2)]:
-        with pytest.raises(ValueError, match="params has shape"):
+        with pytest.raises(ValueError, match="params: expected a matrix"):
             Muon(np.ones(shape))
     Muon(layers, groups=lambda key: {"trainable": not key.endswith("b")})
     model = fnn.Sequential([fnn.Dense(1)], seed=0)
-    with pytest.raises(ValueError, match=r"params\['0.bias'\] has shape \(1,\)"):
+    with pytest.raises(
+        ValueError, match=r"params\['0.bias'\]: expected a matrix, got shape \(1,\)"
+    ):
         model.fit(np.ones((3, 2)), np.ones(3), loss="mse", optimizer=Muon())
 
 

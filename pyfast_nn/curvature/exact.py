@@ -61,7 +61,7 @@ def exact_trace(A: "SymmetricOperator", *, per_parameter: bool = False) -> float
     >>> bool(abs(estimate.value - trace) < 4 * estimate.std_error)
     True
     """
-    _check(A, "exact_trace")
+    _check(A)
     checks.boolean(per_parameter, "per_parameter")
     traces = _split(A, A._core.traces()[0])
     return traces if per_parameter else sum(traces.values(), 0.0)
@@ -93,7 +93,7 @@ def exact_diagonal(A: "SymmetricOperator") -> Array:
     >>> bool(np.isclose(diagonal.sum(), fnn.curvature.exact_trace(G), rtol=1e-4))
     True
     """
-    _check(A, "exact_diagonal")
+    _check(A)
     return _diagonal(A, None)
 
 
@@ -154,10 +154,7 @@ def sampled_trace(
     True
     """
     checks.boolean(per_parameter, "per_parameter")
-    splits = [
-        _split(A, A._core.traces(signs)[0])
-        for signs in _signs(A, "sampled_trace", num_samples, seed)
-    ]
+    splits = [_split(A, A._core.traces(signs)[0]) for signs in _signs(A, num_samples, seed)]
 
     def estimate(values: list[float]) -> Estimate[float]:
         samples = np.array(values)
@@ -198,7 +195,7 @@ def sampled_diagonal(
     count = 0
     mean: Any = 0.0
     squares: Any = 0.0  # Welford (1962)
-    for signs in _signs(A, "sampled_diagonal", num_samples, seed):
+    for signs in _signs(A, num_samples, seed):
         diagonal = _diagonal(A, signs).astype(np.float64)
         count += 1
         change = diagonal - mean
@@ -306,27 +303,26 @@ def per_example_gradients(
     return batches()
 
 
-def _check(A: object, name: str) -> None:
+def _check(A: object) -> None:
     """Raise unless the trace of `A` is the sum over the columns of a factor."""
     from .operators import SymmetricOperator
 
     if not isinstance(A, SymmetricOperator):
         raise TypeError(
-            f"A: {name} needs a Hessian, GaussNewton, Fisher or EmpiricalFisher of a model, got "
-            f"{checks.describe(A)}; see hutchinson_trace for other operators"
+            "A: expected a Hessian, GaussNewton, Fisher or EmpiricalFisher of a model, got "
+            f"{checks.describe(A)}; hutchinson_trace estimates the trace of other operators"
         )
     if A._kind == "empirical_fisher":
         return
     if getattr(A._loss, "confidence_penalty", 0) != 0:
         raise ValueError(
-            f"A: {name} needs a loss that is convex in the outputs, and {A._loss!r} is not; "
+            f"A: expected a loss that is convex in the outputs, got {A._loss!r}; "
             "hutchinson_trace and hutchinson_diagonal estimate it"
         )
     if A._kind == "hessian" and not A._net.piecewise_linear:
         raise ValueError(
-            f"A: {name} of a Hessian needs a network that is piecewise linear, and "
-            f"{A._bent_layer()} is not; use GaussNewton, or hutchinson_trace and "
-            "hutchinson_diagonal"
+            "A: expected the Hessian of a network that is piecewise linear, got one with "
+            f"{A._bent_layer()}; use GaussNewton, or hutchinson_trace and hutchinson_diagonal"
         )
 
 
@@ -349,14 +345,13 @@ def _diagonal(A: "SymmetricOperator", signs: Array | None) -> Array:
     return diagonal if A._damping is None else (diagonal + A._damping).astype(A.dtype)
 
 
-def _signs(
-    A: "SymmetricOperator", name: str, num_samples: Integer, seed: Integer
-) -> Iterator[Array]:
+def _signs(A: "SymmetricOperator", num_samples: Integer, seed: Integer) -> Iterator[Array]:
     """Yield random signs (n_rows, n_outputs), those of each sample."""
-    _check(A, name)
+    _check(A)
     if A._kind == "empirical_fisher":
         raise ValueError(
-            f"A: {name} of EmpiricalFisher, which has one column; use exact_trace or exact_diagonal"
+            "A: expected Hessian, GaussNewton or Fisher, got EmpiricalFisher, which has one "
+            "column; use exact_trace or exact_diagonal"
         )
     num_samples = checks.integer(num_samples, "num_samples", minimum=1)
     seed = checks.seed(seed)

@@ -314,9 +314,9 @@ class Fisher(SymmetricOperator):
     def _check_loss(self, loss: losses.Loss) -> None:
         if not isinstance(loss, self._losses) or getattr(loss, "confidence_penalty", 0) != 0:
             raise ValueError(
-                f"loss: Fisher's matrix needs a log-likelihood whose natural parameters are the "
-                f"outputs (cross_entropy without confidence_penalty, binary_cross_entropy, mse, "
-                f"poisson), got {loss!r}"
+                "loss: expected a log-likelihood whose natural parameters are the outputs "
+                "(cross_entropy without confidence_penalty, binary_cross_entropy, mse, poisson), "
+                f"got {loss!r}"
             )
 
 

@@ -131,8 +131,8 @@ class Products:
         difference = np.abs(uAv - vAu).max()
         if difference > _ASYMMETRY * lengths and not self._self_adjoint:
             raise ValueError(
-                "A: expected a symmetric operator that does not change between products; u'Av and "
-                f"v'Au differ by {difference / lengths:.2g} of |u| |Av|"
+                "A: expected a symmetric operator that does not change between products, got u'Av "
+                f"and v'Au that differ by {difference / lengths:.2g} of |u| |Av|"
             )
 
     def _check(self, result: Any, shape: Shape, k: int, what: str) -> Array:
@@ -148,7 +148,9 @@ class Products:
         """Raise if what the operator made of k vectors, (..., k), has NaN or infinity."""
         if not np.isfinite(result).all():
             shape = self.n, result.shape[-1]
-            raise ValueError(f"A: {what} has NaN or infinity, for finite V of shape {shape}")
+            raise ValueError(
+                f"A: expected finite {what}, as V of shape {shape} is, got NaN or infinity"
+            )
 
 
 def _by_columns(matvec: Callable[[Array], Any]) -> Callable[[Array], Array]:

@@ -151,7 +151,7 @@ class _Around:
                 f"parameters that differ by up to {np.abs(z).max():.3g}" if np.any(z) else "them"
             )
             raise ValueError(
-                f"parameters: the loss {value} or its gradient is not finite at {where}"
+                f"parameters: expected a finite loss and gradient at {where}, got the loss {value}"
             )
         self._worst = max(self._worst, value)
         return value, grad.astype(np.float64)

@@ -69,7 +69,7 @@ class Stop:
         self._start = time.perf_counter()
         if (num_matvecs is None) == (rtol is None and time_limit is None):
             raise ValueError(
-                "expected either num_matvecs, or rtol or time_limit or both; got "
+                "num_matvecs: expected either it, or rtol or time_limit or both; got "
                 f"num_matvecs={num_matvecs!r}, rtol={rtol!r}, time_limit={time_limit!r}"
             )
         self._rtol = None if rtol is None else checks.real(rtol, "rtol", above=0)

@@ -182,7 +182,7 @@ class LossLandscape:
         """
         if not np.isfinite(self.losses).any():
             raise ValueError(
-                "losses: none is finite, so there is nothing to draw; expected smaller coordinates"
+                "losses: expected a finite one to draw, got none; take smaller coordinates"
             )
         ax = axes_or_new(ax)
         if self.losses.ndim == 1:

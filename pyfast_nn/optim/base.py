@@ -356,8 +356,8 @@ class Optimizer:
         """Return the parameters of its own."""
         if self._bound is None:
             raise RuntimeError(
-                f"{what}: this {type(self).__name__} has no parameters of its own, expected it to "
-                "be made with params"
+                f"{what}: expected an optimizer with parameters of its own, got "
+                f"{type(self).__name__} without; make it with params"
             )
         return self._bound
 
@@ -536,16 +536,16 @@ class Optimizer:
         """Make this the optimizer of `model`, with a new state if it is new."""
         if not self._for_fit:
             raise ValueError(
-                f"optimizer: this {type(self).__name__} has parameters of its own, expected one "
-                "made without params"
+                f"optimizer: expected one made without params, got {type(self).__name__} with "
+                "parameters of its own"
             )
         if self._owner is None or not self._owner.tied:
             self._check_fits(model)
             self._owner = model._owner
         elif self._owner is not model._owner:
             raise ValueError(
-                f"optimizer: this {type(self).__name__} holds the state of another model "
-                f"({self.step_count} steps); make a new one for this model"
+                f"optimizer: expected a new one or that of this model, got {type(self).__name__} "
+                f"with the state of another model ({self.step_count} steps); make a new one"
             )
         # Once it has gone step by step, it goes on so.
         if self._bound is not None or self._unbound is not None or not self._is_fused():
@@ -562,8 +562,8 @@ class Optimizer:
         for size, dtype in came:
             if (size, dtype) != (model.n_parameters, model.dtype):
                 raise ValueError(
-                    f"optimizer: this {type(self).__name__} holds the state of {size} {dtype} "
-                    f"parameters, expected {model.n_parameters} of {model.dtype}"
+                    f"optimizer: expected the state of {model.n_parameters} {model.dtype} "
+                    f"parameters, got {type(self).__name__} with that of {size} {dtype} parameters"
                 )
 
     def _bind(self, params: dict[str, Array]) -> None:

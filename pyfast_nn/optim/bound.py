@@ -23,14 +23,17 @@ def as_array(value: Any, path: str) -> Array:
         return scalar
     if getattr(value, "requires_grad", False):
         raise TypeError(
-            f"{path} requires gradients, expected it without them: pass .detach() of it"
+            f"{path}: expected a tensor without gradients, got one that requires them; pass "
+            ".detach() of it"
         )
     if hasattr(value, "__dlpack__"):
         try:
             # torch's own way gives an array that may be written to.
             return value.numpy() if hasattr(value, "detach") else np.from_dlpack(value)
         except (TypeError, RuntimeError, BufferError) as error:
-            raise TypeError(f"{path} cannot be read as an array in this memory: {error}") from None
+            raise TypeError(
+                f"{path}: expected memory that NumPy reads, got {type(value).__name__}: {error}"
+            ) from None
     raise TypeError(f"{path}: expected a float32 or float64 array, got {checks.describe(value)}")
 
 
@@ -401,7 +404,9 @@ def _check_unique(keys: list[str], paths: list[str]) -> None:
     known: dict[str, str] = {}
     for key, path in zip(keys, paths, strict=True):
         if key in known:
-            raise ValueError(f"params: {known[key]} and {path} would both have the key {key!r}")
+            raise ValueError(
+                f"params: expected a key for each array, got {key!r} for {known[key]} and {path}"
+            )
         known[key] = path
 
 

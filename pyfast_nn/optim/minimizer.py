@@ -116,10 +116,14 @@ def descend(
     from scipy.optimize import OptimizeResult
 
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
-        raise ValueError(f"constraints: {optimizer.__name__} knows bounds only, expected none")
+        raise ValueError(
+            f"constraints: expected none, as {optimizer.__name__} knows bounds only, got "
+            f"{checks.describe(constraints)}"
+        )
     if not callable(jac):
         raise ValueError(
-            f"jac: {optimizer.__name__} needs the gradient, expected True or a function, got none"
+            f"jac: expected True or a function, as {optimizer.__name__} needs the gradient, got "
+            f"{checks.describe(jac)}"
         )
     if hess is not None or hessp is not None:
         message = f"{optimizer.__name__} does not use Hessian information (hess, hessp)"
@@ -190,13 +194,17 @@ def read_bounds(bounds: Any, shape: Shape) -> tuple[Floats, Floats]:
     else:
         pairs = [tuple(pair) for pair in bounds]
         if len(pairs) != np.prod(shape) or any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"bounds: expected a pair for each of {np.prod(shape)} variables")
+            raise ValueError(
+                f"bounds: expected a pair for each of {np.prod(shape)} variables, got {pairs}"
+            )
         low = [-np.inf if each is None else each for each, _ in pairs]
         high = [np.inf if each is None else each for _, each in pairs]
     try:
         lower, upper = (np.broadcast_to(np.asarray(b, np.float64), shape) for b in (low, high))
     except ValueError:
-        raise ValueError(f"bounds: expected numbers of shape {shape}") from None
+        raise ValueError(
+            f"bounds: expected numbers of shape {shape}, got {low} and {high}"
+        ) from None
     if not (lower <= upper).all():
         i = np.flatnonzero(~(lower <= upper))[0]
         raise ValueError(f"bounds: expected lower <= upper, got {lower[i]} and {upper[i]} at {i}")

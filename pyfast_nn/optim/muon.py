@@ -176,8 +176,8 @@ class Muon(Optimizer):
     def _check_parameter(self, path: str, shape: Shape) -> None:
         if len(shape) != 2 and self.fallback is None:
             raise ValueError(
-                f"{path} has shape {shape}, and Muon updates matrices: expected a fallback, such "
-                'as "adamw", for what is none'
+                f"{path}: expected a matrix, got shape {shape}; give Muon a fallback for what is "
+                'none, such as "adamw"'
             )
 
     def _rule_of(self, shape: Shape) -> int:

@@ -80,8 +80,8 @@ def _merged(value: Any, present: Any, name: str) -> Any:
         return value
     if not callable(present):
         raise ValueError(
-            f"{name}: the state has a function there, which is not part of it; expected this "
-            f"optimizer to have one, got {checks.describe(present)}"
+            f"{name}: expected this optimizer to have a function there, as the saved one had, got "
+            f"{checks.describe(present)}"
         )
     return present
 
@@ -132,7 +132,7 @@ def _check_names(values: Any, names: Collection[str], what: str) -> dict[str, An
         raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
     for name in names:
         if name not in values:
-            raise ValueError(f"{what}[{name!r}] is missing")
+            raise ValueError(f"{what}[{name!r}]: expected a value, got none")
     for name in values:
         if name not in names:
             raise ValueError(f"{what}[{name!r}]: expected nothing of this name")
@@ -199,9 +199,11 @@ def _fill(arrays: dict[str, dict[str, Array]], saved: Any) -> None:
             if not isinstance(came, np.ndarray):
                 raise TypeError(f"{what}[{name!r}]: expected an array, got {checks.describe(came)}")
             if came.shape != array.shape:
-                raise ValueError(f"{what}[{name!r}] has shape {came.shape}, expected {array.shape}")
+                raise ValueError(
+                    f"{what}[{name!r}]: expected shape {array.shape}, got {came.shape}"
+                )
             if came.dtype != array.dtype:
-                raise TypeError(f"{what}[{name!r}] has dtype {came.dtype}, expected {array.dtype}")
+                raise TypeError(f"{what}[{name!r}]: expected dtype {array.dtype}, got {came.dtype}")
             array[...] = came
 
 
