@@ -1,15 +1,6 @@
 """The site: `sphinx-build -W docs build/docs` after `pip install -e '.[docs]'`."""
 
-import shutil
-import sys
-import tempfile
-from pathlib import Path
-
 import pyfast_nn
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))  # the scripts share a module
-PICTURE = Path(tempfile.mkdtemp()) / "picture.png"
 
 project = "pyfast_nn"
 author = "pyfast_nn developers"
@@ -32,28 +23,14 @@ autosummary_generate = True
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # autodoc lists them already
 
-suppress_warnings = ["config.cache"]  # functions in the gallery's settings
-
-
-def take_picture(block, block_vars, gallery_conf):
-    """Give the gallery the picture that a script saved."""
-    from sphinx_gallery.scrapers import figure_rst
-
-    if not PICTURE.exists():
-        return ""
-    path = next(block_vars["image_path_iterator"])
-    shutil.move(PICTURE, path)
-    return figure_rst([path], gallery_conf["src_dir"])
-
-
 sphinx_gallery_conf = {
-    "examples_dirs": str(EXAMPLES),
+    "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"/[^_][^/]*\.py$",
-    "ignore_pattern": r"_gallery\.py$",
-    # A small size makes the same picture.
-    "reset_argv": lambda gallery_conf, script_vars: ["--quick", "--out", str(PICTURE)],
-    "image_scrapers": [take_picture],
+    "filename_pattern": r"\.py$",  # run them all
+    "within_subsection_order": "FileNameSortKey",
+    "image_srcset": ["2x"],
+    "capture_repr": (),  # pictures and what is printed, no values of last lines
+    "first_notebook_cell": "# %pip install 'pyfast-nn[curvature,plot]'",
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,

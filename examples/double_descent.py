@@ -2,26 +2,26 @@
 Double descent in the width of a model
 ======================================
 
-Take hidden units with random weights, and fit the output weights by least squares; where many fit
-exactly, take the shortest, to which gradient descent from zero converges. With more units the
-error on fresh data first falls, then rises to a peak where there are as many units as rows: just
-one exact fit exists there, and its weights explode with the noise in the labels. Beyond, there are
-more fits to choose from, the shortest gets shorter, and the error falls again (M. Belkin et al.
-2019, https://arxiv.org/abs/1812.11118), to that of the kernel of infinitely many units (Y. Cho, L.
-Saul 2009). A penalty that suits the noise removes the peak (P. Nakkiran et al. 2020,
+Take hidden units with random weights (random features), and fit the output weights by least
+squares; where many fit exactly, take the shortest, to which gradient descent from zero converges.
+With more units the error on fresh data first falls, then rises to a peak at the *interpolation
+threshold*, where there are as many units as rows: just one exact fit exists there, and its weights
+explode with the noise in the labels. Beyond, there are more fits to choose from, the shortest gets
+shorter, and the error falls again (M. Belkin et al. 2019, https://arxiv.org/abs/1812.11118), to
+that of the kernel of infinitely many units (Y. Cho, L. Saul 2009, "Kernel methods for deep
+learning", NeurIPS). A penalty that suits the noise removes the peak (P. Nakkiran et al. 2020,
 https://arxiv.org/abs/2003.01897).
-
-The picture shows the error over the width, median of several draws, without and with a penalty,
-and the kernel's. The numbers are where the peak is, how far it stands out on both sides, how close
-the widest network comes to the kernel, and how flat the error with penalty is from the peak on.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import pyfast_nn as fnn
-from _gallery import run, sheet
 
+plt.style.use("tableau-colorblind10")
 N, D, NOISE = 60, 6, 0.3  # rows, inputs, standard deviation of the noise in the labels
+DRAWS, WIDEST, POINTS = 25, 50, 40  # random draws; most units per row; widths
+PENALTY = 0.02
 
 
 def data(rows, rng):
@@ -44,7 +44,7 @@ def kernel(X, Z):
     return 2 / D * (np.sin(angle) + (np.pi - angle) * cos) / (2 * np.pi)
 
 
-def fit(Z, y, penalty=0.0):
+def fit(Z, y, penalty):
     """Return the output weights of ridge, or of least squares: the shortest, if there are many."""
     n, width = Z.shape
     if width < n:
@@ -52,43 +52,50 @@ def fit(Z, y, penalty=0.0):
     return Z.T @ np.linalg.solve(Z @ Z.T + penalty * np.eye(n), y)
 
 
-def main(quick=False):
-    draws = 5 if quick else 25
-    widest = 20 * N if quick else 50 * N
-    widths = np.union1d(np.geomspace(3, widest, 15 if quick else 40).astype(int), [N])
-    penalty = 0.02
-    errors = np.empty((draws, len(widths), 2))
-    limit = np.empty(draws)
-    for draw in range(draws):
-        rng = np.random.default_rng(draw)
-        (X, y), (Xt, yt) = data(N, rng), data(500, rng)
-        y = y + NOISE * rng.standard_normal(N)
-        limit[draw] = np.mean((kernel(Xt, X) @ np.linalg.solve(kernel(X, X), y) - yt) ** 2)
-        for i, width in enumerate(widths):
-            Z, Zt = features(X, width, draw), features(Xt, width, draw)
-            for j, c in enumerate((0.0, penalty)):
-                errors[draw, i, j] = np.mean((Zt @ fit(Z, y, c) - yt) ** 2)
-    plain, ridge = np.median(errors, axis=0).T
-    limit = np.median(limit)
-    peak = np.argmax(plain)
+# %%
+# Fresh data and fresh hidden units in each draw; all errors are on 500 fresh rows without noise.
 
-    figure, axes = sheet(1, 4.2)
-    axes.loglog(widths / N, plain, "o-", ms=4, label="least squares, shortest weights")
-    axes.loglog(widths / N, ridge, "s-", ms=4, label=f"ridge, penalty {penalty}")
-    axes.axhline(limit, color="k", ls="--", label="kernel: infinite width")
-    axes.axvline(1, color="0.7", ls=":")
-    axes.set(
-        xlabel="hidden units / rows", ylabel="squared error on fresh data", title="Double descent"
-    )
-    axes.legend()
-    return figure, {
-        "peak at width / n": widths[peak] / N,
-        "peak / least error below n": plain[peak] / plain[widths < N].min(),
-        "peak / error at the largest width": plain[peak] / plain[-1],
-        "error at the largest width / kernel's": plain[-1] / limit,
-        "ridge: largest error from n on / least": ridge[widths >= N].max() / ridge.min(),
-    }
+widths = np.union1d(np.geomspace(3, WIDEST * N, POINTS).astype(int), [N])
+errors, limits = np.empty((2, len(widths), DRAWS)), np.empty(DRAWS)
+for draw in range(DRAWS):
+    rng = np.random.default_rng(draw)
+    (X, y), (Xt, yt) = data(N, rng), data(500, rng)
+    y = y + NOISE * rng.standard_normal(N)
+    limits[draw] = np.mean((kernel(Xt, X) @ np.linalg.solve(kernel(X, X), y) - yt) ** 2)
+    for i, width in enumerate(widths):
+        Z, Zt = features(X, width, draw), features(Xt, width, draw)
+        for j, c in enumerate((0.0, PENALTY)):
+            errors[j, i, draw] = np.mean((Zt @ fit(Z, y, c) - yt) ** 2)
+plain, ridge = np.median(errors, axis=2)
+limit = np.median(limits)
 
+# %%
+# Where the peak is, how far it stands out on both sides, how close the widest network comes to the
+# kernel, and how flat the error with penalty is from the threshold on (medians).
 
-if __name__ == "__main__":
-    run(main)
+peak = np.argmax(plain)
+over_before, over_after = plain[peak] / plain[widths < N].min(), plain[peak] / plain[-1]
+over_kernel, over_ridge = plain[-1] / limit, ridge[widths >= N].max() / ridge.min()
+print(f"peak at {widths[peak] / N:.2f} units per row")
+print(
+    f"peak over the least error before it {over_before:.0f}, over that at the end {over_after:.0f}"
+)
+print(f"error at the largest width over the kernel's {over_kernel:.2f}")
+print(f"ridge: largest error from the threshold on, over its least {over_ridge:.2f}")
+
+# %%
+
+figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+for runs, middle, color, mark, name in (
+    (errors[0], plain, "C0", "o-", "least squares, shortest weights"),
+    (errors[1], ridge, "C1", "s-", f"ridge, penalty {PENALTY}"),
+):
+    low, high = np.quantile(runs, [0.25, 0.75], axis=1)
+    axes.fill_between(widths / N, low, high, color=color, alpha=0.2, lw=0)
+    axes.loglog(widths / N, middle, mark, color=color, markersize=4, label=name)
+axes.axhline(limit, color="k", ls="--", label="kernel: infinite width")
+axes.axvline(1, color="k", ls=":", linewidth=1, label="interpolation threshold")
+axes.set(xlabel="hidden units per row", ylabel="squared error on fresh data (median, quartiles)")
+axes.set_title("The error peaks where width equals rows, and falls again")
+axes.legend()
+figure.savefig("double_descent.png", dpi=150)
