@@ -201,7 +201,9 @@ class Standardize(InputLayer):
 
     The first `fit` learns mean and standard deviation (of the population: divided by n) from its
     training rows, in float64, and no later one changes them. The standard deviation of a constant
-    column counts as 1. Until then the model can be trained, but not used.
+    column counts as 1, and so does one that cannot be told from rounding: of n numbers at most
+    ``n * eps * abs(mean)`` with the eps of float64, as in scikit-learn, or ``eps * abs(mean)`` with
+    that of the dtype of X. Until then the model can be trained, but not used.
 
     Notes
     -----

@@ -17,6 +17,7 @@ from .metrics import check as check_metrics
 from .metrics import larger_is_better
 from .progress import check as check_verbose
 from .progress import progress
+from .rounding import varies_by_rounding
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
@@ -230,6 +231,8 @@ def _learn_statistics(model, X, names=None, rows=None):
         return
     mean, std = np.empty(model.in_features), np.empty(model.in_features)
     _core.column_statistics(X, rows, mean, std)
+    n = X.shape[0] if rows is None else len(rows)
+    std[varies_by_rounding(mean, std, n, X.dtype)] = 0
     state = model.named_state()
     for i, layer in enumerate(model.layers):
         wrong = ~(np.isfinite(mean) & np.isfinite(std))

@@ -145,14 +145,59 @@ class TestStatistics:
         model = learn(make([fnn.Standardize()]), X)
         exact = X.astype(np.longdouble)
         mean, std = exact.mean(0), exact.std(0)
-        std[(X[0] == X).all(0)] = 1
         state, eps = model.named_state(), 2.0**-52
+        std[std**2 <= n * eps * std**2 + (n * eps * mean) ** 2] = 1
         assert (abs(state["0.mean"] - mean) <= 16 * eps * (abs(mean) + std)).all()
         assert (abs(state["0.std"] / std - 1) <= 16 * eps * (1 + abs(mean) / std)).all()
         easy = [j for j in range(40) if j not in (1, 2, 3, 5, 6)]
         scaler = StandardScaler().fit(X[:, easy])
         np.testing.assert_allclose(state["0.mean"][easy], scaler.mean_, rtol=1e-10)
         np.testing.assert_allclose(state["0.std"][easy], scaler.scale_, rtol=1e-10)
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    @pytest.mark.parametrize("scale", [1, 1000.0, -3e-4])
+    def test_what_varies_by_rounding_alone_is_constant(self, dtype, scale, rng):
+        shares = rng.dirichlet([1, 1, 1], 500).astype(dtype)
+        X = np.column_stack([shares, (shares * dtype(scale)).sum(1, dtype=dtype)])
+        assert len(np.unique(X[:, 3])) > 1 and X.dtype == dtype
+        for layers in ([], [fnn.Rescale(4, -4 * scale)], [fnn.Standardize()]):
+            model = learn(make([*layers, fnn.Standardize()], in_features=4), X)
+            std = model.named_state()[f"{len(layers)}.std"]
+            assert std[3] == 1 and (std[:3] != 1).all() != bool(layers[:1] == [fnn.Standardize()])
+            assert abs(model.forward(X)).max() < 1e3
+            X[0, 3] = 2 * scale  # a number of another day
+            assert abs(model.forward(X)).max() < 1e4
+            X[0, 3] = scale
+        if dtype != np.float16:
+            model = learn(make([fnn.Standardize()], in_features=4), sparse.csr_array(X))
+            assert model.named_state()["0.std"][3] == 1
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("n", [3, 500, 20_000])
+    def test_the_bound_is_that_of_scikit_learn(self, n, rng):
+        noise, bound = rng.normal(size=n), n * 2.0**-52
+        noise = (noise - noise.mean()) / noise.std()
+        X = 3 + np.outer(noise, bound * 3 * np.array([0.3, 0.9, 1.1, 3, 1e3]))
+        std = learn(make([fnn.Standardize()], in_features=5), X).named_state()["0.std"]
+        np.testing.assert_array_equal(std == 1, StandardScaler().fit(X).scale_ == 1)
+        assert (std != 1).any()
+
+    @pytest.mark.once
+    def test_a_small_spread_is_no_rounding(self, rng):
+        """Nothing is lost of columns whose spread is small, and larger than rounding."""
+        step = rng.integers(0, 2, 1000)
+        step[:2] = 0, 1
+        for column in (
+            1_700_000_000 + step,
+            (1_700_000_000 + step).astype(np.uint64),
+            1e150 + 1e138 * step,
+            np.float32(1000) + np.float32(0.001) * step.astype(np.float32),
+            np.float16(100) + step.astype(np.float16),
+        ):
+            model = learn(make([fnn.Standardize()], in_features=1), column[:, None])
+            exact = float(column.astype(np.longdouble).std())
+            assert model.named_state()["0.std"][0] == pytest.approx(exact, rel=1e-3)
 
     def test_the_same_bits_for_any_number_of_threads(self, isa, restore_threads, rng):
         X, states = rng.normal(size=(3000, 500)), []
