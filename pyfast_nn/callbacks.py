@@ -103,8 +103,9 @@ class ReduceLROnPlateau(Callback):
     Notes
     -----
     NaN is not better than anything. torch's relative threshold is ``best * (1 - threshold)``, which
-    is worse than a negative best, so that standing still counts as better for ever. torch leaves the rate alone where it would change by 1e-8 or
-    less (its ``eps``). A second fit with the same object goes on with its best and its counts.
+    is worse than a negative best, so that standing still counts as better for ever. torch leaves
+    the rate alone where it would change by 1e-8 or less (its ``eps``). A second fit with the same
+    object goes on with its best and its counts.
 
     Examples
     --------

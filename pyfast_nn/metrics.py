@@ -13,7 +13,8 @@ name                    for                    value
 ``"mse"``               values                 mean of ``(z - y)^2``
 ``"rmse"``              values                 its square root
 ``"r2"``                values                 ``1 - sum (z - y)^2 / sum (y - mean y)^2``, averaged
-                                               over the outputs; NaN where y does not vary
+                                               over the outputs whose y varies (by more than
+                                               rounding); NaN if none does
 ======================  =====================  =================================================
 
 with the raw outputs ``z`` and the targets ``y``, and of functions ``f(y_true, y_pred)`` such as
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
+from .rounding import varies_by_rounding
 from .typing import Array
 
 if TYPE_CHECKING:
@@ -72,9 +74,13 @@ def _rmse(y: Array, z: Array, w: Array) -> Any:
 
 
 def _r2(y: Array, z: Array, w: Array) -> Any:
-    around = y - np.average(y, axis=0, weights=w)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.mean(1 - (w @ (z - y) ** 2) / (w @ around**2))
+    mean = np.average(y, axis=0, weights=w)
+    total = w @ (y - mean) ** 2
+    std = np.sqrt(total / w.sum())
+    varies = ~varies_by_rounding(mean, std, np.count_nonzero(w), y.dtype)
+    if not varies.any():
+        return np.nan
+    return np.mean(1 - (w @ (z - y) ** 2)[varies] / total[varies])
 
 
 _BY_NAME = {
@@ -174,7 +180,6 @@ def compute(
     """
     if y_pred is not None and y_true.size == y_pred.size:
         y_true = y_true.reshape(y_pred.shape)  # (n, 1) and (n,)
-    targets = targets if targets.dtype == np.int64 else targets.astype(np.float64)
     outputs = outputs.astype(np.float64)
     weights = None if weights is None else weights.astype(np.float64)
     values = {}

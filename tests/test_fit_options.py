@@ -482,6 +482,9 @@ class TestEarlyStopping:
             ([np.nan] * 8, 3, 0.0, 3, None),
             ([np.inf, np.inf, 3, 4, 5, 6, 7, 8], 4, 0.0, 7, 2),
             ([np.inf] * 8, 3, 0.0, 3, 0),
+            ([-100] * 8, 3, 0.0, 4, 0),
+            ([-100, -99, -101, -102, -102, -102, -102, -102], 3, 1.5, 7, 3),
+            ([-np.inf] * 8, 3, 0.0, 4, 0),
         ],
     )
     def test_patience(self, values, patience, min_delta, epochs, best):
@@ -707,8 +710,41 @@ class TestMetrics:
                 expected = SCORES[name](y, out, sample_weight=w)
             assert named(name, "huber", y, out, w) == pytest.approx(expected, rel=1e-12)
 
-    def test_r2_of_constant_targets_is_not_a_number(self):
-        assert np.isnan(named("r2", "mse", np.ones((4, 1)), np.ones((4, 1))))
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_r2_of_constant_targets_is_not_a_number(self, weighted, dtype, rng):
+        n = 500
+        w = rng.uniform(0, 3, n) if weighted else None
+        out = rng.normal(size=(n, 3))
+        sums = rng.dirichlet([1, 1, 1], n).astype(dtype).sum(axis=1, dtype=dtype)
+        assert np.ptp(sums) > 0
+        for constant in (np.ones(n), np.full(n, 0.1), np.zeros(n), np.full(n, -1e30), sums):
+            y = constant.astype(dtype)[:, None]
+            for z in (out[:, :1], y, out[:, :1] * np.inf):
+                assert np.isnan(named("r2", "mse", y, z, w))
+            y = np.hstack([y, rng.normal(size=(n, 2)).astype(dtype)])
+            expected = sklearn.metrics.r2_score(y[:, 1:], out[:, 1:], sample_weight=w)
+            assert named("r2", "mse", y, out, w) == pytest.approx(expected, rel=1e-6)
+
+    def test_r2_of_targets_that_vary_where_they_have_no_weight(self, rng):
+        y, out, w = np.ones((9, 1)), rng.normal(size=(9, 1)), np.ones(9)
+        y[3], w[3] = 5, 0
+        assert np.isnan(named("r2", "mse", y, out, w))
+        w[3] = 1e-3
+        expected = sklearn.metrics.r2_score(y, out, sample_weight=w)
+        assert named("r2", "mse", y, out, w) == pytest.approx(expected, rel=1e-12)
+
+    def test_r2_that_is_not_a_number_wins_nothing(self, rng):
+        X, Xv = rng.normal(size=(40, 4)), rng.normal(size=(10, 4))
+        options = {"validation_data": (Xv, np.ones(10)), "metrics": ["r2"], "monitor": "val_r2"}
+        model = make(1, "float32")
+        sgd = fnn.optim.SGD(lr=1e-3)
+        plateau = fnn.ReduceLROnPlateau(sgd, monitor="val_r2", patience=0)
+        options |= {"optimizer": sgd, "callbacks": [plateau], "patience": 3, "epochs": 9}
+        history = model.fit(X, X[:, 0], loss="mse", verbose=0, **options)
+        assert np.isnan(history["val_r2"]).all()
+        assert (history.epochs, history.best_epoch) == (3, None)
+        assert history["lr"] == pytest.approx([1e-3, 1e-4, 1e-5])
 
     @pytest.mark.parametrize("weighted", [False, True])
     @pytest.mark.parametrize("columns", [1, 2])
