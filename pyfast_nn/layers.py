@@ -138,6 +138,10 @@ class Identity(Layer):
 class InputLayer(Layer):
     """A layer in front of all others, applied in float64 while the inputs are read."""
 
+    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of its output, given those of its input."""
+        raise NotImplementedError
+
 
 class Rescale(InputLayer):
     """``x * scale + offset``, element by element, applied while the inputs are read.

@@ -41,7 +41,7 @@ time.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .eigen import condition_number, top_eigenpairs
 from .exact import (
@@ -84,14 +84,15 @@ __all__ = [
     "xtrace",
 ]
 
-_OPERATORS = ("Hessian", "GaussNewton", "Fisher", "EmpiricalFisher", "Jacobian", "NTK")
+if TYPE_CHECKING:
+    from .operators import NTK, EmpiricalFisher, Fisher, GaussNewton, Hessian, Jacobian
+else:
 
-
-def __getattr__(name: str) -> Any:
-    """Import SciPy, on which the operators stand, when the first of them is asked for."""
-    if name not in _OPERATORS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(".operators", __name__), name)
+    def __getattr__(name: str) -> object:
+        """Import SciPy, on which the operators stand, when the first of them is asked for."""
+        if name not in ("Hessian", "GaussNewton", "Fisher", "EmpiricalFisher", "Jacobian", "NTK"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(".operators", __name__), name)
 
 
 def __dir__() -> list[str]:

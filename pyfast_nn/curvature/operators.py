@@ -1,9 +1,9 @@
 """Derivatives of a model as SciPy's linear operators, whose products are made in the core."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import DTypeLike
+import numpy.typing as npt
 
 from .. import _core, checks, data, losses
 from ..models import Sequential
@@ -16,11 +16,34 @@ except ImportError as error:
         f"operators need SciPy: pip install 'pyfast-nn[curvature]' ({error})", name=error.name
     ) from None
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 MEMORY_BUDGET = 2**30  # bytes
 _BLOCK = 64  # columns that the core gets at a time where more than the result would have to be held
 
 
-class ModelOperator(LinearOperator):
+class ScipyOperator(LinearOperator):
+    """SciPy's linear operator, with the types that SciPy leaves out."""
+
+    keys: list[str]
+    if TYPE_CHECKING:
+        shape: tuple[int, int]
+        dtype: np.dtype[Any]
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> "Self": ...
+        def matvec(self, x: npt.ArrayLike) -> Array: ...
+        def rmatvec(self, x: npt.ArrayLike) -> Array: ...
+        def matmat(self, X: npt.ArrayLike) -> Array: ...
+        def rmatmat(self, X: npt.ArrayLike) -> Array: ...
+        @overload
+        def __matmul__(self, x: npt.ArrayLike) -> Array: ...
+        @overload
+        def __matmul__(self, x: LinearOperator) -> LinearOperator: ...
+        def __matmul__(self, x: Any) -> Any: ...
+
+
+class ModelOperator(ScipyOperator):
     """What operators of a model have in common: a snapshot of it, its data, and parameters.
 
     Attributes
@@ -35,7 +58,7 @@ class ModelOperator(LinearOperator):
         X: Inputs,
         kind: str,
         restrict: Restrict,
-        dtype: DTypeLike | None,
+        dtype: npt.DTypeLike | None,
         memory_budget: Integer,
         **examples: Any,
     ) -> None:
@@ -117,7 +140,7 @@ class SymmetricOperator(ModelOperator):
         class_weight: ClassWeight | None = None,
         damping: ArrayLike = 0.0,
         restrict: Restrict | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: npt.DTypeLike | None = None,
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
     ) -> None:
@@ -159,7 +182,7 @@ class SymmetricOperator(ModelOperator):
 
     _rmatmat = _matmat
 
-    def _adjoint(self) -> "SymmetricOperator":
+    def _adjoint(self) -> "Self":
         return self
 
     _transpose = _adjoint
@@ -378,7 +401,7 @@ class Jacobian(ModelOperator):
         X: Inputs,
         *,
         restrict: Restrict | None = None,
-        dtype: DTypeLike | None = None,
+        dtype: npt.DTypeLike | None = None,
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
     ) -> None:
@@ -401,7 +424,7 @@ class Jacobian(ModelOperator):
         return self._part(out)
 
 
-class NTK(LinearOperator):
+class NTK(ScipyOperator):
     """The neural tangent kernel of some examples, J J' with their `Jacobian`.
 
     Row and column ``i * n_outputs + c`` belong to output c of example i.
@@ -423,8 +446,24 @@ class NTK(LinearOperator):
     True
     """
 
-    def __init__(self, model: Sequential, X: Inputs, **options) -> None:
-        self.jacobian = Jacobian(model, X, **options)
+    def __init__(
+        self,
+        model: Sequential,
+        X: Inputs,
+        *,
+        restrict: Restrict = None,
+        dtype: npt.DTypeLike | None = None,
+        memory_budget: Integer = MEMORY_BUDGET,
+        training: bool = False,
+    ) -> None:
+        self.jacobian = Jacobian(
+            model,
+            X,
+            restrict=restrict,
+            dtype=dtype,
+            memory_budget=memory_budget,
+            training=training,
+        )
         self.keys = self.jacobian.keys
         m = self.jacobian.shape[0]
         super().__init__(self.jacobian.dtype, (m, m))
@@ -443,7 +482,7 @@ class NTK(LinearOperator):
 
     _rmatvec = _matvec
 
-    def _adjoint(self) -> "NTK":
+    def _adjoint(self) -> "Self":
         return self
 
     _transpose = _adjoint
