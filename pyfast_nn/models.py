@@ -556,8 +556,12 @@ class Sequential:
                 "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
                 f"probabilities, got {loss.name!r}; predict and forward take any"
             )
-        p = self._outputs(self._built_features(X, allow_nonfinite), loss.link)
-        return np.hstack([1 - p, p]) if loss.task == "binary" and p.shape[1] == 1 else p
+        X = self._built_features(X, allow_nonfinite)
+        if loss.task == "binary" and self.out_features == 1:
+            out = self._outputs(X, "identity")
+            # The probability of the other class is that of -out; 1 - p is 0 where p rounds to 1.
+            return _core.activation(loss.link, (), np.hstack([-out, out]), None)
+        return self._outputs(X, loss.link)
 
     def evaluate(
         self,

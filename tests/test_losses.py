@@ -614,8 +614,9 @@ class TestTargets:
                 with pytest.raises(ValueError, match="gives probabilities, got 'hinge'"):
                     model.predict_proba(X)
                 continue
-            p = oracle.sigmoid(model.forward(X)[:, 0])
-            np.testing.assert_allclose(model.predict_proba(X), np.stack([1 - p, p], 1), rtol=1e-13)
+            z = model.forward(X)[:, 0]
+            p = oracle.sigmoid(np.stack([-z, z], 1))
+            np.testing.assert_allclose(model.predict_proba(X), p, rtol=1e-13)
         with pytest.raises(ValueError, match="got eggs in row 1"):
             model.evaluate(X[:2], ["spam", "eggs"])
 
@@ -641,6 +642,21 @@ class TestTargets:
         assert model.evaluate(X, y)["accuracy"] == pytest.approx(accuracy, rel=1e-15)
         with pytest.raises(ValueError, match="gives probabilities, got 'multi_margin'"):
             model.predict_proba(X)
+
+    def test_the_probability_of_the_other_class(self, isa, dtype):
+        """It is no difference from 1, which would be 0 where the one of the class rounds to 1."""
+        z = np.array([-700, -100, -40, -17, -1e-3, 0, 1e-3, 17, 40, 100, 700])
+        z = z[abs(z) < (80 if dtype == "float32" else 800)].astype(dtype)
+        model = fnn.Sequential([fnn.Identity()], dtype=dtype)
+        p = model.predict_proba(z[:, None], loss="binary_cross_entropy")
+        expected = oracle.sigmoid(np.stack([-z, z], 1).astype(np.float64))
+        np.testing.assert_allclose(p, expected, rtol=8 * np.finfo(dtype).eps, atol=0)
+        assert p.dtype == dtype and (p > 0).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=2 * np.finfo(dtype).eps)
+        of_two = fnn.Sequential([fnn.Identity()], dtype=dtype).predict_proba(
+            np.stack([0 * z, z], 1), loss="cross_entropy"
+        )
+        np.testing.assert_allclose(p, of_two, rtol=8 * np.finfo(dtype).eps)
 
     @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile"])
     def test_regression(self, loss, rng):
