@@ -237,12 +237,13 @@ class Optimizer:
         self._owner: Owner | None = None  # of the model that the state belongs to
         self._state: dict[str, Array] = {}  # name: vector
         self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
+        self._shapes: dict[str, Shape] = {}  # of the parameters of a fit, by their keys
+        self._dtype: Any = None  # likewise
         self._for_fit = params is None
         self._groups = groups if self._for_fit else None  # for parameters not known yet
-        # The parameters; in a fit only where it goes step by step. `_unbound` is a state that waits
-        # for them.
+        # The parameters; in a fit only where it goes step by step.
         self._bound = None if params is None else Bound.of(self, params, groups)
-        self._unbound: dict[str, Any] | None = None
+        self._waiting: dict[str, Any] | None = None  # a snapshot that the next fit goes on from
 
     def step(self, grads: Tree) -> None:
         """Update the parameters in place.
@@ -387,8 +388,9 @@ class Optimizer:
         """Number of steps taken (int)."""
         if self._bound is not None:
             return self._bound.updater.steps
-        if self._unbound is not None:
-            return self._unbound["counts"]["step_count"]
+        if self._waiting is not None:
+            steps: int = self._waiting["counts"]["step_count"]
+            return steps
         before, report = self._progress
         return before + int(report[2])
 
@@ -408,13 +410,15 @@ class Optimizer:
         -------
         dict
             Of numbers, strings, lists and dicts (what JSON holds), and under ``"state"``, by the
-            key of the parameter and the name of the state, copies of arrays in the shape of the
-            parameter. In place of a hyper-parameter that is a function stands ``"function"``.
+            key of the parameter (after a fit ``"0.weight"``, see `Sequential.named_parameters`) and
+            the name of the state, copies of arrays in the shape of the parameter. An object of
+            `schedules` is a dict of its settings; in place of any other function stands
+            ``"function"``.
 
         Raises
         ------
         RuntimeError
-            Without `params`; between `ascend` and `step`; within `averaged`.
+            Without `params`, before a fit; between `ascend` and `step`; within `averaged`.
 
         Examples
         --------
@@ -429,7 +433,8 @@ class Optimizer:
         """Go on from a state that `state_dict` gave, of an optimizer on such parameters.
 
         With the same parameters and gradients, the same bits follow. Hyper-parameters, options and
-        those of the groups are those of the state; but a function remains the one that is here.
+        those of the groups are those of the state; but a function that is no object of `schedules`
+        remains the one that is here. Without `params` the next fit goes on from it.
 
         Parameters
         ----------
@@ -438,10 +443,11 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            As for `state_dict`.
+            Between `ascend` and `step`; within `averaged`.
         TypeError, ValueError
             If it does not fit: the message names what came and what was expected. Nothing is
-            changed then.
+            changed then. (Whether it fits the parameters of a model is found by the next fit, if
+            there was none.)
 
         Examples
         --------
@@ -477,7 +483,6 @@ class Optimizer:
         >>> optimizer.save("adam.safetensors")
         >>> optimizer.load("adam.safetensors")
         """
-        self._own("save")
         saved.save(self, path)
 
     def load(self, path: Path) -> None:
@@ -490,7 +495,7 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            As for `state_dict`.
+            As for `load_state_dict`.
         ModelFileError
             If the file is not intact or does not fit, a subclass of ValueError. Nothing is changed
             then.
@@ -539,47 +544,59 @@ class Optimizer:
                 f"optimizer: expected one made without params, got {type(self).__name__} with "
                 "parameters of its own"
             )
-        if self._owner is None or not self._owner.tied:
-            self._check_fits(model)
-            self._owner = model._owner
-        elif self._owner is not model._owner:
+        is_free = self._owner is None or not self._owner.tied
+        if not is_free and self._owner is not model._owner:
             raise ValueError(
                 f"optimizer: expected a new one or that of this model, got {type(self).__name__} "
                 f"with the state of another model ({self.step_count} steps); make a new one"
             )
+        if self._waiting is not None:
+            self._wake(self._waiting, model.named_parameters())
+        elif is_free:
+            self._check_fits(model)
+        self._owner = model._owner
+        params = model.named_parameters()
+        self._shapes, self._dtype = {k: view.shape for k, view in params.items()}, model.dtype
         # Once it has gone step by step, it goes on so.
-        if self._bound is not None or self._unbound is not None or not self._is_fused():
-            self._bind(model.named_parameters())
+        if self._bound is not None or not self._is_fused():
+            self._bind(params)
 
     def _check_fits(self, model: Any) -> None:
-        came: list[tuple[object, object]] = [
-            (vector.size, vector.dtype) for vector in self._state.values()
-        ]
-        if self._unbound is not None:
-            shapes = {key: view.shape for key, view in model.named_parameters().items()}
-            same = shapes == self._unbound["shapes"]
-            came = [(model.n_parameters if same else "other", self._unbound["dtype"])]
-        for size, dtype in came:
-            if (size, dtype) != (model.n_parameters, model.dtype):
+        for vector in self._state.values():
+            if (vector.size, vector.dtype) != (model.n_parameters, model.dtype):
                 raise ValueError(
                     f"optimizer: expected the state of {model.n_parameters} {model.dtype} "
-                    f"parameters, got {type(self).__name__} with that of {size} {dtype} parameters"
+                    f"parameters, got {type(self).__name__} with that of {vector.size} "
+                    f"{vector.dtype} parameters"
                 )
+
+    def _wake(self, waiting: dict[str, Any], params: dict[str, Array]) -> None:
+        """Go on from the snapshot that waits, with a fit's parameters, {name: view}."""
+        try:
+            bound = saved.bind(self, params, waiting)
+            bound.check_parameters()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "optimizer: expected the state of this model's parameters, got "
+                f"{type(self).__name__} with that of others: {error}"
+            ) from None
+        awake: dict[str, Any] = {"_bound": bound}
+        if self._is_fused() and bound.is_one_rule():
+            progress = (bound.updater.steps, np.zeros(3))
+            awake = {"_state": bound.flat_vectors(), "_progress": progress}
+        vars(self).update(awake, _waiting=None)
 
     def _bind(self, params: dict[str, Array]) -> None:
         """Bind a fit's parameters, {name: view}."""
-        saved = self._unbound
         if self._bound is not None:
             if all(map(_is_same, self._bound.arrays, params.values())):
                 return
-            saved = self._bound.saved()
-        if saved is not None:
-            bound = Bound.restored(self, {**saved, "params": params})
+            bound = Bound.restored(self, {**self._bound.saved(), "params": params})
         else:
             bound = Bound.of(self, params, self._groups)
             bound.take_over_vectors(self._state, self.step_count)
         bound.check_parameters()
-        self._bound, self._unbound, self._state = bound, None, {}
+        self._bound, self._state = bound, {}
 
     def _rate(self, step: int) -> float:
         """Return the learning rate of a 0-based step (float)."""
@@ -594,6 +611,19 @@ class Optimizer:
             if name not in self._state:
                 self._state[name] = np.full_like(parameters, self._initial(name))
         return [self._state[name] for name in names]
+
+    def _named_vectors(self) -> dict[str, dict[str, Array]]:
+        """Return the state vectors of a fused fit as {key: {name: view}}."""
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
+        firsts = [sum(sizes[:i]) for i in range(len(sizes))]
+        vectors = self._vectors(np.empty(sum(sizes), self._dtype))
+        return {
+            key: {
+                name: vector[first : first + size].reshape(shape)
+                for name, vector in zip(self._state_names(), vectors, strict=True)
+            }
+            for (key, shape), first, size in zip(self._shapes.items(), firsts, sizes, strict=True)
+        }
 
     def _begin_epoch(self) -> tuple[int, Floats]:
         """Return `step_count`, and the array (3,) into which the core reports, which it follows."""
@@ -633,19 +663,15 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         state = {name: vector.copy() for name, vector in self._state.items()}
         before, report = self._progress
-        saved = {**vars(self), "_state": state, "_progress": (before + int(report[2]), np.zeros(3))}
+        progress = (before + int(report[2]), np.zeros(3))
+        values = {**vars(self), "_state": state, "_progress": progress}
         if self._bound is not None:
-            bound = self._bound.saved()
             if self._for_fit:
-                bound |= {"params": None, "dtype": self._bound.arrays[0].dtype}
-                bound["shapes"] = {
-                    key: array.shape
-                    for key, array in zip(self._bound.keys, self._bound.arrays, strict=True)
-                }
-                saved |= {"_bound": None, "_unbound": bound, "_groups": None}
+                waiting = saved.copied(self._bound.snapshot("copy"))
+                values |= {"_bound": None, "_waiting": waiting, "_groups": None}
             else:
-                saved["_bound"] = bound
-        return saved
+                values["_bound"] = self._bound.saved()
+        return values
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         bound = saved["_bound"]

@@ -353,6 +353,27 @@ class Bound:
                 state[name] = _vector_beside(array, array.size, vector[first : first + array.size])
             first += array.size
 
+    def snapshot(self, what: str) -> dict[str, Any]:
+        """Return counts, groups and states as `saved.bind` takes them; the arrays are views."""
+        self.check_at_rest(what)
+        self.allocate()
+        return {
+            "counts": self.counts(),
+            "groups": [{"params": list(group.params), **group._own} for group in self.groups],
+            "state": self.named_state(),
+        }
+
+    def is_one_rule(self) -> bool:
+        """Whether nothing sets some parameters apart, and nothing is kept around the steps."""
+        counts = [self.counts()[name] for name in COUNTS]
+        return len(self.groups) == 1 and not self.groups[0]._own and counts == [0, 0, 0, None]
+
+    def flat_vectors(self) -> dict[str, Array]:
+        """Return {name: flat vector} over all parameters of what one elementwise rule keeps."""
+        return {
+            name: np.concatenate([state[name] for state in self.state]) for name in self.state[0]
+        }
+
     def saved(self) -> dict[str, Any]:
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
         self.check_at_rest("copy")

@@ -1,20 +1,21 @@
 """The state of an optimizer as plain numbers and arrays, and its files."""
 
 import collections
+import itertools
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import atomic, checks, modelfile
+from .. import atomic, checks, modelfile, schedules
 from ..typing import Array, Path
 from . import around
-from .bound import COUNTS, Bound
+from .bound import COUNTS, Bound, ParamGroup, resolve_groups
 
 if TYPE_CHECKING:
     from .base import Optimizer
 
-_FIELDS = {
+FIELDS = {
     "optimizer",
     "step_count",
     *COUNTS,
@@ -28,29 +29,76 @@ _KEY = "pyfast_nn_optimizer"  # of the metadata of a file
 FUNCTION = "function"  # stands for a hyper-parameter that is one
 
 
+# ---------------------------------------------------------------------- snapshots
+
+# What is kept of the parameters of an optimizer: {"counts": {...}, "groups": [{"params": keys, and
+# what it has of its own}], "state": {key: {name: array}}}. The arrays may be views.
+
+
+def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
+    """Return the snapshot of an optimizer, for the method `what`."""
+    if optimizer._bound is not None:
+        return optimizer._bound.snapshot(what)
+    if optimizer._waiting is not None:
+        return optimizer._waiting
+    if not optimizer._shapes:
+        raise RuntimeError(
+            f"{what}: this {type(optimizer).__name__} has no parameters of its own and has not "
+            "trained a model, so it has no state; make it with params, or fit first"
+        )
+    return {
+        "counts": {"step_count": optimizer.step_count}
+        | dict.fromkeys(COUNTS, 0)
+        | {"since_lookahead": None},
+        "groups": [{"params": list(optimizer._shapes)}],
+        "state": optimizer._named_vectors(),
+    }
+
+
+def copied(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Return a snapshot with arrays of its own."""
+    return {**snapshot, "state": _copies(snapshot["state"])}
+
+
+def _copies(state: dict[str, dict[str, Array]]) -> dict[str, dict[str, Array]]:
+    return {key: {k: array.copy() for k, array in arrays.items()} for key, arrays in state.items()}
+
+
+def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, Any]) -> Bound:
+    """Return the parameters of a fit, bound as the snapshot says; TypeError, ValueError if not."""
+    groups = snapshot["groups"]
+    places = {key: place for place, group in enumerate(groups) for key in group["params"]}
+    _check_names(places, list(params), "state")
+    own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    bound = Bound(optimizer, params, own, [places[key] for key in params])
+    _resume(bound, snapshot["counts"], snapshot["state"])
+    return bound
+
+
+def _resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Array]]) -> None:
+    """Go on from counts and arrays, which are copied."""
+    bound.set_counts(counts, bound.new_buffers(counts))
+    bound.allocate()
+    _fill(bound.named_state(), state)
+
+
 # ---------------------------------------------------------------------- to plain values
 
 
 def state_dict(optimizer: "Optimizer") -> dict[str, Any]:
     """See `Optimizer.state_dict`."""
-    bound = optimizer._own("state_dict")
-    bound.check_at_rest("state_dict")
-    bound.allocate()
+    now = snapshot(optimizer, "state_dict")
     return {
         "optimizer": type(optimizer).__name__,
-        **bound.counts(),
+        **now["counts"],
         "hyper_parameters": {
             name: _plain(getattr(optimizer, name)) for name in optimizer._hyper_parameters()
         },
         "options": {name: _plain(getattr(optimizer, name)) for name in around.names(optimizer)},
         "param_groups": [
-            {"params": list(group.params)} | {k: _plain(v) for k, v in group._own.items()}
-            for group in bound.groups
+            {name: _plain(value) for name, value in group.items()} for group in now["groups"]
         ],
-        "state": {
-            key: {name: array.copy() for name, array in arrays.items()}
-            for key, arrays in bound.named_state().items()
-        },
+        "state": _copies(now["state"]),
     }
 
 
@@ -58,24 +106,25 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "_hyper_parameters"):  # Muon's fallback
         names = value._hyper_parameters()
         return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
+    if isinstance(value, schedules.Schedule):
+        settings = {name: _plain(setting) for name, setting in value.get_config().items()}
+        return {"schedule": type(value).__name__} | settings
     if callable(value):
         return FUNCTION
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
 def _merged(value: Any, present: Any, name: str) -> Any:
     """Return what a plain value stands for, functions being those that are there."""
     if isinstance(value, dict):
-        return {k: _merged(v, getattr(present, k, None), f"{name}.{k}") for k, v in value.items()}
-    if isinstance(value, (list, tuple)) and isinstance(present, tuple):
-        if len(value) != len(present):
-            return value  # for the check of the hyper-parameter
-        return tuple(
-            _merged(v, p, f"{name}[{i}]")
-            for i, (v, p) in enumerate(zip(value, present, strict=True))
-        )
+        merged = {k: _merged(v, getattr(present, k, None), f"{name}.{k}") for k, v in value.items()}
+        return _schedule(merged, name) if "schedule" in merged else merged
+    if isinstance(value, (list, tuple)):
+        beside = present if isinstance(present, tuple) else ()
+        pairs = itertools.zip_longest(value, beside[: len(value)])
+        return [_merged(v, p, f"{name}[{i}]") for i, (v, p) in enumerate(pairs)]
     if not isinstance(value, str) or value != FUNCTION:
         return value
     if not callable(present):
@@ -86,14 +135,24 @@ def _merged(value: Any, present: Any, name: str) -> Any:
     return present
 
 
+def _schedule(settings: dict[str, Any], name: str) -> schedules.Schedule:
+    kind = checks.choice(settings.pop("schedule"), f"{name} schedule", schedules.__all__)
+    try:
+        made: schedules.Schedule = getattr(schedules, kind)(**settings)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return made
+
+
 # ---------------------------------------------------------------------- from plain values
 
 
 def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     """See `Optimizer.load_state_dict`."""
-    bound = optimizer._own("load_state_dict")
-    bound.check_at_rest("load_state_dict")
-    _check_names(state, _FIELDS, "state_dict")
+    bound = optimizer._bound
+    if bound is not None:
+        bound.check_at_rest("load_state_dict")
+    _check_names(state, FIELDS, "state_dict")
     if state["optimizer"] != type(optimizer).__name__:
         raise ValueError(
             f"state_dict['optimizer']: expected {type(optimizer).__name__!r}, "
@@ -111,16 +170,25 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     vars(new).update({name: getattr(type(new), name).default for name in names})
     for name in names:
         setattr(new, name, saved[name])
-    fresh = bound.made_again(new, _own_values(bound, state["param_groups"]))
-    counts = _check_counts(new, state)
-    buffers = fresh.new_buffers(counts)
-    fresh.set_counts(counts, buffers)
-    fresh.allocate()
-    _fill(fresh.named_state(), state["state"])
+    values = {k: v for k, v in vars(new).items() if k in [*new._hyper_parameters(), *names]}
+    if bound is None:
+        waiting = _waiting(new, state)
+        if optimizer._shapes:  # else the next fit finds out
+            shapes = optimizer._shapes.items()
+            bind(new, {key: np.zeros(shape, new._dtype) for key, shape in shapes}, waiting)
+        values |= {
+            "_waiting": waiting,
+            "_groups": None,
+            "_state": {},
+            "_progress": (0, np.zeros(3)),
+        }
+        vars(optimizer).update(values)
+        return
+    fresh = bound.made_again(new, _own_values(bound.groups, state["param_groups"]))
+    _resume(fresh, _check_counts(new, state), state["state"])
 
     fresh.take_over(optimizer, bound)
     targets = [vars(optimizer), *map(vars, bound.groups)]
-    values = {k: v for k, v in vars(new).items() if k in [*new._hyper_parameters(), *names]}
     sources = [{**values, "_bound": fresh}, *({"_own": own} for own in fresh.own)]
     # One call, so that Ctrl-C comes before or after it.
     collections.deque(map(dict.update, targets, sources), maxlen=0)
@@ -139,16 +207,63 @@ def _check_names(values: Any, names: Collection[str], what: str) -> dict[str, An
     return values
 
 
-def _own_values(bound: Bound, saved: Any) -> list[dict[str, Any]]:
+def _waiting(new: "Optimizer", state: dict[str, Any]) -> dict[str, Any]:
+    """Return the snapshot that a state for parameters that are not known yet is."""
+    saved = state["param_groups"]
+    keys = keys_of(saved)
+    if new._groups is None:
+        groups = [ParamGroup(new, {}) for _ in saved]
+        places = [place for place, values in enumerate(saved) for _ in values["params"]]
+    else:
+        own, places = resolve_groups(keys, new._groups)
+        groups = [ParamGroup(new, each) for each in own]
+    for key, place in zip(keys, places, strict=True):
+        groups[place].params.append(key)
+    for group, values in zip(groups, _own_values(groups, saved), strict=True):
+        group._own = ParamGroup(new, values)._own  # checked
+    _check_names(state["state"], keys, "state")
+    for key, arrays in state["state"].items():
+        if not isinstance(arrays, dict):
+            raise TypeError(f"state[{key!r}]: expected a dict, got {checks.describe(arrays)}")
+        for name, array in arrays.items():
+            _check_array(array, f"state[{key!r}][{name!r}]")
+    return {
+        "counts": _check_counts(new, state),
+        "groups": [{"params": group.params, **group._own} for group in groups],
+        "state": _copies(state["state"]),
+    }
+
+
+def keys_of(param_groups: Any) -> list[str]:
+    """Return the keys of the parameters of all groups."""
+    if not isinstance(param_groups, (list, tuple)):
+        raise TypeError(f"param_groups: expected a list, got {checks.describe(param_groups)}")
+    keys: list[str] = []
+    for place, values in enumerate(param_groups):
+        what = f"param_groups[{place}]"
+        if not isinstance(values, dict):
+            raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
+        params = values.get("params")
+        if not isinstance(params, list) or not all(isinstance(key, str) for key in params):
+            raise TypeError(
+                f"{what}['params']: expected a list of keys, got {checks.describe(params)}"
+            )
+        keys += params
+    if len(set(keys)) != len(keys):
+        raise ValueError("param_groups: expected each parameter once, got one several times")
+    return keys
+
+
+def _own_values(groups: list[ParamGroup], saved: Any) -> list[dict[str, Any]]:
     """Return the hyper-parameters of each group's own."""
     if not isinstance(saved, (list, tuple)):
         raise TypeError(f"param_groups: expected a list, got {checks.describe(saved)}")
-    if len(saved) != len(bound.groups):
+    if len(saved) != len(groups):
         raise ValueError(
-            f"param_groups: expected {len(bound.groups)}, as many as there are, got {len(saved)}"
+            f"param_groups: expected {len(groups)}, as many as there are, got {len(saved)}"
         )
     own = []
-    for place, (values, group) in enumerate(zip(saved, bound.groups, strict=True)):
+    for place, (values, group) in enumerate(zip(saved, groups, strict=True)):
         what = f"param_groups[{place}]"
         if not isinstance(values, dict):
             raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
@@ -196,8 +311,7 @@ def _fill(arrays: dict[str, dict[str, Array]], saved: Any) -> None:
         _check_names(saved[key], list(of_key), what)
         for name, array in of_key.items():
             came = saved[key][name]
-            if not isinstance(came, np.ndarray):
-                raise TypeError(f"{what}[{name!r}]: expected an array, got {checks.describe(came)}")
+            _check_array(came, f"{what}[{name!r}]")
             if came.shape != array.shape:
                 raise ValueError(
                     f"{what}[{name!r}]: expected shape {array.shape}, got {came.shape}"
@@ -207,7 +321,33 @@ def _fill(arrays: dict[str, dict[str, Array]], saved: Any) -> None:
             array[...] = came
 
 
+def _check_array(value: object, what: str) -> None:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{what}: expected an array, got {checks.describe(value)}")
+
+
 # ---------------------------------------------------------------------- files
+
+
+def to_tensors(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return a state dict without its arrays, and those by their full names."""
+    arrays = {
+        f"{key}.{name}" if key else name: np.array(array, order="C")
+        for key, of_key in state["state"].items()
+        for name, array in of_key.items()
+    }
+    return {name: value for name, value in state.items() if name != "state"}, arrays
+
+
+def of_tensors(
+    description: dict[str, Any], arrays: dict[str, Array], keys: list[str]
+) -> dict[str, Any]:
+    """Return the state dict of which `to_tensors` made this."""
+    state: dict[str, dict[str, Array]] = {key: {} for key in keys}
+    for full_name, array in arrays.items():
+        key, _, name = full_name.rpartition(".")
+        state.setdefault(key, {})[name] = array
+    return {**description, "state": state}
 
 
 def save(optimizer: "Optimizer", path: Path) -> None:
@@ -216,32 +356,24 @@ def save(optimizer: "Optimizer", path: Path) -> None:
 
     import safetensors.numpy
 
-    state = state_dict(optimizer)
-    arrays = {
-        f"{key}.{name}" if key else name: np.array(array, order="C")
-        for key, of_key in state.pop("state").items()
-        for name, array in of_key.items()
-    }
+    state, arrays = to_tensors(state_dict(optimizer))
     description = json.dumps({"format_version": FORMAT_VERSION, **state})
     atomic.replace(path, safetensors.numpy.save(arrays, metadata={_KEY: description}))
 
 
 def load(optimizer: "Optimizer", path: Path) -> None:
     """See `Optimizer.load`."""
-    keys = optimizer._own("load").keys
     path = checks.path(path)
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
     try:
         arrays = modelfile.read_tensors(raw)
         state = modelfile.describe(
-            raw, _KEY, {"format_version", *_FIELDS} - {"state"}, FORMAT_VERSION
+            raw, _KEY, {"format_version", *FIELDS} - {"state"}, FORMAT_VERSION
         )
         del state["format_version"]
-        state["state"] = {key: {} for key in keys}
-        for full_name, array in arrays.items():
-            key, _, name = full_name.rpartition(".")
-            state["state"].setdefault(key, {})[name] = array
-        load_state_dict(optimizer, state)
+        bound = optimizer._bound
+        keys = keys_of(state["param_groups"]) if bound is None else bound.keys
+        load_state_dict(optimizer, of_tensors(state, arrays, keys))
     except (TypeError, ValueError, RecursionError) as error:
         raise modelfile.ModelFileError(f"{path}: {error}") from error
