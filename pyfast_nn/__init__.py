@@ -31,7 +31,8 @@ from .layers import (
     Step,
     Tanh,
 )
-from .modelfile import ModelFileError, load
+from .loading import load
+from .modelfile import ModelFileError
 from .models import Sequential
 from .runtime import build_config, get_num_threads, set_num_threads
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import pictures
+from . import checks, pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,6 +128,53 @@ class History(dict[str, list[float]]):
             parts += [f"{key} {self[key][epoch]:.4g}" for key in scores[:_SHOWN]]
             parts += ["..."] * (len(scores) > _SHOWN)
         return f"History({', '.join(parts)})"
+
+
+def to_config(history: History | None) -> dict[str, Any] | None:
+    """Return a history as plain values, for the model file."""
+    if history is None:
+        return None
+    for key, column in history.items():
+        if not (isinstance(key, str) and isinstance(column, list) and _is_json(column)):
+            raise ValueError(
+                f"history: expected lists of what JSON can hold, but history[{key!r}] is none; "
+                f"before saving, del model.history[{key!r}]"
+            )
+    return {
+        "columns": dict(history),
+        "best_epochs": history._best_epochs,
+        "stopped_early": history._stopped_early,
+    }
+
+
+def from_config(description: Any) -> History | None:
+    """Return the history that `to_config` described; TypeError or ValueError on anything else."""
+    if description is None:
+        return None
+    fields = {"columns", "best_epochs", "stopped_early"}
+    if not isinstance(description, dict) or set(description) != fields:
+        raise TypeError(f"history: expected None or a dict of {', '.join(sorted(fields))}")
+    columns, best = description["columns"], description["best_epochs"]
+    if not isinstance(columns, dict) or not isinstance(best, list):
+        raise TypeError("history: expected a dict of columns and a list of best_epochs")
+    if any(not isinstance(column, list) or len(column) != len(best) for column in columns.values()):
+        raise ValueError(f"history: expected columns of {len(best)} epochs")
+    history = History()
+    history.update(columns)
+    history._best_epochs = [
+        None if epoch is None else checks.integer(epoch, "best_epochs", 0, i)
+        for i, epoch in enumerate(best)
+    ]
+    history._stopped_early = checks.boolean(description["stopped_early"], "stopped_early")
+    return history
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_json(v) for k, v in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _plain(value: Any) -> Any:

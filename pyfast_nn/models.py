@@ -7,6 +7,7 @@ from .labels import check_classes
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
+from .optim import resumed
 
 
 class Sequential:
@@ -80,6 +81,7 @@ class Sequential:
         self._state = None
         self._claims = {}  # "fit": the token of the call that trains
         self._owner = optim.Owner(tied=True)  # by which optimizers know this model
+        self._saved_optimizer = None  # what the file of this model holds besides, in words
         self.epochs_trained = 0
         self.loss = None
         units = losses.last_units(self.layers)
@@ -729,7 +731,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ file
 
-    def save(self, path):
+    def save(self, path, *, optimizer=None):
         """Write the model to a safetensors file; `pyfast_nn.load` reads it.
 
         The file is complete or not there: it is written beside `path`, flushed to disk, and
@@ -742,9 +744,17 @@ class Sequential:
         Parameters
         ----------
         path : str or os.PathLike
+        optimizer : pyfast_nn.optim.Optimizer, optional
+            The one of the fit, whose state becomes part of the file: after ``model, optimizer =
+            fnn.load(path, optimizer=True)`` a fit goes on with the bits that would have come
+            without a file. (The weights that `patience` keeps and the counts of callbacks are
+            those of one fit, and end with it.)
 
         Raises
         ------
+        TypeError, ValueError
+            If `optimizer` is none of this model, or has a function of the user's as `lr`, say,
+            which no file can hold; objects of `schedules` and arrays can be saved.
         OSError
             If it cannot be written, or `path` is there and no regular file (a folder, a pipe, a
             device); what was there is intact then. (If only the last step fails, the sync of the
@@ -753,7 +763,10 @@ class Sequential:
             If the model is not built.
         """
         self._network()
-        modelfile.save(self, path)
+        if optimizer is None:
+            modelfile.save(self, path)
+        else:
+            modelfile.save(self, path, *resumed.state_beside(self, optimizer))
 
     # ------------------------------------------------------------------ checks
 

@@ -80,13 +80,14 @@ def _fit(
     metrics = _check_metrics(model, metrics, loss, X.shape[1], validation)
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
     listeners = check_callbacks(callbacks)
-    optimizer = _check_optimizer(optimizer)
+    optimizer = _check_optimizer(model, optimizer)
     _warn_of_flat_layers(model.layers)
 
     # The network with its plan, built once, and the optimizer's state.
     model.build(X.shape[1])
     _learn_statistics(model, X, names, examples.rows)
     optimizer._attach(model)
+    model._saved_optimizer = None  # from here on there is another one
     history = History()
     model.loss, model.classes_, model.history = given, classes, history
     model.feature_names_in_ = names
@@ -429,8 +430,16 @@ def _warn_of_flat_layers(layers):
         )
 
 
-def _check_optimizer(optimizer):
+def _check_optimizer(model, optimizer):
     if optimizer is None:
+        if model._saved_optimizer is not None:
+            warnings.warn(
+                f"optimizer: this fit starts a new Adam(), though this model's file has the state "
+                f"of {model._saved_optimizer}; to go on with that: "
+                "model, optimizer = fnn.load(path, optimizer=True), and optimizer=optimizer here",
+                UserWarning,
+                stacklevel=5,  # the caller of Sequential.fit
+            )
         return optim.Adam()
     if not isinstance(optimizer, optim.Optimizer):
         came = checks.describe(optimizer)

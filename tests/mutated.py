@@ -67,10 +67,14 @@ def intact_models():
     ):
         for dtype in ("float32", "float64"):
             model = fnn.Sequential(layers, dtype=dtype, seed=7)
-            model.fit(X, y, loss=loss, epochs=1, verbose=0)
+            optimizer = None
+            if layers is with_settings:
+                rate = fnn.schedules.Warmup(fnn.schedules.Cosine(0.1, 9), 3)
+                optimizer = fnn.optim.Adam(lr=rate, ema=0.9)
+            model.fit(X, y, loss=loss, optimizer=optimizer, epochs=1, verbose=0)
             if layers is with_settings:
                 model.feature_names_in_ = np.array(["age", "income", "ä", ""], object)
-            yield model
+            yield model, optimizer
 
 
 # ---------------------------------------------------------------------- parts of a file
@@ -306,8 +310,8 @@ def current_memory():
 def main(folder, count, seed):
     rng, path = random.Random(seed), Path(folder) / "m.safetensors"
     originals = []
-    for model in intact_models():
-        model.save(path)
+    for model, optimizer in intact_models():
+        model.save(path, optimizer=optimizer)
         originals.append(path.read_bytes())
         assert cut(join(*cut(originals[-1])))[1] == cut(originals[-1])[1]
         fnn.load(path)  # whatever is imported at the first load is imported now

@@ -76,6 +76,7 @@ class TestRoundTrip:
 
     def test_what_safetensors_sees(self, path):
         model = make()
+        history = model.history
         model.save(path)
         tensors, metadata = contents(path)
         assert set(tensors) == {"0.weight", "0.bias", "2.weight", "2.bias"}
@@ -96,7 +97,29 @@ class TestRoundTrip:
             "classes": ["no", "yes"],
             "loss": "cross_entropy",
             "feature_names": None,
+            "history": {
+                "columns": dict(history),
+                "best_epochs": [None, None],
+                "stopped_early": False,
+            },
+            "optimizer": None,
         }
+
+    def test_what_safetensors_sees_of_an_optimizer(self, path):
+        model, optimizer = make(epochs=1), fnn.optim.SGD(lr=0.1, momentum=0.9)
+        X = np.random.default_rng(0).normal(size=(6, 4))
+        model.fit(X, ["no", "yes"] * 3, optimizer=optimizer, epochs=1, verbose=0)
+        model.save(path, optimizer=optimizer)
+        tensors, metadata = contents(path)
+        state = optimizer.state_dict()
+        arrays = state.pop("state")
+        assert json.loads(metadata["pyfast_nn"])["optimizer"] == state
+        assert set(tensors) - {f"optimizer.{key}.momentum_buffer" for key in arrays} == set(arrays)
+        for key, of_key in arrays.items():
+            for name, array in of_key.items():
+                np.testing.assert_array_equal(
+                    tensors[f"optimizer.{key}.{name}"], array, strict=True
+                )
 
     @pytest.mark.parametrize("widths", [(4, 4, 4), (4, 3, 2), (1, 5, 1)])
     def test_torch_computes_the_same(self, widths, dtype, path):
@@ -203,6 +226,13 @@ class TestMalformed:
             ("feature_names", ["a", "b", "c", 1]),
             ("feature_names", "abcd"),
             ("feature_names", {"a": 1, "b": 2, "c": 3, "d": 4}),
+            ("history", []),
+            ("history", {}),
+            ("history", {"columns": [], "best_epochs": [], "stopped_early": False}),
+            ("history", {"columns": {"loss": [1]}, "best_epochs": [], "stopped_early": False}),
+            ("history", {"columns": {"loss": [1]}, "best_epochs": [1], "stopped_early": False}),
+            ("history", {"columns": {"loss": 1}, "best_epochs": [0], "stopped_early": False}),
+            ("history", {"columns": {}, "best_epochs": [], "stopped_early": None}),
             ("loss", "nonsense"),
             ("loss", {}),
             ("loss", {"type": "huber", "delta": 0}),
@@ -229,6 +259,37 @@ class TestMalformed:
         self.refused(path, r"tensor '0.weight' is float32 of shape \(4, 3\), .* \(3, 4\)")
         self.rewrite(path, tensors={"0.bias": np.ones(3, np.float64)})
         self.refused(path, "tensor '0.bias' is float64")
+
+    @pytest.mark.parametrize(
+        ("change", "tensors", "text"),
+        [
+            ({"optimizer": "Optimizer"}, {}, "optimizer"),
+            ({"optimizer": "os.system"}, {}, "optimizer"),
+            ({"optimizer": "Adam"}, {}, "hyper_parameters"),
+            ({"step_count": -1}, {}, "step_count"),
+            ({"more": 1}, {}, r"optimizer\['more'\]: expected nothing"),
+            ({"param_groups": [{"params": ["0.weight"]}]}, {}, "nothing of this name"),
+            ({}, {"optimizer.0.weight.momentum_buffer": np.ones((3, 4), "f")}, r"got \(3, 4\)"),
+            ({}, {"optimizer.0.weight.momentum_buffer": np.ones((4, 3))}, "float64"),
+            ({}, {"optimizer.0.weight.exp_avg": np.ones((4, 3), "f")}, "exp_avg"),
+            ({}, {"optimizer.9.weight.exp_avg": np.ones((4, 3), "f")}, "9.weight"),
+        ],
+    )
+    def test_optimizers(self, change, tensors, text, path):
+        model, optimizer = make(), fnn.optim.SGD(lr=0.1, momentum=0.9)
+        X = np.random.default_rng(0).normal(size=(6, 4))
+        model.fit(X, ["no", "yes"] * 3, optimizer=optimizer, epochs=1, verbose=0)
+        model.save(path, optimizer=optimizer)
+        old, metadata = contents(path)
+        description = json.loads(metadata["pyfast_nn"])
+        description["optimizer"] |= change
+        metadata = {"pyfast_nn": json.dumps(description)}
+        safetensors.numpy.save_file(old | tensors, path, metadata=metadata)
+        self.refused(path, f"its optimizer is not valid: .*{text}")
+        safetensors.numpy.save_file(
+            old, path, metadata={"pyfast_nn": json.dumps(description | {"optimizer": None})}
+        )
+        self.refused(path, "missing or unknown tensors: 'optimizer.0.bias.momentum_buffer'")
 
     def test_huge_declared_sizes_allocate_nothing(self, path):
         def change(description):

@@ -1,6 +1,6 @@
 """`pyfast-nn evaluate`: how good a model is on data that it can be compared with."""
 
-from ..modelfile import load
+from ..loading import load
 from . import files, report
 
 

@@ -1,7 +1,7 @@
 """`pyfast-nn info`: this build, or a model file."""
 
 from .. import runtime
-from ..modelfile import load
+from ..loading import load
 
 
 def add_to(commands):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from .. import atomic
-from ..modelfile import load
+from ..loading import load
 from . import files
 
 _ENDINGS = (".npy", ".npz", ".csv")

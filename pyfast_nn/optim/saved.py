@@ -68,7 +68,7 @@ def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, A
     """Return the parameters of a fit, bound as the snapshot says; TypeError, ValueError if not."""
     groups = snapshot["groups"]
     places = {key: place for place, group in enumerate(groups) for key in group["params"]}
-    _check_names(places, list(params), "state")
+    check_names(places, list(params), "state")
     own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
     bound = Bound(optimizer, params, own, [places[key] for key in params])
     _resume(bound, snapshot["counts"], snapshot["state"])
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
         return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
     if isinstance(value, schedules.Schedule):
         settings = {name: _plain(setting) for name, setting in value.get_config().items()}
-        return {"schedule": type(value).__name__} | settings
+        return {"type": type(value).__name__} | settings
     if callable(value):
         return FUNCTION
     if isinstance(value, np.ndarray):
@@ -116,11 +116,22 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
+def function_in(value: Any, path: str = "") -> str | None:
+    """Return where in plain values a function is meant, as ``"betas[0]"``; None if nowhere."""
+    if isinstance(value, dict):
+        items = [(f"{path}.{key}" if path else str(key), each) for key, each in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{path}[{i}]", each) for i, each in enumerate(value)]
+    else:
+        return path if isinstance(value, str) and value == FUNCTION else None
+    return next((found for inner, each in items if (found := function_in(each, inner))), None)
+
+
 def _merged(value: Any, present: Any, name: str) -> Any:
     """Return what a plain value stands for, functions being those that are there."""
     if isinstance(value, dict):
         merged = {k: _merged(v, getattr(present, k, None), f"{name}.{k}") for k, v in value.items()}
-        return _schedule(merged, name) if "schedule" in merged else merged
+        return _schedule(merged, name) if "type" in merged else merged
     if isinstance(value, (list, tuple)):
         beside = present if isinstance(present, tuple) else ()
         pairs = itertools.zip_longest(value, beside[: len(value)])
@@ -136,7 +147,7 @@ def _merged(value: Any, present: Any, name: str) -> Any:
 
 
 def _schedule(settings: dict[str, Any], name: str) -> schedules.Schedule:
-    kind = checks.choice(settings.pop("schedule"), f"{name} schedule", schedules.__all__)
+    kind = checks.choice(settings.pop("type"), f"{name}.type", schedules.__all__)
     try:
         made: schedules.Schedule = getattr(schedules, kind)(**settings)
     except (TypeError, ValueError) as error:
@@ -152,7 +163,7 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     bound = optimizer._bound
     if bound is not None:
         bound.check_at_rest("load_state_dict")
-    _check_names(state, FIELDS, "state_dict")
+    check_names(state, FIELDS, "state_dict")
     if state["optimizer"] != type(optimizer).__name__:
         raise ValueError(
             f"state_dict['optimizer']: expected {type(optimizer).__name__!r}, "
@@ -162,11 +173,11 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     new = object.__new__(type(optimizer))
     vars(new).update(vars(optimizer), _bound=None)
     names = optimizer._hyper_parameters()
-    saved = _check_names(state["hyper_parameters"], names, "state_dict['hyper_parameters']")
+    saved = check_names(state["hyper_parameters"], names, "state_dict['hyper_parameters']")
     for name in names:
         setattr(new, name, _merged(saved[name], getattr(optimizer, name), name))
     names = around.names(optimizer)
-    saved = _check_names(state["options"], names, "state_dict['options']")
+    saved = check_names(state["options"], names, "state_dict['options']")
     vars(new).update({name: getattr(type(new), name).default for name in names})
     for name in names:
         setattr(new, name, saved[name])
@@ -194,7 +205,7 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     collections.deque(map(dict.update, targets, sources), maxlen=0)
 
 
-def _check_names(values: Any, names: Collection[str], what: str) -> dict[str, Any]:
+def check_names(values: Any, names: Collection[str], what: str) -> dict[str, Any]:
     """Return `values`, a dict with exactly these names."""
     if not isinstance(values, dict):
         raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
@@ -221,7 +232,7 @@ def _waiting(new: "Optimizer", state: dict[str, Any]) -> dict[str, Any]:
         groups[place].params.append(key)
     for group, values in zip(groups, _own_values(groups, saved), strict=True):
         group._own = ParamGroup(new, values)._own  # checked
-    _check_names(state["state"], keys, "state")
+    check_names(state["state"], keys, "state")
     for key, arrays in state["state"].items():
         if not isinstance(arrays, dict):
             raise TypeError(f"state[{key!r}]: expected a dict, got {checks.describe(arrays)}")
@@ -305,10 +316,10 @@ def _check_counts(optimizer: "Optimizer", state: dict[str, Any]) -> dict[str, An
 
 def _fill(arrays: dict[str, dict[str, Array]], saved: Any) -> None:
     """Copy the saved arrays into `arrays`, {key: {name: array}}."""
-    _check_names(saved, list(arrays), "state")
+    check_names(saved, list(arrays), "state")
     for key, of_key in arrays.items():
         what = f"state[{key!r}]"
-        _check_names(saved[key], list(of_key), what)
+        check_names(saved[key], list(of_key), what)
         for name, array in of_key.items():
             came = saved[key][name]
             _check_array(came, f"{what}[{name!r}]")
@@ -332,7 +343,7 @@ def _check_array(value: object, what: str) -> None:
 def to_tensors(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return a state dict without its arrays, and those by their full names."""
     arrays = {
-        f"{key}.{name}" if key else name: np.array(array, order="C")
+        f"{key}.{name}" if key else name: np.ascontiguousarray(array)
         for key, of_key in state["state"].items()
         for name, array in of_key.items()
     }

@@ -1,0 +1,43 @@
+"""The optimizer of a fit in the file of its model."""
+
+import copy
+from typing import Any
+
+from .. import checks
+from ..typing import Array
+from . import saved
+from .base import Optimizer
+from .minimizer import find
+
+
+def state_beside(model: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the state of an optimizer that trains, or may train, `model`, and its arrays."""
+    if not isinstance(optimizer, Optimizer):
+        came = checks.describe(optimizer)
+        raise TypeError(f"optimizer: expected the optimizer of the fit, got {came}")
+    name = type(optimizer).__name__
+    if find(name) is not type(optimizer):
+        raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
+    if optimizer._owner is not model._owner or optimizer._waiting is not None:
+        optimizer = copy.copy(optimizer)  # for it stays as it is
+        optimizer._attach(model)
+    state, arrays = saved.to_tensors(saved.state_dict(optimizer))
+    for where in ("hyper_parameters", "param_groups"):
+        path = saved.function_in(state[where])
+        if path is not None:
+            raise ValueError(
+                f"optimizer: expected hyper-parameters that a file can hold, got {path} that is a "
+                "function; make it of pyfast_nn.schedules or an array, or save the optimizer by "
+                "itself and load that into one made with the same function"
+            )
+    return state, arrays
+
+
+def optimizer_beside(model: Any, description: Any, arrays: dict[str, Array]) -> Optimizer:
+    """Return the optimizer of `model` that was saved so; TypeError or ValueError if none was."""
+    saved.check_names(description, saved.FIELDS - {"state"}, "optimizer")
+    optimizer = find(description["optimizer"], "optimizer")()
+    keys = saved.keys_of(description["param_groups"])
+    optimizer.load_state_dict(saved.of_tensors(description, arrays, keys))
+    optimizer._attach(model)
+    return optimizer
