@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from . import checks, columns, curvature, data
+from .guidance import Guided, written
 from .history import History
 from .metrics import larger_is_better
 from .optim import Optimizer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .models import Sequential
 
 
-class Callback:
+class Callback(Guided):
     """What `Sequential.fit` tells of itself; a callback has any of these methods.
 
     To derive from this class is convenient, and not needed.
@@ -137,7 +138,10 @@ class ReduceLROnPlateau(Callback):
         min_lr: Real = 0.0,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected an optimizer, got {checks.describe(optimizer)}")
+            raise TypeError(
+                f"optimizer: expected an optimizer, got {checks.describe(optimizer)}"
+                f"{written(optimizer)}"
+            )
         if not isinstance(monitor, str):
             raise TypeError(f"monitor: expected a name, got {checks.describe(monitor)}")
         self._optimizer = optimizer
@@ -325,17 +329,27 @@ _METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")
 def check(callbacks: Any) -> list[Any]:
     """Return `callbacks` as a list of objects with all methods."""
     try:
-        callbacks = list(callbacks)
+        alone = any(hasattr(callbacks, name) for name in _METHODS)
+        callbacks = [callbacks] if alone else list(callbacks)
     except TypeError:
         came = checks.describe(callbacks)
         raise TypeError(f"callbacks: expected a list of callbacks, got {came}") from None
     for i, callback in enumerate(callbacks):
         if isinstance(callback, type) or not any(hasattr(callback, name) for name in _METHODS):
-            hint = "; write it with parentheses" if isinstance(callback, type) else ""
             raise TypeError(
                 f"callbacks[{i}]: expected an object with any of {', '.join(_METHODS)}, "
-                f"got {checks.describe(callback)}{hint}"
+                f"got {checks.describe(callback)}{written(callback)}"
             )
+        for name in dir(callback):
+            if (
+                name.startswith("on_")
+                and name not in _METHODS
+                and callable(getattr(callback, name))
+            ):
+                raise TypeError(
+                    f"callbacks[{i}]: expected no methods on_... but {', '.join(_METHODS)}, got "
+                    f"{type(callback).__name__}.{name}, which nothing would call"
+                )
     return callbacks
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .guidance import near
+
 
 def scalar(value: Any) -> Any:
     """Return the number or string that a scalar of NumPy or an array without axes holds."""
@@ -71,7 +73,8 @@ def choice(value: object, name: str, choices: Collection[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected one of {', '.join(choices)}, got {describe(value)}")
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        hint = near(value, choices)
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
     return value
 
 

@@ -2,15 +2,24 @@
 
 from collections.abc import Iterable
 from ctypes import c_float
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import checks
+from .guidance import Guided, is_ours
 
 
-class Configured:
+class Configured(Guided):
     """Immutable, equal to its like with the same settings, printed as it is written."""
+
+    if not TYPE_CHECKING:  # for which settings are properties
+
+        def __setattr__(self, name, value):
+            if name[0] != "_" and name in dir(self) and is_ours(type(self)):
+                kind = type(self).__name__
+                raise AttributeError(f"{name}: a {kind} does not change; make a new one")
+            super().__setattr__(name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object, as a dict."""

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, checks, config
+from .guidance import written
 from .typing import Array, Real
 
 __all__ = [
@@ -341,7 +342,7 @@ def check(init: object, name: str, *others: str) -> str | float | Initializer:
     except TypeError:
         raise TypeError(
             f"{name}: expected an initialiser, a number or one of {', '.join(names)}, "
-            f"got {checks.describe(init)}"
+            f"got {checks.describe(init)}{written(init)}"
         ) from None
 
 

@@ -95,7 +95,7 @@ def whole_numbers(labels: np.ndarray, name: str) -> np.ndarray:
             f"{name}: expected {KINDS} as labels, got {labels[row]} in row {row}; for values take "
             "a loss such as 'mse'"
         )
-    return np.require(labels, np.int64, "CA")
+    return np.require(labels, np.int64, ["C", "A"])
 
 
 # ---------------------------------------------------------------------- classes
@@ -153,7 +153,7 @@ def places_in(labels: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
             f"{labels[row]} in row {row}; they are fixed by the first fit, or by "
             "Sequential(layers, classes=[...])"
         )
-    return np.require(places, np.int64, "CA")
+    return np.require(places, np.int64, ["C", "A"])
 
 
 def are_columns(classes: np.ndarray) -> bool:

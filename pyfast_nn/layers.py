@@ -1,5 +1,6 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,16 @@ class Layer(config.Configured):
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     default_init: str | initializers.Initializer = "xavier_uniform"  # of weights in front of it
+
+    def _advice(self, name: str) -> str:
+        if name == "trainable":
+            return (
+                "; freezing layers is not there yet, but an optimizer leaves parameters alone: "
+                "groups=lambda key: {'trainable': not key.startswith('0.')}"
+            )
+        if name in ("weight", "bias", "kernel", "weights", "parameters", "get_weights"):
+            return "; parameters are the model's: model.named_parameters()"
+        return super()._advice(name)
 
     @property
     def units(self) -> int:
@@ -78,6 +89,25 @@ class Dense(Layer):
     """
 
     kind = "dense"
+
+    @classmethod
+    def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+        units = kwargs.get("units", args[0] if args else "units")
+        second = args[1] if len(args) > 1 else None
+        activation = kwargs.get("activation", second)
+        if isinstance(activation, (str, Layer)):
+            names = {layer.__name__.lower(): layer.__name__ for layer in _LAYERS}
+            name = names.get(str(activation).lower(), "ReLU")
+            layer = f"{name}()" if isinstance(activation, str) else repr(activation)
+            return f"an activation is a layer of its own: Dense({units}), {layer}"
+        if second is not None:
+            return f"how many inputs there are is found out from X: Dense({second})"
+        if not {"in_features", "input_dim", "input_shape"}.isdisjoint(kwargs):
+            units = kwargs.get("out_features", units)
+            return f"how many inputs there are is found out from X: Dense({units})"
+        if not {"bias", "use_bias"}.isdisjoint(kwargs):
+            return "it always has a bias, which begins as bias_init says"
+        return None
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks, config
+from .guidance import written
 from .typing import Array, Real
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class MultiMargin(Loss):
     task = "classes"
     outputs = "scores"
 
-    def __init__(self, *, margin: Real = 1.0) -> None:
+    def __init__(self, margin: Real = 1.0) -> None:
         self._margin = checks.real(margin, "margin", above=0)
 
     @property
@@ -235,7 +236,7 @@ class Huber(Loss):
 
     name = "huber"
 
-    def __init__(self, *, delta: Real = 1.0) -> None:
+    def __init__(self, delta: Real = 1.0) -> None:
         self._delta = checks.real(delta, "delta", above=0)
 
     @property
@@ -285,7 +286,7 @@ class Quantile(Loss):
 
     name = "quantile"
 
-    def __init__(self, *, q: Real = 0.5) -> None:
+    def __init__(self, q: Real = 0.5) -> None:
         self._q = checks.real(q, "q", below=1, above=0)
 
     @property
@@ -321,10 +322,9 @@ def check(loss: object) -> Loss:
         return loss
     if isinstance(loss, str):
         return _BY_NAME[checks.choice(loss, "loss", NAMES)]()
-    hint = "; write it with parentheses" if isinstance(loss, type) else ""
     raise TypeError(
         f"loss: expected an object of pyfast_nn.losses or one of {', '.join(NAMES)}, "
-        f"got {checks.describe(loss)}{hint}"
+        f"got {checks.describe(loss)}{written(loss)}"
     )
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
+from .guidance import written
 from .rounding import varies_by_rounding
 from .typing import Array
 
@@ -123,13 +124,15 @@ class Metric:
         else:
             raise TypeError(
                 "metrics: expected names or functions of (y_true, y_pred), "
-                f"got {checks.describe(metric)}"
+                f"got {checks.describe(metric)}{written(metric)}"
             )
 
 
 def check(metrics: Any, loss: "Loss", out_features: int, weighted: bool) -> list[Metric]:
-    """Return the list `metrics` as a list of `Metric`, for examples with weights or without."""
-    if isinstance(metrics, str) or not np.iterable(metrics):
+    """Return `metrics`, one or a list, as a list of `Metric`, for examples with weights or not."""
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    if not np.iterable(metrics):
         raise TypeError(
             f"metrics: expected a list of names or functions, got {checks.describe(metrics)}"
         )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _core, checks, columns, config, data, losses, modelfile, optim, training
+from .guidance import Guided, written
 from .labels import check_classes
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
@@ -10,7 +11,7 @@ from .metrics import compute as compute_metrics
 from .optim import resumed
 
 
-class Sequential:
+class Sequential(Guided):
     """A stack of layers.
 
     Parameters
@@ -69,6 +70,21 @@ class Sequential:
     >>> labels = model.predict(Xt)
     """
 
+    epochs_trained = 0
+    loss = None
+    classes_ = None
+    feature_names_in_ = None
+    history = None
+
+    @classmethod
+    def _cure(cls, args, kwargs):
+        if len(args) > 1 and isinstance(args[0], Layer):
+            return f"layers come as one list: {cls.__name__}([{', '.join(map(repr, args))}])"
+        return None
+
+    def _advice(self, name):
+        return Layer._advice(self.layers[0], name) if name == "trainable" else super()._advice(name)
+
     def __init__(self, layers, *, classes=None, dtype="float32", seed=0):
         self._layers = _check_layers(layers)
         self._dtype = checks.dtype(dtype)
@@ -82,12 +98,8 @@ class Sequential:
         self._claims = {}  # "fit": the token of the call that trains
         self._owner = optim.Owner(tied=True)  # by which optimizers know this model
         self._saved_optimizer = None  # what the file of this model holds besides, in words
-        self.epochs_trained = 0
-        self.loss = None
-        units = losses.last_units(self.layers)
-        self.classes_ = None if classes is None else check_classes(classes, units)
-        self.feature_names_in_ = None
-        self.history = None
+        if classes is not None:
+            self.classes_ = check_classes(classes, losses.last_units(self.layers))
 
     # ------------------------------------------------------------------ what it is
 
@@ -329,11 +341,12 @@ class Sequential:
         loss : str or pyfast_nn.losses.Loss, optional
             A name of the table in `pyfast_nn.losses`, or an object such as
             ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
-        optimizer : pyfast_nn.optim.Optimizer, optional
-            None is a new ``Adam()``. One that has trained this model before goes on with its state
-            and step count; one that has trained another model is refused. An elementwise rule
-            is fused with the gradients; one with groups or options, or that needs tensors whole
-            (`optim.LAMB`), updates between them, at some percent of the speed.
+        optimizer : pyfast_nn.optim.Optimizer or str, optional
+            None is a new ``Adam()``, ``"sgd"`` a new ``SGD()``, and so on. One that has trained
+            this model before goes on with its state and step count; one that has trained another
+            model is refused. An elementwise rule is fused with the gradients; one with groups or
+            options, or that needs tensors whole (`optim.LAMB`), updates between them, at some
+            percent of the speed.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
         gradient_accumulation_steps : int
@@ -358,7 +371,7 @@ class Sequential:
             How much the examples of each class count, times `sample_weight`: from label to weight
             (1 for labels that are missing), or in the order of `classes_`. ``"balanced"`` gives all
             classes the same sum of weights, as scikit-learn does. For losses of labels only.
-        metrics : list of str or callable
+        metrics : str, callable, or list of those
             What is computed of the validation data after each epoch, besides loss and accuracy:
             names of the table in `pyfast_nn.metrics`, or functions ``f(y_true, y_pred)`` such as
             those of `sklearn.metrics`, which get the weights, if there are any, as
@@ -374,7 +387,7 @@ class Sequential:
             ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history. Whether less or more
             is better follows from the name; scikit-learn's convention (``..._score``,
             ``..._error``, ``..._loss``) decides for functions.
-        callbacks : list of Callback
+        callbacks : Callback or list of those
             Told of the begin, of each epoch, and of the end; see `Callback`. An epoch's may end the
             fit by returning True.
         verbose : {"auto", 0, 1}
@@ -582,7 +595,7 @@ class Sequential:
         ----------
         X, y, loss, sample_weight, class_weight
             As for `fit`. The means are weighted, ``sum(w * l) / sum(w)`` over all examples.
-        metrics : list of str or callable
+        metrics : str, callable, or list of those
             As for `fit`.
         allow_nonfinite : bool
             Take NaN and infinity in X, too. A row whose outputs are NaN has loss NaN, and is not
@@ -990,15 +1003,16 @@ def _check_layers(layers):
     try:
         layers = tuple(layers)
     except TypeError:
+        hint = f"; write Sequential([{layers!r}])" if isinstance(layers, Layer) else ""
         raise TypeError(
-            f"layers: expected a list of layers, got {checks.describe(layers)}"
+            f"layers: expected a list of layers, got {checks.describe(layers)}{hint}"
         ) from None
     if not layers:
         raise ValueError("layers: expected at least one layer, got none")
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            hint = "; write it with parentheses" if isinstance(layer, type) else ""
-            raise TypeError(f"layers[{i}]: expected a layer, got {checks.describe(layer)}{hint}")
+            came = f"{checks.describe(layer)}{written(layer)}"
+            raise TypeError(f"layers[{i}]: expected a layer, got {came}")
         if isinstance(layer, InputLayer) and any(
             not isinstance(other, InputLayer) for other in layers[:i]
         ):

@@ -11,6 +11,7 @@ from . import _core, checks, columns, data, losses, optim
 from .callbacks import check as check_callbacks
 from .callbacks import tell
 from .datasets.split import split_rows
+from .guidance import written
 from .history import History
 from .layers import InputLayer, Standardize
 from .metrics import check as check_metrics
@@ -345,6 +346,8 @@ def _check_validation(model, validation_data, loss, in_features, names, classes)
     if validation_data is None:
         return None
     try:
+        if not isinstance(validation_data, (list, tuple)):
+            raise TypeError
         X, y, sample_weight = (
             validation_data if len(validation_data) == 3 else (*validation_data, None)
         )
@@ -441,8 +444,10 @@ def _check_optimizer(model, optimizer):
                 stacklevel=5,  # the caller of Sequential.fit
             )
         return optim.Adam()
+    if isinstance(optimizer, str):
+        return optim.BY_NAME[checks.choice(optimizer.lower(), "optimizer", tuple(optim.BY_NAME))]()
     if not isinstance(optimizer, optim.Optimizer):
-        came = checks.describe(optimizer)
+        came = f"{checks.describe(optimizer)}{written(optimizer)}"
         raise TypeError(
             f"optimizer: expected an optimizer such as fnn.optim.Adam(lr=1e-3), got {came}"
         )

@@ -277,7 +277,7 @@ class TestRefusals:
             ({"shuffle": "yes"}, TypeError, "shuffle"),
             ({"verbose": "loud"}, ValueError, "verbose"),
             ({"verbose": 2}, ValueError, "verbose"),
-            ({"optimizer": "adam"}, TypeError, "optimizer: expected an optimizer"),
+            ({"optimizer": "adamm"}, ValueError, "optimizer: expected one of .*, got 'adamm'; did"),
             ({"optimizer": fnn.optim.Adam}, TypeError, "optimizer"),
             ({"validation_data": 3}, TypeError, r"validation_data: expected \(X, y\) or"),
             ({"validation_data": (np.ones((2, 5)), [0, 1])}, ValueError, r"validation_data\[0\]"),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core, checks, data, losses
+from ..guidance import Guided
 from ..models import Sequential
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
 
@@ -23,8 +24,10 @@ MEMORY_BUDGET = 2**30  # bytes
 _BLOCK = 64  # columns that the core gets at a time where more than the result would have to be held
 
 
-class ScipyOperator(LinearOperator):
+class ScipyOperator(Guided, LinearOperator):
     """SciPy's linear operator, with the types that SciPy leaves out."""
+
+    _assigned = ("keys", "dtype", "shape")  # the last two by SciPy
 
     keys: list[str]
     if TYPE_CHECKING:
@@ -445,6 +448,8 @@ class NTK(ScipyOperator):
     >>> K.shape == (5 * model.out_features,) * 2
     True
     """
+
+    _assigned = (*ScipyOperator._assigned, "jacobian")
 
     def __init__(
         self,

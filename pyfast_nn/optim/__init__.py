@@ -16,6 +16,15 @@ from .muon import Muon
 from .sgd import SGD
 from .sign import Lion, Rprop
 
+# What `Sequential.fit` takes as a name: the class's own in lower case, as in Keras.
+BY_NAME = {
+    cls.__name__.lower(): cls
+    for cls in (
+        *(SGD, ASGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, Adamax, NAdam, RAdam, Rprop, Lion),
+        *(LAMB, Adafactor, Muon),
+    )
+}
+
 __all__ = [
     "ASGD",
     "LAMB",

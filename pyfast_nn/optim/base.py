@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, overload
 import numpy as np
 
 from .. import _core, checks
+from ..guidance import Guided, written
 from ..schedules import is_of_steps_alone
 from ..typing import Array, Floats, Integer, Params, Path, Rate, Real, Shape, Tree
 from . import saved
@@ -59,6 +60,11 @@ def check_nonnegative(value: object, name: str) -> float:
 
 def check_schedule(value: Any, name: str, below: float = math.inf) -> Changing:
     """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name}: expected a number, an array or a function of the step, got the class "
+            f"{value.__name__}{written(value)[:-1]}...)"
+        )
     if callable(value):
         return value
     if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0:
@@ -114,7 +120,7 @@ class Owner:
         return Owner, ()
 
 
-class Optimizer:
+class Optimizer(Guided):
     """What all optimizers have in common.
 
     With `params` it updates those arrays, by `step`; without, it is what `Sequential.fit` takes.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core, checks
+from ..guidance import Guided, near
 from ..typing import Array, Shape
 from . import around
 
@@ -37,7 +38,7 @@ def as_array(value: Any, path: str) -> Array:
     raise TypeError(f"{path}: expected a float32 or float64 array, got {checks.describe(value)}")
 
 
-class ParamGroup(MutableMapping[str, Any]):
+class ParamGroup(Guided, MutableMapping[str, Any]):
     """Some of an optimizer's parameters, with hyper-parameters of their own.
 
     A mapping from the names of the hyper-parameters to their values: those of the optimizer, unless
@@ -51,12 +52,18 @@ class ParamGroup(MutableMapping[str, Any]):
         False leaves its parameters alone.
     """
 
+    _assigned = ("params",)
+
     def __init__(self, optimizer: "Optimizer", own: dict[str, Any]) -> None:
         self._optimizer = optimizer
         self._own: dict[str, Any] = {}
         self.params: list[str] = []
         for name, value in own.items():
             self[name] = value
+
+    def _advice(self, name: str) -> str:
+        known = near(name, self) if name not in self else f'; write group["{name}"]'
+        return known.replace("did you mean ", "did you mean item ")
 
     def __getitem__(self, name: str) -> Any:
         self._check_name(name)
