@@ -50,11 +50,11 @@ def order_of(names: list[str] | None, known: Array | None, name: str) -> list[in
     missing = [each for each in known if each not in places]
     unexpected = sorted(places.keys() - set(known), key=places.__getitem__)
     if missing or unexpected:
-        wrong = {"missing": missing, "not expected": unexpected}
-        texts = [f"{what}: {_some(them)}" for what, them in wrong.items() if them]
+        wrong = {"without": missing, "with": unexpected}
+        texts = [f"{what} {_some(them)}" for what, them in wrong.items() if them]
         raise ValueError(
-            f"{name}: expected the {len(known)} columns that the model was fitted on, "
-            f"got {len(names)}; {'; '.join(texts)}"
+            f"{name}: expected the {len(known)} columns that the model was fitted on, got "
+            f"{len(names)}, {', '.join(texts)}; its feature_names_in_ has the right ones"
         )
     return [places[each] for each in known]
 
@@ -67,5 +67,5 @@ def text(column: int, known: Array | None) -> str:
 def _some(names: list[str]) -> str:
     texts = [repr(each) for each in names[:_SHOWN]]
     if len(names) > _SHOWN:
-        texts.append(f"... ({len(names)} of them)")
+        texts.append(f"... ({len(names)} such)")
     return ", ".join(texts)

@@ -209,14 +209,15 @@ def test_the_message_names_what_is_wrong(data):
         return str(caught.value)
 
     beginning = "X: expected the 3 columns that the model was fitted on, got "
-    assert refusal(frame.drop(columns="age")) == beginning + "2; missing: 'age'"
-    assert refusal(frame.assign(name="text")) == beginning + "4; not expected: 'name'"
+    end = "; its feature_names_in_ has the right ones"
+    assert refusal(frame.drop(columns="age")) == beginning + "2, without 'age'" + end
+    assert refusal(frame.assign(name="text")) == beginning + "4, with 'name'" + end
     renamed = frame.rename(columns={"age": "Age", "height": "Height"})
     assert refusal(renamed) == (
-        beginning + "3; missing: 'age', 'height'; not expected: 'Age', 'Height'"
+        beginning + "3, without 'age', 'height', with 'Age', 'Height'" + end
     )
     wide = pandas.concat([frame, pandas.DataFrame(np.ones((30, 99))).add_prefix("x")], axis=1)
-    assert refusal(wide).endswith("not expected: 'x0', 'x1', 'x2', 'x3', 'x4', ... (99 of them)")
+    assert refusal(wide).endswith(", with 'x0', 'x1', 'x2', 'x3', 'x4', ... (99 such)" + end)
 
 
 def test_numbers_that_are_wrong_are_found_by_the_name_of_their_column(data):
