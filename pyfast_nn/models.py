@@ -276,6 +276,7 @@ class Sequential(Guided):
             "in_features": self.in_features if self.built else None,
             "vectors": self._vectors() if self.built else [],
             "owner": self._owner,
+            "saved_optimizer": self._saved_optimizer,
             "attributes": {k: v for k, v in vars(self).items() if not k.startswith("_")},
         }
 
@@ -288,7 +289,7 @@ class Sequential(Guided):
         if not state["owner"].tied:  # a copy, whose optimizers may have been copied with it
             self._owner = state["owner"]
             self._owner.tied = True
-        vars(self).update(state["attributes"])
+        vars(self).update(state["attributes"], _saved_optimizer=state["saved_optimizer"])
 
     def __repr__(self):
         layers = ", ".join(map(repr, self.layers))
@@ -342,11 +343,12 @@ class Sequential(Guided):
             A name of the table in `pyfast_nn.losses`, or an object such as
             ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
         optimizer : pyfast_nn.optim.Optimizer or str, optional
-            None is a new ``Adam()``, ``"sgd"`` a new ``SGD()``, and so on. One that has trained
-            this model before goes on with its state and step count; one that has trained another
-            model is refused. An elementwise rule is fused with the gradients; one with groups or
-            options, or that needs tensors whole (`optim.LAMB`), updates between them, at some
-            percent of the speed.
+            None is a new ``Adam()``, with a UserWarning where the model comes from a file that
+            holds its optimizer, too (see `load`); ``"sgd"`` is a new ``SGD()``, and so on. One that
+            has trained this model before goes on with its state and step count; one that has
+            trained another model is refused. An elementwise rule is fused with the gradients; one
+            with groups or options, or that needs tensors whole (`optim.LAMB`), updates between
+            them, at some percent of the speed.
         epochs, batch_size : int
             At least 1. The last batch of an epoch may be smaller.
         gradient_accumulation_steps : int
@@ -761,7 +763,8 @@ class Sequential(Guided):
             The one of the fit, whose state becomes part of the file: after ``model, optimizer =
             fnn.load(path, optimizer=True)`` a fit goes on with the bits that would have come
             without a file. (The weights that `patience` keeps and the counts of callbacks are
-            those of one fit, and end with it.)
+            those of one fit, and end with it.) Its arrays are tensors, too, whose names begin with
+            ``optimizer.``, and which torch's network has no use for.
 
         Raises
         ------

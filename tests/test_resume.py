@@ -161,6 +161,34 @@ def test_one_session_of_five_epochs(tmp_path):
     assert_same_bits(parts.parameters, whole.parameters)
 
 
+@pytest.mark.parametrize("name", ["sam", "accumulate", "all of it", "groups", "amsgrad"])
+def test_from_within_a_fit(name, tmp_path):
+    """What a callback saves after the second of five epochs goes on for the other three."""
+
+    class Saves(fnn.Callback):
+        def on_epoch_end(self, model, epoch, record):
+            if epoch == 1:
+                model.save(tmp_path / "m", optimizer=optimizer)
+
+    whole, optimizer = make(), OPTIONS[name]()
+    fit(whole, optimizer, 5, callbacks=[Saves()])
+    parts, other = fnn.load(tmp_path / "m", optimizer=True)
+    assert parts.epochs_trained == parts.history.epochs == 2
+    fit(parts, other, 3)
+    assert_same_bits(parts.parameters, whole.parameters)
+    assert other.step_count == optimizer.step_count
+
+
+def test_counts_and_averages_are_there_at_once(tmp_path):
+    model, optimizer = make(), optim.Adam(lr=0.01, ema=0.9, skip_nonfinite=True)
+    fit(model, optimizer, 2)
+    _, loaded = through_the_model_file(model, optimizer, tmp_path / "m")
+    for key, average in optimizer.averages.items():
+        assert_same_bits(loaded.averages[key], average)
+    assert loaded.skipped == optimizer.skipped == 0
+    assert pickle.loads(pickle.dumps(optimizer)).skipped == 0
+
+
 def test_names_and_shapes_are_those_of_the_parameters():
     model, optimizer = make(), optim.Adam()
     fit(model, optimizer, 1)
@@ -184,6 +212,9 @@ def test_a_state_that_is_loaded_is_used():
     optimizer.lr = 3.0
     optimizer.load_state_dict(state)
     assert optimizer.lr == 0.1 and optimizer.step_count == 10
+    for vector, name in zip(optimizer.state, ("exp_avg", "exp_avg_sq"), strict=True):
+        saved = [arrays[name].ravel() for arrays in state["state"].values()]
+        assert_same_bits(vector, np.concatenate(saved))
     assert copy.copy(optimizer).state_dict()["step_count"] == 10
     model.parameters, model.epochs_trained = parameters, 2
     fit(model, optimizer, 2)
@@ -275,6 +306,9 @@ class TestRefusals:
             model.save(tmp_path / "m", optimizer=optim.Adam(np.ones(2)))
         with pytest.raises(TypeError, match="optimizer: expected the optimizer of the fit"):
             model.save(tmp_path / "m", optimizer="adam")
+
+        with pytest.raises(ValueError, match="optimizer: expected None, as the model has no"):
+            fnn.Sequential([fnn.Tanh()]).build(2).save(tmp_path / "m", optimizer=optim.Adam())
 
         class Own(optim.Adam):
             pass
@@ -374,7 +408,7 @@ class TestWarning:
 
     @pytest.mark.parametrize("wanted", [False, True])
     def test_a_fit_that_starts_another_optimizer_says_so(self, path, wanted):
-        model = fnn.load(path, optimizer=True)[0] if wanted else fnn.load(path)
+        model = fnn.load(path, optimizer=True)[0] if wanted else copy.copy(fnn.load(path))
         with pytest.warns(
             UserWarning, match=r"starts a new Adam\(\), .* SGD \(5 steps\)"
         ) as caught:

@@ -375,6 +375,9 @@ class Optimizer(Guided):
 
     @property
     def skipped(self) -> int:
+        if self._waiting is not None:
+            waiting: int = self._waiting["counts"]["skipped"]
+            return waiting
         around = None if self._bound is None else self._bound.around
         return 0 if around is None else around.skipped
 
@@ -586,11 +589,14 @@ class Optimizer(Guided):
                 "optimizer: expected the state of this model's parameters, got "
                 f"{type(self).__name__} with that of others: {error}"
             ) from None
-        awake: dict[str, Any] = {"_bound": bound}
-        if self._is_fused() and bound.is_one_rule():
-            progress = (bound.updater.steps, np.zeros(3))
-            awake = {"_state": bound.flat_vectors(), "_progress": progress}
-        vars(self).update(awake, _waiting=None)
+        vars(self).update(self._flat_state(bound) or {"_bound": bound}, _waiting=None)
+
+    def _flat_state(self, bound: Bound) -> dict[str, Any] | None:
+        """Return the attributes that hold what is bound where a fit is fused; None if it is not."""
+        if not self._is_fused() or not bound.is_one_rule():
+            return None
+        progress = (bound.updater.steps, np.zeros(3))
+        return {"_state": bound.flat_vectors(), "_progress": progress}
 
     def _bind(self, params: dict[str, Array]) -> None:
         """Bind a fit's parameters, {name: view}."""

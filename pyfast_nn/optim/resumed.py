@@ -16,6 +16,8 @@ def state_beside(model: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, 
         came = checks.describe(optimizer)
         raise TypeError(f"optimizer: expected the optimizer of the fit, got {came}")
     name = type(optimizer).__name__
+    if not model.n_parameters:
+        raise ValueError(f"optimizer: expected None, as the model has no parameters, got {name}")
     if find(name) is not type(optimizer):
         raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
     if optimizer._owner is not model._owner or optimizer._waiting is not None:

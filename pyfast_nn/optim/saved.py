@@ -41,7 +41,7 @@ def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
         return optimizer._bound.snapshot(what)
     if optimizer._waiting is not None:
         return optimizer._waiting
-    if not optimizer._shapes:
+    if optimizer._dtype is None:
         raise RuntimeError(
             f"{what}: this {type(optimizer).__name__} has no parameters of its own and has not "
             "trained a model, so it has no state; make it with params, or fit first"
@@ -183,16 +183,13 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
         setattr(new, name, saved[name])
     values = {k: v for k, v in vars(new).items() if k in [*new._hyper_parameters(), *names]}
     if bound is None:
-        waiting = _waiting(new, state)
-        if optimizer._shapes:  # else the next fit finds out
-            shapes = optimizer._shapes.items()
-            bind(new, {key: np.zeros(shape, new._dtype) for key, shape in shapes}, waiting)
-        values |= {
-            "_waiting": waiting,
-            "_groups": None,
-            "_state": {},
-            "_progress": (0, np.zeros(3)),
-        }
+        waiting, start = _waiting(new, state), (0, np.zeros(3))
+        values |= {"_waiting": waiting, "_groups": None, "_state": {}, "_progress": start}
+        if optimizer._dtype is not None:  # else the next fit finds out whether it fits
+            shapes, new._groups = optimizer._shapes.items(), None
+            zeros = {key: np.zeros(shape, new._dtype) for key, shape in shapes}
+            flat = new._flat_state(bind(new, zeros, waiting))
+            values |= {} if flat is None else {"_waiting": None} | flat
         vars(optimizer).update(values)
         return
     fresh = bound.made_again(new, _own_values(bound.groups, state["param_groups"]))
