@@ -4,11 +4,17 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-# Names of other libraries, where no name of ours is near enough to be found.
+# Names of other libraries, where no name of ours is near enough to be found: the first of those
+# that there is.
 _ELSEWHERE = {
-    "learning_rate": "lr",
+    **dict.fromkeys(["learning_rate", "learning_rate_init"], "lr optimizer"),
+    "lr": "optimizer",
+    **dict.fromkeys(["max_iter", "nb_epoch"], "epochs"),
+    **dict.fromkeys(["early_stopping", "n_iter_no_change"], "patience"),
+    "validation_fraction": "validation_split",
+    "solver": "optimizer",
     "epsilon": "eps",
     **dict.fromkeys(["beta_1", "beta_2", "beta1", "beta2"], "betas"),
     "decay": "weight_decay",
@@ -44,7 +50,7 @@ class Guided:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if is_ours(cls) and "__init__" in vars(cls):
-            cls.__init__ = _told(vars(cls)["__init__"])  # type: ignore[method-assign]
+            cls.__init__ = told(vars(cls)["__init__"])  # type: ignore[method-assign]
 
     @classmethod
     def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -74,7 +80,7 @@ class Guided:
 def near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean x?" with the one of `known` that `name` means, or else nothing."""
     names = list(known)
-    found = [_ELSEWHERE[name]] if _ELSEWHERE.get(name) in names else []
+    found = [known for known in _ELSEWHERE.get(name, "").split() if known in names]
     found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.65)
     found = found or [known for known in names if len(name) > 3 and name in known]
     return f"; did you mean {found[0]}?" if found else ""
@@ -92,52 +98,60 @@ def is_ours(cls: type) -> bool:
 
 # ---------------------------------------------------------------------- wrong calls
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-def _told(init: Callable[..., None]) -> Callable[..., None]:
-    """Return `init` that says what to write where its arguments are none of its own."""
 
-    @functools.wraps(init)
-    def told(self: Any, *args: Any, **kwargs: Any) -> None:
+def told(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Return a method that says what to write where its arguments are none of its own."""
+
+    @functools.wraps(method)
+    def guided(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            init(self, *args, **kwargs)
+            return method(*args, **kwargs)
         except TypeError:
             try:
-                inspect.signature(init).bind(self, *args, **kwargs)
+                inspect.signature(method).bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(_wrong_call(type(self), init, args, kwargs, error)) from None
+                raise TypeError(_wrong_call(method, args, kwargs, error)) from None
             raise
 
-    return told
+    return guided
 
 
 def _wrong_call(
-    cls: type[Guided],
-    init: Callable[..., None],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    error: TypeError,
+    method: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: TypeError
 ) -> str:
-    """Return the message for a call that does not fit `init`, the class's own or a base's."""
-    own = list(inspect.signature(cls).parameters.values())
-    inner = list(inspect.signature(init).parameters.values())[1:]
+    """Return the message for a call that does not fit `method`, `__init__` of a base maybe."""
+    cls, args = type(args[0]), args[1:]
+    makes = method.__name__ == "__init__"
+    name = cls.__name__ if makes else method.__name__
+    inner = list(inspect.signature(method).parameters.values())[1:]
+    own = list(inspect.signature(cls).parameters.values()) if makes else inner
     named = [p for p in (*own, *inner) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    unknown = [name for name in kwargs if name not in [p.name for p in named]]
-    form = str(inspect.Signature([p.replace(annotation=p.empty) for p in own]))
-    cure = cls._cure(args, kwargs)
+    unknown = [word for word in kwargs if word not in [p.name for p in named]]
+    keywords = [p.name for p in own if p.kind == p.KEYWORD_ONLY]
+    cure = cls._cure(args, kwargs) if makes else None
     if cure is None and unknown:
         cure = near(unknown[0], (p.name for p in named)).removeprefix("; ")
-    if cure is None or (not cure and not unknown):
-        positional = [p for p in own if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        keywords = [p.name for p in own if p.kind == p.KEYWORD_ONLY]
-        pairs = zip(keywords, args[len(positional) :], strict=False)
-        words = ", ".join(f"{name}={_short(value)}" for name, value in pairs)
-        cure = f"write {words}" if words else ""
+    elif cure is None:
+        beyond = args[sum(p.kind == p.POSITIONAL_OR_KEYWORD for p in own) :]
+        words = [f"{word}={_short(value)}" for word, value in zip(keywords, beyond, strict=False)]
+        cure = f"write {', '.join(words)}" if words else ""
+    came = [*map(_short, args), *(f"{word}={_short(value)}" for word, value in kwargs.items())]
     what = f"an unknown {unknown[0]}" if unknown else str(error)
-    came = [*map(_short, args), *(f"{name}={_short(value)}" for name, value in kwargs.items())]
     return (
-        f"{cls.__name__}: expected {cls.__name__}{form}, got {cls.__name__}({', '.join(came)}), "
-        + (f"{what}; {cure}" if cure else what)
+        f"{name}: expected {name}({_form(own)}), got {name}({', '.join(came)}), {what}"
+        f"{'; ' if cure else ''}{cure}"
     )
+
+
+def _form(parameters: list[inspect.Parameter]) -> str:
+    """Return what stands between the parentheses of a signature, of the keywords three."""
+    keywords = [p for p in parameters if p.kind == p.KEYWORD_ONLY]
+    shown = [p.replace(annotation=p.empty) for p in parameters if p not in keywords[3:]]
+    text = str(inspect.Signature([p for p in shown if p.kind != p.VAR_KEYWORD]))[1:-1]
+    return text + (", ..." if len(shown) < len(parameters) or len(keywords) > 3 else "")
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _core, checks, columns, config, data, losses, modelfile, optim, training
-from .guidance import Guided, written
+from .guidance import Guided, told, written
 from .labels import check_classes
 from .layers import Dense, InputLayer, Layer
 from .metrics import check as check_metrics
@@ -18,14 +18,14 @@ class Sequential(Guided):
     ----------
     layers : sequence of Layer
         `Dense`, `ReLU`, ..., and in front of them `Rescale`, `Standardize`; applied in this order.
-    classes : sequence, optional
-        The labels that the outputs stand for, in their order: distinct whole numbers, bool or
-        strings, one for each output, two for one output. None: the first fit finds them.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
     seed : int or None
         At least 0. Initial parameters and the row order of every epoch are functions of it. None
         draws one, which the attribute `seed` tells.
+    classes : sequence, optional
+        The labels that the outputs stand for, in their order: distinct whole numbers, bool or
+        strings, one for each output, two for one output. None: the first fit finds them.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Sequential(Guided):
     def _advice(self, name):
         return Layer._advice(self.layers[0], name) if name == "trainable" else super()._advice(name)
 
-    def __init__(self, layers, *, classes=None, dtype="float32", seed=0):
+    def __init__(self, layers, *, dtype="float32", seed=0, classes=None):
         self._layers = _check_layers(layers)
         self._dtype = checks.dtype(dtype)
         for i, layer in enumerate(self._layers):
@@ -297,6 +297,7 @@ class Sequential(Guided):
 
     # ------------------------------------------------------------------ training
 
+    @told
     def fit(
         self,
         X,
@@ -580,6 +581,7 @@ class Sequential(Guided):
             return _core.activation(loss.link, (), np.hstack([-out, out]), None)
         return self._outputs(X, loss.link)
 
+    @told
     def evaluate(
         self,
         X,

@@ -429,7 +429,7 @@ def _warn_of_flat_layers(layers):
             f"gradient reaches the parameters in front of it, and {', '.join(frozen)} will not "
             "learn. A smooth relative such as Sigmoid() or Tanh() learns",
             UserWarning,
-            stacklevel=5,  # the caller of Sequential.fit
+            stacklevel=6,  # the caller of Sequential.fit
         )
 
 
