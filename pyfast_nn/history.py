@@ -75,6 +75,14 @@ class History(dict[str, list[float]]):
         """Whether early stopping or a callback ended the fit before its last epoch (bool)."""
         return self._stopped_early
 
+    def _scores(self) -> list[str]:
+        """Return the keys of columns with a number for each epoch, but those that tell no score."""
+        return [
+            key
+            for key, column in self.items()
+            if key not in NOT_SCORES and len(column) == self.epochs and _are_numbers(column)
+        ]
+
     def plot(self) -> "Figure":
         """Draw the learning curves: a picture each of loss, accuracy and all else that is recorded.
 
@@ -93,7 +101,7 @@ class History(dict[str, list[float]]):
         ValueError
             If there is no epoch to draw.
         """
-        keys = [key for key in self if key not in NOT_SCORES and _are_numbers(self[key])]
+        keys = self._scores()
         names = list(dict.fromkeys(key.removeprefix("val_") for key in keys))
         if not self.epochs or not names:
             raise ValueError(f"plot: expected an epoch of numbers to draw, got {self!r}")
@@ -124,7 +132,7 @@ class History(dict[str, list[float]]):
             parts.append(f"best_epoch={self.best_epoch}")
         if self.epochs:
             epoch = self.epochs - 1 if self.best_epoch is None else self.best_epoch
-            scores = [key for key in self if key not in NOT_SCORES and _are_numbers(self[key])]
+            scores = self._scores()
             parts += [f"{key} {self[key][epoch]:.4g}" for key in scores[:_SHOWN]]
             parts += ["..."] * (len(scores) > _SHOWN)
         return f"History({', '.join(parts)})"

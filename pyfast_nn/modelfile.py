@@ -38,6 +38,11 @@ FIELDS = {
     "history",
     "optimizer",
 }
+# Which files there are, by the key of their metadata.
+_KINDS = {
+    KEY: "of a model, which pyfast_nn.load reads (and its optimizer by optimizer=True)",
+    "pyfast_nn_optimizer": "of an optimizer, which the load method of one reads",
+}
 OF_OPTIMIZER = "optimizer."  # how the names of its tensors begin
 
 
@@ -105,8 +110,10 @@ def describe(raw: bytes, key: str, fields: set[str], format_version: int) -> dic
         metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
         description = json.loads(metadata[key])
     except KeyError:
+        kinds = [what for other, what in _KINDS.items() if other in metadata]
         raise ModelFileError(
-            f"a safetensors file, but not of pyfast_nn: no metadata {key!r}"
+            f"a safetensors file, but {kinds[0] if kinds else 'not of pyfast_nn'}: "
+            f"no metadata {key!r}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"metadata {key!r} is not valid JSON ({error})") from error

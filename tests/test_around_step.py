@@ -912,10 +912,10 @@ def test_files_that_are_not_states(tmp_path):
     model = fnn.Sequential([fnn.Dense(2)], seed=0)
     model.build(3)
     model.save(path)
-    with pytest.raises(fnn.ModelFileError, match="no metadata 'pyfast_nn_optimizer'"):
+    with pytest.raises(fnn.ModelFileError, match=r"of a model, which pyfast_nn.load reads"):
         optimizer.load(path)
     optimizer.save(path)
-    with pytest.raises(fnn.ModelFileError, match="no metadata 'pyfast_nn'"):
+    with pytest.raises(fnn.ModelFileError, match="of an optimizer, which the load method"):
         fnn.load(path)
     with pytest.raises(FileNotFoundError):
         optimizer.load(tmp_path / "nothing")
@@ -932,7 +932,7 @@ def test_without_parameters_of_its_own():
         optimizer.state_dict,
         lambda: optimizer.save("x"),
     ):
-        with pytest.raises(RuntimeError, match=r"with parameters of its own, got .* without"):
+        with pytest.raises(RuntimeError, match=r"with parameters of its own.*, got .* without"):
             call()
     assert optimizer.grad_norm is None and optimizer.skipped == 0 and optimizer.state == []
 

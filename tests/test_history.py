@@ -118,6 +118,13 @@ def test_one_line():
     assert repr(history).startswith("History(3 epochs, stopped early, best_epoch=0, loss ")
 
 
+def test_what_users_add_to_the_dict():
+    history = fit(30)
+    history["mine"] = [1.0]
+    history["text"] = list("abc") * 10
+    assert "mine" not in repr(history) and list(history)[-2:] == ["mine", "text"]
+
+
 def test_the_line_is_of_the_best_epoch():
     history = fit(9, patience=3, monitor="loss", optimizer=fnn.optim.Adam(lr=3.0))
     best = history.best_epoch

@@ -43,8 +43,8 @@ def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
         return optimizer._waiting
     if optimizer._dtype is None:
         raise RuntimeError(
-            f"{what}: this {type(optimizer).__name__} has no parameters of its own and has not "
-            "trained a model, so it has no state; make it with params, or fit first"
+            f"{what}: expected an optimizer with parameters of its own or one that has trained a "
+            f"model, got {type(optimizer).__name__} without; make it with params, or fit first"
         )
     return {
         "counts": {"step_count": optimizer.step_count}
@@ -340,7 +340,7 @@ def _check_array(value: object, what: str) -> None:
 def to_tensors(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return a state dict without its arrays, and those by their full names."""
     arrays = {
-        f"{key}.{name}" if key else name: np.ascontiguousarray(array)
+        f"{key}.{name}" if key else name: np.asarray(array, order="C")
         for key, of_key in state["state"].items()
         for name, array in of_key.items()
     }
