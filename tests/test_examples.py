@@ -257,7 +257,8 @@ def test_large_batches_do_worse_on_mnist(run):
 
 def test_looking_inside(run):
     page = run("looking_inside", ROWS=400, GRID=5)
-    assert page.dead == sorted(page.dead) and 0 < page.dead[0] < page.dead[1] < 0.6  # 0.17, 0.36
+    assert page.dead == sorted(page.dead)
+    assert 0 < page.dead[0] < 0.3 and page.dead[-1] > 0.8  # 0.17, 1
     assert 0.8 < page.ahead_factor < 1.25 and 0.8 < page.back_factor < 1.25  # 1.06, 1.05
     local, penultimate = page.tenths
     assert penultimate < local / 3  # 0.08, 0.58

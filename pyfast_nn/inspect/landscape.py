@@ -199,8 +199,8 @@ class LossLandscape:
         norm = BoundaryNorm(levels, 256)
         filled = ax.contourf(*self.coordinates, losses, levels, norm=norm, cmap="viridis")
         ax.contour(*self.coordinates, losses, levels, colors="w", linewidths=0.4)
-        ax.figure.colorbar(filled, ax=ax, label="loss", format="%.3g")
-        ax.plot(0, 0, "r+", markersize=8)
+        ax.figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::4], format="%.2g")
+        ax.plot(0, 0, "w+", markersize=10, markeredgewidth=1.5)
         ax.set(xlabel="first direction", ylabel="second direction")
         return ax
 
