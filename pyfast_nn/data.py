@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _core, checks, columns, sparse
 from .checks import describe
-from .labels import are_columns, label_kind, native, places_in, some, whole_numbers
+from .labels import label_kind, native, places_in, some, whole_numbers
 
 
 class Examples(NamedTuple):
@@ -195,7 +195,7 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
     if _are_labels(array, loss, out_features, name):
         own = loss.classes(out_features)
         if classes is None:
-            classes = _own_classes(array, own, name)
+            classes = _own_classes(array, loss, out_features, name)
         elif label_kind(classes, "classes_") == "string" and label_kind(array, name) == "number":
             classes = own  # their numbers stand for them, too
         array = places_in(array, classes, name)
@@ -248,36 +248,32 @@ def find_classes(y, loss, out_features, name="y"):
             return own
     classes = np.array([False, True]) if kind == "bool" else np.unique(array)
     if len(classes) != len(own):
-        came = f"has {len(classes)} {'class' if len(classes) == 1 else 'classes'}"
+        expected, came = f"{len(own)} classes", f"{len(classes)} ({some(classes)})"
         if kind == "number":
             row = np.argmin(np.isin(array, own))
-            came += f" and not {_range(own)}, as of row {row}"
-        raise ValueError(
-            f"{name}: {came}: {some(classes)}; {_cure(len(classes), loss, out_features)}"
-        )
+            expected = f"{_range(own, loss)}, or {expected}"
+            came += f", with {array[row]} in row {row}"
+        cure = _cure(len(classes), loss, out_features)
+        raise ValueError(f"{name}: expected {expected}, got {came}; {cure}")
     return classes
 
 
-def _range(own):
-    if are_columns(own):
+def _range(own, loss):
+    if loss.task == "classes":
         return f"whole numbers from 0 to {own[-1]}, one for each output"
     return f"{own[0]} and {own[1]}"
 
 
 def _cure(n_classes, loss, out_features):
     """Return what to do where `y` has `n_classes`, as many as the outputs cannot hold."""
-    if loss.task == "classes":
-        cure = f"the network has {out_features} outputs"
-        if n_classes > 1:
-            cure += f": end it with Dense({n_classes})"
-    else:
-        cure = f"{loss.name!r} with one output tells two apart"
-        if n_classes > 2:
-            cure += f": take 'cross_entropy' and end the network with Dense({n_classes})"
+    cures = []
+    if n_classes > 1 and loss.task == "classes":
+        cures.append(f"end the network with Dense({n_classes})")
+    elif n_classes > 2:
+        cures.append(f"take 'cross_entropy' and end the network with Dense({n_classes})")
     if n_classes < max(2, out_features):
-        cure += (", or" if n_classes > 1 else ":") + " name all classes: "
-        cure += "Sequential(layers, classes=[...])"
-    return cure
+        cures.append("name all classes: Sequential(layers, classes=[...])")
+    return ", or ".join(cures)
 
 
 def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_weight"):
@@ -388,16 +384,17 @@ def _are_labels(array, loss, out_features, name):
     return bool((fractions == np.trunc(fractions)).all())
 
 
-def _own_classes(array, own, name):
-    """Return `own`, the classes of the loss, for labels of a model that has had no fit."""
+def _own_classes(array, loss, out_features, name):
+    """Return the classes of the loss, for labels of a model that has had no fit."""
+    own = loss.classes(out_features)
     kind = label_kind(array, name)
     known = np.isin(whole_numbers(array, name), own) if kind == "number" else np.zeros(1, bool)
     if not known.all():
         row = np.argmin(known)
         came = f"{array[row]} in row {row}" if kind == "number" else f"{kind} labels"
         raise ValueError(
-            f"{name}: expected {_range(own)}, got {came}; other labels are numbered by the first "
-            "fit, or by Sequential(layers, classes=[...])"
+            f"{name}: expected {_range(own, loss)}, got {came}; other labels are numbered by the "
+            "first fit, or by Sequential(layers, classes=[...])"
         )
     return own
 

@@ -35,6 +35,21 @@ _ELSEWHERE = {
     **dict.fromkeys(["loss_curve_", "best_loss_"], "history"),
     "n_iter_": "epochs_trained",
     "random_state": "seed",
+    **dict.fromkeys(
+        ["crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "nll"],
+        "cross_entropy",
+    ),
+    **dict.fromkeys(["CrossEntropyLoss", "NLLLoss", "log_loss", "softmax"], "cross_entropy"),
+    **dict.fromkeys(["BCELoss", "BCEWithLogitsLoss", "bce", "logistic"], "binary_cross_entropy"),
+    **dict.fromkeys(["MSELoss", "mean_squared_error", "squared_error"], "mse"),
+    **dict.fromkeys(["L1Loss", "mean_absolute_error", "absolute_error", "l1"], "mae"),
+    **dict.fromkeys(["HuberLoss", "SmoothL1Loss", "smooth_l1"], "huber"),
+    **dict.fromkeys(["acc", "sparse_categorical_accuracy"], "accuracy"),
+    **dict.fromkeys(["roc_auc", "AUC"], "auc"),
+    **dict.fromkeys(["glorot_uniform", "xavier"], "xavier_uniform"),
+    "glorot_normal": "xavier_normal",
+    **dict.fromkeys(["kaiming_normal", "he"], "he_normal"),
+    "kaiming_uniform": "he_uniform",
 }
 
 
@@ -81,7 +96,9 @@ def near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean x?" with the one of `known` that `name` means, or else nothing."""
     names = list(known)
     found = [known for known in _ELSEWHERE.get(name, "").split() if known in names]
-    found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.65)
+    by_lower_case = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.65)
+    found = found or [by_lower_case[known] for known in close]
     found = found or [known for known in names if len(name) > 3 and name in known]
     return f"; did you mean {found[0]}?" if found else ""
 

@@ -96,7 +96,7 @@ class Dense(Layer):
         second = args[1] if len(args) > 1 else None
         activation = kwargs.get("activation", second)
         if isinstance(activation, (str, Layer)):
-            names = {layer.__name__.lower(): layer.__name__ for layer in _LAYERS}
+            names = {layer.__name__.lower(): layer.__name__ for layer in LAYERS}
             name = names.get(str(activation).lower(), "ReLU")
             layer = f"{name}()" if isinstance(activation, str) else repr(activation)
             return f"an activation is a layer of its own: Dense({units}), {layer}"
@@ -527,7 +527,7 @@ class Sign(Layer):
     flat = True
 
 
-_LAYERS = (
+LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign),
 )
@@ -540,4 +540,4 @@ def from_config(description: object) -> Layer:
             name: initializers.from_config(value) if isinstance(value, dict) else value
             for name, value in description.items()
         }
-    return config.from_config(description, _LAYERS, "layer")
+    return config.from_config(description, LAYERS, "layer")

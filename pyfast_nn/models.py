@@ -5,7 +5,7 @@ import numpy as np
 from . import _core, checks, columns, config, data, losses, modelfile, optim, training
 from .guidance import Guided, told, written
 from .labels import check_classes
-from .layers import Dense, InputLayer, Layer
+from .layers import LAYERS, Dense, InputLayer, Layer
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
 from .optim import resumed
@@ -1004,6 +1004,15 @@ def _views(layout, vector):
         yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)
 
 
+def _as_layer(value):
+    """Return the end of a message: how a layer is written that came as its name or its units."""
+    if isinstance(value, str):
+        cls = {cls.__name__.lower(): cls for cls in LAYERS}.get(value.lower())
+        return "" if cls is None else f"; write {cls.__name__}({'units' * (cls is Dense)})"
+    is_units = isinstance(value, int) and not isinstance(value, bool)
+    return f"; write Dense({value})" if is_units else ""
+
+
 def _check_layers(layers):
     try:
         layers = tuple(layers)
@@ -1016,7 +1025,7 @@ def _check_layers(layers):
         raise ValueError("layers: expected at least one layer, got none")
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            came = f"{checks.describe(layer)}{written(layer)}"
+            came = f"{checks.describe(layer)}{written(layer) or _as_layer(layer)}"
             raise TypeError(f"layers[{i}]: expected a layer, got {came}")
         if isinstance(layer, InputLayer) and any(
             not isinstance(other, InputLayer) for other in layers[:i]

@@ -316,6 +316,9 @@ def test_first_arguments_by_position():
     ("call", "message"),
     [
         (lambda: fnn.Sequential([fnn.Dense(2), fnn.ReLU]), r"layers\[1\]: .*parentheses: ReLU\(\)"),
+        (lambda: fnn.Sequential([fnn.Dense(2), "relu"]), r"layers\[1\]: .*; write ReLU\(\)$"),
+        (lambda: fnn.Sequential(["dense", 3]), r"layers\[0\]: .*; write Dense\(units\)$"),
+        (lambda: fnn.Sequential([64, 10]), r"layers\[0\]: .*; write Dense\(64\)$"),
         (
             lambda: Adam(lr=fnn.schedules.Cosine),
             r"lr: .*class Cosine; .*parentheses: Cosine\(...\)",
@@ -382,9 +385,25 @@ def test_optimizers_by_name(name):
         )
 
 
+@pytest.mark.parametrize(
+    ("came", "meant"),
+    [
+        *[("binary_crossentropy", "binary_cross_entropy"), ("MSE", "mse"), ("hubber", "huber")],
+        *[("categorical_crossentropy", "cross_entropy"), ("CrossEntropyLoss", "cross_entropy")],
+        *[("sparse_categorical_crossentropy", "cross_entropy"), ("nll", "cross_entropy")],
+        *[("mean_squared_error", "mse"), ("L1Loss", "mae"), ("bce", "binary_cross_entropy")],
+    ],
+)
+def test_losses_of_other_libraries(came, meant):
+    with pytest.raises(ValueError, match=rf"^loss: .*, got '{came}'; did you mean {meant}\?$"):
+        fit(loss=came)
+
+
 def test_near_names():
-    with pytest.raises(ValueError, match="'binary_crossentropy'; did you mean binary_cross_entrop"):
-        fit(loss="binary_crossentropy")
+    with pytest.raises(ValueError, match=r"'glorot_uniform'; did you mean xavier_uniform\?"):
+        fnn.Dense(3, init="glorot_uniform")
+    with pytest.raises(ValueError, match=r"'acc'; did you mean accuracy\?"):
+        fit(metrics="acc", validation_split=0.5)
     with pytest.raises(
         ValueError, match=r"optimizer: expected one of sgd, .*; did you mean adamw?"
     ):

@@ -632,7 +632,7 @@ def test_every_layer_and_loss_is_here():
     for loss in losses._BY_NAME.values():
         assert parameters_of(getattr(ops, loss.name)) == parameters_of(loss)
     assert LOSSES.keys() == losses._BY_NAME.keys()
-    for layer in layers._LAYERS:
+    for layer in layers.LAYERS:
         if layer is layers.Dense or issubclass(layer, layers.InputLayer):
             continue
         for name in (layer().kind, f"{layer().kind}_backward"):
