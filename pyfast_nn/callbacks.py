@@ -288,7 +288,7 @@ class CurvatureMonitor(Callback):
         if (epoch + 1) % self._every == 0:
             record |= self._measure(model, slice(None))
 
-    def _measure(self, model, rows):
+    def _measure(self, model: "Sequential", rows: slice) -> dict[str, float]:
         order = columns.order_of(self._names, model.feature_names_in_, "X")
         X = self._X[rows] if order is None else self._X[rows][:, order]
         return _measure(model, X, self._y[rows])

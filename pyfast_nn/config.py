@@ -15,7 +15,7 @@ class Configured(Guided):
 
     if not TYPE_CHECKING:  # for which settings are properties
 
-        def __setattr__(self, name, value):
+        def __setattr__(self, name: str, value: object) -> None:
             if name[0] != "_" and name in dir(self) and is_ours(type(self)):
                 kind = type(self).__name__
                 raise AttributeError(f"{name}: a {kind} does not change; make a new one")

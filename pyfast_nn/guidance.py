@@ -65,7 +65,7 @@ class Guided:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if is_ours(cls) and "__init__" in vars(cls):
-            cls.__init__ = told(vars(cls)["__init__"])  # type: ignore[method-assign]
+            type.__setattr__(cls, "__init__", told(vars(cls)["__init__"]))
 
     @classmethod
     def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -78,7 +78,7 @@ class Guided:
 
     if not TYPE_CHECKING:  # for which attributes are as they are declared
 
-        def __setattr__(self, name, value):
+        def __setattr__(self, name: str, value: object) -> None:
             cls = type(self)
             known = name[0] == "_" or name in cls._assigned or hasattr(cls, name)
             if not known and is_ours(cls):
@@ -87,7 +87,7 @@ class Guided:
                 )
             super().__setattr__(name, value)
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: str) -> object:
             advice = self._advice(name) if name[0] != "_" else ""
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{advice}")
 

@@ -274,7 +274,7 @@ class ReLU(Layer):
     """Rectified linear unit: ``max(x, 0)``, element by element. Its derivative at 0 is 0."""
 
     kind = "relu"
-    default_init = "he_normal"
+    default_init: str | initializers.Initializer = "he_normal"
 
 
 class LeakyReLU(Layer):
@@ -338,7 +338,7 @@ class ELU(Layer):
     """
 
     kind = "elu"
-    default_init = "he_normal"
+    default_init: str | initializers.Initializer = "he_normal"
 
     def __init__(self, alpha: Real = 1.0) -> None:
         self._alpha = checks.real(alpha, "alpha", minimum=0)
@@ -412,7 +412,7 @@ class GELU(Layer):
     https://arxiv.org/abs/1606.08415.
     """
 
-    default_init = "he_normal"
+    default_init: str | initializers.Initializer = "he_normal"
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self._approximate = checks.choice(approximate, "approximate", ("none", "tanh"))
@@ -441,7 +441,7 @@ class SiLU(Layer):
     """
 
     kind = "silu"
-    default_init = "he_normal"
+    default_init: str | initializers.Initializer = "he_normal"
 
 
 class Tanh(Layer):

@@ -180,7 +180,7 @@ class BinaryCrossEntropy(Loss):
     task = "binary"
     outputs = "logits"
     link = "sigmoid"
-    codes = (0, 1)
+    codes: tuple[int, ...] = (0, 1)
     expected = "0 and 1, or probabilities from 0 to 1"
 
     def accepts(self, targets: Array) -> Array:
@@ -199,7 +199,7 @@ class Hinge(Loss):
     name = "hinge"
     task = "binary"
     outputs = "scores"
-    codes = (-1, 1)
+    codes: tuple[int, ...] = (-1, 1)
     expected = "-1 and 1"
 
     def accepts(self, targets: Array) -> Array:

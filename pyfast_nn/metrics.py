@@ -78,7 +78,7 @@ def _r2(y: Array, z: Array, w: Array) -> Any:
     mean = np.average(y, axis=0, weights=w)
     total = w @ (y - mean) ** 2
     std = np.sqrt(total / w.sum())
-    varies = ~varies_by_rounding(mean, std, np.count_nonzero(w), y.dtype)
+    varies = ~varies_by_rounding(mean, std, int(np.count_nonzero(w)), y.dtype)
     if not varies.any():
         return np.nan
     return np.mean(1 - (w @ (z - y) ** 2)[varies] / total[varies])
@@ -104,6 +104,10 @@ class Metric:
     name : str
     function : callable
     """
+
+    name: str
+    function: Callable[..., Any] | None
+    by_name: bool
 
     def __init__(self, metric: Any, loss: "Loss", out_features: int, weighted: bool) -> None:
         self.by_name = isinstance(metric, str)

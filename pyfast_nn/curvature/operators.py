@@ -12,9 +12,9 @@ from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Res
 
 try:
     from scipy.sparse.linalg import LinearOperator
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        f"operators need SciPy: pip install 'pyfast-nn[curvature]' ({error})", name=error.name
+        f"operators need SciPy: pip install 'pyfast-nn[curvature]' ({_error})", name=_error.name
     ) from None
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _BLOCK = 64  # columns that the core gets at a time where more than the result w
 class ScipyOperator(Guided, LinearOperator):
     """SciPy's linear operator, with the types that SciPy leaves out."""
 
-    _assigned = ("keys", "dtype", "shape")  # the last two by SciPy
+    _assigned: tuple[str, ...] = ("keys", "dtype", "shape")  # the last two by SciPy
 
     keys: list[str]
     if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ModelOperator(ScipyOperator):
         self._all_keys = list(model.named_parameters())
         self._net, self._n_rows, self._layers = net, X.shape[0], list(model.layers)
         self._slices = _slices(model.named_parameters(), restrict)
-        self.keys = list(self._slices)
+        self.keys: list[str] = list(self._slices)
         self._n = sum(piece.stop - piece.start for piece in self._slices.values())
 
     def _whole(self, V: ArrayLike) -> Array:
@@ -461,7 +461,7 @@ class NTK(ScipyOperator):
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
     ) -> None:
-        self.jacobian = Jacobian(
+        self.jacobian: Jacobian = Jacobian(
             model,
             X,
             restrict=restrict,
@@ -469,7 +469,7 @@ class NTK(ScipyOperator):
             memory_budget=memory_budget,
             training=training,
         )
-        self.keys = self.jacobian.keys
+        self.keys: list[str] = self.jacobian.keys
         m = self.jacobian.shape[0]
         super().__init__(self.jacobian.dtype, (m, m))
 

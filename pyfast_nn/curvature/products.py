@@ -19,6 +19,10 @@ class Products:
     columns at a time.
     """
 
+    n: int
+    dtype: np.dtype[Any]
+    num_matvecs: int
+
     def __init__(self, A: Any, n: Integer | None, batch_size: Integer | None = None) -> None:
         if hasattr(A, "matmat") or hasattr(A, "matvec") or hasattr(A, "toarray"):
             dtype = getattr(A, "dtype", None)

@@ -58,6 +58,8 @@ class Stop:
     number of products that it may use at most, `fewest` how many its smallest step needs.
     """
 
+    limit: int
+
     def __init__(
         self,
         rtol: Real | None,

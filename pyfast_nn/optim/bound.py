@@ -122,6 +122,12 @@ COUNTS = ("skipped", "accumulated", "averaged", "since_lookahead")
 class Bound:
     """The parameters of an optimizer with their groups and states, and the updater in the core."""
 
+    keys: list[str]
+    arrays: list[Array]
+    groups: list[ParamGroup]
+    updater: _core.Updater
+    own: list[dict[str, Any]]  # of the groups after `take_over`
+
     def __init__(
         self,
         optimizer: "Optimizer",

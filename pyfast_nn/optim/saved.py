@@ -69,7 +69,9 @@ def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, A
     groups = snapshot["groups"]
     places = {key: place for place, group in enumerate(groups) for key in group["params"]}
     check_names(places, list(params), "state")
-    own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    own: list[dict[str, Any]] = [
+        {k: v for k, v in group.items() if k != "params"} for group in groups
+    ]
     bound = Bound(optimizer, params, own, [places[key] for key in params])
     _resume(bound, snapshot["counts"], snapshot["state"])
     return bound
