@@ -85,6 +85,9 @@ def read_npz(path: Path, names: Iterable[str] = ("X", "y")) -> tuple[Array, ...]
             ) from None
 
 
+_MOST_NAMES = 10  # of the arrays in an .npz file, in an error
+
+
 def _read_member(archive: Any, name: str) -> Array:
     """Return the array `name` of an open .npz file."""
     from zipfile import ZIP_DEFLATED, ZIP_STORED
@@ -92,7 +95,9 @@ def _read_member(archive: Any, name: str) -> Array:
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
-        raise ValueError(f"there is no array {name}") from None
+        names = [entry.removesuffix(".npy") for entry in archive.namelist()]
+        shown = ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)
+        raise ValueError(f"there is no array {name} among {shown or 'none'}") from None
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         raise ValueError(f"array {name} is compressed by a method that NumPy does not use")
     with archive.open(info) as file:
