@@ -11,6 +11,7 @@ as ``weight_layout`` says, and not (in, out) as in the model. The arrays of an o
 shapes of the model.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +88,21 @@ def save(
 
 
 # ---------------------------------------------------------------------- read
+
+
+def is_model(path: str) -> bool:
+    """Return whether a file says of itself that it holds a model of ours, intact or not."""
+    import json
+
+    if not os.path.isfile(path):  # a pipe cannot be read twice
+        return False
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length < os.fstat(file.fileno()).st_size else b""
+    try:
+        return KEY in json.loads(header)["__metadata__"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
 
 
 def read_tensors(raw: bytes) -> dict[str, Array]:

@@ -2,10 +2,8 @@
 
 import os
 
-from . import files
 
-
-def check(path):
+def check_kind(path: str) -> None:
     """Find out before the training whether the picture can be made after it."""
     try:
         from matplotlib.figure import Figure
@@ -20,4 +18,11 @@ def check(path):
             f"--plot: expected a name that ends in .png or another of {', '.join(known)}; "
             f"got {path!r}"
         )
-    files.check_writable(path, "--plot")
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file says of itself that Matplotlib drew it."""
+    with open(path, "rb") as file:
+        beginning = file.read(4096)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+        return b"Matplotlib" in beginning + file.read()

@@ -1,62 +1,141 @@
 """The files that the command line names."""
 
+import errno
 import os
+from collections.abc import Callable, Sequence
 
-from .. import atomic, datasets
+import numpy as np
+
+from .. import atomic, data, datasets, loading, modelfile
+from ..models import Sequential
+from ..typing import Array
 
 DATA = "'digits' (built in), one .npz file with arrays X and y, or two IDX files, images and labels"
+_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xls", ".xlsx", ".json", ".jsonl")
+_IDX_BEGINNINGS = (b"\0\0", b"\x1f\x8b")  # plain, or compressed by gzip
 
 
-def read_examples(data):
-    """Return X (n, features) and y (n, ...) of what the command line names."""
-    if data == ["digits"]:
+def path(text: str) -> str:
+    """Return the name of a file as an option or argument gives it; ~ is the home folder."""
+    return os.path.expanduser(text)
+
+
+# ---------------------------------------------------------------------- to read
+
+
+def read_examples(names: Sequence[str]) -> tuple[Array, Array]:
+    """Return X (n, ...) and y (n,) or (n, columns) of what the command line names."""
+    X: Array
+    y: Array
+    if _is_digits(names):
         X, y = datasets.load_digits()
-    elif _is_npz(data):
-        X, y = datasets.read_npz(data[0])
-    elif len(data) == 2:
-        X, y = datasets.read_idx(data[0]), datasets.read_idx(data[1])
+    elif _is_npz(names):
+        X, y = datasets.read_npz(names[0])
+    elif len(names) == 2:
+        X, y = datasets.read_idx(names[0]), datasets.read_idx(names[1])
     else:
-        raise ValueError(f"data: expected {DATA}; got {' '.join(data)!r}")
+        raise ValueError(f"data: expected {DATA}; got {' '.join(names)!r}")
     if y.ndim == 0 or X.ndim == 0 or len(X) != len(y) or len(X) == 0:
         raise ValueError(
             f"data: expected examples (n, ...) and labels (n,), got shapes {X.shape} and {y.shape}"
         )
-    return _rows(X), y
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    return X, np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
 
 
-def read_features(data):
-    """Return X (n, features) of what the command line names; labels need not be there."""
-    if data == ["digits"]:
-        X, _ = datasets.load_digits()
-    elif _is_npz(data):
-        (X,) = datasets.read_npz(data[0], ["X"])
-    elif len(data) <= 2:
-        X = datasets.read_idx(data[0])
-    else:
-        raise ValueError(f"data: expected {DATA}; got {' '.join(data)!r}")
-    return _rows(X)
+def read_features(names: Sequence[str]) -> Array:
+    """Return X (n, ...) of what the command line names; labels need not be there."""
+    if _is_digits(names):
+        return datasets.load_digits()[0]
+    if _is_npz(names):
+        return datasets.read_npz(names[0], ["X"])[0]
+    if len(names) <= 2:
+        return datasets.read_idx(names[0])
+    raise ValueError(f"data: expected {DATA}; got {' '.join(names)!r}")
 
 
-def _is_npz(data):
-    return len(data) == 1 and data[0].endswith(".npz")
-
-
-def _rows(X):
+def as_rows(X: Array) -> Array:
+    """Return X (n, ...) as numbers (n, features): an image is a row."""
     if X.ndim < 2:
-        raise ValueError(f"data: expected examples (n, ...), got shape {X.shape}")
+        hint = "; one feature is X.reshape(-1, 1)" if X.ndim else ""
+        raise ValueError(f"data: expected examples (n, ...), got shape {X.shape}{hint}")
     features = 1
     for length in X.shape[1:]:
         features *= length
-    return X.reshape(len(X), features)
+    return data.features(X.reshape(len(X), features))
 
 
-def check_writable(path, option):
-    """Find a mistake in the name of a file to write before the work, not after it."""
+def _is_digits(names: Sequence[str]) -> bool:
+    return list(names) == ["digits"]
+
+
+def _is_npz(names: Sequence[str]) -> bool:
+    """Tell an .npz file from IDX files; an error if it cannot be either."""
+    for name in names:
+        if name == "-":
+            raise ValueError("data: expected names of files, got '-'; standard input is not read")
+        os.stat(name)  # a file that is not there says so whatever its ending
+        if modelfile.is_model(name):
+            raise ValueError(f"{name}: is a model file; expected data: {DATA}")
+    if len(names) != 1:
+        return False
+    (name,) = names
+    if os.path.isdir(name):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if name.lower().endswith(".npz"):
+        return True
+    if os.path.isfile(name):  # what cannot be read twice is left alone
+        with open(name, "rb") as file:
+            beginning = file.read(2)
+        if beginning not in _IDX_BEGINNINGS:
+            ending = os.path.splitext(name)[1]
+            tables = "tables are not read yet: " if ending.lower() in _TABLES else ""
+            raise ValueError(
+                f"{name}: expected {DATA}; got {ending or 'another kind of file'}; {tables}"
+                "numpy.savez('data.npz', X=X, y=y) makes an .npz file"
+            )
+    return False
+
+
+def load_model(name: str, names: Sequence[str] = ()) -> Sequential:
+    """Return the model of a file, beside which the command line names data."""
+    for other in names:
+        if os.path.isfile(other) and modelfile.is_model(other):
+            raise ValueError(f"{name}: expected MODEL, then DATA, but {other} is the model file")
+    return loading.load(name)
+
+
+# ---------------------------------------------------------------------- to write
+
+
+def check_writable(
+    name: str,
+    option: str,
+    *,
+    force: bool,
+    ours: Callable[[str], bool] = lambda name: False,
+    inputs: Sequence[str] = (),
+) -> None:
+    """Find a mistake in the name of a file to write before the work, not after it.
+
+    A file that is there already is replaced by `force` only, or where it is `ours` to replace; one
+    of the `inputs`, never.
+    """
+    if name in ("", "-") or name.endswith(os.sep):
+        raise ValueError(f"{option}: expected the name of a file, got {name!r}")
     try:
-        target = atomic.target(path)
+        target = atomic.target(name)
     except OSError as error:
-        raise ValueError(f"{option}: cannot write {path!r}: {error.strerror}") from None
-    folder = os.path.dirname(target)
-    possible = os.access(target, os.W_OK) if os.path.lexists(target) else os.path.isdir(folder)
-    if not (possible and os.access(folder, os.W_OK)):
-        raise ValueError(f"{option}: cannot write {path!r}")
+        raise ValueError(f"{option}: cannot write {name!r}: {error.strerror}") from None
+    folder, exists = os.path.dirname(target), os.path.lexists(target)
+    if not os.path.isdir(folder):
+        raise ValueError(f"{option}: cannot write {name!r}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK) or (exists and not os.access(target, os.W_OK)):
+        raise ValueError(f"{option}: cannot write {name!r}: no permission")
+    if exists and any(
+        os.path.exists(other) and os.path.samefile(other, target) for other in inputs
+    ):
+        raise ValueError(f"{option}: expected another file than those to read, got {name!r}")
+    if exists and not force and not ours(target):
+        raise ValueError(f"{option}: {name!r} is there already; --force replaces it")

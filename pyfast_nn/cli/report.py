@@ -1,13 +1,34 @@
 """Tables of a classifier's mistakes; formatted on a terminal, plain text elsewhere."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-_WIDEST_MATRIX = 30  # classes
+from .. import losses
+from ..models import Sequential
+from ..typing import Array
+
+_MOST_CLASSES = 20  # that are shown one by one
+_WORST = 10
 
 
-def print_report(model, X, y):
-    """Print scores of each class and the confusion matrix, if `y` (n,) are labels."""
-    predictions = model.predict(X)
+def scores_of(model: Sequential, X: Array, y: Array) -> dict[str, str]:
+    """Return how good the model is on examples, as texts: the first score is the best known."""
+    if model.loss is not None and losses.check(model.loss).task == "values":
+        scores = model.evaluate(X, y, metrics=["r2", "mae"])
+        names = {"R2": "r2", "MAE": "mae", "loss": "loss"}
+        return {text: f"{scores[name]:.6g}" for text, name in names.items()}
+    scores = model.evaluate(X, y)
+    return {"accuracy": f"{scores['accuracy']:.2%}", "loss": f"{scores['loss']:.6g}"}
+
+
+def print_report(y: Array, predictions: Array) -> None:
+    """Print what is right and wrong about `predictions`, if `y` (n,) and they are labels.
+
+    That is scores of each class and the confusion matrix; of many classes those that go worst, and
+    what is taken for what most often.
+    """
     if y.ndim != 1 or predictions.ndim != 1 or predictions.dtype.kind == "f":
         return
     labels = y.astype(predictions.dtype)
@@ -16,20 +37,29 @@ def print_report(model, X, y):
     classes, columns = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
     true, predicted = columns.reshape(2, -1)
     names = [str(c) for c in classes]
+    k = len(names)
 
-    scores, support = class_scores(true, predicted, len(classes))
-    rows = [(name, *s, n) for name, s, n in zip(names, scores, support, strict=True)]
+    scores, support = class_scores(true, predicted, k)
+    shown = np.arange(k)
+    if k > _MOST_CLASSES:
+        shown = np.lexsort((-support, scores[:, 2]))[:_WORST]
+        print(f"The {_WORST} of {k:,} classes with the lowest f1:")
+    rows: list[tuple[Any, ...]] = [(names[c], *scores[c], support[c]) for c in shown]
     rows.append(("macro average", *scores.mean(axis=0), len(y)))
     rows.append(("weighted average", *np.average(scores, axis=0, weights=support), len(y)))
     _print_table(["class", "precision", "recall", "f1", "support"], rows, footer=2)
 
-    if len(classes) <= _WIDEST_MATRIX:
-        matrix = confusion_matrix(true, predicted, len(classes))
+    if k <= _MOST_CLASSES:
+        matrix = confusion_matrix(true, predicted, k)
         rows = [(name, *counts) for name, counts in zip(names, matrix, strict=True)]
         _print_table(["true \\ predicted", *names], rows)
+    elif (true != predicted).any():
+        print("\nWhat is taken for something else most often:")
+        rows = [(names[a], names[b], n) for a, b, n in top_confusions(true, predicted, k, _WORST)]
+        _print_table(["class", "taken for", "times"], rows)
 
 
-def class_scores(true, predicted, k):
+def class_scores(true: Array, predicted: Array, k: int) -> tuple[Array, Array]:
     """Return precision, recall and f1 of each class (k, 3), and its number of examples (k,).
 
     `true` and `predicted` (n,) number the classes. A ratio is 0 where its denominator is.
@@ -40,13 +70,21 @@ def class_scores(true, predicted, k):
     return np.column_stack([a / np.maximum(b, 1) for a, b in ratios]), support
 
 
-def confusion_matrix(true, predicted, k):
+def confusion_matrix(true: Array, predicted: Array, k: int) -> Array:
     """Return how often each true class (row) was taken for each class (column): (k, k)."""
     return np.bincount(true * k + predicted, minlength=k * k).reshape(k, k)
 
 
-def _print_table(columns, rows, footer=0):
-    """Print `rows` of a name and numbers, the last `footer` of them apart from the others."""
+def top_confusions(true: Array, predicted: Array, k: int, most: int) -> Array:
+    """Return (true class, class it was taken for, how often) of the most frequent: (<= most, 3)."""
+    wrong = true != predicted
+    pairs, counts = np.unique(true[wrong] * k + predicted[wrong], return_counts=True)
+    first = np.argsort(-counts, kind="stable")[:most]
+    return np.column_stack([*np.divmod(pairs[first], k), counts[first]])
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]], footer: int = 0) -> None:
+    """Print `rows` of names and numbers, the last `footer` of them apart from the others."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -54,10 +92,11 @@ def _print_table(columns, rows, footer=0):
 
     console = Console(width=10_000)  # a row is a line: numbers are not cut to fit a window
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if i else "left")
-    for i, (name, *numbers) in enumerate(rows):
-        texts = [f"{x:.4f}" if isinstance(x, float) else f"{x}" for x in numbers]
-        table.add_row(Text(name), *texts, end_section=i + 1 == len(rows) - footer)
-    console.print()
-    console.print(table)
+    for column, value in zip(columns, rows[0], strict=True):
+        table.add_column(Text(column), justify="left" if isinstance(value, str) else "right")
+    for i, row in enumerate(rows):
+        texts = [f"{x:.4f}" if isinstance(x, float) else f"{x}" for x in row]
+        table.add_row(*map(Text, texts), end_section=i + 1 == len(rows) - footer)
+    with console.capture() as capture:  # rich ends the process where the reader has left
+        console.print(table)
+    print("\n" + capture.get(), end="")
