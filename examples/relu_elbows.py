@@ -82,7 +82,7 @@ right.plot(X, model.forward(X), color="C0", label=f"elbows trained: RMSE {error:
 right.plot(paths[0], np.full(UNITS, -1.55), "|", color="C1", markersize=9)
 right.plot(paths[-1], np.full(UNITS, -1.4), "|", color="C0", markersize=9)
 right.set(xlabel="x (elbows are marked below)", ylabel="y", xticks=[-1, -0.5, 0, 0.5, 1])
-right.set(ylim=(-1.65, 2.2))
+right.set(xlim=(-1.05, 1.05), ylim=(-1.65, 2.2))
 right.set_title("A network that moves its elbows fits better", fontsize=11)
 right.legend(loc="upper center")
 figure.savefig("relu_elbows.png", dpi=150)

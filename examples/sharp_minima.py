@@ -133,19 +133,21 @@ for part, axes in enumerate((left, middle)):
     axes.minorticks_off()
     axes.grid(alpha=0.3)
 left.set(ylabel=r"sharpness $\lambda_{\max}$", ylim=(0, None))
-left.set_title("Large batches end in sharper minima", fontsize=11)
+left.set_title("Sharper, unless the rate grows, too", fontsize=11)
 left.legend(loc="lower center")
 middle.set(ylabel="error on new rows (per cent)")
 middle.set_title(
-    "... which do worse" if MNIST else "Too few rows to tell errors apart", fontsize=11
+    "... and worse, unless it grows" if MNIST else "Too few rows to tell errors apart", fontsize=11
 )
 for (name, losses), color, style in zip(lines.items(), ("C0", "C1"), ("-", "--"), strict=True):
     right.fill_between(steps, *np.quantile(losses, [0, 1], axis=0), color=color, alpha=0.2, lw=0)
     right.semilogy(steps, np.mean(losses, axis=0), style, color=color, label=name)
+for end in (0, 1):
+    right.axvline(end, color="k", linestyle=":", linewidth=1)
 right.set_xticks([0, 1], labels=[f"0\nbatches\nof {BATCHES[0]}", f"1\nbatches\nof {BATCHES[-1]}"])
 right.set(ylabel="loss on the line through both")
 right.set_title("The valley of the large is narrower", fontsize=11)
 right.grid(alpha=0.3)
 right.legend()
-figure.suptitle(f"{NAME}, {SEEDS} seeds", fontsize=10)
+figure.suptitle(f"At one rate large batches end in sharper minima ({NAME}, {SEEDS} seeds)")
 figure.savefig("sharp_minima.png", dpi=150)

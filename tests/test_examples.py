@@ -245,6 +245,8 @@ def test_sharp_minima(run, monkeypatch):
     assert sharpness[256, 0.2].min() > 2 * sharpness[16, 0.2].max()
     assert sharpness[64, 0.2].max() < 1.2 * sharpness[16, 0.05].max()  # the rate grows with it
     assert all(values[:, 1].max() < 6 for values in page.measured.values())  # per cent
+    ends = np.array(page.lines["training rows"])[:, [0, -1]]  # as far beyond either minimum
+    assert np.all(ends[:, 1] > 1.5 * ends[:, 0])
 
 
 @pytest.mark.skipif("PYFAST_NN_MNIST" not in os.environ, reason="PYFAST_NN_MNIST is not set")
