@@ -502,7 +502,7 @@ def test_averages_begin_anew():
         ({"lookahead": (5, 0)}, ValueError, r"lookahead\[1\]: expected a finite number > 0, got 0"),
         ({"lookahead": (5, 1.5)}, ValueError, r"lookahead\[1\]: expected .* <= 1, got 1.5"),
         ({"sam": 0}, ValueError, "sam: expected a finite number > 0, got 0"),
-        ({"clip": 1}, TypeError, "unexpected keyword argument 'clip'"),
+        ({"clip": 1}, TypeError, "an unknown clip; did you mean clip_norm"),
     ],
 )
 def test_impossible_options(options, error, text):
@@ -744,6 +744,7 @@ def test_state_dict_is_plain():
         "accumulated": 1,
         "averaged": 1,
         "since_lookahead": 1,
+        "missed_steps": {},
         "hyper_parameters": {
             "lr": "function",
             "betas": [0.9, [0.999, 0.99]],

@@ -28,7 +28,8 @@ void Around::prepare(const py::object& grads) {
     if (ema || swa) reserve(average_);
     if (lookahead) reserve(slow_);
     if (sam) reserve(original_);
-    updater_->read(grads);
+    if (accumulated == 0) contributes_.clear();
+    updater_->read(grads, Tensors::None::zeros, contributes_);
     collect();
 }
 
@@ -110,7 +111,10 @@ void Around::use_as_gradient(const Buffer& buffer) {
             row.segments[s].gradient_places = {};
         }
     };
-    updater_->for_types(set);
+    updater_->for_types([&](auto& typed) {
+        set(typed);
+        set(typed.part);
+    });
     active_.for_types(set);
 }
 
@@ -174,6 +178,7 @@ void Around::step(const py::object& grads) {
     if (skips) return skip(*norm);
     if (accumulate > 1 || accumulated > 0 || clip_units) {
         ++accumulated;
+        contributes_ = updater_->present();
         if (accumulated == 1)
             pass(all_, PassKind::remember_gradient, gradient_);
         else
@@ -256,23 +261,33 @@ py::dict Around::buffers() {
     const Tensors::Use use(updater_->tensors());
     forget();
     py::dict all;
-    if (accumulated > 0) all["gradient"] = gradient_.arrays;
+    if (accumulated > 0) {
+        py::list gradients;
+        for (std::size_t i = 0; i < gradient_.arrays.size(); ++i)
+            gradients.append(contributes_[i] ? py::object(gradient_.arrays[i]) : py::none());
+        all["gradient"] = gradients;
+    }
     if (averaged > 0) all["average"] = average_.arrays;
     if (has_slow_) all["slow"] = slow_.arrays;
     return all;
 }
 
-void Around::set_buffer(const std::string& name, const std::vector<py::array>& arrays) {
+void Around::set_buffer(const std::string& name, const py::list& arrays) {
     const Tensors::Use use(updater_->tensors());
     const std::vector<py::array> tensors = updater_->tensors().arrays();
-    if (arrays.size() != tensors.size())
-        throw py::value_error(expected("arrays", std::to_string(tensors.size()) + ", one for each tensor",
-                                       std::to_string(arrays.size())));
-    Buffer buffer{arrays, {}};
+    if (arrays.size() != tensors.size()) throw py::value_error("arrays: expected one for each tensor");
+    Buffer buffer;
+    std::vector<bool> present;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
+        py::object array = arrays[i];
+        present.push_back(!array.is_none());
+        if (array.is_none())
+            array = py::module_::import("numpy").attr("zeros")(tensors[i].size(), tensors[i].dtype());
+        buffer.arrays.push_back(py::cast<py::array>(array));
         check_array(buffer.arrays[i], name.c_str(), {tensors[i].size()}, tensors[i].dtype(), Access::write);
         buffer.data.push_back(buffer.arrays[i].mutable_data());
     }
+    if (name == "gradient") contributes_ = present;
     Buffer* const own = name == "gradient" ? &gradient_ : name == "average" ? &average_ : &slow_;
     *own = std::move(buffer);
     has_slow_ = has_slow_ || own == &slow_;

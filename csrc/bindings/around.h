@@ -51,9 +51,10 @@ class Around : public Shared {
     // Throws std::runtime_error unless the parameters hold their own values.
     void check_at_rest(const char* what) const;
 
-    // What a later step needs, by name: the list of the vectors of each buffer.
+    // What a later step needs, by name: the list of the vectors of each buffer, None in that of gradients for
+    // a tensor that has had none.
     py::dict buffers();
-    void set_buffer(const std::string& name, const std::vector<py::array>& arrays);
+    void set_buffer(const std::string& name, const py::list& arrays);
 
    private:
     template <class T>
@@ -95,8 +96,9 @@ class Around : public Shared {
     Rows all_, active_;  // all tensors, and those that are not left alone
     Rows moved_;         // by ascend
     Buffer gradient_, average_, slow_, original_;
-    bool has_slow_ = false;         // or it is to be made from the parameters
-    bool averages_by_ema_ = false;  // the averages so far
+    std::vector<bool> contributes_;  // of each tensor, whether the mean of gradients has one of it
+    bool has_slow_ = false;          // or it is to be made from the parameters
+    bool averages_by_ema_ = false;   // the averages so far
     bool ascended_ = false;
     bool showing_ = false, shows_originals_ = false;  // the latter where there are no averages yet
     bool skips_next_ = false;                         // after a gradient that could not be followed

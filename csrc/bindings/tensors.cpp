@@ -118,15 +118,25 @@ Units Tensors::units(std::size_t i, index axis) const {
     return units;
 }
 
-void Tensors::read(const py::object& grads) {
+void Tensors::read(const py::object& grads, None none) {
     tree_.read(grads, "grads", leaves_);
     gradients_.resize(size());
-    for (std::size_t i = 0; i < size(); ++i) read_gradient(i, leaves_[i]);
+    present_.assign(size(), true);
+    for (std::size_t i = 0; i < size(); ++i) read_gradient(i, leaves_[i], none);
     leaves_.clear();
 }
 
-void Tensors::read_gradient(std::size_t i, py::object& leaf) {
+void Tensors::read_gradient(std::size_t i, py::object& leaf, None none) {
     const auto path = [&] { return tree_.path(i, "grads"); };
+    if (leaf.is_none()) {
+        present_[i] = false;
+        if (none == None::nothing) {
+            gradients_[i] = py::reinterpret_steal<py::array>(py::handle());
+            return;
+        }
+        const py::array& like = tensors_[i].array;
+        leaf = py::module_::import("numpy").attr("zeros")(shape_of(like), like.dtype());
+    }
     if (!py::isinstance<py::array>(leaf)) leaf = convert_(leaf, path());
     gradients_[i] = py::reinterpret_borrow<py::array>(leaf);
     const py::array& g = gradients_[i];
@@ -173,6 +183,7 @@ Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group
     if (group_of.size() != tensors_->size())
         throw py::value_error(expected("group_of", std::to_string(tensors_->size()) + " items",
                                        std::to_string(group_of.size())));
+    missed.assign(tensors_->size(), 0);
     for_types([&](auto& typed) {
         using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
         for (int group = 0; group < n_groups; ++group) {
@@ -182,7 +193,7 @@ Updater::Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group
                 typed.starts.push_back(typed.starts.back() + typed.segments.back().length);
                 typed.tensors.push_back(i);
             }
-            typed.groups.push_back({{}, true, index(typed.segments.size())});
+            typed.groups.push_back({{}, true, index(typed.segments.size()), 0});
         }
     });
 }
@@ -287,15 +298,52 @@ void Updater::check_states() {
 
 template <class T>
 Step<T> Updater::step_of(const Typed<T>& typed, const GradientMap& map) const {
-    return {{typed.segments.data(), typed.starts.data(), index(typed.segments.size())},
-            typed.groups.data(),
-            index(typed.groups.size()),
-            steps,
-            map,
-            typed.scratch};
+    const auto step = [&](const auto& of) -> Step<T> {
+        return {{of.segments.data(), of.starts.data(), index(of.segments.size())},
+                of.groups.data(),
+                index(of.groups.size()),
+                steps,
+                map,
+                typed.scratch};
+    };
+    return in_part_ ? step(typed.part) : step(typed);
 }
 
-void Updater::read(const py::object& grads) {
+// Collects the tensors that are present, where some are not or have made fewer steps than others: tensors of
+// a group that have made as many are one of `part`.
+void Updater::take_part() {
+    const auto all = [](const auto& list, auto value) {
+        return std::all_of(list.begin(), list.end(), [&](auto x) { return x == value; });
+    };
+    in_part_ = !all(present_, true) || !all(missed, index{0});
+    if (!in_part_) return;
+    for_types([&](auto& typed) {
+        auto& part = typed.part;
+        part = {{}, {0}, {}, {}, {}};
+        std::vector<std::size_t> mine;
+        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g) {
+            mine.clear();
+            for (; index(s) < typed.groups[g].end; ++s)
+                if (present_[typed.tensors[s]] && !typed.groups[g].frozen) mine.push_back(s);
+            const auto missed_by = [&](std::size_t k) { return missed[typed.tensors[k]]; };
+            std::stable_sort(mine.begin(), mine.end(),
+                             [&](std::size_t k, std::size_t l) { return missed_by(k) < missed_by(l); });
+            for (std::size_t k = 0; k < mine.size(); ++k) {
+                part.segments.push_back(typed.segments[mine[k]]);
+                part.starts.push_back(part.starts.back() + part.segments.back().length);
+                part.tensors.push_back(typed.tensors[mine[k]]);
+                const bool last = k + 1 == mine.size() || missed_by(mine[k]) != missed_by(mine[k + 1]);
+                if (!last) continue;
+                part.groups.push_back(typed.groups[g]);
+                part.groups.back().end = index(part.segments.size());
+                part.groups.back().missed = missed_by(mine[k]);
+                part.group_of.push_back(g);
+            }
+        }
+    });
+}
+
+void Updater::read(const py::object& grads, Tensors::None none, const std::vector<bool>& also) {
     if (!states_are_checked_) check_states();
     for (const Schedules& schedules : schedules_)
         if (!schedules.list.empty() && (steps < first_ || steps >= end_))
@@ -303,13 +351,18 @@ void Updater::read(const py::object& grads) {
                                            std::to_string(first_) + " to " + std::to_string(end_ - 1) +
                                                ", for which there are hyper-parameters",
                                            std::to_string(steps)));
-    tensors_->read(grads);
+    tensors_->read(grads, none);
+    present_ = tensors_->present();
+    for (std::size_t i = 0; i < also.size(); ++i) present_[i] = present_[i] || also[i];
+    for_types([&](auto& typed) {
+        for (std::size_t s = 0; s < typed.segments.size(); ++s)
+            tensors_->set_gradient(typed.segments[s], typed.tensors[s]);
+    });
+    take_part();
     const Table& table = current_table();
     threads_ = get_num_threads();
     for_types([&](auto& typed) {
         using T = std::decay_t<decltype(*typed.segments[0].parameters)>;
-        for (std::size_t s = 0; s < typed.segments.size(); ++s)
-            tensors_->set_gradient(typed.segments[s], typed.tensors[s]);
         const std::size_t bytes = functions<T>(table).step_scratch(step_of(typed, {}), threads_);
         if (bytes > 0) typed.scratch = typed.arena.reserve(bytes);
     });
@@ -318,6 +371,11 @@ void Updater::read(const py::object& grads) {
 void Updater::update(const GradientMap& map) {
     const Table& table = current_table();
     set_numbers_of_step();
+    if (in_part_)
+        for_types([&](auto& typed) {
+            for (std::size_t g = 0; g < typed.part.groups.size(); ++g)
+                typed.part.groups[g].update = typed.groups[typed.part.group_of[g]].update;
+        });
     {
         const WithoutGil released;
         for_types([&](auto& typed) {
@@ -326,6 +384,12 @@ void Updater::update(const GradientMap& map) {
         });
     }
     ++steps;
+    if (!in_part_) return;
+    for_types([&](auto& typed) {
+        for (std::size_t g = 0, s = 0; g < typed.groups.size(); ++g)
+            for (; index(s) < typed.groups[g].end; ++s)
+                if (!typed.groups[g].frozen && !present_[typed.tensors[s]]) ++missed[typed.tensors[s]];
+    });
 }
 
 void Updater::step(const py::object& grads) {
@@ -353,7 +417,8 @@ void register_tensors(py::module_& m) {
         .def("set_rates", &Updater::set_rates, "rates"_a)
         .def("set_states", &Updater::set_states, "states"_a)
         .def("step", &Updater::step, "grads"_a)
-        .def_readwrite("steps", &Updater::steps);
+        .def_readwrite("steps", &Updater::steps)
+        .def_readwrite("missed", &Updater::missed);
 }
 
 }  // namespace fnn::bindings

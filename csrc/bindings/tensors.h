@@ -35,8 +35,12 @@ class Tensors : public Shared {
         Tensors& tensors_;
     };
 
-    // Checks a tree of gradients and keeps their arrays until the use ends.
-    void read(const py::object& grads);
+    // Checks a tree of gradients and keeps their arrays until the use ends. For None there is no array, or
+    // one of zeros.
+    enum class None { nothing, zeros };
+    void read(const py::object& grads, None none);
+    // Which tensors have a gradient, and not None.
+    const std::vector<bool>& present() const { return present_; }
 
     bool is_float64(std::size_t i) const { return tensors_[i].is_float64; }
     std::string path(std::size_t i) const { return tree_.path(i, "params"); }
@@ -60,7 +64,7 @@ class Tensors : public Shared {
     // The gradient that was read.
     template <class T>
     void set_gradient(Segment<T>& s, std::size_t i) const {
-        s.gradient = static_cast<const T*>(gradients_[i].data());
+        s.gradient = gradients_[i] ? static_cast<const T*>(gradients_[i].data()) : nullptr;
         s.gradient_places = tensors_[i].gradient_places;
     }
 
@@ -74,7 +78,7 @@ class Tensors : public Shared {
         Places places, gradient_places;
     };
 
-    void read_gradient(std::size_t i, py::object& leaf);
+    void read_gradient(std::size_t i, py::object& leaf, None none);
     void check_apart_from_parameters(const py::array& gradient, std::size_t i) const;
 
     Tree tree_;
@@ -85,6 +89,7 @@ class Tensors : public Shared {
     bool in_use_ = false;
     std::vector<py::object> leaves_;
     std::vector<py::array> gradients_;
+    std::vector<bool> present_;
 };
 
 // An update of tensors, by groups: which tensor belongs to which, and (update, lr) of each, or None where it
@@ -102,17 +107,33 @@ class Updater : public Shared {
     void step(const py::object& grads);
     index steps = 0;
 
-    // The parts of a step, to be called while the tensors are in use. `read` may fail and changes nothing;
-    // `update` does not fail.
-    void read(const py::object& grads);
-    void update(const GradientMap& map);
+    // How many of them each tensor had no part in: its gradient was None, as if there had been no step.
+    std::vector<index> missed;
 
+    // The parts of a step, to be called while the tensors are in use. `read` may fail and changes nothing;
+    // `update` does not fail. Tensors without gradient are left alone but those of `also`.
+    void read(const py::object& grads, Tensors::None none = Tensors::None::nothing,
+              const std::vector<bool>& also = {});
+    void update(const GradientMap& map);
+    // Of the step for which gradients were read: whether a tensor takes part.
+    const std::vector<bool>& present() const { return present_; }
+
+    // Tensors with as many steps, by groups.
+    template <class T>
+    struct Part {
+        std::vector<Segment<T>> segments;
+        std::vector<index> starts;
+        std::vector<std::size_t> tensors;
+        std::vector<Group> groups;
+        std::vector<std::size_t> group_of;  // of each of these groups, among all
+    };
     template <class T>
     struct Typed {
         std::vector<Segment<T>> segments;
         std::vector<index> starts = {0};
         std::vector<std::size_t> tensors;  // of each segment
         std::vector<Group> groups;
+        Part<T> part;  // of a step in which some tensors have no part, or had none in an earlier one
         Arena arena;
         void* scratch = nullptr;  // of a step, in the arena
     };
@@ -129,6 +150,7 @@ class Updater : public Shared {
    private:
     void check_states();
     void set_numbers_of_step();
+    void take_part();
     template <class T>
     Step<T> step_of(const Typed<T>& typed, const GradientMap& map) const;
 
@@ -141,6 +163,8 @@ class Updater : public Shared {
     index first_ = 0, end_ = 0;         // the steps for which they are
     std::vector<py::array> held_;
     bool states_are_checked_ = false;
+    std::vector<bool> present_;
+    bool in_part_ = false;  // whether a step is of `part`
 };
 
 }  // namespace fnn::bindings

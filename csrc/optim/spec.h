@@ -107,6 +107,7 @@ struct Group {
     UpdateSpec update;
     bool frozen = false;
     index end = 0;
+    index missed = 0;  // steps made without its tensors
 };
 
 // One step of all groups. `step` counts those already taken.

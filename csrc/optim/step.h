@@ -54,12 +54,9 @@ template <class T, class F>
 inline void for_groups(const Step<T>& now, const F& f) {
     index begin = 0;
     for (const Group* group = now.groups; group < now.groups + now.n_groups; ++group) {
-        const GroupStep<T> part{now.segments.list + begin,
-                                now.segments.starts + begin,
-                                group->end - begin,
-                                group->update,
-                                now.step,
-                                now.gradient};
+        const GroupStep<T> part{now.segments.list + begin, now.segments.starts + begin,
+                                group->end - begin,        group->update,
+                                now.step - group->missed,  now.gradient};
         begin = group->end;
         if (!group->frozen && part.size() > 0) f(part, needs_whole_tensors(group->update.kind));
     }
@@ -111,7 +108,7 @@ inline void step(Exec& exec, const Step<T>& now, int threads) {
                                            {group.starts[0], group.starts[group.count]});
         before += group.size();
         if (mine.empty()) return;
-        with_update<T>(group.update, now.step, [&](const auto& rule) {
+        with_update<T>(group.update, group.step, [&](const auto& rule) {
             for_segments(all, mine,
                          [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, now.gradient); });
         });

@@ -258,7 +258,10 @@ class Optimizer(Guided):
         ----------
         grads : array, or lists, tuples and dicts of arrays
             The gradients, in the structure of `params`, each with the shape and dtype of its
-            parameter; in any memory order. They are only read.
+            parameter; in any memory order. They are only read. None leaves a parameter and its
+            state alone, as in torch: to it this was no step, which bias corrections do not count.
+            Schedules count all steps; with `accumulate` None counts as 0 where another call of the
+            same step has a gradient.
 
         Raises
         ------

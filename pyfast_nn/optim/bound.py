@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Container, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def as_array(value: Any, path: str) -> Array:
     """Return a leaf of the parameters or gradients as an array, without a copy."""
-    if isinstance(value, np.generic):  # the gradient of an array () is often one
+    is_parameter = path.startswith("params")
+    if (
+        isinstance(value, np.generic) and not is_parameter
+    ):  # the gradient of an array () is often one
         scalar = np.asarray(value)
         scalar.flags.writeable = False
         return scalar
@@ -35,7 +38,11 @@ def as_array(value: Any, path: str) -> Array:
             raise TypeError(
                 f"{path}: expected memory that NumPy reads, got {type(value).__name__}: {error}"
             ) from None
-    raise TypeError(f"{path}: expected a float32 or float64 array, got {checks.describe(value)}")
+    cure = ""
+    if is_parameter and isinstance(value, (int, float, np.number)):
+        cure = "; a number cannot be updated in place, np.array(...) of it can"
+    came = checks.describe(value)
+    raise TypeError(f"{path}: expected a float32 or float64 array, got {came}{cure}")
 
 
 class ParamGroup(Guided, MutableMapping[str, Any]):
@@ -275,8 +282,11 @@ class Bound:
         if self.around is not None:
             self.around.check_at_rest(what)
 
-    def buffers(self) -> dict[str, list[Array]]:
-        """Return what is kept around the steps: {name: list of one vector for each tensor}."""
+    def buffers(self) -> dict[str, list[Array | None]]:
+        """Return what is kept around the steps: {name: list of one vector for each tensor}.
+
+        None is in place of the mean of gradients of a tensor that has had only None.
+        """
         self.hand_options_over()
         return {} if self.around is None else self.around.buffers()
 
@@ -286,11 +296,13 @@ class Bound:
         counts = {name: getattr(self.around, name, 0) for name in COUNTS}
         if "slow" not in buffers:
             counts["since_lookahead"] = None
-        return {"step_count": self.updater.steps, **counts}
+        missed = {key: n for key, n in zip(self.keys, self.updater.missed, strict=True) if n}
+        return {"step_count": self.updater.steps, **counts, "missed_steps": missed}
 
-    def set_counts(self, counts: dict[str, Any], buffers: dict[str, list[Array]]) -> None:
+    def set_counts(self, counts: dict[str, Any], buffers: dict[str, list[Array | None]]) -> None:
         """Go on from `counts`, with the vectors that belong to them."""
         self._set_steps(counts["step_count"])
+        self.updater.missed = [counts["missed_steps"].get(key, 0) for key in self.keys]
         self.hand_options_over(always=any(counts[name] for name in COUNTS))
         if self.around is not None:
             for name in COUNTS:
@@ -302,15 +314,22 @@ class Bound:
         self.updater.steps = steps
         self._stale = ALL
 
-    def new_buffers(self, counts: dict[str, Any]) -> dict[str, list[Array]]:
-        """Return the buffers that belong to `counts`, with zeros."""
+    def new_buffers(
+        self, counts: dict[str, Any], with_gradient: Container[str]
+    ) -> dict[str, list[Array | None]]:
+        """Return the buffers that belong to `counts`, with zeros; gradients of these keys."""
         needed = {
             "gradient": counts["accumulated"] > 0,
             "average": counts["averaged"] > 0,
             "slow": counts["since_lookahead"] is not None,
         }
         return {
-            name: [_vector_beside(array, array.size) for array in self.arrays]
+            name: [
+                _vector_beside(array, array.size)
+                if name != "gradient" or key in with_gradient
+                else None
+                for key, array in zip(self.keys, self.arrays, strict=True)
+            ]
             for name in needed
             if needed[name]
         }
@@ -378,8 +397,8 @@ class Bound:
 
     def is_one_rule(self) -> bool:
         """Whether nothing sets some parameters apart, and nothing is kept around the steps."""
-        counts = [self.counts()[name] for name in COUNTS]
-        return len(self.groups) == 1 and not self.groups[0]._own and counts == [0, 0, 0, None]
+        counts = [self.counts()[name] for name in (*COUNTS, "missed_steps")]
+        return len(self.groups) == 1 and not self.groups[0]._own and counts == [0, 0, 0, None, {}]
 
     def flat_vectors(self) -> dict[str, Array]:
         """Return {name: flat vector} over all parameters of what one elementwise rule keeps."""
@@ -397,7 +416,8 @@ class Bound:
             "state": [{k: v.copy() for k, v in vectors.items()} for vectors in self.state],
             "counts": self.counts(),
             "buffers": {
-                name: [v.copy() for v in vectors] for name, vectors in self.buffers().items()
+                name: [None if v is None else v.copy() for v in vectors]
+                for name, vectors in self.buffers().items()
             },
         }
 

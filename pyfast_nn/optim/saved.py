@@ -10,7 +10,7 @@ import numpy as np
 from .. import atomic, checks, modelfile, schedules
 from ..typing import Array, Path
 from . import around
-from .bound import COUNTS, Bound, ParamGroup, resolve_groups
+from .bound import BUFFERS, COUNTS, Bound, ParamGroup, resolve_groups
 
 if TYPE_CHECKING:
     from .base import Optimizer
@@ -19,6 +19,7 @@ FIELDS = {
     "optimizer",
     "step_count",
     *COUNTS,
+    "missed_steps",
     "hyper_parameters",
     "options",
     "param_groups",
@@ -49,7 +50,7 @@ def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
     return {
         "counts": {"step_count": optimizer.step_count}
         | dict.fromkeys(COUNTS, 0)
-        | {"since_lookahead": None},
+        | {"since_lookahead": None, "missed_steps": {}},
         "groups": [{"params": list(optimizer._shapes)}],
         "state": optimizer._named_vectors(),
     }
@@ -79,7 +80,8 @@ def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, A
 
 def _resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Array]]) -> None:
     """Go on from counts and arrays, which are copied."""
-    bound.set_counts(counts, bound.new_buffers(counts))
+    with_gradient = [key for key, of_key in state.items() if BUFFERS["gradient"] in of_key]
+    bound.set_counts(counts, bound.new_buffers(counts, with_gradient))
     bound.allocate()
     _fill(bound.named_state(), state)
 
@@ -272,15 +274,17 @@ def _own_values(groups: list[ParamGroup], saved: Any) -> list[dict[str, Any]]:
         raise ValueError(
             f"param_groups: expected {len(groups)}, as many as there are, got {len(saved)}"
         )
+    keys_of(saved)
+    # Parameters, and so their groups, may come in another order.
+    places = {frozenset(values["params"]): place for place, values in enumerate(saved)}
     own = []
-    for place, (values, group) in enumerate(zip(saved, groups, strict=True)):
-        what = f"param_groups[{place}]"
-        if not isinstance(values, dict):
-            raise TypeError(f"{what}: expected a dict, got {checks.describe(values)}")
-        if values.get("params") != group.params:
+    for number, group in enumerate(groups):
+        if (place := places.get(frozenset(group.params))) is None:
             raise ValueError(
-                f"{what}['params']: expected {group.params}, got {values.get('params')!r}"
+                f"param_groups[{number}]['params']: expected {group.params}, "
+                f"got {saved[number]['params']!r}"
             )
+        what, values = f"param_groups[{place}]", saved[place]
         for name in values:
             if name != "params" and name not in group:
                 raise ValueError(f"{what}[{name!r}]: expected nothing of this name")
@@ -302,6 +306,14 @@ def _check_counts(optimizer: "Optimizer", state: dict[str, Any]) -> dict[str, An
         if name != "since_lookahead" or state[name] is not None
     }
     counts.setdefault("since_lookahead", None)
+    missed = state["missed_steps"]
+    if not isinstance(missed, dict) or not set(missed) <= set(keys_of(state["param_groups"])):
+        came = checks.describe(missed)
+        raise ValueError(f"missed_steps: expected a dict of keys of parameters, got {came}")
+    counts["missed_steps"] = {
+        key: checks.integer(n, f"missed_steps[{key!r}]", minimum=0, maximum=counts["step_count"])
+        for key, n in missed.items()
+    }
     for name, options, none in [
         ("averaged", ("ema", "swa"), 0),
         ("since_lookahead", ("lookahead",), None),
