@@ -63,6 +63,7 @@ def save(
     """Write `model` to `path`, see `Sequential.save`, with what describes an optimizer's state."""
     import json
 
+    import safetensors
     import safetensors.numpy
 
     names = model.feature_names_in_
@@ -83,7 +84,13 @@ def save(
     arrays = model.named_parameters() | model.named_state()
     tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
     tensors |= {OF_OPTIMIZER + name: array for name, array in (of_optimizer or {}).items()}
-    raw = safetensors.numpy.save(tensors, metadata={KEY: json.dumps(description)})
+    try:
+        raw = safetensors.numpy.save(tensors, metadata={KEY: json.dumps(description)})
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"history: expected one that a file can hold, got {model.history!r} ({error}); before "
+            "saving, model.history = None"
+        ) from None
     atomic.replace(path, raw)
 
 

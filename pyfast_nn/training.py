@@ -441,7 +441,7 @@ def _check_optimizer(model, optimizer):
                 f"of {model._saved_optimizer}; to go on with that: "
                 "model, optimizer = fnn.load(path, optimizer=True), and optimizer=optimizer here",
                 UserWarning,
-                stacklevel=5,  # the caller of Sequential.fit
+                stacklevel=6,  # the caller of Sequential.fit
             )
         return optim.Adam()
     if isinstance(optimizer, str):

@@ -23,7 +23,7 @@ def state_beside(model: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, 
     if optimizer._owner is not model._owner or optimizer._waiting is not None:
         optimizer = copy.copy(optimizer)  # for it stays as it is
         optimizer._attach(model)
-    state, arrays = saved.to_tensors(saved.state_dict(optimizer))
+    state, arrays = saved.to_tensors(saved.described(optimizer, "save"))
     for where in ("hyper_parameters", "param_groups"):
         path = saved.function_in(state[where])
         if path is not None:

@@ -56,9 +56,9 @@ def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
     }
 
 
-def copied(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot with arrays of its own."""
-    return {**snapshot, "state": _copies(snapshot["state"])}
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a snapshot or state dict with arrays of its own."""
+    return {**state, "state": _copies(state["state"])}
 
 
 def _copies(state: dict[str, dict[str, Array]]) -> dict[str, dict[str, Array]]:
@@ -91,7 +91,12 @@ def _resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Arr
 
 def state_dict(optimizer: "Optimizer") -> dict[str, Any]:
     """See `Optimizer.state_dict`."""
-    now = snapshot(optimizer, "state_dict")
+    return copied(described(optimizer, "state_dict"))
+
+
+def described(optimizer: "Optimizer", what: str) -> dict[str, Any]:
+    """Return a state dict whose arrays are views, for the method `what`."""
+    now = snapshot(optimizer, what)
     return {
         "optimizer": type(optimizer).__name__,
         **now["counts"],
@@ -102,7 +107,7 @@ def state_dict(optimizer: "Optimizer") -> dict[str, Any]:
         "param_groups": [
             {name: _plain(value) for name, value in group.items()} for group in now["groups"]
         ],
-        "state": _copies(now["state"]),
+        "state": now["state"],
     }
 
 
@@ -378,7 +383,7 @@ def save(optimizer: "Optimizer", path: Path) -> None:
 
     import safetensors.numpy
 
-    state, arrays = to_tensors(state_dict(optimizer))
+    state, arrays = to_tensors(described(optimizer, "save"))
     description = json.dumps({"format_version": FORMAT_VERSION, **state})
     atomic.replace(path, safetensors.numpy.save(arrays, metadata={_KEY: description}))
 
