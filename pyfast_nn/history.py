@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import checks, pictures
+from .guidance import Guided, near
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ NOT_SCORES = ("lr", "seconds")  # keys of things that are neither better nor wor
 _SHOWN = 6  # scores in one line
 
 
-class History(dict[str, list[float]]):
+class History(Guided, dict[str, list[float]]):
     """A dict of lists with one value per epoch: ``history["loss"]``.
 
     Keys are ``loss``, ``lr`` and ``seconds``; for classification ``accuracy``; with validation data
@@ -42,6 +43,14 @@ class History(dict[str, list[float]]):
         super().__init__()
         self._best_epochs: list[int | None] = []  # as known after each epoch
         self._stopped_early = False
+
+    def _advice(self, name: str) -> str:
+        if name == "history":
+            return '; it is a dict of lists itself: history["loss"]'
+        return f'; write history["{name}"]' if name in self else super()._advice(name)
+
+    def __missing__(self, key: str) -> list[float]:
+        raise KeyError(f"history: expected one of {', '.join(self)}, got {key!r}{near(key, self)}")
 
     def _append(self, record: Mapping[str, Any], best_epoch: int | None = None) -> None:
         """Add the record of an epoch."""

@@ -53,7 +53,7 @@ def _is_missing(array: np.ndarray) -> np.ndarray:
     """Return which of some objects are None, NaN, NaT or NA."""
     pandas = sys.modules.get("pandas")  # not loaded: no NA of its own is among them
     if pandas is not None:
-        return pandas.isna(array)
+        return np.asarray(pandas.isna(array))
     nan = (float, np.floating, np.datetime64, np.timedelta64)
     missing = [x is None or (isinstance(x, nan) and x != x) for x in array.flat]
     return np.array(missing, bool).reshape(array.shape)

@@ -239,8 +239,34 @@ def test_classes_of_users_are_free():
         model.sumary()
 
 
+def test_history_is_a_dict_of_lists():
+    history = fit().history
+    for name, message in (
+        ("history", r'itself: history\["loss"\]'),
+        ("loss", r'history\["loss"\]'),
+    ):
+        for access in (lambda: getattr(history, name), lambda: setattr(history, name, 1)):  # noqa: B023
+            with pytest.raises(
+                AttributeError, match=f"History has no attribute '{name}'; .*{message}"
+            ):
+                access()
+    with pytest.raises(
+        KeyError, match=r"expected one of loss, accuracy, .*, got 'acc'; did you mean acc"
+    ):
+        history["acc"]
+    assert history.get("acc") is None and "acc" not in history
+
+
 def test_copies_and_pickles_do_not_ask_for_more():
-    for thing in (MODEL, ADAM, Adam(np.zeros(3)), fnn.Dense(3), fnn.losses.Huber(2.0), Counter()):
+    for thing in (
+        fit().history,
+        MODEL,
+        ADAM,
+        Adam(np.zeros(3)),
+        fnn.Dense(3),
+        fnn.losses.Huber(2.0),
+        Counter(),
+    ):
         for again in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
             assert type(again) is type(thing)
 
@@ -405,9 +431,9 @@ def test_near_names():
     with pytest.raises(ValueError, match=r"'acc'; did you mean accuracy\?"):
         fit(metrics="acc", validation_split=0.5)
     with pytest.raises(
-        ValueError, match=r"optimizer: expected one of sgd, .*; did you mean adamw?"
+        ValueError, match=r"optimizer: expected one of .*sgd, .*; did you mean adamax?"
     ):
-        fit(optimizer="adamv")
+        fit(optimizer="adamx")
     assert set(fnn.optim.BY_NAME.values()) == {
         getattr(fnn.optim, n) for n in fnn.optim.__all__ if n not in ("Optimizer", "as_scipy")
     }

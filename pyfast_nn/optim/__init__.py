@@ -16,15 +16,6 @@ from .muon import Muon
 from .sgd import SGD
 from .sign import Lion, Rprop
 
-# What `Sequential.fit` takes as a name: the class's own in lower case, as in Keras.
-BY_NAME = {
-    cls.__name__.lower(): cls
-    for cls in (
-        *(SGD, ASGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, Adamax, NAdam, RAdam, Rprop, Lion),
-        *(LAMB, Adafactor, Muon),
-    )
-}
-
 __all__ = [
     "ASGD",
     "LAMB",
@@ -48,3 +39,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+# What `Sequential.fit` takes as a name: the class's own in lower case, as in Keras.
+BY_NAME: dict[str, type[Optimizer]] = {
+    name.lower(): globals()[name] for name in __all__ if name not in ("Optimizer", "as_scipy")
+}

@@ -100,7 +100,7 @@ class ParamGroup(Guided, MutableMapping[str, Any]):
 
     @property
     def trainable(self) -> bool:
-        return self._own.get("trainable", True)
+        return bool(self._own.get("trainable", True))
 
     def _hyper(self, name: str) -> Any:
         return getattr(type(self._optimizer), name)
@@ -350,7 +350,7 @@ class Bound:
             }
         return all_states
 
-    def _shaped(self, i: int, vector: Array, shape: Shape) -> Array:
+    def _shaped(self, i: int, vector: Any, shape: Shape) -> Array:
         """Return a vector of tensor i, in its order where it has its shape, as an array."""
         fortran = self._are_fortran[i] and shape == self.arrays[i].shape
         return vector.reshape(shape, order="F" if fortran else "C")
@@ -360,12 +360,11 @@ class Bound:
         vectors = self.buffers().get("average")
         if vectors is None:
             self.check_at_rest("averages")
-            vectors = self.arrays
-        else:
-            vectors = [
-                self._shaped(i, vector, self.arrays[i].shape) for i, vector in enumerate(vectors)
-            ]
-        return _like(self._structure, (np.array(vector) for vector in vectors))
+        arrays = [
+            array if vectors is None else self._shaped(i, vectors[i], array.shape)
+            for i, array in enumerate(self.arrays)
+        ]
+        return _like(self._structure, map(np.array, arrays))
 
     def made_again(self, optimizer: "Optimizer", own: list[dict[str, Any]]) -> "Bound":
         """Return these parameters bound to another optimizer, with groups as `own` says."""
