@@ -24,6 +24,9 @@ name                      object                     targets
 loss. `MultiMargin` and `Hinge` take scores of either sign, `Poisson` logarithms of rates. A network
 that ends with `Softmax` or `Sigmoid` is refused by these five; the others take any outputs.
 
+What `Sequential.predict` returns is on the scale of the targets: labels, values, and under
+`Poisson` rates ``exp(z)``. Metrics are computed of that. `Sequential.forward` always gives ``z``.
+
 At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the second derivative
 of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
 """
@@ -64,7 +67,7 @@ class Loss(config.Configured):
     name = ""  # the core's
     task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
     outputs = "values"  # what they are, in words; only these may be probabilities
-    link = "identity"  # what makes probabilities of the outputs, as the core calls it
+    link = "identity"  # what makes probabilities or rates of the outputs, as the core calls it
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
 
@@ -252,10 +255,12 @@ class Poisson(Loss):
     """Negative log-likelihood of counts, ``exp(z) - y z``, averaged over all elements.
 
     The outputs are logarithms of rates; the term ``log y!``, which they do not change, is left out.
+    `Sequential.predict` returns the rates.
     """
 
     name = "poisson"
     outputs = "logarithms of rates"
+    link = "exp"
     expected = "counts, at least 0"
 
     def accepts(self, targets: Array) -> Array:
@@ -343,7 +348,8 @@ def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
         )
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
     if loss.outputs != "values" and last is not None and last.makes_probabilities:
-        why = "" if loss.link == "identity" else ": the loss and predict_proba apply it themselves"
+        applied = loss.link in ("softmax", "sigmoid")
+        why = ": the loss and predict_proba apply it themselves" if applied else ""
         raise ValueError(
             f"loss: expected a network that ends with {loss.outputs}, for {loss.name!r}, got one "
             f"that ends with {last!r}; remove it{why}"

@@ -17,10 +17,11 @@ name                    for                    value
                                                rounding); NaN if none does
 ======================  =====================  =================================================
 
-with the raw outputs ``z`` and the targets ``y``, and of functions ``f(y_true, y_pred)`` such as
-those of `sklearn.metrics`: they get the targets as they were given and what `Sequential.predict`
-returns, and give a number, which goes by the name of the function. Weights of the examples, if
-there are any, come as ``sample_weight``.
+with the targets ``y`` and the outputs ``z``, under ``"poisson"`` the rates ``exp(outputs)``; and of
+functions ``f(y_true, y_pred)`` such as those of `sklearn.metrics`: they get the targets as they
+were given and what `Sequential.predict` returns (labels, values, rates; not probabilities), and
+give a number, which goes by the name of the function. Weights of the examples, if there are any,
+come as ``sample_weight``.
 """
 
 from collections.abc import Callable
@@ -178,7 +179,8 @@ def compute(
     ----------
     metrics : list of Metric
     targets, outputs : ndarray
-        As the core takes and gives them: for the metrics with names.
+        As the core takes them, and gives them through the link of a loss of values: for the metrics
+        with names.
     y_true, y_pred : ndarray
         As the user gave and would get them: for functions. None for predictions that are no
         labels, as outputs are NaN; so is then the value.

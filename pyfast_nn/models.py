@@ -490,8 +490,8 @@ class Sequential(Guided):
             For losses of labels the labels (n,), of the kind that `fit` was given: of the column
             with the largest output, or of one output whether it is above 0. For binary losses of
             several outputs the same of each: 0 or 1, -1 or 1 for ``"hinge"``, (n, out_features).
-            Otherwise the outputs (n, out_features), or (n,) when there is one; under ``"poisson"``
-            they are logarithms of rates.
+            Otherwise values (n, out_features), or (n,) when there is one output: the outputs, or
+            under ``"poisson"`` rates, their exponentials.
 
         Raises
         ------
@@ -513,7 +513,7 @@ class Sequential(Guided):
         True
         """
         loss = self._check_loss(loss)
-        out = self._outputs(self._built_features(X, allow_nonfinite), "identity")
+        out = self._outputs(self._built_features(X, allow_nonfinite), _link_of_values(loss))
         predictions, unknown = self._predictions(out, loss)
         if allow_nonfinite and unknown is not None:
             predictions = predictions.astype(object)
@@ -527,7 +527,9 @@ class Sequential(Guided):
         return predictions
 
     def _predictions(self, out, loss):
-        """Return what `loss` makes of outputs, and which of it are labels of NaN; None if none can.
+        """Return what `loss` makes of outputs, those of values through their link.
+
+        And which of it are labels of NaN; None if none can.
 
         Returns
         -------
@@ -569,7 +571,7 @@ class Sequential(Guided):
             of X is not finite.
         """
         loss = self._check_loss(loss)
-        if loss.link == "identity":
+        if loss.link not in ("softmax", "sigmoid"):
             raise ValueError(
                 "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
                 f"probabilities, got {loss.name!r}; predict and forward take any"
@@ -933,7 +935,7 @@ class Sequential(Guided):
         )
         scores = self._scores(*means, loss)
         if any(metric.function for metric in metrics):
-            out = self._outputs(X, "identity", rows)
+            out = self._outputs(X, _link_of_values(loss), rows)
             predictions, unknown = self._predictions(out, loss)
             if unknown is not None and unknown.any():
                 predictions = None
@@ -996,6 +998,11 @@ class _Pullback:
         dX = np.empty(self._shape, parameters.dtype)
         self._pullback(dout, dparameters, dX)
         return dparameters, dX
+
+
+def _link_of_values(loss):
+    """Return what takes the outputs to the scale of the targets, where these are values."""
+    return loss.link if loss.task == "values" else "identity"
 
 
 def _views(layout, vector):

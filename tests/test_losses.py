@@ -72,7 +72,7 @@ class Outputs:
         call = (self.X, y, loss)
         value = self.net.loss_and_grad(self.parameters, *call, gradient, weights)
         self.net.hvp(self.parameters, self.flat(dz), *call, product, weights)
-        assert self.net.evaluate(self.parameters, *call, weights)[0] == value
+        np.testing.assert_equal(self.net.evaluate(self.parameters, *call, weights)[0], value)
         size = self.rows * self.width
         return value, *(x[:size].reshape(self.rows, self.width) for x in (gradient, product))
 
@@ -449,8 +449,8 @@ def targets_of(loss, rng, rows=40, out=1):
     return draw_targets(rng, rows, out, kind.get(loss.name, "values"), "float64")
 
 
-def fitted(y, loss, out=1, **keywords):
-    model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(out)], dtype="float64", seed=1)
+def fitted(y, loss, out=1, dtype="float64", **keywords):
+    model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(out)], dtype=dtype, seed=1)
     X = np.random.default_rng(0).normal(size=(len(y), 3))
     model.fit(X, y, loss=loss, epochs=2, batch_size=8, verbose=0, **keywords)
     return model, X
@@ -662,7 +662,38 @@ class TestTargets:
         )
         np.testing.assert_allclose(p, of_two, rtol=8 * np.finfo(dtype).eps)
 
-    @pytest.mark.parametrize("loss", ["mae", "poisson", "quantile"])
+    @pytest.mark.parametrize("out", [1, 3])
+    def test_rates(self, isa, dtype, out, rng):
+        """Under Poisson, predictions and metrics are on the scale of the counts."""
+        metrics = pytest.importorskip("sklearn.metrics", reason="no scikit-learn")
+        y = rng.poisson(3, (60, out) if out > 1 else 60)
+        model, X = fitted(y, "poisson", out, dtype=dtype)
+        rates = np.exp(model.forward(X).astype(np.float64))
+        rates = rates[:, 0] if out == 1 else rates
+        rtol = 4 * np.finfo(dtype).eps
+        np.testing.assert_allclose(model.predict(X), rates, rtol=rtol)
+        assert model.predict(X).dtype == dtype and model.predict(X).shape == y.shape
+
+        def mean_poisson_deviance(y_true, y_pred, sample_weight=None):
+            return metrics.mean_poisson_deviance(y_true.ravel(), y_pred.ravel())
+
+        names = ["mae", "mse", "rmse", "r2", mean_poisson_deviance]
+        scores = model.evaluate(X, y, metrics=names)
+        residual = rates - y
+        assert scores["mae"] == pytest.approx(abs(residual).mean(), rel=1e-5)
+        assert scores["mse"] == pytest.approx((residual**2).mean(), rel=1e-5)
+        assert scores["rmse"] == pytest.approx((residual**2).mean() ** 0.5, rel=1e-5)
+        assert scores["r2"] == pytest.approx(metrics.r2_score(y, rates), rel=1e-4)
+        deviance = metrics.mean_poisson_deviance(y.ravel(), rates.ravel())
+        assert scores["mean_poisson_deviance"] == pytest.approx(deviance, rel=1e-5)
+        options = {"validation_data": (X, y), "metrics": names, "verbose": 0, "epochs": 1}
+        history = model.fit(X, y, **options)
+        scores = model.evaluate(X, y, metrics=names)
+        assert {k: history[f"val_{k}"] for k in scores} == {k: [v] for k, v in scores.items()}
+        with pytest.raises(ValueError, match="gives probabilities, got 'poisson'"):
+            model.predict_proba(X)
+
+    @pytest.mark.parametrize("loss", ["mae", "log_cosh", "quantile"])
     def test_regression(self, loss, rng):
         y = rng.poisson(3, 30)
         model, X = fitted(y, loss)

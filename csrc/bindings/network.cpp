@@ -105,7 +105,8 @@ Link link_of(const std::string& name) {
     if (name == "identity") return Link::identity;
     if (name == "softmax") return Link::softmax;
     if (name == "sigmoid") return Link::sigmoid;
-    throw py::value_error(expected("link", "'identity', 'softmax' or 'sigmoid'", "'" + name + "'"));
+    if (name == "exp") return Link::exp;
+    throw py::value_error(expected("link", "'identity', 'softmax', 'sigmoid' or 'exp'", "'" + name + "'"));
 }
 
 // The rows of x that an array or None names; `places` keeps them.

@@ -70,8 +70,8 @@ struct Targets {
     const T* weights = nullptr;  // (n,) of the examples; null: all are 1
 };
 
-// What makes probabilities of the outputs.
-enum class Link { identity, softmax, sigmoid };
+// What makes probabilities or rates of the outputs.
+enum class Link { identity, softmax, sigmoid, exp };
 
 // What a curvature operator is made of. J are the derivatives of the outputs in the parameters, H the Hessian
 // of the losses in the outputs, g their gradient in the parameters, one column for each example.

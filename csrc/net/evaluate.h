@@ -20,7 +20,7 @@ inline void scale_rows(T* dx, index columns, const exec::ColumnMap& map, Range r
             dx[r * columns + j] = T(double(dx[r * columns + j]) * map.scale[j]);
 }
 
-// out (order.rows, out_features), or the probabilities that the link makes of them
+// What the link makes of the outputs: out (order.rows, out_features)
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
              T* out) {
@@ -58,6 +58,10 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
                 if (link == Link::sigmoid)
                     for_stretches(last, rows, [&](Range r) {
                         activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);
+                    });
+                if (link == Link::exp)
+                    for_stretches(last, rows, [&](Range r) {
+                        exec::elementwise(r, [y = last.data](index i) { y[i] = rules::exp(y[i]); });
                     });
                 put_rows<T>(out, last, first, rows);
             });
