@@ -1,12 +1,19 @@
-// Losses: value, gradient in the outputs z, and Hessian in the outputs times a direction r, for any finite z.
-// Reductions over rows and outputs are those of torch.nn; the callers multiply by their factors. Where z is
-// NaN so are value and gradient, and the curvature if it depends on z. At a kink the gradient is taken as 0.
+// Losses: value, gradient in the outputs z, and Hessian in the outputs times a direction r, for any z: where
+// z is infinite, their limits, and where z is NaN value and gradient are NaN, and the curvature if it depends
+// on z. Differences that may overflow where the value does not are taken of halves. Reductions over rows and
+// outputs are those of torch.nn; the callers multiply by their factors. At a kink the gradient is taken as 0.
 #pragma once
 
 #include "rules/math.h"
 #include "rules/softmax.h"
 
 namespace fnn::FNN_ISA::rules {
+
+// 0, but NaN for NaN.
+template <class T>
+FNN_RULE T zero_of(T x) {
+    return select(x == x, T(0), x);
+}
 
 // ---- of a row of scores, one for each class ---------------------------------------------------------------
 
@@ -17,7 +24,7 @@ namespace fnn::FNN_ISA::rules {
 template <class T>
 struct CrossEntropy {
     // The part of the value that belongs to an output of target t, but for t log(1 + rest).
-    FNN_RULE static T value(T z, T t, T max) { return t != 0 ? t * (max - z) : 0; }
+    FNN_RULE static T value(T z, T t, T max) { return (t == 0) | (z == max) ? 0 : 2 * t * (max / 2 - z / 2); }
     FNN_RULE static T log_normaliser(T rest, T mass) { return mass * log1p(rest); }
     FNN_RULE static T gradient(T p, T t, T mass) { return p * mass - t; }
     FNN_RULE static T largest_gradient(T share, T t, T mass) { return (mass - t) - share * mass; }
@@ -55,15 +62,19 @@ struct NegativeEntropy {
 };
 
 // sum_j max(0, margin - z_y + z_j) over the classes j other than the right one, y: Crammer and Singer (2001),
-// summed as in torch. Of one j: z is its score, right that of y.
+// summed as in torch. Of one j: z is its score, right that of y; and of half the loss.
 template <class T>
 struct MultiMargin {
     T margin;
-    FNN_RULE T slack(T z, T right) const { return margin - right + z; }
-    FNN_RULE T value(T z, T right) const { return select(slack(z, right) < 0, T(0), slack(z, right)); }
-    // in z_j; in z_y it is minus the sum of these
-    FNN_RULE T gradient(T z, T right) const { return select(slack(z, right) > 0, T(1), 0 * slack(z, right)); }
-    FNN_RULE T curvature(T z, T right, T r) const { return 0 * slack(z, right) * r; }
+    FNN_RULE T half_slack(T z, T right) const { return (margin / 2 - right / 2) + z / 2; }
+    FNN_RULE T half_value(T z, T right) const {
+        return select(half_slack(z, right) < 0, T(0), half_slack(z, right));
+    }
+    // of the whole, in z_j; in z_y it is minus the sum of these
+    FNN_RULE T gradient(T z, T right) const {
+        return select(half_slack(z, right) > 0, T(1), zero_of(half_slack(z, right)));
+    }
+    FNN_RULE T curvature(T z, T right, T r) const { return zero_of(half_slack(z, right)) * r; }
 };
 
 // ---- of one output z with target t, averaged over the outputs ---------------------------------------------
@@ -78,7 +89,10 @@ struct Regression {
 template <class T>
 struct BinaryCrossEntropy {
     // of terms that are not negative: nothing cancels
-    FNN_RULE static T value(T z, T t) { return z * select(z > 0, 1 - t, -t) + log1p(exp(-abs(z))); }
+    FNN_RULE static T value(T z, T t) {
+        const T slope = select(z > 0, 1 - t, -t);
+        return select(slope == 0, T(0), z * slope) + log1p(exp(-abs(z)));
+    }
     FNN_RULE static T gradient(T z, T t) {
         const T e = exp(-abs(z)), near = 1 / (1 + e), far = e / (1 + e);  // s and 1 - s, or 1 - s and s
         return (1 - t) * select(z > 0, near, far) - t * select(z > 0, far, near);
@@ -95,8 +109,8 @@ template <class T>
 struct Hinge {
     FNN_RULE static T slack(T z, T t) { return 1 - t * z; }
     FNN_RULE static T value(T z, T t) { return select(slack(z, t) < 0, T(0), slack(z, t)); }
-    FNN_RULE static T gradient(T z, T t) { return select(slack(z, t) > 0, -t, 0 * slack(z, t)); }
-    FNN_RULE static T curvature(T z, T t, T r) { return 0 * slack(z, t) * r; }
+    FNN_RULE static T gradient(T z, T t) { return select(slack(z, t) > 0, -t, zero_of(slack(z, t))); }
+    FNN_RULE static T curvature(T z, T t, T r) { return zero_of(slack(z, t)) * r; }
     FNN_RULE static bool is_right(T z, T t) { return (z > 0) == (t > 0); }
 };
 
@@ -116,7 +130,7 @@ struct AbsoluteError : Regression<T> {
         const T d = z - t;
         return select(d > 0, T(1), select(d < 0, T(-1), d));
     }
-    FNN_RULE static T curvature(T z, T t, T r) { return 0 * (z - t) * r; }
+    FNN_RULE static T curvature(T z, T t, T r) { return zero_of(z - t) * r; }
 };
 
 // (z - t)^2 / 2 up to |z - t| = delta, and from there on straight: Huber (1964).
@@ -125,8 +139,8 @@ struct Huber : Regression<T> {
     T delta;
     explicit Huber(double delta) : delta(T(delta)) {}
     FNN_RULE T value(T z, T t) const {
-        const T a = abs(z - t);
-        return select(a <= delta, a * a / 2, delta * (a - delta / 2));
+        const T a = abs(z - t), half = abs(z / 2 - t / 2);
+        return select(a <= delta, a * (a / 2), 2 * (delta * (half - delta / 4)));
     }
     FNN_RULE T gradient(T z, T t) const {
         const T d = z - t;
@@ -134,14 +148,17 @@ struct Huber : Regression<T> {
     }
     FNN_RULE T curvature(T z, T t, T r) const {
         const T a = abs(z - t);
-        return select(a <= delta, T(1), 0 * a) * r;
+        return select(a <= delta, T(1), zero_of(a)) * r;
     }
 };
 
 // exp(z) - t z: minus the log-likelihood of a count t of rate exp(z), but for log t!.
 template <class T>
 struct Poisson : Regression<T> {
-    FNN_RULE static T value(T z, T t) { return exp(z) - t * z; }
+    FNN_RULE static T value(T z, T t) {
+        const T rate = exp(z);
+        return select((t == 0) | (rate == Format<T>::infinity), rate, rate - t * z);
+    }
     FNN_RULE static T gradient(T z, T t) { return exp(z) - t; }
     FNN_RULE static T curvature(T z, T, T r) { return exp(z) * r; }
 };
@@ -170,12 +187,12 @@ template <class T>
 struct Quantile : Regression<T> {
     T below, above;  // the slopes to the left and to the right of t
     explicit Quantile(double q) : below(T(-q)), above(T(1 - q)) {}
-    FNN_RULE T value(T z, T t) const { return (z - t) * select(z < t, below, above); }
+    FNN_RULE T value(T z, T t) const { return 2 * ((z / 2 - t / 2) * select(z < t, below, above)); }
     FNN_RULE T gradient(T z, T t) const {
         const T d = z - t;
         return select(d > 0, above, select(d < 0, below, d));
     }
-    FNN_RULE T curvature(T z, T t, T r) const { return 0 * (z - t) * r; }
+    FNN_RULE T curvature(T z, T t, T r) const { return zero_of(z - t) * r; }
 };
 
 }  // namespace fnn::FNN_ISA::rules

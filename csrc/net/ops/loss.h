@@ -135,6 +135,7 @@ struct Probabilities {
                        [&](index i, index r, T j) { rest[r] += j == largest.where[r] ? p[i] - 1 : p[i]; });
         Lanes<T> scale(0);
         Block<T>::for_rows([&](index r) {
+            rest[r] = rules::Softmax<T>::decided(rest[r], 0, largest.value[r]);
             scale[r] = 1 / (1 + rest[r]);
             share[r] = rest[r] * scale[r];
         });
@@ -182,6 +183,7 @@ inline void cross_entropy_tangent(const Block<T>& b, const Lanes<T>& factor) {
 template <class T>
 inline void confidence_penalty(const Block<T>& b, T penalty, const Lanes<T>& factor, Lanes<T>& loss) {
     using Rule = rules::NegativeEntropy<T>;
+    using Softmax = rules::Softmax<T>;
     constexpr index w = Block<T>::w;
     const Largest<T> guess(b.z, b.out);
     const Lanes<T>& max = guess.value;
@@ -190,11 +192,12 @@ inline void confidence_penalty(const Block<T>& b, T penalty, const Lanes<T>& fac
     Block<T>::for_rows([&](index r) { log_sum[r] = rules::log1p(rest[r]); });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w](index r) {
-            energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
+            energy[r] += Rule::value(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]));
         });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, dz = b.dz + j * w](index r) {
-            dz[r] += factor[r] * penalty * Rule::gradient(p[r], z[r] - max[r] - log_sum[r], energy[r]);
+            dz[r] += factor[r] * penalty *
+                     Rule::gradient(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]), energy[r]);
         });
     Block<T>::for_rows([&](index r) { loss[r] += penalty * energy[r]; });
 }
@@ -202,6 +205,7 @@ inline void confidence_penalty(const Block<T>& b, T penalty, const Lanes<T>& fac
 template <class T>
 inline void confidence_penalty_tangent(const Block<T>& b, T penalty, const Lanes<T>& factor) {
     using Rule = rules::NegativeEntropy<T>;
+    using Softmax = rules::Softmax<T>;
     constexpr index w = Block<T>::w;
     const Largest<T> guess(b.z, b.out);
     const Lanes<T>& max = guess.value;
@@ -210,20 +214,21 @@ inline void confidence_penalty_tangent(const Block<T>& b, T penalty, const Lanes
     Block<T>::for_rows([&](index r) { log_sum[r] = rules::log1p(rest[r]); });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w](index r) {
-            energy[r] += Rule::value(p[r], z[r] - max[r] - log_sum[r]);
+            energy[r] += Rule::value(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]));
             mean[r] += p[r] * rz[r];
         });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w](index r) {
-            energy_rate[r] += Rule::gradient(p[r], z[r] - max[r] - log_sum[r], energy[r]) * rz[r];
+            energy_rate[r] +=
+                Rule::gradient(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]), energy[r]) * rz[r];
         });
     for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w,
-                            rdz = b.rdz + j * w](index r) {
-            rdz[r] +=
-                factor[r] * penalty *
-                Rule::curvature(p[r], z[r] - max[r] - log_sum[r], energy[r], rz[r], mean[r], energy_rate[r]);
-        });
+        Block<T>::for_rows(
+            [&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](index r) {
+                rdz[r] += factor[r] * penalty *
+                          Rule::curvature(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]), energy[r], rz[r],
+                                          mean[r], energy_rate[r]);
+            });
 }
 
 // The scores of the right classes.
@@ -248,18 +253,15 @@ inline void multi_margin(const rules::MultiMargin<T>& rule, const Block<T>& b, c
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
             const T gradient = factor[r] * share * rule.gradient(z[r], score[r]);
-            const T of_right = z[r] == z[r] ? 0 : z[r];  // NaN, of a class alone, too
-            loss[r] += t[r] != 0 ? of_right : rule.value(z[r], score[r]);
+            const T of_right = rules::zero_of(z[r]);  // NaN, of a class alone, too
+            loss[r] += t[r] != 0 ? of_right : 2 * share * rule.half_value(z[r], score[r]);
             pushed[r] += t[r] != 0 ? of_right : gradient;
             dz[r] = gradient;
         });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows(
             [&, t = b.t + j * w, dz = b.dz + j * w](index r) { dz[r] = t[r] != 0 ? -pushed[r] : dz[r]; });
-    Block<T>::for_rows([&](index r) {
-        loss[r] *= share;
-        right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0;
-    });
+    Block<T>::for_rows([&](index r) { right[r] = guess.where[r] == likeliest.where[r] ? 1 : 0; });
 }
 
 template <class T>
@@ -267,9 +269,10 @@ inline void multi_margin_tangent(const rules::MultiMargin<T>& rule, const Block<
     constexpr index w = Block<T>::w;
     const Lanes<T> score = right_scores(b);
     for (index j = 0; j < b.out; ++j)
-        Block<T>::for_rows([&, z = b.z + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](index r) {
-            rdz[r] = rule.curvature(z[r], score[r], rz[r]);
-        });
+        Block<T>::for_rows(
+            [&, z = b.z + j * w, t = b.t + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](index r) {
+                rdz[r] = t[r] != 0 ? rules::zero_of(z[r]) * rz[r] : rule.curvature(z[r], score[r], rz[r]);
+            });
 }
 
 // Losses that are means over the outputs of a function of one output; a row is right if all outputs are.
@@ -281,11 +284,10 @@ inline void elementwise_loss(const Rule& rule, const Block<T>& b, const Lanes<T>
     Block<T>::for_rows([&](index r) { right[r] = 1; });
     for (index j = 0; j < b.out; ++j)
         Block<T>::for_rows([&, z = b.z + j * w, t = b.t + j * w, dz = b.dz + j * w](index r) {
-            loss[r] += rule.value(z[r], t[r]);
+            loss[r] += share * rule.value(z[r], t[r]);
             dz[r] = factor[r] * share * rule.gradient(z[r], t[r]);
             right[r] = rule.is_right(z[r], t[r]) ? right[r] : 0;
         });
-    Block<T>::for_rows([&](index r) { loss[r] *= share; });
 }
 
 template <class Rule, class T>

@@ -69,6 +69,7 @@ struct Softmax {
                 add(sum, exponentials(s[0].at, s[0].at, features, max));
                 store(y);
             });
+            decide(sum, max);
             for (index p = 0; p < y.count(); ++p)
                 for (index r = 0; r < block.size(); ++r)
                     exec::elementwise({0, y.width(p)}, Scale{y.row(p, block.begin + r), 1 / sum[r]});
@@ -83,6 +84,7 @@ struct Softmax {
             for_squares(block, {x}, [&](index features, Square* s, auto) {
                 add(sum, exponentials(s[0].at, s[0].at, features, max));
             });
+            decide(sum, max);
             for_elements<T>(1, [&](index, index r) { sum[r] = rules::log(sum[r]); });
             for_squares(block, {x}, [&](index features, Square* s, auto store) {
                 for_elements<T>(features, [&, z = s[0].at](index i, index r) {
@@ -156,6 +158,10 @@ struct Softmax {
 
     static void add(Lanes<T>& sum, const Lanes<T>& more) {
         for_elements<T>(1, [&](index, index r) { sum[r] += more[r]; });
+    }
+
+    static void decide(Lanes<T>& sum, const Lanes<T>& max) {
+        for_elements<T>(1, [&](index, index r) { sum[r] = Rule::decided(sum[r], 1, max[r]); });
     }
 
     static Lanes<T> largest(In x, Range block) {
