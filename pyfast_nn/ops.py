@@ -61,6 +61,7 @@ A wrong shape or value is a ValueError, a wrong type or dtype a TypeError, that 
 what came and what was expected.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -622,13 +623,14 @@ def quantile(
     return _loss(losses.Quantile(q=q), z, y, out, sample_weight)
 
 
-def clip_grad_norm(grads: Array | list[Array] | tuple[Array, ...], max_norm: Real) -> float:
+def clip_grad_norm(grads: Array | Sequence[Array | None], max_norm: Real) -> float:
     """Scale gradients in place so that their common Euclidean norm is at most `max_norm`.
 
     Parameters
     ----------
     grads : ndarray, or list or tuple of ndarray
-        Writable, all float32 or all float64, apart from each other in memory.
+        Writable, all float32 or all float64, apart from each other in memory. None, a gradient that
+        is not there, is passed over.
     max_norm : float
         At least 0.
 
@@ -656,4 +658,5 @@ def clip_grad_norm(grads: Array | list[Array] | tuple[Array, ...], max_norm: Rea
         grads = [grads]
     if not isinstance(grads, (list, tuple)):
         raise TypeError(f"grads: expected an array or a list of them, got {checks.describe(grads)}")
-    return _core.clip_grad_norm(list(grads), max_norm)
+    present = [gradient for gradient in grads if gradient is not None]
+    return 0.0 if grads and not present else _core.clip_grad_norm(present, max_norm)

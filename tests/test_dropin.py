@@ -546,6 +546,14 @@ def test_none_around_the_step():
 
 
 @pytest.mark.once
+def test_none_has_no_share_in_a_norm():
+    g, h = np.array([3.0, 4.0]), np.array([12.0])
+    assert fnn.ops.clip_grad_norm([None, g, None, h], 6.5) == 13.0
+    np.testing.assert_allclose([*g, *h], [1.5, 2.0, 6.0])
+    assert fnn.ops.clip_grad_norm([None, None], 1.0) == 0.0
+
+
+@pytest.mark.once
 def test_schedules_count_all_steps():
     p, q = np.zeros(1), np.zeros(1)
     optimizer = SGD([p, q], lr=[1.0, 10.0, 100.0])

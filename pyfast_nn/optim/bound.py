@@ -353,7 +353,8 @@ class Bound:
     def _shaped(self, i: int, vector: Any, shape: Shape) -> Array:
         """Return a vector of tensor i, in its order where it has its shape, as an array."""
         fortran = self._are_fortran[i] and shape == self.arrays[i].shape
-        return vector.reshape(shape, order="F" if fortran else "C")
+        shaped: Array = vector.reshape(shape, order="F" if fortran else "C")
+        return shaped
 
     def averages(self) -> Any:
         """Return the averaged parameters, in the structure of the parameters."""
