@@ -236,6 +236,44 @@ def test_a_copy_of_what_was_loaded():
         assert_same_bits(again.parameters, model.parameters)
 
 
+CHANGES = {
+    "momentum": (lambda: optim.SGD(lr=0.1, momentum=0.9), {"momentum": 0.0}),
+    "no momentum": (lambda: optim.SGD(lr=0.1), {"momentum": 0.9}),
+    "amsgrad": (lambda: optim.Adam(amsgrad=True), {"amsgrad": False, "lr": 0.1}),
+    "ema": (lambda: optim.Adam(ema=0.9), {"ema": None}),
+    "lookahead": (lambda: optim.Adam(lookahead=(2, 0.5)), {"lookahead": None}),
+    "accumulate": (lambda: optim.Adam(accumulate=3), {"accumulate": 1}),
+    "clip_norm": (lambda: optim.Adam(), {"clip_norm": 0.1}),
+}
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, "load"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_assigned_before_the_next_fit(name, way):
+    """A copy, or what was loaded, then changes as the optimizer itself would."""
+    make_optimizer, changes = CHANGES[name]
+    model, optimizer = make(), make_optimizer()
+    fit(model, optimizer, 2)
+    parts = copy.deepcopy(model)
+    if way == "load":
+        other = type(optimizer)()
+        other.load_state_dict(optimizer.state_dict())
+    elif way is copy.copy:
+        parts, other = model, copy.copy(optimizer)
+        start = model.parameters.copy(), model.epochs_trained
+    else:
+        parts, other = copy.deepcopy((model, optimizer))
+    for one in (optimizer, other):
+        for option, value in changes.items():
+            setattr(one, option, value)
+    fit(model, optimizer, 2)
+    expected = model.parameters.copy()
+    if way is copy.copy:
+        model.parameters, model.epochs_trained = start
+    fit(parts, other, 2)
+    assert_same_bits(parts.parameters, expected)
+
+
 def test_before_the_first_epoch(tmp_path):
     """Saved at once: what comes is what would have come."""
     whole, optimizer = make(), optim.AdamW(lr=0.1, ema=0.9)
@@ -249,6 +287,10 @@ def test_before_the_first_epoch(tmp_path):
     assert_same_bits(model.parameters, whole.parameters)
 
 
+class Linear(schedules.Linear):
+    """A user's own, by a name that is taken."""
+
+
 def test_functions_of_the_users_own(tmp_path):
     """A file cannot hold them: refused beside a model; alone they are those that are there."""
 
@@ -259,6 +301,7 @@ def test_functions_of_the_users_own(tmp_path):
         (optim.Adam(lr=rate), "lr"),
         (optim.Adam(betas=(0.9, rate)), r"betas\[1\]"),
         (optim.SGD(lr=schedules.Warmup(rate, 3)), r"lr\.schedule"),
+        (optim.SGD(lr=Linear(0.1, 9)), "lr"),
         (optim.Adam(groups=lambda key: {"lr": rate} if "bias" in key else {}), r"\[1\]\.lr"),
         (optim.Muon(fallback=optim.AdamW(lr=rate)), r"fallback\.lr"),
     ]:

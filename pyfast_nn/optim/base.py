@@ -682,7 +682,7 @@ class Optimizer(Guided):
         values = {**vars(self), "_state": state, "_progress": progress}
         if self._bound is not None:
             if self._for_fit:
-                waiting = saved.copied(self._bound.snapshot("copy"))
+                waiting = saved.copied(saved.snapshot(self, "copy"))
                 values |= {"_bound": None, "_waiting": waiting, "_groups": None}
             else:
                 values["_bound"] = self._bound.saved()

@@ -376,6 +376,12 @@ class Bound:
         self.own = [group._own for group in self.groups]
         self._optimizer, self.groups = optimizer, other.groups
 
+    def hand_over(self, optimizer: "Optimizer") -> None:
+        """Belong to `optimizer`, whose hyper-parameters and options may be others."""
+        for each in (self, *self.groups):
+            each._optimizer = optimizer
+        self.changed(ALL)
+
     def take_over_vectors(self, vectors: dict[str, Array], steps: int) -> None:
         """Go on from {name: flat vector} over all parameters, after so many steps."""
         self._set_steps(steps)

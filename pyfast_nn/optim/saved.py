@@ -33,13 +33,15 @@ FUNCTION = "function"  # stands for a hyper-parameter that is one
 # ---------------------------------------------------------------------- snapshots
 
 # What is kept of the parameters of an optimizer: {"counts": {...}, "groups": [{"params": keys, and
-# what it has of its own}], "state": {key: {name: array}}}. The arrays may be views.
+# what it has of its own}], "state": {key: {name: array}}, "values": hyper-parameters and options
+# with which that came}. The arrays may be views.
 
 
 def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
     """Return the snapshot of an optimizer, for the method `what`."""
+    values = {name: vars(optimizer)[name] for name in _names_of_values(optimizer)}
     if optimizer._bound is not None:
-        return optimizer._bound.snapshot(what)
+        return optimizer._bound.snapshot(what) | {"values": values}
     if optimizer._waiting is not None:
         return optimizer._waiting
     if optimizer._dtype is None:
@@ -53,7 +55,12 @@ def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
         | {"since_lookahead": None, "missed_steps": {}},
         "groups": [{"params": list(optimizer._shapes)}],
         "state": optimizer._named_vectors(),
+        "values": values,
     }
+
+
+def _names_of_values(optimizer: "Optimizer") -> list[str]:
+    return [*optimizer._hyper_parameters(), *around.names(optimizer)]
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +80,11 @@ def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, A
     own: list[dict[str, Any]] = [
         {k: v for k, v in group.items() if k != "params"} for group in groups
     ]
-    bound = Bound(optimizer, params, own, [places[key] for key in params])
+    then = object.__new__(type(optimizer))  # as it was: what has been assigned since comes last
+    vars(then).update(vars(optimizer) | snapshot["values"] | {"_bound": None})
+    bound = Bound(then, params, own, [places[key] for key in params])
     _resume(bound, snapshot["counts"], snapshot["state"])
+    bound.hand_over(optimizer)
     return bound
 
 
@@ -115,7 +125,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "_hyper_parameters"):  # Muon's fallback
         names = value._hyper_parameters()
         return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
-    if isinstance(value, schedules.Schedule):
+    if type(value).__module__ == schedules.__name__:
         settings = {name: _plain(setting) for name, setting in value.get_config().items()}
         return {"type": type(value).__name__} | settings
     if callable(value):
@@ -190,9 +200,9 @@ def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     vars(new).update({name: getattr(type(new), name).default for name in names})
     for name in names:
         setattr(new, name, saved[name])
-    values = {k: v for k, v in vars(new).items() if k in [*new._hyper_parameters(), *names]}
+    values = {name: vars(new)[name] for name in _names_of_values(new)}
     if bound is None:
-        waiting, start = _waiting(new, state), (0, np.zeros(3))
+        waiting, start = _waiting(new, state) | {"values": dict(values)}, (0, np.zeros(3))
         values |= {"_waiting": waiting, "_groups": None, "_state": {}, "_progress": start}
         if optimizer._dtype is not None:  # else the next fit finds out whether it fits
             shapes, new._groups = optimizer._shapes.items(), None
