@@ -26,7 +26,7 @@ _ELSEWHERE = {
     **dict.fromkeys(["weights", "coefs_", "intercepts_", "state_dict"], "named_parameters"),
     **dict.fromkeys(["get_weights", "set_weights", "trainable_weights"], "named_parameters"),
     **dict.fromkeys(["load_state_dict", "load_weights"], "named_parameters"),
-    **dict.fromkeys(["compile", "partial_fit", "train", "train_on_batch"], "fit"),
+    **dict.fromkeys(["compile", "partial_fit", "train_on_batch"], "fit"),
     **dict.fromkeys(["add", "modules", "children"], "layers"),
     "score": "evaluate",
     **dict.fromkeys(["decision_function", "call"], "forward"),

@@ -83,7 +83,11 @@ class Sequential(Guided):
         return None
 
     def _advice(self, name):
-        return Layer._advice(self.layers[0], name) if name == "trainable" else super()._advice(name)
+        if name == "trainable":
+            return Layer._advice(self.layers[0], name)
+        if name in ("train", "eval"):
+            return "; there are no modes: fit trains, predict and evaluate do not"
+        return super()._advice(name)
 
     def __init__(self, layers, *, dtype="float32", seed=0, classes=None):
         self._layers = _check_layers(layers)

@@ -96,6 +96,8 @@ class Schedule(config.Configured):
             Of the shape of `step`.
         """
         steps = np.asarray(step)
+        if steps.dtype.kind == "f" and (np.isfinite(steps) & (steps == np.trunc(steps))).all():
+            steps = steps.astype(np.int64)
         if steps.dtype.kind not in "iu":
             raise TypeError(f"step: expected whole numbers, got {checks.describe(step)}")
         if steps.size and steps.min() < 0:

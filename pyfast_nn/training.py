@@ -16,6 +16,7 @@ from .history import History
 from .layers import InputLayer, Standardize
 from .metrics import check as check_metrics
 from .metrics import larger_is_better
+from .optim.minimizer import find as find_optimizer
 from .progress import check as check_verbose
 from .progress import progress
 from .rounding import varies_by_rounding
@@ -445,7 +446,7 @@ def _check_optimizer(model, optimizer):
             )
         return optim.Adam()
     if isinstance(optimizer, str):
-        return optim.BY_NAME[checks.choice(optimizer.lower(), "optimizer", tuple(optim.BY_NAME))]()
+        return find_optimizer(optimizer)()
     if not isinstance(optimizer, optim.Optimizer):
         came = f"{checks.describe(optimizer)}{written(optimizer)}"
         raise TypeError(

@@ -39,9 +39,3 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
-
-
-# What `Sequential.fit` takes as a name: the class's own in lower case, as in Keras.
-BY_NAME: dict[str, type[Optimizer]] = {
-    name.lower(): globals()[name] for name in __all__ if name not in ("Optimizer", "as_scipy")
-}

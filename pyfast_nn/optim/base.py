@@ -251,6 +251,11 @@ class Optimizer(Guided):
         self._bound = None if params is None else Bound.of(self, params, groups)
         self._waiting: dict[str, Any] | None = None  # a snapshot that the next fit goes on from
 
+    def _advice(self, name: str) -> str:
+        if name == "zero_grad":
+            return "; step is given the gradients, and keeps none"
+        return super()._advice(name)
+
     def step(self, grads: Tree) -> None:
         """Update the parameters in place.
 

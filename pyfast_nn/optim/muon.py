@@ -4,6 +4,7 @@ import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import checks
+from ..guidance import written
 from ..typing import Integer, Params, Rate, Real, Shape
 from .around import Options, given
 from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule
@@ -41,7 +42,7 @@ def check_fallback(value: Any, name: str) -> Optimizer | None:
     if value is None:
         return value
     if not isinstance(value, Optimizer) or isinstance(value, Muon):
-        came = checks.describe(value)
+        came = f"{checks.describe(value)}{written(value)}"
         raise TypeError(f"{name}: expected None, the name of another optimizer or one, got {came}")
     if not value._for_fit or value._groups is not None or given(value):
         raise ValueError(
