@@ -2,6 +2,8 @@
 
 import pyfast_nn
 
+pyfast_nn.set_num_threads(1)  # the gallery's networks are small, and the machine may be busy
+
 project = "pyfast_nn"
 author = "pyfast_nn developers"
 release = version = pyfast_nn.__version__
