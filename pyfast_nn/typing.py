@@ -46,6 +46,7 @@ Restrict: TypeAlias = Integer | str | Sequence[Integer | str] | None
 
 # A hyper-parameter that may change from step to step.
 Rate: TypeAlias = Real | list[Any] | tuple[Any, ...] | Array | Callable[[Any], SupportsFloat]
+Betas: TypeAlias = tuple[Rate, Rate] | list[Any]
 
 
 class Trees(Protocol):

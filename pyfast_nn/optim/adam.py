@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import checks
-from ..typing import Params, Rate, Real
+from ..typing import Betas, Params, Rate, Real
 from .around import Options
 from .base import Changing, Hyper, Optimizer, Update, check_betas, check_nonnegative, next_betas
 
@@ -18,7 +18,7 @@ def check_eps_mode(value: Any, name: str) -> str:
 class Moments(Optimizer):
     """What Adam and its kin have in common: averages of the gradient and of its size."""
 
-    betas: Hyper[tuple[Rate, Rate], tuple[Changing, Changing]] = Hyper(check_betas)
+    betas: Hyper[Betas, tuple[Changing, Changing]] = Hyper(check_betas)
     eps: Hyper[Real, float] = Hyper(check_nonnegative)
     weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
@@ -26,7 +26,7 @@ class Moments(Optimizer):
         self,
         params: Params,
         lr: Rate,
-        betas: tuple[Rate, Rate],
+        betas: Betas,
         eps: Real,
         weight_decay: Real,
         **options: "Unpack[Options]",
@@ -106,7 +106,7 @@ class Adam(Moments):
         params: Params | None = None,
         *,
         lr: Rate = 1e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-8,
         weight_decay: Real = 0.0,
         amsgrad: bool = False,
@@ -161,7 +161,7 @@ class AdamW(Adam):
         params: Params | None = None,
         *,
         lr: Rate = 1e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-8,
         weight_decay: Real = 1e-2,
         amsgrad: bool = False,
@@ -211,7 +211,7 @@ class Adamax(Moments):
         params: Params | None = None,
         *,
         lr: Rate = 2e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-8,
         weight_decay: Real = 0.0,
         **options: "Unpack[Options]",
@@ -271,7 +271,7 @@ class NAdam(Moments):
         params: Params | None = None,
         *,
         lr: Rate = 2e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-8,
         weight_decay: Real = 0.0,
         momentum_decay: Real = 4e-3,
@@ -331,7 +331,7 @@ class RAdam(Moments):
         params: Params | None = None,
         *,
         lr: Rate = 1e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-8,
         weight_decay: Real = 0.0,
         decoupled_weight_decay: bool = False,

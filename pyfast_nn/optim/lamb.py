@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..typing import Params, Rate, Real
+from ..typing import Betas, Params, Rate, Real
 from .adam import Moments
 from .around import Options
 from .base import Update
@@ -67,7 +67,7 @@ class LAMB(Moments):
         params: Params | None = None,
         *,
         lr: Rate = 1e-3,
-        betas: tuple[Rate, Rate] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: Real = 1e-6,
         weight_decay: Real = 1e-2,
         **options: "Unpack[Options]",

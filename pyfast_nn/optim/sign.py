@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .. import checks
-from ..typing import Params, Rate, Real
+from ..typing import Betas, Params, Rate, Real
 from .around import Options
 from .base import Changing, Hyper, Optimizer, Update, check_betas, check_nonnegative, next_betas
 
@@ -137,7 +137,7 @@ class Lion(Optimizer):
     >>> history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer)
     """
 
-    betas: Hyper[tuple[Rate, Rate], tuple[Changing, Changing]] = Hyper(check_betas)
+    betas: Hyper[Betas, tuple[Changing, Changing]] = Hyper(check_betas)
     weight_decay: Hyper[Real, float] = Hyper(check_nonnegative)
 
     def __init__(
@@ -145,7 +145,7 @@ class Lion(Optimizer):
         params: Params | None = None,
         *,
         lr: Rate = 1e-4,
-        betas: tuple[Rate, Rate] = (0.9, 0.99),
+        betas: Betas = (0.9, 0.99),
         weight_decay: Real = 0.0,
         **options: "Unpack[Options]",
     ) -> None:
