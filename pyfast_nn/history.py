@@ -120,10 +120,12 @@ class History(Guided, dict[str, list[float]]):
         epochs = range(1, self.epochs + 1)
         for place, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, place + 1)
-            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            for prefix, label, color in (("", "training", "C0"), ("val_", "validation", "C1")):
+                key = prefix + name
                 if key in keys:
                     dots = len(epochs) < 40 or any(map(math.isnan, self[key]))  # beside gaps
-                    axes.plot(epochs, self[key], label=label, marker="." if dots else "")
+                    marker = "." if dots else ""
+                    axes.plot(epochs, self[key], label=label, color=color, marker=marker)
             if self.best_epoch is not None:
                 axes.axvline(self.best_epoch + 1, color="gray", linewidth=0.8, label="best epoch")
             axes.set(xlabel="epoch", ylabel=name)

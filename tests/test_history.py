@@ -162,6 +162,14 @@ class TestPlot:
             "brier": {"validation": (epochs, history["val_brier"])},
         }
 
+    def test_validation_has_its_colour_everywhere(self):
+        figure = fit(metrics=[brier]).plot()
+        lines = [line for axes in figure.axes for line in axes.lines]
+        colours = {line.get_label(): set() for line in lines}
+        for line in lines:
+            colours[line.get_label()].add(line.get_color())
+        assert colours == {"training": {"C0"}, "validation": {"C1"}}
+
     def test_without_validation(self):
         curves = self.curves(fit(validation_split=None).plot())
         assert [*curves] == ["loss", "accuracy"] and [*curves["loss"]] == ["training"]
