@@ -219,7 +219,7 @@ class Sequential(Guided):
         -------
         dict
             ``{"0.weight": (in, out), "0.bias": (out,), "2.weight": ...}``: number of the layer and
-            name.
+            name. A weight of the same name in torch is the transpose, ``view.T``.
         """
         self._network()
         return self._named(self._parameters)
