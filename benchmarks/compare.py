@@ -11,8 +11,9 @@
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
 
-Prints Markdown; ``--readme`` also writes it between the two markers in README.md, ``--html FILE``
-as a page. Contestants that are not installed are left out, and named.
+Prints Markdown; ``--readme`` also writes each section to its place in docs/speed.rst, and six rows
+of that page to README.md; ``--html FILE`` writes a page. Contestants that are not installed are
+left out, and named.
 """
 
 import argparse
@@ -21,8 +22,8 @@ import shlex
 import sys
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+import pages
+
 DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "curvature", "startup", "allocations")
 
 
@@ -40,7 +41,9 @@ def parse_arguments():
         "--seconds", type=float, default=0.5, help="length of one run (default 0.5)"
     )
     parser.add_argument("--only", metavar="NETWORK", help="training: this network only")
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the tables into docs/speed.rst and README.md"
+    )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the tables as a page")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "mnist"}
@@ -48,15 +51,6 @@ def parse_arguments():
         parser.error(f"unknown section {', '.join(sorted(unknown))}")
     arguments.sections = arguments.sections or list(DEFAULT_SECTIONS)
     return arguments
-
-
-def write_readme(text):
-    readme = README.read_text(encoding="utf-8")
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"README.md has no place for the tables: {BEGIN} ... {END}")
-    README.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}", encoding="utf-8")
 
 
 def write_html(path, text):
@@ -86,16 +80,16 @@ def main():
         "mnist": mnist.run,
     }
     command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])
-    text = f"`{command.removesuffix(' --readme')}` on {describe_machine()}\n"
-    print(text, flush=True)
+    source = f"`{command.removesuffix(' --readme')}` on {describe_machine()}\n"
+    print(source, flush=True)
+    tables = {}
     for section in arguments.sections:
-        table = run[section](arguments)
-        print(table, flush=True)
-        text += f"\n{table}"
+        tables[section] = run[section](arguments)
+        print(tables[section], flush=True)
     if arguments.readme:
-        write_readme(text)
+        pages.publish(tables, source)
     if arguments.html:
-        write_html(arguments.html, text)
+        write_html(arguments.html, "\n".join([source, *tables.values()]))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,41 @@ def test_page(page):
     run(doctest.DocTestParser().get_doctest(page.read_text(), {}, page.name, str(page), 0))
 
 
+@pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="no benchmarks beside the tests")
+def test_numbers_of_the_readme_are_those_of_the_page(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import pages
+
+    page, readme = pages.SPEED.read_text(), pages.README.read_text()
+    assert f"{pages.BEGIN}\n\n{pages.six_rows(page)}\n{pages.END}" in readme
+    # Measured again, a section is replaced, and the README follows.
+    for path in (pages.SPEED, pages.README):
+        (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(pages, "SPEED", tmp_path / "speed.rst")
+    monkeypatch.setattr(pages, "README", tmp_path / "README.md")
+    table = "| network, rows | library | us | times ours |\n| --- | --- | ---: | ---: |\n"
+    table += "| 64-64-10, 1 | pyfast_nn | 1,234 | 1.0 |\n| 64-64-10, 1 | torch eager | 5 | 17.3 |\n"
+    pages.publish(
+        {"inference": f"Inference: `X`.\n\n{table}"}, "`python compare.py` on a machine\n"
+    )
+    assert "64-64-10 | 1,234 us | 17x |  |  |  |" in (tmp_path / "README.md").read_text()
+    changed = (tmp_path / "speed.rst").read_text()
+    assert '"64-64-10, 1",pyfast_nn,"1,234",1.0\n' in changed and "``X``" in changed
+    assert "784-512-512-10, 1000" not in changed and changed.count(".. csv-table::") == page.count(
+        ".. csv-table::"
+    )
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the README is not beside the tests")
+def test_links_to_files():
+    """In what one reads before installing, each link within the repository leads somewhere."""
+    for page in ("README.md", "CONTRIBUTING.md", "examples/README.md"):
+        links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / page).read_text())
+        assert links or page == "CONTRIBUTING.md"
+        for link in links:
+            assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
+
+
 @pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the README is not beside the tests")
 def test_readme():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
