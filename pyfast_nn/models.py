@@ -404,7 +404,7 @@ class Sequential(Guided):
         Returns
         -------
         History
-            Per-epoch lists; also `self.history`.
+            Per-epoch lists; also `history`.
 
         Raises
         ------
