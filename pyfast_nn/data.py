@@ -6,30 +6,36 @@ columns) or too wide (long double) is copied.
 """
 
 import sys
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import _core, checks, columns, sparse
 from .checks import describe
 from .labels import label_kind, native, places_in, some, whole_numbers
+from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers
+
+if TYPE_CHECKING:
+    from .losses import Loss
 
 
 class Examples(NamedTuple):
     """Inputs with their targets, or some rows of them."""
 
-    X: np.ndarray  # all rows, as the core reads them
-    targets: np.ndarray  # likewise
-    y: np.ndarray  # likewise, as `as_targets` returned it
-    weights: np.ndarray | None = None  # likewise; None: all are 1
-    rows: np.ndarray | None = None  # int64; None: all
+    X: Any  # all rows, as the core reads them
+    targets: Array  # likewise
+    y: Array  # likewise, as `as_targets` returned it
+    weights: Array | None = None  # likewise; None: all are 1
+    rows: Integers | None = None  # None: all
 
     @property
-    def n(self):
+    def n(self) -> int:
         """How many there are (int)."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
-    def own(self):
+    def own(self) -> "Examples":
         """Return targets, y and weights of the rows alone; without X, which may be large."""
         if self.rows is None:
             return self._replace(X=None)
@@ -37,7 +43,7 @@ class Examples(NamedTuple):
         return Examples(None, self.targets[self.rows], self.y[self.rows], weights)
 
 
-def as_array(value, name):
+def as_array(value: Any, name: str) -> Array:
     """Return `value` as a plain array without copying one that is an array already."""
     masked = sys.modules.get("numpy.ma")  # not loaded: no such array exists
     if masked is not None and isinstance(value, masked.MaskedArray):
@@ -67,7 +73,7 @@ def as_array(value, name):
         ) from None
 
 
-def _from_pandas(value):
+def _from_pandas(value: Any) -> Array:
     """Return a DataFrame or Series as an array, missing numbers of its own dtypes as NaN."""
     dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
     if not dtypes:
@@ -86,7 +92,7 @@ def _from_pandas(value):
     )
 
 
-def as_targets(y, name="y"):
+def as_targets(y: Any, name: str = "y") -> Array:
     """Return labels or values `y` as an array, objects as `native` says."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(y, pandas.DataFrame) and y.shape[1] == 1:
@@ -94,12 +100,12 @@ def as_targets(y, name="y"):
     return native(as_array(y, name), y, name)
 
 
-def as_numbers(value, name):
+def as_numbers(value: Any, name: str) -> Array:
     """Return `value` as an array of real numbers that the core can read."""
     return _real(as_array(value, name), name)
 
 
-def _real(array, name):
+def _real(array: Any, name: str) -> Any:
     """Return an array or a sparse matrix as one of real numbers that the core can read."""
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got an array of dtype {array.dtype}")
@@ -109,7 +115,7 @@ def _real(array, name):
     return array
 
 
-def features(X, name="X", known=None):
+def features(X: Inputs, name: str = "X", known: Array | None = None) -> Array:
     """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR.
 
     A DataFrame's columns come in the order of the names that are `known` (None: as they are).
@@ -117,7 +123,7 @@ def features(X, name="X", known=None):
     order = columns.order_of(columns.names_of(X, name), known, name)
     scipy_sparse = sys.modules.get("scipy.sparse")
     is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
-    array = X if is_sparse else as_numbers(X, name)
+    array: Any = X if is_sparse else as_numbers(X, name)
     if array.ndim != 2:
         hint = (
             f"; one example is {name}.reshape(1, -1), one feature {name}.reshape(-1, 1)"
@@ -136,13 +142,13 @@ def features(X, name="X", known=None):
     return array if order is None else array[:, order]
 
 
-def contiguous(value, dtype, name):
+def contiguous(value: Any, dtype: DTypeLike, name: str) -> Array:
     """Return `value` as a C-contiguous and aligned array of `dtype`."""
     with np.errstate(over="ignore"):
-        return np.require(as_numbers(value, name), dtype, "CA")
+        return np.require(as_numbers(value, name), dtype, ["C", "A"])
 
 
-def aligned_zeros(n, dtype):
+def aligned_zeros(n: int, dtype: DTypeLike) -> Array:
     """Return zeros (n,) that begin with a line of the cache, as rows of weights then often do.
 
     A vector that lies across two lines is read at half the speed; NumPy aligns to 16 bytes.
@@ -153,7 +159,7 @@ def aligned_zeros(n, dtype):
     return numbers[first : first + n]
 
 
-def check_finite(X, dtype, name, known=None):
+def check_finite(X: Any, dtype: DTypeLike, name: str, known: Array | None = None) -> None:
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`.
 
     `known` are the names of the columns, or None.
@@ -167,14 +173,22 @@ def check_finite(X, dtype, name, known=None):
     with np.errstate(over="ignore"):
         column = np.flatnonzero(~np.isfinite(numbers[row].astype(dtype)))[0]
     if numbers is not X:
-        row, column = np.searchsorted(X.indptr, row, side="right") - 1, X.indices[row]
+        row, column = int(np.searchsorted(X.indptr, row, side="right")) - 1, X.indices[row]
     raise ValueError(
         f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
         f"in row {row}, {columns.text(column, known)}"
     )
 
 
-def targets(y, loss, n, out_features, classes, dtype, name="y"):
+def targets(
+    y: ArrayLike,
+    loss: "Loss",
+    n: int,
+    out_features: int,
+    classes: Array | None,
+    dtype: DTypeLike,
+    name: str = "y",
+) -> Array:
     """Return `y` as the core takes it: labels int64 (n,), or rows of `dtype` (n, out_features).
 
     Parameters
@@ -193,7 +207,7 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
     if _are_labels(array, loss, out_features, name):
-        own = loss.classes(out_features)
+        own: Any = loss.classes(out_features)
         if classes is None:
             classes = _own_classes(array, loss, out_features, name)
         elif label_kind(classes, "classes_") == "string" and label_kind(array, name) == "number":
@@ -231,7 +245,7 @@ def targets(y, loss, n, out_features, classes, dtype, name="y"):
     return rows
 
 
-def find_classes(y, loss, out_features, name="y"):
+def find_classes(y: ArrayLike, loss: "Loss", out_features: int, name: str = "y") -> Array | None:
     """Return the classes that labels `y` name, in order; None if `y` are no labels.
 
     Numbers that the loss knows stand for themselves: 0, 1, ..., one per output, or the two of a
@@ -241,7 +255,8 @@ def find_classes(y, loss, out_features, name="y"):
     array = _targets_array(y, loss, out_features, name)
     if not _are_labels(array, loss, out_features, name):
         return None
-    own, kind = loss.classes(out_features), label_kind(array, name)
+    own: Any = loss.classes(out_features)
+    kind = label_kind(array, name)
     if kind == "number":
         array = whole_numbers(array, name)
         if np.isin(array, own).all():
@@ -258,13 +273,13 @@ def find_classes(y, loss, out_features, name="y"):
     return classes
 
 
-def _range(own, loss):
+def _range(own: Array, loss: "Loss") -> str:
     if loss.task == "classes":
         return f"whole numbers from 0 to {own[-1]}, one for each output"
     return f"{own[0]} and {own[1]}"
 
 
-def _cure(n_classes, loss, out_features):
+def _cure(n_classes: int, loss: "Loss", out_features: int) -> str:
     """Return what to do where `y` has `n_classes`, as many as the outputs cannot hold."""
     cures = []
     if n_classes > 1 and loss.task == "classes":
@@ -276,7 +291,15 @@ def _cure(n_classes, loss, out_features):
     return ", or ".join(cures)
 
 
-def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_weight"):
+def weights(
+    sample_weight: ArrayLike | None,
+    class_weight: ClassWeight | None,
+    y: Array,
+    loss: "Loss",
+    labels: Array | None,
+    dtype: DTypeLike,
+    name: str = "sample_weight",
+) -> Array | None:
     """Return the weight of each example as the core takes it: (n,) of `dtype`, or None for ones.
 
     Parameters
@@ -319,7 +342,7 @@ def weights(sample_weight, class_weight, y, loss, labels, dtype, name="sample_we
     return result
 
 
-def _check_weights(values, name):
+def _check_weights(values: Array, name: str) -> None:
     possible = np.isfinite(values) & (values >= 0)
     if not possible.all():
         row = np.argmin(possible)
@@ -328,7 +351,9 @@ def _check_weights(values, name):
         )
 
 
-def _class_weights(class_weight, sample_weight, y, loss, labels):
+def _class_weights(
+    class_weight: Any, sample_weight: Array, y: Array, loss: "Loss", labels: Array | None
+) -> Array:
     """Return the weight (n,) of each example's class."""
     name = "class_weight"
     if labels is None or (loss.task == "classes" and y.ndim == 2):
@@ -344,7 +369,7 @@ def _class_weights(class_weight, sample_weight, y, loss, labels):
         counts = np.bincount(numbers, sample_weight, minlength=len(labels))
         share = counts.sum() / max(1, np.count_nonzero(counts))
         values = np.divide(share, counts, out=np.zeros(len(labels)), where=counts > 0)
-    elif isinstance(class_weight, dict):
+    elif isinstance(class_weight, Mapping):
         known = labels.tolist()
         unknown = [label for label in class_weight if label not in known]
         if unknown:
@@ -368,13 +393,13 @@ def _class_weights(class_weight, sample_weight, y, loss, labels):
     return values[numbers]
 
 
-def _targets_array(y, loss, out_features, name):
+def _targets_array(y: ArrayLike, loss: "Loss", out_features: int, name: str) -> Array:
     array = as_targets(y, name)
     one = loss.task == "classes" or (loss.task == "binary" and out_features == 1)  # per example
     return array[:, 0] if one and array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def _are_labels(array, loss, out_features, name):
+def _are_labels(array: Array, loss: "Loss", out_features: int, name: str) -> bool:
     """Whether targets are one label of each example, and not its probabilities or values."""
     if array.ndim != 1 or loss.classes(out_features) is None:
         return False
@@ -384,9 +409,9 @@ def _are_labels(array, loss, out_features, name):
     return bool((fractions == np.trunc(fractions)).all())
 
 
-def _own_classes(array, loss, out_features, name):
+def _own_classes(array: Array, loss: "Loss", out_features: int, name: str) -> Array:
     """Return the classes of the loss, for labels of a model that has had no fit."""
-    own = loss.classes(out_features)
+    own: Any = loss.classes(out_features)
     kind = label_kind(array, name)
     known = np.isin(whole_numbers(array, name), own) if kind == "number" else np.zeros(1, bool)
     if not known.all():
@@ -399,7 +424,7 @@ def _own_classes(array, loss, out_features, name):
     return own
 
 
-def _check_probabilities(rows, name):
+def _check_probabilities(rows: Array, name: str) -> None:
     total = rows.sum(axis=1, dtype=np.float64)
     wrong = (rows < 0).any(axis=1) | (abs(total - 1) > 1e-3)  # room for sums of float16
     if wrong.any():

@@ -24,8 +24,8 @@ give a number, which goes by the name of the function. Weights of the examples, 
 come as ``sample_weight``.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -95,6 +95,10 @@ _BY_NAME = {
     "r2": _r2,
 }
 _LARGER_IS_BETTER = ("accuracy", "top_5_accuracy", "auc", "r2")
+
+
+MetricLike: TypeAlias = str | Callable[[Any, Any], Any]
+MetricsLike: TypeAlias = MetricLike | Iterable[MetricLike]
 
 
 class Metric:

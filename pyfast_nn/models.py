@@ -1,14 +1,33 @@
 """The model: layers, one flat vector of parameters, and what can be computed with them."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import _core, checks, columns, config, data, losses, modelfile, optim, training
+from .callbacks import CallbackLike
 from .guidance import Guided, told, written
+from .history import History
 from .labels import check_classes
 from .layers import LAYERS, Dense, InputLayer, Layer
+from .metrics import Metric, MetricsLike
 from .metrics import check as check_metrics
 from .metrics import compute as compute_metrics
 from .optim import resumed
+from .typing import (
+    Array,
+    ArrayLike,
+    ClassWeight,
+    Floats,
+    Inputs,
+    Integer,
+    Integers,
+    Path,
+    Real,
+    Shape,
+)
 
 
 class Sequential(Guided):
@@ -70,79 +89,86 @@ class Sequential(Guided):
     >>> labels = model.predict(Xt)
     """
 
-    epochs_trained = 0
-    loss = None
-    classes_ = None
-    feature_names_in_ = None
-    history = None
+    epochs_trained: int = 0
+    loss: str | losses.Loss | None = None
+    classes_: Array | Any = None  # Any: so that nobody has to ask for None after the first fit
+    feature_names_in_: Array | None = None
+    history: History | Any = None  # likewise
 
     @classmethod
-    def _cure(cls, args, kwargs):
+    def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         if len(args) > 1 and isinstance(args[0], Layer):
             return f"layers come as one list: {cls.__name__}([{', '.join(map(repr, args))}])"
         return None
 
-    def _advice(self, name):
+    def _advice(self, name: str) -> str:
         if name == "trainable":
             return Layer._advice(self.layers[0], name)
         if name in ("train", "eval"):
             return "; there are no modes: fit trains, predict and evaluate do not"
         return super()._advice(name)
 
-    def __init__(self, layers, *, dtype="float32", seed=0, classes=None):
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        *,
+        dtype: DTypeLike = "float32",
+        seed: Integer | None = 0,
+        classes: ArrayLike | None = None,
+    ) -> None:
         self._layers = _check_layers(layers)
         self._dtype = checks.dtype(dtype)
         for i, layer in enumerate(self._layers):
             if not isinstance(layer, InputLayer):  # which are computed in float64
                 config.check_rounded(layer, self._dtype, f"layers[{i}]: ")
         self._seed = checks.seed(seed)
-        self._net = None
-        self._parameters = None
-        self._state = None
-        self._claims = {}  # "fit": the token of the call that trains
+        self._net: Any = None  # this and the two that follow: when it is built
+        self._parameters: Any = None
+        self._state: Any = None
+        self._claims: dict[str, object] = {}  # "fit": the token of the call that trains
         self._owner = optim.Owner(tied=True)  # by which optimizers know this model
-        self._saved_optimizer = None  # what the file of this model holds besides, in words
+        self._saved_optimizer: str | None = None  # what its file holds besides, in words
         if classes is not None:
             self.classes_ = check_classes(classes, losses.last_units(self.layers))
 
     # ------------------------------------------------------------------ what it is
 
     @property
-    def layers(self):
+    def layers(self) -> tuple[Layer, ...]:
         """The layers (tuple)."""
         return self._layers
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """Of the parameters and of all that is computed (numpy.dtype)."""
         return self._dtype
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         """What initial parameters and row orders are functions of (int)."""
         return self._seed
 
     @property
-    def built(self):
+    def built(self) -> bool:
         """Whether the number of input features is known, and so the parameters exist (bool)."""
         return self._net is not None
 
     @property
-    def in_features(self):
+    def in_features(self) -> int:
         """Columns of X (int)."""
         return self._network().in_features
 
     @property
-    def out_features(self):
+    def out_features(self) -> int:
         """Columns of the outputs (int)."""
         return self._network().out_features
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """Length of `parameters` (int)."""
         return self._network().n_parameters
 
-    def build(self, in_features):
+    def build(self, in_features: Integer) -> "Sequential":
         """Fix the number of input features and make the initial parameters.
 
         Parameters
@@ -176,7 +202,7 @@ class Sequential(Guided):
         if self.classes_ is not None:
             check_classes(self.classes_, self._widths(in_features)[-1])
         net, parameters, state = self._allocate(in_features)
-        views = {}  # {number of the layer: {name: view}}
+        views: dict[int, dict[str, Array]] = {}  # {number of the layer: {name: view}}
         for i, name, view in _views(net.parameter_layout, parameters):
             views.setdefault(i, {})[name] = view
         followers, stream = (*self.layers[1:], None), 0
@@ -194,7 +220,7 @@ class Sequential(Guided):
         return self
 
     @property
-    def parameters(self):
+    def parameters(self) -> Array:
         """All parameters as one flat vector (n_parameters,): a writable view of the real thing.
 
         Assignment copies the values in; their shape must be (n_parameters,).
@@ -203,7 +229,7 @@ class Sequential(Guided):
         return self._parameters[:]
 
     @parameters.setter
-    def parameters(self, values):
+    def parameters(self, values: ArrayLike) -> None:
         self._network()
         values = data.contiguous(values, self.dtype, "parameters")
         if values.shape != self._parameters.shape:
@@ -212,7 +238,7 @@ class Sequential(Guided):
             )
         self._parameters[:] = values
 
-    def named_parameters(self):
+    def named_parameters(self) -> dict[str, Array]:
         """Return the parameters as a dict of writable views.
 
         Returns
@@ -225,7 +251,7 @@ class Sequential(Guided):
         return self._named(self._parameters)
 
     @property
-    def state(self):
+    def state(self) -> Floats:
         """What layers keep besides parameters: a writable view of one flat float64 vector.
 
         `Standardize` keeps mean and standard deviation of each column, NaN until the first fit. In
@@ -237,14 +263,14 @@ class Sequential(Guided):
         return self._state[:]
 
     @state.setter
-    def state(self, values):
+    def state(self, values: ArrayLike) -> None:
         self._network()
         values = data.contiguous(values, np.float64, "state")
         if values.shape != self._state.shape:
             raise ValueError(f"state: expected shape {self._state.shape}, got {values.shape}")
         self._state[:] = values
 
-    def named_state(self):
+    def named_state(self) -> dict[str, Floats]:
         """Return the state as a dict of writable views.
 
         Returns
@@ -256,10 +282,10 @@ class Sequential(Guided):
         layout = self._net.state_layout
         return {f"{i}.{name}": view for i, name, view in _views(layout, self._state)}
 
-    def summary(self):
+    def summary(self) -> str:
         """Return a table of layers, output shapes and numbers of parameters, for `print` (str)."""
         lines = [f"{'':3} {'layer':32} {'output':>14} {'parameters':>14}"]
-        widths = self._widths(self.in_features) if self.built else [None] * len(self.layers)
+        widths = self._widths(self.in_features) if self.built else [0] * len(self.layers)
         for i, (layer, width) in enumerate(zip(self.layers, widths, strict=False)):
             output = f"(n, {layer.units or width})" if layer.units or self.built else "(n, ?)"
             shapes = layer.parameter_shapes(width).values() if self.built else ()
@@ -272,7 +298,7 @@ class Sequential(Guided):
         )
         return "\n".join([*lines, f"{total}, {self.dtype}"])
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             "layers": self.layers,
             "dtype": self.dtype.name,
@@ -284,7 +310,7 @@ class Sequential(Guided):
             "attributes": {k: v for k, v in vars(self).items() if not k.startswith("_")},
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         Sequential.__init__(self, state["layers"], dtype=state["dtype"], seed=state["seed"])
         if state["in_features"] is not None:
             self.build(state["in_features"])
@@ -295,7 +321,7 @@ class Sequential(Guided):
             self._owner.tied = True
         vars(self).update(state["attributes"], _saved_optimizer=state["saved_optimizer"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed})"
 
@@ -304,26 +330,29 @@ class Sequential(Guided):
     @told
     def fit(
         self,
-        X,
-        y,
+        X: Inputs,
+        y: ArrayLike,
         *,
-        loss=None,
-        optimizer=None,
-        epochs=10,
-        batch_size=128,
-        gradient_accumulation_steps=1,
-        shuffle=True,
-        validation_split=None,
-        validation_data=None,
-        sample_weight=None,
-        class_weight=None,
-        metrics=(),
-        patience=None,
-        min_delta=0.0,
-        monitor="val_loss",
-        callbacks=(),
-        verbose="auto",
-    ):
+        loss: str | losses.Loss | None = None,
+        optimizer: str | optim.Optimizer | None = None,
+        epochs: Integer = 10,
+        batch_size: Integer = 128,
+        gradient_accumulation_steps: Integer = 1,
+        shuffle: bool = True,
+        validation_split: Real | None = None,
+        validation_data: tuple[Inputs, ArrayLike]
+        | tuple[Inputs, ArrayLike, ArrayLike]
+        | list[Any]
+        | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        metrics: MetricsLike = (),
+        patience: Integer | None = None,
+        min_delta: Real = 0.0,
+        monitor: str = "val_loss",
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        verbose: Literal["auto"] | int = "auto",
+    ) -> History:
         """Train in place. A second fit goes on from the current parameters.
 
         Parameters
@@ -452,7 +481,7 @@ class Sequential(Guided):
 
     # ------------------------------------------------------------------ using it
 
-    def forward(self, X, *, training=False):
+    def forward(self, X: Inputs, *, training: bool = False) -> Array:
         """Return the raw outputs.
 
         Parameters
@@ -468,13 +497,15 @@ class Sequential(Guided):
         """
         return self._outputs(self._built_features(X), "identity")
 
-    def _outputs(self, X, link, rows=None):
+    def _outputs(self, X: Any, link: str, rows: Integers | None = None) -> Array:
         """Return what the link makes of the outputs for rows of features that are checked."""
         out = np.empty((X.shape[0] if rows is None else len(rows), self.out_features), self.dtype)
         self._net.forward(self._parameters, X, out, link, model_state=self._state, order=rows)
         return out
 
-    def predict(self, X, *, loss=None, allow_nonfinite=False):
+    def predict(
+        self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
+    ) -> Array:
         """Return what the loss makes of the outputs.
 
         Parameters
@@ -530,7 +561,7 @@ class Sequential(Guided):
             )
         return predictions
 
-    def _predictions(self, out, loss):
+    def _predictions(self, out: Array, loss: losses.Loss) -> tuple[Array, Array | None]:
         """Return what `loss` makes of outputs, those of values through their link.
 
         And which of it are labels of NaN; None if none can.
@@ -540,9 +571,9 @@ class Sequential(Guided):
         predictions : ndarray (n,) or (n, out_features)
         unknown : None or ndarray of bool, of the same shape
         """
-        labels = self._labels(loss)
+        labels: Any = self._labels(loss)
         if loss.task == "classes":
-            return labels[out.argmax(axis=1)], np.isnan(out).any(axis=1)
+            return labels[out.argmax(axis=1)], np.any(np.isnan(out), axis=1)
         if loss.task == "binary":
             above, unknown = (out > 0).astype(np.intp), np.isnan(out)
             if labels is None:
@@ -550,7 +581,9 @@ class Sequential(Guided):
             return labels[above[:, 0]], unknown[:, 0]
         return out[:, 0] if out.shape[1] == 1 else out, None
 
-    def predict_proba(self, X, *, loss=None, allow_nonfinite=False):
+    def predict_proba(
+        self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
+    ) -> Array:
         """Return the probability of each class.
 
         Parameters
@@ -590,15 +623,15 @@ class Sequential(Guided):
     @told
     def evaluate(
         self,
-        X,
-        y,
+        X: Inputs,
+        y: ArrayLike,
         *,
-        loss=None,
-        sample_weight=None,
-        class_weight=None,
-        metrics=(),
-        allow_nonfinite=False,
-    ):
+        loss: str | losses.Loss | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        metrics: MetricsLike = (),
+        allow_nonfinite: bool = False,
+    ) -> dict[str, float]:
         """Return the mean loss, the accuracy where outputs may be right or wrong, and metrics.
 
         Parameters
@@ -636,14 +669,21 @@ class Sequential(Guided):
         weights = self._weights(
             sample_weight, class_weight, examples.targets, loss, X.shape[1], self.classes_
         )
-        metrics = check_metrics(metrics, loss, self.out_features, weights is not None)
-        return self._evaluate(examples._replace(weights=weights), loss, metrics)
+        checked = check_metrics(metrics, loss, self.out_features, weights is not None)
+        return self._evaluate(examples._replace(weights=weights), loss, checked)
 
     # ------------------------------------------------------------------ derivatives
 
     def loss_and_grad(
-        self, X, y, *, loss=None, sample_weight=None, class_weight=None, training=False
-    ):
+        self,
+        X: Inputs,
+        y: ArrayLike,
+        *,
+        loss: str | losses.Loss | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        training: bool = False,
+    ) -> tuple[float, Array]:
         """Return the mean loss and its gradient in the parameters.
 
         Parameters
@@ -673,7 +713,9 @@ class Sequential(Guided):
         )
         return value, grad
 
-    def vjp(self, X, *, training=False):
+    def vjp(
+        self, X: Inputs, *, training: bool = False
+    ) -> tuple[Array, Callable[[ArrayLike], tuple[Array, Array]]]:
         """Return the raw outputs and a function that pulls their gradient back; for own losses.
 
         Parameters
@@ -701,7 +743,7 @@ class Sequential(Guided):
         pullback = self._net.vjp(self._parameters, X, out, model_state=self._state)
         return out, _Pullback(self, pullback, X.shape)
 
-    def jvp(self, X, v, *, training=False):
+    def jvp(self, X: Inputs, v: ArrayLike, *, training: bool = False) -> tuple[Array, Array]:
         """Return the raw outputs and their directional derivative along `v`.
 
         Parameters
@@ -723,7 +765,17 @@ class Sequential(Guided):
         self._net.jvp(self._parameters, v, X, out, dout, model_state=self._state)
         return out, dout
 
-    def hvp(self, X, y, v, *, loss=None, sample_weight=None, class_weight=None, training=False):
+    def hvp(
+        self,
+        X: Inputs,
+        y: ArrayLike,
+        v: ArrayLike,
+        *,
+        loss: str | losses.Loss | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        training: bool = False,
+    ) -> Array:
         """Return the product of the Hessian of the mean loss, in the parameters, with `v`.
 
         Parameters
@@ -754,7 +806,7 @@ class Sequential(Guided):
 
     # ------------------------------------------------------------------ file
 
-    def save(self, path, *, optimizer=None):
+    def save(self, path: Path, *, optimizer: optim.Optimizer | None = None) -> None:
         """Write the model to a safetensors file; `pyfast_nn.load` reads it.
 
         The file is complete or not there: it is written beside `path`, flushed to disk, and
@@ -794,31 +846,31 @@ class Sequential(Guided):
 
     # ------------------------------------------------------------------ checks
 
-    def _network(self):
+    def _network(self) -> _core.Network:
         if self._net is None:
             raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
         return self._net
 
-    def _make_network(self, in_features, dtype=None):
+    def _make_network(self, in_features: int, dtype: np.dtype[Any] | None = None) -> _core.Network:
         return _core.Network(
             (dtype or self.dtype).name,
             in_features,
             [(x.kind, x.units, x.values) for x in self.layers],
         )
 
-    def _allocate(self, in_features):
+    def _allocate(self, in_features: int) -> tuple[_core.Network, Array, Floats]:
         """Return the core's network, its parameters, all zero, and its state, nothing learned."""
         net = self._make_network(in_features)
         return net, data.aligned_zeros(net.n_parameters, self.dtype), np.full(net.n_state, np.nan)
 
-    def _widths(self, in_features):
+    def _widths(self, in_features: int) -> list[int]:
         """Return the number of columns in front of each layer, and behind the last."""
         widths = [in_features]
         for layer in self.layers:
             widths.append(layer.units or widths[-1])
         return widths
 
-    def _shapes(self, in_features):
+    def _shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, named as in `named_parameters`."""
         widths = self._widths(in_features)
         return {
@@ -827,12 +879,12 @@ class Sequential(Guided):
             for name, shape in layer.parameter_shapes(widths[i]).items()
         }
 
-    def _named(self, vector):
+    def _named(self, vector: Array) -> dict[str, Array]:
         """Return {name: view} of a flat vector of the parameters' layout."""
         layout = self._net.parameter_layout
         return {f"{i}.{name}": view for i, name, view in _views(layout, vector)}
 
-    def _state_shapes(self, in_features):
+    def _state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all that layers keep, named as in `named_state`."""
         return {
             f"{i}.{name}": shape
@@ -840,14 +892,16 @@ class Sequential(Guided):
             for name, shape in layer.state_shapes(in_features).items()
         }
 
-    def _feature_names(self, X):
+    def _feature_names(self, X: Any) -> Array | None:
         """Return the names of columns that hold from a call with X on, (in_features,) or None."""
         if self.feature_names_in_ is not None:
             return self.feature_names_in_
         names = columns.names_of(X, "X")
         return None if names is None else np.array(names, object)
 
-    def _training_features(self, X, in_features, names, name="X"):
+    def _training_features(
+        self, X: Inputs, in_features: int | None, names: Array | None, name: str = "X"
+    ) -> Array:
         X = data.features(X, name, names)
         if X.shape[0] == 0:
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
@@ -856,12 +910,12 @@ class Sequential(Guided):
         self._check_finite(X, name, names)
         return X
 
-    def _check_finite(self, X, name, names):
+    def _check_finite(self, X: Any, name: str, names: Array | None) -> None:
         # Input layers bring into the range of the model's dtype what is beyond it.
         maps = any(isinstance(layer, InputLayer) for layer in self.layers)
         data.check_finite(X, np.dtype("float64") if maps else self.dtype, name, names)
 
-    def _built_features(self, X, allow_nonfinite=True):
+    def _built_features(self, X: Inputs, allow_nonfinite: bool = True) -> Array:
         allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
         names = self.feature_names_in_ if self.built else self._feature_names(X)
         X = data.features(X, known=names)
@@ -879,29 +933,37 @@ class Sequential(Guided):
             self._check_finite(X, "X", names)
         return X
 
-    def _targets(self, y, loss, X, classes, name="y", dtype=None):
+    def _targets(
+        self,
+        y: ArrayLike,
+        loss: losses.Loss,
+        X: Any,
+        classes: Array | None,
+        name: str = "y",
+        dtype: np.dtype[Any] | None = None,
+    ) -> Array:
         out_features = self._widths(X.shape[1])[-1]
         dtype = self.dtype if dtype is None else dtype
         return data.targets(y, loss, X.shape[0], out_features, classes, dtype, name)
 
     def _weights(
         self,
-        sample_weight,
-        class_weight,
-        y,
-        loss,
-        in_features,
-        classes,
-        name="sample_weight",
-        dtype=None,
-    ):
+        sample_weight: ArrayLike | None,
+        class_weight: ClassWeight | None,
+        y: Array,
+        loss: losses.Loss,
+        in_features: int,
+        classes: Array | None,
+        name: str = "sample_weight",
+        dtype: np.dtype[Any] | None = None,
+    ) -> Array | None:
         labels = loss.classes(self._widths(in_features)[-1])
         if labels is not None and classes is not None:
             labels = classes
         dtype = self.dtype if dtype is None else dtype
         return data.weights(sample_weight, class_weight, y, loss, labels, dtype, name)
 
-    def _check_loss(self, loss):
+    def _check_loss(self, loss: str | losses.Loss | None) -> losses.Loss:
         """Return the Loss that the argument `loss` of a method means."""
         if loss is None and self.loss is None:
             names = ", ".join(losses.NAMES)
@@ -915,15 +977,19 @@ class Sequential(Guided):
         losses.check_last_layer(checked, self.layers)
         return checked
 
-    def _labels(self, loss):
+    def _labels(self, loss: losses.Loss) -> Array | None:
         """Return what the outputs stand for under `loss`; None if no labels."""
         own = loss.classes(self.out_features)
         return own if own is None or self.classes_ is None else self.classes_
 
-    def _examples(self, X, y, loss, classes, name="y"):
+    def _examples(
+        self, X: Any, y: ArrayLike, loss: losses.Loss, classes: Array | None, name: str = "y"
+    ) -> data.Examples:
         return data.Examples(X, self._targets(y, loss, X, classes, name), data.as_targets(y, name))
 
-    def _evaluate(self, examples, loss, metrics):
+    def _evaluate(
+        self, examples: data.Examples, loss: losses.Loss, metrics: list[Metric]
+    ) -> dict[str, float]:
         """Return the scores of data.Examples, with metrics that are checked."""
         if examples.n == 0:
             raise ValueError(f"X: expected at least one row, got shape {examples.X.shape}")
@@ -937,9 +1003,10 @@ class Sequential(Guided):
             model_state=self._state,
             order=rows,
         )
-        scores = self._scores(*means, loss)
+        scores = self._scores(means[0], means[1], loss)
         if any(metric.function for metric in metrics):
             out = self._outputs(X, _link_of_values(loss), rows)
+            predictions: Any
             predictions, unknown = self._predictions(out, loss)
             if unknown is not None and unknown.any():
                 predictions = None
@@ -947,7 +1014,17 @@ class Sequential(Guided):
             scores |= compute_metrics(metrics, own.targets, out, own.y, predictions, own.weights)
         return scores
 
-    def _losses_along(self, X, y, directions, steps, *, loss, sample_weight, class_weight):
+    def _losses_along(
+        self,
+        X: Any,
+        y: ArrayLike,
+        directions: Array,
+        steps: Floats,
+        *,
+        loss: str | losses.Loss | None,
+        sample_weight: ArrayLike | None,
+        class_weight: ClassWeight | None,
+    ) -> Floats:
         """Return the mean loss at the parameters plus ``directions @ step`` for each of `steps`.
 
         `X` is checked, `directions` (n_parameters, k) and `steps` (m, k) are arrays of numbers.
@@ -969,12 +1046,12 @@ class Sequential(Guided):
         )
         return losses
 
-    def _vectors(self):
+    def _vectors(self) -> list[Array]:
         """Return the arrays that hold all that the model has learned."""
         return [self._parameters, self._state]
 
     @staticmethod
-    def _scores(value, accuracy, loss):
+    def _scores(value: float, accuracy: float, loss: losses.Loss) -> dict[str, float]:
         """Return the means of losses and right answers as a record of the history."""
         scores = {"loss": float(value)}
         if loss.task != "values":
@@ -985,13 +1062,13 @@ class Sequential(Guided):
 class _Pullback:
     """``dparams, dX = pullback(dout)``; see `Sequential.vjp`."""
 
-    def __init__(self, model, pullback, shape):
+    def __init__(self, model: Sequential, pullback: _core.Pullback, shape: Shape) -> None:
         self._model = model
         self._pullback = pullback
         self._shape = shape
         self._before = model._parameters.copy()
 
-    def __call__(self, dout):
+    def __call__(self, dout: ArrayLike) -> tuple[Array, Array]:
         parameters = self._model._parameters
         if not np.array_equal(parameters.view(np.uint8), self._before.view(np.uint8)):
             raise RuntimeError(
@@ -1004,18 +1081,20 @@ class _Pullback:
         return dparameters, dX
 
 
-def _link_of_values(loss):
+def _link_of_values(loss: losses.Loss) -> str:
     """Return what takes the outputs to the scale of the targets, where these are values."""
     return loss.link if loss.task == "values" else "identity"
 
 
-def _views(layout, vector):
+def _views(
+    layout: list[tuple[int, str, int, Shape]], vector: Array
+) -> Iterator[tuple[int, str, Array]]:
     """Yield (layer number, name, view) for each part of a flat vector."""
     for i, name, offset, shape in layout:
         yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)
 
 
-def _as_layer(value):
+def _as_layer(value: object) -> str:
     """Return the end of a message: how a layer is written that came as its name or its units."""
     if isinstance(value, str):
         cls = {cls.__name__.lower(): cls for cls in LAYERS}.get(value.lower())
@@ -1024,7 +1103,7 @@ def _as_layer(value):
     return f"; write Dense({value})" if is_units else ""
 
 
-def _check_layers(layers):
+def _check_layers(layers: Any) -> tuple[Layer, ...]:
     try:
         layers = tuple(layers)
     except TypeError:

@@ -3,7 +3,9 @@
 import math
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,19 +15,25 @@ from .callbacks import tell
 from .datasets.split import split_rows
 from .guidance import written
 from .history import History
-from .layers import InputLayer, Standardize
+from .layers import InputLayer, Layer, Standardize
+from .losses import Loss
+from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
-from .metrics import larger_is_better
+from .optim import Optimizer
 from .optim.minimizer import find as find_optimizer
 from .progress import check as check_verbose
 from .progress import progress
 from .rounding import varies_by_rounding
+from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Real
+
+if TYPE_CHECKING:
+    from .models import Sequential
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
 
 
-def fit(model, X, y, **options):
+def fit(model: "Sequential", X: Inputs, y: ArrayLike, **options: Any) -> History:
     """Train `model` in place and return its history; see `Sequential.fit`."""
     token = object()
     try:
@@ -38,27 +46,27 @@ def fit(model, X, y, **options):
 
 
 def _fit(
-    model,
-    X,
-    y,
+    model: "Sequential",
+    X: Inputs,
+    y: ArrayLike,
     *,
-    loss,
-    optimizer,
-    epochs,
-    batch_size,
-    gradient_accumulation_steps,
-    shuffle,
-    validation_split,
-    validation_data,
-    sample_weight,
-    class_weight,
-    metrics,
-    patience,
-    min_delta,
-    monitor,
-    callbacks,
-    verbose,
-):
+    loss: str | Loss | None,
+    optimizer: Any,
+    epochs: Integer,
+    batch_size: Integer,
+    gradient_accumulation_steps: Integer,
+    shuffle: bool,
+    validation_split: Real | None,
+    validation_data: Any,
+    sample_weight: ArrayLike | None,
+    class_weight: ClassWeight | None,
+    metrics: Any,
+    patience: Integer | None,
+    min_delta: Real,
+    monitor: str,
+    callbacks: Any,
+    verbose: object,
+) -> History:
     # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
     given, loss = loss if loss is not None else model.loss, model._check_loss(loss)
     epochs = checks.integer(epochs, "epochs", minimum=1)
@@ -126,7 +134,9 @@ def _fit(
     return history
 
 
-def _tell_epoch(listener, model, epoch, record, history):
+def _tell_epoch(
+    listener: Any, model: "Sequential", epoch: int, record: dict[str, Any], history: History
+) -> bool:
     """Tell of an epoch, and note what the listener made of its record; return whether to stop."""
     try:
         return tell(listener, "on_epoch_end", model, epoch, record)
@@ -134,7 +144,15 @@ def _tell_epoch(listener, model, epoch, record, history):
         history._amend(record)
 
 
-def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_per_step):
+def _train_epoch(
+    model: "Sequential",
+    examples: data.Examples,
+    order: Integers,
+    loss: Loss,
+    optimizer: Optimizer,
+    batch_size: int,
+    batches_per_step: int,
+) -> dict[str, Any]:
     """Train for one epoch and return the record of it."""
     train = _train_fused if optimizer._bound is None else _train_stepwise
     before = optimizer.step_count
@@ -161,7 +179,15 @@ def _train_epoch(model, examples, order, loss, optimizer, batch_size, batches_pe
     }
 
 
-def _train_fused(model, examples, order, loss, optimizer, batch_size, batches_per_step):
+def _train_fused(
+    model: "Sequential",
+    examples: data.Examples,
+    order: Integers,
+    loss: Loss,
+    optimizer: Optimizer,
+    batch_size: int,
+    batches_per_step: int,
+) -> tuple[Floats, float]:
     """Make all steps of an epoch in one call; return its report and last learning rate."""
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
@@ -188,13 +214,21 @@ def _train_fused(model, examples, order, loss, optimizer, batch_size, batches_pe
     return report, lr if isinstance(lr, float) else lr[-1]
 
 
-def _train_stepwise(model, examples, order, loss, optimizer, batch_size, batches_per_step):
+def _train_stepwise(
+    model: "Sequential",
+    examples: data.Examples,
+    order: Integers,
+    loss: Loss,
+    optimizer: Optimizer,
+    batch_size: int,
+    batches_per_step: int,
+) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
     gradient, report = np.empty_like(model._parameters), np.zeros(3)
     gradients = model._named(gradient)
     ascended = False
 
-    def take_step(finite):
+    def take_step(finite: bool) -> bool:
         nonlocal ascended
         if not finite:
             if not optimizer.skip_nonfinite:
@@ -224,11 +258,13 @@ def _train_stepwise(model, examples, order, loss, optimizer, batch_size, batches
             batches_per_step,
         )
     finally:
-        optimizer._bound.descend()
+        optimizer._own("fit").descend()
     return report, optimizer._rate(max(0, optimizer.step_count - 1))
 
 
-def _learn_statistics(model, X, names=None, rows=None):
+def _learn_statistics(
+    model: "Sequential", X: Any, names: Array | None = None, rows: Integers | None = None
+) -> None:
     """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
     if not np.isnan(model._state).any():
         return
@@ -241,8 +277,8 @@ def _learn_statistics(model, X, names=None, rows=None):
         wrong = ~(np.isfinite(mean) & np.isfinite(std))
         if wrong.any():
             raise ValueError(
-                f"X: {columns.text(np.argmax(wrong), names)} has numbers too large for a float64 "
-                "to hold their standard deviation"
+                f"X: {columns.text(int(np.argmax(wrong)), names)} has numbers too large for a "
+                "float64 to hold their standard deviation"
             )
         if isinstance(layer, Standardize):
             state[f"{i}.mean"][:], state[f"{i}.std"][:] = mean, np.where(std > 0, std, 1)
@@ -251,11 +287,11 @@ def _learn_statistics(model, X, names=None, rows=None):
         mean, std = layer.moments(mean, std)
 
 
-def _divide_up(a, b):
+def _divide_up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _row_order(model, examples, shuffle):
+def _row_order(model: "Sequential", examples: data.Examples, shuffle: bool) -> Integers:
     """Return the rows of this epoch: a function of the seed and the epochs trained."""
     rows = examples.rows
     if not shuffle:
@@ -267,20 +303,29 @@ def _row_order(model, examples, shuffle):
 class _EarlyStopping:
     """Writes the history; with `patience` it finds the best epoch and restores its values."""
 
-    def __init__(self, model, history, monitor, patience, min_delta):
+    def __init__(
+        self,
+        model: "Sequential",
+        history: History,
+        monitor: str,
+        patience: int | None,
+        min_delta: float,
+    ) -> None:
         self._model, self._history, self._monitor = model, history, monitor
         self._patience, self._min_delta = patience, min_delta
         self._best = -math.inf  # value of the monitor so far, signed so that larger is better
         self._level = -math.inf  # from which an improvement counts
         self._waited = 0  # epochs since then
-        self._kept = None  # the best epoch, and copies of what the model had learned
+        self._kept: tuple[int, list[Array]] | None = (
+            None  # the best epoch, and copies of what the model had learned
+        )
 
     @property
-    def is_over(self):
+    def is_over(self) -> bool:
         """Whether the patience has ended (bool)."""
         return self._patience is not None and self._waited >= self._patience
 
-    def append(self, record):
+    def append(self, record: dict[str, Any]) -> None:
         """Add the record of an epoch to the history."""
         history, epoch, best = self._history, self._history.epochs, self._history.best_epoch
         if self._patience is None:
@@ -299,7 +344,7 @@ class _EarlyStopping:
         if best == epoch:
             self._kept = epoch, [vector.copy() for vector in self._model._vectors()]
 
-    def restore(self):
+    def restore(self) -> None:
         """Give the model the values of the best epoch."""
         if self._kept is not None and self._kept[0] == self._history.best_epoch:
             for vector, kept in zip(self._model._vectors(), self._kept[1], strict=True):
@@ -310,7 +355,7 @@ class _EarlyStopping:
 # ---------------------------------------------------------------------- validation
 
 
-def _split(examples, loss, fraction, seed):
+def _split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> list[data.Examples]:
     """Return the examples in two parts, the second one of about that fraction of the rows.
 
     A function of the seed, the number of rows and the labels. In both parts each class has its
@@ -331,7 +376,7 @@ def _split(examples, loss, fraction, seed):
     return [examples._replace(rows=np.sort(rows)) for rows in parts]
 
 
-def _class_labels(targets, loss):
+def _class_labels(targets: Array, loss: Loss) -> Array | None:
     """Return what the rows are to be shared by, (n,), or None."""
     if targets.ndim == 1:
         return targets
@@ -343,7 +388,14 @@ def _class_labels(targets, loss):
 # ---------------------------------------------------------------------- checks
 
 
-def _check_validation(model, validation_data, loss, in_features, names, classes):
+def _check_validation(
+    model: "Sequential",
+    validation_data: Any,
+    loss: Loss,
+    in_features: int,
+    names: Array | None,
+    classes: Array | None,
+) -> data.Examples | None:
     if validation_data is None:
         return None
     try:
@@ -362,10 +414,18 @@ def _check_validation(model, validation_data, loss, in_features, names, classes)
     return _weigh(model, examples, sample_weight, None, loss, classes, "validation_data[2]")
 
 
-def _weigh(model, examples, sample_weight, class_weight, loss, classes, name="sample_weight"):
+def _weigh(
+    model: "Sequential",
+    examples: data.Examples,
+    sample_weight: ArrayLike | None,
+    class_weight: ClassWeight | None,
+    loss: Loss,
+    classes: Array | None,
+    name: str = "sample_weight",
+) -> data.Examples:
     """Return the examples with their weights: some rows of them as if there were no others."""
 
-    def weights_of(sample_weight, targets):
+    def weights_of(sample_weight: ArrayLike | None, targets: Array) -> Array | None:
         in_features = examples.X.shape[1]
         return model._weights(
             sample_weight, class_weight, targets, loss, in_features, classes, name
@@ -379,7 +439,13 @@ def _weigh(model, examples, sample_weight, class_weight, loss, classes, name="sa
     return examples._replace(weights=weights)
 
 
-def _check_metrics(model, metrics, loss, in_features, validation):
+def _check_metrics(
+    model: "Sequential",
+    metrics: Any,
+    loss: Loss,
+    in_features: int,
+    validation: data.Examples | None,
+) -> list[Metric]:
     weighted = validation is not None and validation.weights is not None
     metrics = check_metrics(metrics, loss, model._widths(in_features)[-1], weighted)
     if metrics and validation is None:
@@ -389,7 +455,14 @@ def _check_metrics(model, metrics, loss, in_features, validation):
     return metrics
 
 
-def _check_stopping(patience, min_delta, monitor, loss, metrics, validation):
+def _check_stopping(
+    patience: Integer | None,
+    min_delta: Real,
+    monitor: str,
+    loss: Loss,
+    metrics: list[Metric],
+    validation: data.Examples | None,
+) -> tuple[int | None, float]:
     """Return the checked `patience` and `min_delta`."""
     min_delta = checks.real(min_delta, "min_delta", minimum=0)
     if patience is None:
@@ -405,7 +478,7 @@ def _check_stopping(patience, min_delta, monitor, loss, metrics, validation):
     return patience, min_delta
 
 
-def _find_classes(model, y, loss, in_features):
+def _find_classes(model: "Sequential", y: ArrayLike, loss: Loss, in_features: int) -> Array | None:
     """Return the `classes_` of the model from this fit on."""
     known, out_features = model.classes_, model._widths(in_features)[-1]
     if known is None:
@@ -414,14 +487,14 @@ def _find_classes(model, y, loss, in_features):
     if own is None or model.loss is None or np.array_equal(known, own):
         return known
     # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
-    before = losses.check(model.loss).classes(out_features)
+    before: Any = losses.check(model.loss).classes(out_features)
     if np.array_equal(known, before) and known.dtype == before.dtype:
         found = data.find_classes(y, loss, out_features)
-        return found if np.array_equal(found, own) else known
+        return found if found is not None and np.array_equal(found, own) else known
     return known
 
 
-def _warn_of_flat_layers(layers):
+def _warn_of_flat_layers(layers: Sequence[Layer]) -> None:
     last = max((i for i, layer in enumerate(layers) if layer.flat), default=0)
     frozen = [f"layers[{i}]" for i in range(last) if layers[i].parameter_shapes(1)]
     if frozen:
@@ -434,7 +507,7 @@ def _warn_of_flat_layers(layers):
         )
 
 
-def _check_optimizer(model, optimizer):
+def _check_optimizer(model: "Sequential", optimizer: Any) -> Optimizer:
     if optimizer is None:
         if model._saved_optimizer is not None:
             warnings.warn(

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def path(text: str) -> str:
 def read_examples(names: Sequence[str]) -> tuple[Array, Array]:
     """Return X (n, ...) and y (n,) or (n, columns) of what the command line names."""
     X: Array
-    y: Array
+    y: Any
     if _is_digits(names):
         X, y = datasets.load_digits()
     elif _is_npz(names):

@@ -378,7 +378,8 @@ class Bound:
 
     def hand_over(self, optimizer: "Optimizer") -> None:
         """Belong to `optimizer`, whose hyper-parameters and options may be others."""
-        for each in (self, *self.groups):
+        owners: list[Bound | ParamGroup] = [self, *self.groups]
+        for each in owners:
             each._optimizer = optimizer
         self.changed(ALL)
 

@@ -1,0 +1,44 @@
+"""Callbacks: derived from `Callback`, or any object with one of its methods."""
+
+from typing import Any
+
+import numpy as np
+
+import pyfast_nn as fnn
+
+X, y = fnn.datasets.make_xor(50, noise=0.1)
+
+
+class Norms(fnn.Callback):
+    def on_fit_begin(self, model: fnn.Sequential) -> None:
+        self.started = model.epochs_trained
+
+    def on_epoch_end(
+        self, model: fnn.Sequential, epoch: int, record: dict[str, Any]
+    ) -> bool | None:
+        record["norm"] = np.linalg.norm(model.parameters)
+        return bool(record["loss"] < 0.1)
+
+    def on_fit_end(self, model: fnn.Sequential, history: fnn.History) -> None:
+        print(model.n_parameters, history.epochs, history["norm"])
+
+
+class Printer:
+    def on_epoch_end(self, model: object, epoch: int, record: dict[str, float]) -> None:
+        print(epoch, record["loss"])
+
+
+model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(2)])
+sgd = fnn.optim.SGD(lr=0.1)
+plateau = fnn.ReduceLROnPlateau(sgd, monitor="loss", factor=0.5, patience=2, threshold_mode="abs")
+monitor = fnn.CurvatureMonitor(X, y, every=2, n_samples=20)
+history = model.fit(
+    X,
+    y,
+    loss="cross_entropy",
+    optimizer=sgd,
+    epochs=2,
+    callbacks=[Norms(), Printer(), plateau, monitor],
+)
+print(history["max_eigenvalue"], history.stopped_early)
+plateau.step(np.float64(0.5))
