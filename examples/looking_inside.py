@@ -102,8 +102,8 @@ H = fnn.curvature.Hessian(model, X, y)
 eigenvalues, vectors = fnn.curvature.top_eigenpairs(H, 12, tol=1e-4)
 lr = fnn.inspect.max_stable_lr(H) / 2
 plain, momentum = (fnn.inspect.convergence_modes(eigenvalues, lr, momentum=b) for b in (0.0, 0.8))
-print(f"slowest of the twelve: {plain.rates.max():.3f} per step, with momentum", end=" ")
-print(f"{momentum.rates.max():.3f}")
+slowest = plain.rates.max(), momentum.rates.max()
+print("slowest of the twelve: times {:.3f} per step, with momentum {:.3f}".format(*slowest))
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 momentum.plot(plain.plot(left)).set(ylim=(0, 1.5))
@@ -126,8 +126,7 @@ loss, gradient = model.loss_and_grad(X, y)
 parabola = loss + gradient @ vectors[:, 0] * steps + eigenvalues[0] * steps**2 / 2
 close = fnn.inspect.loss_landscape(model, X, y, vectors[:, 0], [-1e-5, 0, 1e-5])
 curvature = close.losses @ [1, -2, 1] / 1e-10
-print(f"second difference along the first eigenvector: {curvature:.4f}, eigenvalue", end=" ")
-print(f"{eigenvalues[0]:.4f}")
+print(f"second difference of the loss: {curvature:.4f}; eigenvalue {eigenvalues[0]:.4f}")
 
 directions = fnn.inspect.random_directions(model, 2, seed=0)
 plane = fnn.inspect.loss_landscape(model, X, y, directions, np.linspace(-1, 1, GRID))
