@@ -542,7 +542,7 @@ class TestPredict:
         images = struct.pack(">HBBIII", 0, 8, 3, len(X), 8, 8) + X.tobytes()
         (tmp_path / "images").write_bytes(gzip.compress(images))
         assert run(capfd, "predict", model_file, tmp_path / "images")[1] == expected
-        (tmp_path / "labels").write_bytes(b"not read")
+        (tmp_path / "labels").write_bytes(b"\0\0 not read")
         files = (tmp_path / "images", tmp_path / "labels")
         assert run(capfd, "predict", model_file, *files)[1] == expected
 
@@ -710,6 +710,10 @@ def folder(tmp_path, monkeypatch):
         with open(name, "w") as file:
             file.write("no picture, no data")
     open("empty", "w").close()
+    np.save("labels.npy", np.arange(9))
+    with open("short.idx", "wb") as file:
+        file.write(bytes(3))
+    np.savez("objects.npz", X=np.ones((9, 2)), y=np.array(["a", None, 1] * 3, object))
     fnn.optim.Adam([np.ones(2)]).save("adam")
     np.savez("nan.npz", X=np.full((9, 2), np.nan), y=[0, 1, 2] * 3)
     np.savez("lengths.npz", X=np.ones((9, 2)), y=[0, 1])
@@ -771,7 +775,7 @@ def folder(tmp_path, monkeypatch):
         ("train missing.npz", "missing.npz: No such file"),
         ("train not.npz", "not.npz: expected an intact .npz file"),
         ("train a b c", "a: No such file"),
-        ("train text.npz flat.npz nan.npz", "data: expected"),
+        ("train short.idx short.idx short.idx", "data: expected"),
         ("train mnist", "mnist: No such file"),
         ("train missing.csv", "missing.csv: No such file"),
         ("train table.csv", "table.csv: expected 'digits' (built in), one .npz file"),
@@ -781,7 +785,10 @@ def folder(tmp_path, monkeypatch):
         ("train -", "standard input is not read"),
         ("train model", "model: is a model file; expected data: 'digits'"),
         ("train other_names.npz", "there is no array X among data, target"),
-        ("train not.npz text.npz", "not.npz: expected an intact IDX file"),
+        ("train flat.npz text.npz", "flat.npz: expected 'digits' (built in), one .npz file with"),
+        ("train labels.npy labels.npy", "got .npy; numpy.savez("),
+        ("train short.idx short.idx", "short.idx: expected an intact IDX file"),
+        ("train objects.npz", "array y holds Python objects, which are not read; save what array."),
         ("train text.npz", "X: expected real numbers"),
         ("train flat.npz", "data: expected examples"),
         ("train lengths.npz", "data: expected examples"),
@@ -811,7 +818,7 @@ def folder(tmp_path, monkeypatch):
         ("predict not.npz digits", "not.npz: not an intact"),
         ("predict unfitted digits", "has not been fitted"),
         ("predict model a b c", "a: No such file"),
-        ("predict model text.npz flat.npz nan.npz", "data: expected"),
+        ("predict model short.idx short.idx short.idx", "data: expected"),
         ("predict model table.csv", "table.csv: expected 'digits' (built in), one .npz file"),
         ("predict model model", "expected MODEL, then DATA, but model is the model file"),
         ("predict digits model", "expected MODEL, then DATA, but model is the model file"),

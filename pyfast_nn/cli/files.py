@@ -72,21 +72,18 @@ def _is_digits(names: Sequence[str]) -> bool:
 
 
 def _is_npz(names: Sequence[str]) -> bool:
-    """Tell an .npz file from IDX files; an error if it cannot be either."""
+    """Tell an .npz file from IDX files; an error if they cannot be either."""
     for name in names:
         if name == "-":
             raise ValueError("data: expected names of files, got '-'; standard input is not read")
         os.stat(name)  # a file that is not there says so whatever its ending
+        if os.path.isdir(name):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if modelfile.is_model(name):
             raise ValueError(f"{name}: is a model file; expected data: {DATA}")
-    if len(names) != 1:
-        return False
-    (name,) = names
-    if os.path.isdir(name):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-    if name.lower().endswith(".npz"):
+    if len(names) == 1 and names[0].lower().endswith(".npz"):
         return True
-    if os.path.isfile(name):  # what cannot be read twice is left alone
+    for name in filter(os.path.isfile, names):  # what cannot be read twice is left alone
         with open(name, "rb") as file:
             beginning = file.read(2)
         if beginning not in _IDX_BEGINNINGS:

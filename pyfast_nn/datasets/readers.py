@@ -122,7 +122,10 @@ def _read_npy_header(file: Any, name: str) -> tuple[np.dtype[Any], Shape, bool]:
     except Exception as error:  # of many kinds: NumPy parses a Python literal
         raise ValueError(f"array {name} begins with no header of NumPy's ({error})") from None
     if dtype.hasobject:
-        raise ValueError(f"array {name} holds Python objects")
+        raise ValueError(
+            f"array {name} holds Python objects, which are not read; save what "
+            "array.astype(float) or array.astype(str) makes of it"
+        )
     return dtype, shape, fortran_order
 
 
