@@ -1,5 +1,6 @@
 """Tables of a classifier's mistakes; formatted on a terminal, plain text elsewhere."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,13 +91,15 @@ def _print_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]], footer
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=10_000)  # a row is a line: numbers are not cut to fit a window
+    # Into a text first: rich itself ends the process where the reader has left. A row is a line:
+    # numbers are not cut to fit a window.
+    text = io.StringIO()
+    console = Console(file=text, width=10_000, force_terminal=Console().is_terminal)
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
     for column, value in zip(columns, rows[0], strict=True):
         table.add_column(Text(column), justify="left" if isinstance(value, str) else "right")
     for i, row in enumerate(rows):
         texts = [f"{x:.4f}" if isinstance(x, float) else f"{x}" for x in row]
         table.add_row(*map(Text, texts), end_section=i + 1 == len(rows) - footer)
-    with console.capture() as capture:  # rich ends the process where the reader has left
-        console.print(table)
-    print("\n" + capture.get(), end="")
+    console.print(table)
+    print("\n" + text.getvalue(), end="")
