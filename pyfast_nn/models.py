@@ -493,7 +493,7 @@ class Sequential(Guided):
         Returns
         -------
         ndarray (n, out_features)
-            Of the model's dtype. NaN in a row of X makes its outputs NaN; so do all derivatives.
+            Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives.
         """
         return self._outputs(self._built_features(X), "identity")
 
@@ -517,7 +517,7 @@ class Sequential(Guided):
             says with it what its outputs are.
         allow_nonfinite : bool
             Take NaN and infinity in X, too. NaN makes the outputs of its row NaN. No label says
-            so: then labels come as objects, with None where the outputs are NaN.
+            so: then labels come as objects, with None where the outputs have no order.
 
         Returns
         -------
@@ -535,7 +535,8 @@ class Sequential(Guided):
             outputs of any model. If a number of X is not finite; the message names its row and
             column.
         FloatingPointError
-            If the outputs of a row of finite numbers are NaN, as sums overflow, and labels are due.
+            If labels are due, and the outputs of a row of finite numbers are NaN, or several the
+            largest at infinity, as sums overflow.
 
         Examples
         --------
@@ -555,16 +556,17 @@ class Sequential(Guided):
             predictions[unknown] = None
         elif unknown is not None and unknown.any():
             raise FloatingPointError(
-                f"predict: the outputs of row {np.argwhere(unknown)[0, 0]} are NaN, so it has no "
-                f"label: its numbers are finite, but sums of them overflow in {self.dtype}. Likely "
-                "cures: inputs scaled to about -1 to 1, a model trained at a lower learning rate"
+                "predict: expected outputs that have an order, got NaN or one infinity twice in "
+                f"row {np.argwhere(unknown)[0, 0]}, as sums of its finite numbers overflow in "
+                f"{self.dtype}. Likely cures: inputs scaled to about -1 to 1, a model trained at "
+                "a lower learning rate"
             )
         return predictions
 
     def _predictions(self, out: Array, loss: losses.Loss) -> tuple[Array, Array | None]:
         """Return what `loss` makes of outputs, those of values through their link.
 
-        And which of it are labels of NaN; None if none can.
+        And which of it are labels of outputs without an order; None if none can.
 
         Returns
         -------
@@ -573,7 +575,11 @@ class Sequential(Guided):
         """
         labels: Any = self._labels(loss)
         if loss.task == "classes":
-            return labels[out.argmax(axis=1)], np.any(np.isnan(out), axis=1)
+            largest = out.max(axis=1, keepdims=True)
+            unknown = np.isnan(largest[:, 0])
+            if np.isinf(largest).any():  # of several that are alike none is larger
+                unknown |= (np.isinf(out) & (out == largest)).sum(axis=1) > 1
+            return labels[out.argmax(axis=1)], unknown
         if loss.task == "binary":
             above, unknown = (out > 0).astype(np.intp), np.isnan(out)
             if labels is None:

@@ -120,11 +120,30 @@ def test_whoever_wants_nan_gets_nan(problem):
 def test_infinite_outputs_have_an_order(rng, name):
     model, X, _ = fitted(name, rng)
     model.parameters = np.abs(model.parameters)
+    model.named_parameters()["2.weight"][:, :-1] *= -1
     bad = with_one(X, np.inf)
     out = model.forward(bad)[ROW]
     assert np.isinf(out).all()
     label = model.predict(bad, allow_nonfinite=True)[ROW]
-    assert label == model.classes_[out.argmax() if name == "classes" else 1]
+    assert label == model.classes_[-1]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["classes", "strings", "margin"])
+@pytest.mark.parametrize("infinities", [[1, -1, 1], [-1, -1, -1], [1, 1, 1]])
+def test_infinities_that_are_alike_have_no_order(rng, name, infinities):
+    model, X, _ = fitted(name, rng)
+    model.parameters = np.zeros(model.n_parameters)
+    model.named_parameters()["2.bias"][:] = np.array(infinities) * np.inf
+    with pytest.raises(FloatingPointError, match="got NaN or one infinity twice in row 0"):
+        model.predict(X)
+    assert set(model.predict(X, allow_nonfinite=True)) == {None}
+    if name != "margin":
+        assert np.isnan(model.predict_proba(X)).all()
+    model.named_parameters()["2.bias"][:] = [np.inf, -np.inf, -np.inf]
+    assert set(model.predict(X)) == {model.classes_[0]}
+    if name != "margin":
+        np.testing.assert_array_equal(model.predict_proba(X), [[1, 0, 0]] * len(X))
 
 
 @pytest.mark.once
@@ -134,7 +153,7 @@ def test_finite_rows_whose_sums_overflow_have_no_label(rng, name):
     model.named_parameters()["0.weight"][0] = 1e10
     model.named_parameters()["2.weight"][:] = np.where(np.arange(5) % 2, 1, -1)[:, None]
     X[ROW] = [1e38, 0, 0, 0]
-    with pytest.raises(FloatingPointError, match="outputs of row 7 are NaN, so it has no label"):
+    with pytest.raises(FloatingPointError, match="got NaN or one infinity twice in row 7"):
         model.predict(X)
     assert set(np.ravel(model.predict(X, allow_nonfinite=True)[ROW])) == {None}
 
