@@ -22,7 +22,7 @@ def top_eigenpairs(
     which: Literal["LA", "SA", "LM", "SM", "BE"] = "LA",
     tol: Real = 1e-6,
     max_matvecs: Integer = 1000,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
     n: Integer | None = None,
 ) -> tuple[Floats, Array]:
     """Return `k` eigenvalues of a symmetric `A` at the ends of its spectrum, with eigenvectors.
@@ -97,7 +97,7 @@ def condition_number(
     *,
     tol: Real = 1e-2,
     max_matvecs: Integer = 1000,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
     n: Integer | None = None,
 ) -> float:
     """Return the condition number of a symmetric `A`, in the spectral norm.

@@ -102,7 +102,7 @@ def sampled_trace(
     A: "SymmetricOperator",
     *,
     num_samples: Integer = ...,
-    seed: Integer = ...,
+    seed: Integer | None = ...,
     per_parameter: Literal[False] = ...,
 ) -> Estimate[float]: ...
 @overload
@@ -110,14 +110,14 @@ def sampled_trace(
     A: "SymmetricOperator",
     *,
     num_samples: Integer = ...,
-    seed: Integer = ...,
+    seed: Integer | None = ...,
     per_parameter: Literal[True],
 ) -> dict[str, Estimate[float]]: ...
 def sampled_trace(
     A: "SymmetricOperator",
     *,
     num_samples: Integer = 1,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
     per_parameter: bool = False,
 ) -> Estimate[float] | dict[str, Estimate[float]]:
     """Estimate what `exact_trace` computes, at the cost of one column for all outputs.
@@ -167,7 +167,7 @@ def sampled_trace(
 
 
 def sampled_diagonal(
-    A: "SymmetricOperator", *, num_samples: Integer = 1, seed: Integer = 0
+    A: "SymmetricOperator", *, num_samples: Integer = 1, seed: Integer | None = 0
 ) -> Estimate[Floats]:
     """Estimate what `exact_diagonal` computes, at the cost of one column for all outputs.
 
@@ -345,7 +345,7 @@ def _diagonal(A: "SymmetricOperator", signs: Array | None) -> Array:
     return diagonal if A._damping is None else (diagonal + A._damping).astype(A.dtype)
 
 
-def _signs(A: "SymmetricOperator", num_samples: Integer, seed: Integer) -> Iterator[Array]:
+def _signs(A: "SymmetricOperator", num_samples: Integer, seed: Integer | None) -> Iterator[Array]:
     """Yield random signs (n_rows, n_outputs), those of each sample."""
     _check(A)
     if A._kind == "empirical_fisher":

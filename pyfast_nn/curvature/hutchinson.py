@@ -23,7 +23,7 @@ def hutchinson_trace(
     max_matvecs: Integer = ...,
     distribution: Literal["rademacher", "gaussian"] = ...,
     batch_size: Integer = ...,
-    seed: Integer = ...,
+    seed: Integer | None = ...,
     per_parameter: Literal[False] = ...,
 ) -> Estimate[float]: ...
 @overload
@@ -37,7 +37,7 @@ def hutchinson_trace(
     max_matvecs: Integer = ...,
     distribution: Literal["rademacher", "gaussian"] = ...,
     batch_size: Integer = ...,
-    seed: Integer = ...,
+    seed: Integer | None = ...,
     per_parameter: Literal[True],
 ) -> dict[str, Estimate[float]]: ...
 def hutchinson_trace(
@@ -50,7 +50,7 @@ def hutchinson_trace(
     max_matvecs: Integer = 1000,
     distribution: Literal["rademacher", "gaussian"] = "rademacher",
     batch_size: Integer = 16,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
     per_parameter: bool = False,
 ) -> Estimate[float] | dict[str, Estimate[float]]:
     """Estimate the trace of `A` by the mean of v'Av over random v.
@@ -179,7 +179,7 @@ def hutchinson_diagonal(
     max_matvecs: Integer = 1000,
     distribution: Literal["rademacher", "gaussian"] = "rademacher",
     batch_size: Integer = 16,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> Estimate[Floats]:
     """Estimate the diagonal of `A` by the mean of v * Av, element by element, over random v.
 

@@ -19,7 +19,7 @@ def spectral_density(
     *,
     num_probes: Integer = 8,
     lanczos_steps: Integer = 80,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
     n: Integer | None = None,
 ) -> "SpectralDensity":
     """Estimate the distribution of the eigenvalues of a symmetric `A`.

@@ -28,7 +28,7 @@ def sharpness(
     class_weight: ClassWeight | None = None,
     radius: Real | None = None,
     max_iter: Integer = 10,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> float:
     """Return how sharp the mean loss f is at the model's parameters w, in one of three senses.
 

@@ -26,7 +26,7 @@ def hutch_pp(
     time_limit: Real | None = None,
     max_matvecs: Integer = 1000,
     batch_size: Integer = 16,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> Estimate[float]:
     """Estimate the trace of a symmetric `A` by Hutch++.
 
@@ -113,7 +113,7 @@ def xtrace(
     time_limit: Real | None = None,
     max_matvecs: Integer = 1000,
     batch_size: Integer = 16,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> Estimate[float]:
     """Estimate the trace of a symmetric `A` by XTrace.
 
@@ -202,7 +202,7 @@ def xdiag(
     time_limit: Real | None = None,
     max_matvecs: Integer = 1000,
     batch_size: Integer = 16,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> Estimate[Floats]:
     """Estimate the diagonal of a symmetric `A` by XDiag.
 

@@ -17,7 +17,7 @@ _STREAMS = 2**63  # the random numbers of a model with the same seed are other s
 
 
 def make_two_spirals(
-    n_samples: Integer = 200, *, noise: Real = 0.0, turns: Real = 1.5, seed: Integer = 0
+    n_samples: Integer = 200, *, noise: Real = 0.0, turns: Real = 1.5, seed: Integer | None = 0
 ) -> tuple[Floats, Integers]:
     """Return points of two interleaved spirals around the origin, one class each.
 
@@ -62,7 +62,7 @@ def make_two_spirals(
 
 
 def make_noisy_sine(
-    n_samples: Integer = 100, *, noise: Real = 0.1, seed: Integer = 0
+    n_samples: Integer = 100, *, noise: Real = 0.1, seed: Integer | None = 0
 ) -> tuple[Floats, Floats]:
     """Return x uniform in [0, 1) and ``sin(2 pi x)`` with normal noise, for regression.
 
@@ -101,7 +101,7 @@ def make_parity(
     n_features: Integer = 2,
     *,
     noise: Real = 0.0,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> tuple[Floats, Integers]:
     """Return rows of bits and whether the number of ones in each is odd.
 
@@ -145,7 +145,7 @@ def make_parity(
 
 
 def make_xor(
-    n_samples: Integer | None = None, *, noise: Real = 0.0, seed: Integer = 0
+    n_samples: Integer | None = None, *, noise: Real = 0.0, seed: Integer | None = 0
 ) -> tuple[Floats, Integers]:
     """Return two bits and whether they differ: `make_parity` of two features.
 
@@ -173,7 +173,7 @@ def make_gaussian_mixture(
     *,
     std: ArrayLike = 1.0,
     weights: ArrayLike | None = None,
-    seed: Integer = 0,
+    seed: Integer | None = 0,
 ) -> tuple[Floats, Integers]:
     """Return points of a mixture of spherical normal distributions, labelled by component.
 

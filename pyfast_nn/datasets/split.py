@@ -14,7 +14,7 @@ _STREAM = 2**64 - 1  # of random numbers; those of models are below it
 
 
 def stratified_split(
-    y: ArrayLike, fractions: Iterable[Real], *, seed: Integer = 0
+    y: ArrayLike, fractions: Iterable[Real], *, seed: Integer | None = 0
 ) -> list[Integers]:
     """Return shuffled row numbers cut into parts in which each class has nearly its share.
 

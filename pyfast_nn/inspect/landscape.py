@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..models import Sequential
 
 
-def random_directions(model: "Sequential", k: Integer = 1, *, seed: Integer = 0) -> Floats:
+def random_directions(model: "Sequential", k: Integer = 1, *, seed: Integer | None = 0) -> Floats:
     """Return random directions in the space of parameters, each unit scaled like its own weights.
 
     Filter normalisation of H. Li et al. 2018 [1]_: what is drawn for the weights into a unit is
