@@ -912,7 +912,7 @@ class Sequential(Guided):
         if X.shape[0] == 0:
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
         if in_features not in (None, X.shape[1]):
-            raise ValueError(f"{name}: has {X.shape[1]} columns, expected {in_features}")
+            raise ValueError(f"{name}: expected {in_features} columns, got shape {X.shape}")
         self._check_finite(X, name, names)
         return X
 

@@ -371,7 +371,7 @@ class TestPlace:
         with pytest.raises(ValueError, match="layers: expected a layer after"):
             fnn.Sequential([fnn.Rescale(), layer])
         kind = (layer.kind, 0, layer.values)
-        with pytest.raises(ValueError, match=r"before all others"):
+        with pytest.raises(ValueError, match="in front of all layers of other kinds"):
             _core.Network("float32", 3, [("dense", 2, ()), kind])
         with pytest.raises(ValueError, match="values"):
             _core.Network("float32", 3, [(layer.kind, 0, (1.0, 2.0, 3.0)), ("dense", 2, ())])
