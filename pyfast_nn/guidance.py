@@ -6,50 +6,44 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-# Names of other libraries, where no name of ours is near enough to be found: the first of those
-# that there is.
+# Our names, and those that other libraries have for the same, where they are not near.
 _ELSEWHERE = {
-    **dict.fromkeys(["learning_rate", "learning_rate_init"], "lr optimizer"),
-    "lr": "optimizer",
-    **dict.fromkeys(["max_iter", "nb_epoch"], "epochs"),
-    **dict.fromkeys(["early_stopping", "n_iter_no_change"], "patience"),
-    "validation_fraction": "validation_split",
-    "solver": "optimizer",
-    "epsilon": "eps",
-    **dict.fromkeys(["beta_1", "beta_2", "beta1", "beta2"], "betas"),
-    "decay": "weight_decay",
-    **dict.fromkeys(["kernel_initializer", "weight_init"], "init"),
-    "bias_initializer": "bias_init",
-    **dict.fromkeys(["out_features", "output_dim"], "units"),
-    "n_features_in_": "in_features",
-    "n_outputs_": "out_features",
-    **dict.fromkeys(["weights", "coefs_", "intercepts_", "state_dict"], "named_parameters"),
-    **dict.fromkeys(["get_weights", "set_weights", "trainable_weights"], "named_parameters"),
-    **dict.fromkeys(["load_state_dict", "load_weights"], "named_parameters"),
-    **dict.fromkeys(["compile", "partial_fit", "train_on_batch"], "fit"),
-    **dict.fromkeys(["add", "modules", "children"], "layers"),
-    "score": "evaluate",
-    **dict.fromkeys(["decision_function", "call"], "forward"),
-    "predict_log_proba": "predict_proba",
-    "backward": "loss_and_grad",
-    **dict.fromkeys(["loss_curve_", "best_loss_"], "history"),
-    "n_iter_": "epochs_trained",
-    "random_state": "seed",
-    **dict.fromkeys(
-        ["crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "nll"],
-        "cross_entropy",
-    ),
-    **dict.fromkeys(["CrossEntropyLoss", "NLLLoss", "log_loss", "softmax"], "cross_entropy"),
-    **dict.fromkeys(["BCELoss", "BCEWithLogitsLoss", "bce", "logistic"], "binary_cross_entropy"),
-    **dict.fromkeys(["MSELoss", "mean_squared_error", "squared_error"], "mse"),
-    **dict.fromkeys(["L1Loss", "mean_absolute_error", "absolute_error", "l1"], "mae"),
-    **dict.fromkeys(["HuberLoss", "SmoothL1Loss", "smooth_l1"], "huber"),
-    **dict.fromkeys(["acc", "sparse_categorical_accuracy"], "accuracy"),
-    **dict.fromkeys(["roc_auc", "AUC"], "auc"),
-    **dict.fromkeys(["glorot_uniform", "xavier"], "xavier_uniform"),
-    "glorot_normal": "xavier_normal",
-    **dict.fromkeys(["kaiming_normal", "he"], "he_normal"),
-    "kaiming_uniform": "he_uniform",
+    "lr": "learning_rate learning_rate_init",
+    "optimizer": "lr learning_rate solver",
+    "eps": "epsilon",
+    "betas": "beta_1 beta_2 beta1 beta2",
+    "weight_decay": "decay",
+    "epochs": "max_iter nb_epoch",
+    "patience": "early_stopping n_iter_no_change",
+    "validation_split": "validation_fraction",
+    "init": "kernel_initializer weight_init",
+    "bias_init": "bias_initializer",
+    "units": "out_features output_dim",
+    "in_features": "n_features_in_",
+    "out_features": "n_outputs_",
+    "named_parameters": "weights get_weights set_weights load_weights trainable_weights coefs_ "
+    "intercepts_ state_dict load_state_dict",
+    "layers": "add modules children",
+    "fit": "compile partial_fit train_on_batch",
+    "evaluate": "score",
+    "forward": "decision_function call",
+    "predict_proba": "predict_log_proba",
+    "loss_and_grad": "backward",
+    "history": "loss_curve_ best_loss_",
+    "epochs_trained": "n_iter_",
+    "seed": "random_state",
+    "cross_entropy": "crossentropy categorical_crossentropy sparse_categorical_crossentropy nll "
+    "CrossEntropyLoss NLLLoss log_loss softmax",
+    "binary_cross_entropy": "BCELoss BCEWithLogitsLoss bce logistic",
+    "mse": "MSELoss mean_squared_error squared_error",
+    "mae": "L1Loss mean_absolute_error absolute_error l1",
+    "huber": "HuberLoss SmoothL1Loss smooth_l1",
+    "accuracy": "acc sparse_categorical_accuracy",
+    "auc": "roc_auc",
+    "xavier_uniform": "glorot_uniform xavier",
+    "xavier_normal": "glorot_normal",
+    "he_normal": "kaiming_normal he",
+    "he_uniform": "kaiming_uniform",
 }
 
 
@@ -80,7 +74,7 @@ class Guided:
 
         def __setattr__(self, name: str, value: object) -> None:
             cls = type(self)
-            known = name[0] == "_" or name in cls._assigned or hasattr(cls, name)
+            known = name.startswith("_") or name in cls._assigned or hasattr(cls, name)
             if not known and is_ours(cls):
                 raise AttributeError(
                     f"{cls.__name__} has no attribute {name!r}{self._advice(name)}"
@@ -88,14 +82,16 @@ class Guided:
             super().__setattr__(name, value)
 
         def __getattr__(self, name: str) -> object:
-            advice = self._advice(name) if name[0] != "_" else ""
+            advice = "" if name.startswith("_") else self._advice(name)
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{advice}")
 
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean x?" with the one of `known` that `name` means, or else nothing."""
     names = list(known)
-    found = [known for known in _ELSEWHERE.get(name, "").split() if known in names]
+    found = [
+        ours for ours, theirs in _ELSEWHERE.items() if name in theirs.split() and ours in names
+    ]
     by_lower_case = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.65)
     found = found or [by_lower_case[known] for known in close]
