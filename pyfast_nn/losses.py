@@ -71,6 +71,11 @@ class Loss(config.Configured):
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the link makes probabilities of the outputs."""
+        return self.link in ("softmax", "sigmoid")
+
     def classes(self, out_features: int) -> Array | None:
         """Return the labels that numbers stand for, in order; None if targets are no labels."""
         if self.task == "classes":
@@ -348,8 +353,8 @@ def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
         )
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
     if loss.outputs != "values" and last is not None and last.makes_probabilities:
-        applied = loss.link in ("softmax", "sigmoid")
-        why = ": the loss and predict_proba apply it themselves" if applied else ""
+        theirs = ": the loss and predict_proba apply it themselves"
+        why = theirs if loss.gives_probabilities else ""
         raise ValueError(
             f"loss: expected a network that ends with {loss.outputs}, for {loss.name!r}, got one "
             f"that ends with {last!r}; remove it{why}"

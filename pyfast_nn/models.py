@@ -614,7 +614,7 @@ class Sequential(Guided):
             of X is not finite.
         """
         loss = self._check_loss(loss)
-        if loss.link not in ("softmax", "sigmoid"):
+        if not loss.gives_probabilities:
             raise ValueError(
                 "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
                 f"probabilities, got {loss.name!r}; predict and forward take any"

@@ -725,6 +725,8 @@ def folder(tmp_path, monkeypatch):
     model.save("unfitted")
     model.loss = "mse"
     model.save("numbers")
+    model.loss = "poisson"
+    model.save("rates")
     model.loss = "cross_entropy"
     model.save("model")
     with open("not.npz", "wb") as file:
@@ -827,6 +829,7 @@ def folder(tmp_path, monkeypatch):
         ("predict model other_names.npz", "there is no array X among data, target"),
         ("predict model digits --out p.csv --force --proba --out model", "--out: expected a name"),
         ("predict numbers digits --proba", "--proba: needs a model that gives probabilities"),
+        ("predict rates digits --proba", "--proba: needs a model that gives probabilities"),
         ("predict unfitted digits --proba", "has not been fitted"),
         ("predict model digits --out table.csv", "'table.csv' is there already; --force"),
         (

@@ -76,7 +76,7 @@ def _classes(model: Sequential) -> Array:
     if model.loss is None:
         raise ValueError("--proba: this model has not been fitted")
     loss = losses.check(model.loss)
-    if loss.link == "identity":
+    if not loss.gives_probabilities:
         raise ValueError(
             f"--proba: needs a model that gives probabilities, got one trained with {loss!r}"
         )
