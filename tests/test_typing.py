@@ -29,6 +29,7 @@ def modules():
 
 def functions(owner, name):
     """Yield (name, function) of all public functions and methods that `owner` defines."""
+    home = owner.__module__ if inspect.isclass(owner) else owner.__name__
     for attribute, value in vars(owner).items():
         if attribute.startswith("_") and attribute not in ("__init__", "__call__"):
             continue
@@ -37,9 +38,9 @@ def functions(owner, name):
             value = value.__func__
         if isinstance(value, property):
             yield from ((where, f) for f in (value.fget, value.fset) if f is not None)
-        elif inspect.isfunction(value) and (inspect.isclass(owner) or value.__module__ == name):
+        elif inspect.isfunction(value) and value.__module__ == home:
             yield where, value
-        elif inspect.isclass(value) and value.__module__ == name:
+        elif inspect.isclass(value) and value.__module__ == home:
             yield from functions(value, where)
 
 
