@@ -217,27 +217,28 @@ def _learn(
         targets = (targets - mean) / std
     sets = {name: (X[rows], targets[rows]) for name, rows in parts.items() if name != "test"}
     ended = None
-    try:
-        model.fit(
-            *sets["train"],
-            loss=task.loss,
-            optimizer=optimizer,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            class_weight=arguments.class_weight,
-            validation_data=sets.get("validation"),
-            metrics=["r2"] if task.classes is None and "validation" in sets else [],
-            patience=arguments.patience,
-            verbose=0 if arguments.quiet else 1 if arguments.verbose else "auto",
-        )
-    except (KeyboardInterrupt, BrokenPipeError) as error:  # who read the progress has gone
-        if optimizer.step_count == 0:
-            raise
-        ended = error
-    with _undisturbed():
-        if task.classes is None:
-            tasks.unstandardize(model, mean, std)
-        model.save(arguments.out)
+    with _interrupted_once():
+        try:
+            model.fit(
+                *sets["train"],
+                loss=task.loss,
+                optimizer=optimizer,
+                epochs=arguments.epochs,
+                batch_size=arguments.batch_size,
+                class_weight=arguments.class_weight,
+                validation_data=sets.get("validation"),
+                metrics=["r2"] if task.classes is None and "validation" in sets else [],
+                patience=arguments.patience,
+                verbose=0 if arguments.quiet else 1 if arguments.verbose else "auto",
+            )
+        except (KeyboardInterrupt, BrokenPipeError) as error:  # who read the progress has gone
+            if optimizer.step_count == 0:
+                raise
+            ended = error
+        with _handling_interrupts(signal.SIG_IGN):
+            if task.classes is None:
+                tasks.unstandardize(model, mean, std)
+            model.save(arguments.out)
     return ended
 
 
@@ -351,12 +352,23 @@ def _split(strata: Array, val: float, test: float, seed: int) -> dict[str, Array
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep Ctrl-C from ending what follows."""
-    if threading.current_thread() is not threading.main_thread():  # which alone Ctrl-C ends
+def _interrupted_once() -> Iterator[None]:
+    """Let the first Ctrl-C end what follows, and others not what is done about the first."""
+
+    def interrupt(*args: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    with _handling_interrupts(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handling_interrupts(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # the only one that handles them
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
