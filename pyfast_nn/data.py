@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from . import _core, checks, columns, sparse
 from .checks import describe
-from .labels import label_kind, native, places_in, some, whole_numbers
+from .labels import label_kind, native, places_in, row_number, some, whole_numbers
 from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """Inputs with their targets, or some rows of them."""
+    """Inputs with their targets, or some rows of them: rows of weight 0 are never among those."""
 
     X: Any  # all rows, as the core reads them
     targets: Array  # likewise
     y: Array  # likewise, as `as_targets` returned it
-    weights: Array | None = None  # likewise; None: all are 1
-    rows: Integers | None = None  # None: all
+    weights: Array | None = None  # likewise; None: all are 1. Of mean 1 over the rows
+    rows: Integers | None = None  # rising; None: all
 
     @property
     def n(self) -> int:
@@ -92,12 +92,12 @@ def _from_pandas(value: Any) -> Array:
     )
 
 
-def as_targets(y: Any, name: str = "y") -> Array:
-    """Return labels or values `y` as an array, objects as `native` says."""
+def as_targets(y: Any, name: str = "y", rows: Integers | None = None) -> Array:
+    """Return labels or values `y`, or some rows of them, as an array; objects as `native` says."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(y, pandas.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
-    return native(as_array(y, name), y, name)
+    return native(as_array(y, name), y, name, rows)
 
 
 def as_numbers(value: Any, name: str) -> Array:
@@ -159,15 +159,27 @@ def aligned_zeros(n: int, dtype: DTypeLike) -> Array:
     return numbers[first : first + n]
 
 
-def check_finite(X: Any, dtype: DTypeLike, name: str, known: Array | None = None) -> None:
+def check_finite(
+    X: Any,
+    dtype: DTypeLike,
+    name: str,
+    known: Array | None = None,
+    rows: Integers | None = None,
+) -> None:
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`.
 
-    `known` are the names of the columns, or None.
+    `known` are the names of the columns, or None; `rows` are those that are looked at, None: all.
     """
     if X.dtype.kind != "f":
         return
-    numbers = X if isinstance(X, np.ndarray) else X.data[: X.nnz, None]  # of CSR those that it has
-    row = _core.first_non_finite_row(numbers, np.dtype(dtype).name)
+    numbers = X
+    if not isinstance(X, np.ndarray):  # of CSR the numbers that it has
+        numbers = X.data[: X.nnz, None]
+        if rows is not None:
+            counted = np.zeros(X.shape[0], bool)
+            counted[rows] = True
+            rows = np.flatnonzero(np.repeat(counted, np.diff(X.indptr)))
+    row = _core.first_non_finite_row(numbers, np.dtype(dtype).name, rows)
     if row is None:
         return
     with np.errstate(over="ignore"):
@@ -188,6 +200,7 @@ def targets(
     classes: Array | None,
     dtype: DTypeLike,
     name: str = "y",
+    rows: Integers | None = None,
 ) -> Array:
     """Return `y` as the core takes it: labels int64 (n,), or rows of `dtype` (n, out_features).
 
@@ -202,72 +215,90 @@ def targets(
         The model's `classes_`, to which bool and string labels are mapped.
     dtype : numpy.dtype
         Of the network.
+    rows : None or ndarray, int64
+        Those that are read; the others may be anything, and are 0 in what is returned. None: all.
     """
-    array = _targets_array(y, loss, out_features, name)
-    if array.ndim == 0 or len(array) != n:
-        raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
+    array = _targets_array(y, loss, n, out_features, name, rows)
     if _are_labels(array, loss, out_features, name):
         own: Any = loss.classes(out_features)
         if classes is None:
-            classes = _own_classes(array, loss, out_features, name)
+            classes = _own_classes(array, loss, out_features, name, rows)
         elif label_kind(classes, "classes_") == "string" and label_kind(array, name) == "number":
             classes = own  # their numbers stand for them, too
-        array = places_in(array, classes, name)
+        array = places_in(array, classes, name, rows)
         if loss.task == "classes":
-            return array
+            return everywhere(array, n, rows)
         array = own[array]
     elif loss.task == "values" and array.dtype.kind == "U":
         raise TypeError(
             f"{name}: expected real numbers under {loss.name!r}, got an array of dtype "
             f"{array.dtype}; for labels take a loss such as 'cross_entropy'"
         )
-    rows = contiguous(array, dtype, name)
-    if rows.ndim == 1 and out_features == 1:
-        rows = rows.reshape(n, 1)
-    if rows.shape != (n, out_features) or loss.name == "multi_margin":
+    values = contiguous(array, dtype, name)
+    if values.ndim == 1 and out_features == 1:
+        values = values.reshape(-1, 1)
+    if values.shape[1:] != (out_features,) or loss.name == "multi_margin":
         shapes = [f"({n},) labels"] if loss.task == "classes" else []
         if loss.name != "multi_margin":
             shapes.append(f"({n}, {out_features}), one column per output of the network")
         hint = ""
-        if loss.task == "binary" and rows.ndim == 1:
+        if loss.task == "binary" and values.ndim == 1:
             hint = "; for one label of each example take 'cross_entropy', or end it with Dense(1)"
-        raise ValueError(f"{name}: expected shape {' or '.join(shapes)}, got {rows.shape}{hint}")
-    check_finite(rows, dtype, name)
+        came = (n, *values.shape[1:])
+        raise ValueError(f"{name}: expected shape {' or '.join(shapes)}, got {came}{hint}")
+    result = everywhere(values, n, rows)
+    check_finite(result, dtype, name)
     if loss.task == "classes":
-        _check_probabilities(rows, name)
-    possible = loss.accepts(rows)
+        _check_probabilities(values, name, rows)
+    possible = loss.accepts(values)
     if not possible.all():
-        row, column = np.argwhere(~possible)[0]
+        place, column = np.argwhere(~possible)[0]
         raise ValueError(
-            f"{name}: expected {loss.expected} under {loss.name!r}, got {rows[row, column]:g} "
-            f"in row {row}, column {column}"
+            f"{name}: expected {loss.expected} under {loss.name!r}, got {values[place, column]:g} "
+            f"in row {row_number(place, rows)}, column {column}"
         )
-    return rows
+    return result
 
 
-def find_classes(y: ArrayLike, loss: "Loss", out_features: int, name: str = "y") -> Array | None:
-    """Return the classes that labels `y` name, in order; None if `y` are no labels.
+def everywhere(values: Array, n: int, rows: Integers | None) -> Array:
+    """Return n numbers or rows of numbers: `values` at the places `rows` (None: all), else 0."""
+    if rows is None:
+        return values
+    result = np.zeros((n, *values.shape[1:]), values.dtype)
+    result[rows] = values
+    return result
+
+
+def find_classes(
+    y: ArrayLike,
+    loss: "Loss",
+    n: int,
+    out_features: int,
+    name: str = "y",
+    rows: Integers | None = None,
+) -> Array | None:
+    """Return the classes that labels `y` (n,) name, in order; None if `y` are no labels.
 
     Numbers that the loss knows stand for themselves: 0, 1, ..., one per output, or the two of a
     binary loss. Of other numbers and of strings there must be as many as outputs (two for one), and
     they are sorted; bool labels are (False, True).
     """
-    array = _targets_array(y, loss, out_features, name)
+    array = _targets_array(y, loss, n, out_features, name, rows)
     if not _are_labels(array, loss, out_features, name):
         return None
     own: Any = loss.classes(out_features)
     kind = label_kind(array, name)
     if kind == "number":
-        array = whole_numbers(array, name)
+        array = whole_numbers(array, name, rows)
         if np.isin(array, own).all():
             return own
     classes = np.array([False, True]) if kind == "bool" else np.unique(array)
     if len(classes) != len(own):
         expected, came = f"{len(own)} classes", f"{len(classes)} ({some(classes)})"
         if kind == "number":
-            row = np.argmin(np.isin(array, own))
+            place = np.argmin(np.isin(array, own))
             expected = f"{_range(own, loss)}, or {expected}"
-            came += f", with {array[row]} in row {row}"
+            came += f", with {array[place]} in row {row_number(place, rows)}"
         cure = _cure(len(classes), loss, out_features)
         raise ValueError(f"{name}: expected {expected}, got {came}; {cure}")
     return classes
@@ -291,8 +322,60 @@ def _cure(n_classes: int, loss: "Loss", out_features: int) -> str:
     return ", or ".join(cures)
 
 
+def sample_weights(
+    sample_weight: ArrayLike | None, n: int, name: str = "sample_weight"
+) -> tuple[Array | None, Integers | None]:
+    """Return `sample_weight` as float64 (n,), and the rows that it leaves: int64; None: all.
+
+    Both are None if `sample_weight` is.
+    """
+    if sample_weight is None:
+        return None, None
+    result = contiguous(sample_weight, np.float64, name)
+    if result.shape == (n, 1):  # a column
+        result = result[:, 0]
+    if result.shape != (n,):
+        raise ValueError(
+            f"{name}: expected shape ({n},), a weight for each example, got {result.shape}"
+        )
+    _check_weights(result, name)
+    if n and not result.any():
+        raise ValueError(f"{name}: expected at least one weight > 0, got {n} weights of 0")
+    return result, None if result.all() else np.flatnonzero(result)
+
+
+def weigh(
+    examples: Examples,
+    sample_weight: Array | None,
+    class_weight: ClassWeight | None,
+    loss: "Loss",
+    labels: Array | None,
+    dtype: DTypeLike,
+    name: str = "sample_weight",
+) -> Examples:
+    """Return examples with the weights of their rows, without those whose weight is 0.
+
+    Parameters
+    ----------
+    examples : Examples
+    sample_weight : ndarray (n,), float64, or None
+        Of all rows, as `sample_weights` returned it.
+    class_weight, loss, labels, dtype, name
+        As for `weights`.
+    """
+    rows = examples.rows
+    own = [x if x is None or rows is None else x[rows] for x in (sample_weight, examples.targets)]
+    values = weights(own[0], class_weight, own[1], loss, labels, dtype, name)
+    if values is None:
+        return examples
+    if not values.all():
+        counted = np.flatnonzero(values)
+        rows, values = counted if rows is None else rows[counted], values[counted]
+    return examples._replace(weights=everywhere(values, len(examples.targets), rows), rows=rows)
+
+
 def weights(
-    sample_weight: ArrayLike | None,
+    sample_weight: Array | None,
     class_weight: ClassWeight | None,
     y: Array,
     loss: "Loss",
@@ -300,11 +383,14 @@ def weights(
     dtype: DTypeLike,
     name: str = "sample_weight",
 ) -> Array | None:
-    """Return the weight of each example as the core takes it: (n,) of `dtype`, or None for ones.
+    """Return the weight of each example as the core takes it, or None for ones.
+
+    Those that are not 0 have mean 1, which makes ``sum(w l) / m`` over m examples that are drawn at
+    random an unbiased estimate of the weighted mean of the losses over all.
 
     Parameters
     ----------
-    sample_weight : array_like (n,) or None
+    sample_weight : ndarray (n,), float64, or None
     class_weight : dict, "balanced", array_like (n_classes,) or None
     y : ndarray
         As `targets` returned it.
@@ -316,16 +402,7 @@ def weights(
     """
     if sample_weight is None and class_weight is None:
         return None
-    result = np.ones(len(y))
-    if sample_weight is not None:
-        result = contiguous(sample_weight, np.float64, name)
-        if result.shape == (len(y), 1):  # a column
-            result = result[:, 0]
-        if result.shape != (len(y),):
-            raise ValueError(
-                f"{name}: expected shape ({len(y)},), a weight for each example, got {result.shape}"
-            )
-        _check_weights(result, name)
+    result = np.ones(len(y)) if sample_weight is None else sample_weight
     if class_weight is not None:
         if result.any():  # else it is sample_weight that leaves nothing
             name = "class_weight"
@@ -337,9 +414,10 @@ def weights(
             f"{name}: expected at least one weight > 0, and none too large to multiply, got "
             f"{largest:g} as the largest weight of an example"
         )
-    result = (result / (largest or 1)).astype(dtype)  # only their ratios matter
-    result[result < np.finfo(dtype).tiny] = 0  # so that one over any sum of the others is finite
-    return result
+    result = result / (largest or 1)  # only their ratios matter
+    result[result < np.finfo(dtype).tiny] = 0
+    counted = np.count_nonzero(result)
+    return (result * (counted / (result.sum() or 1))).astype(dtype)
 
 
 def _check_weights(values: Array, name: str) -> None:
@@ -393,8 +471,16 @@ def _class_weights(
     return values[numbers]
 
 
-def _targets_array(y: ArrayLike, loss: "Loss", out_features: int, name: str) -> Array:
-    array = as_targets(y, name)
+def _targets_array(
+    y: ArrayLike, loss: "Loss", n: int, out_features: int, name: str, rows: Integers | None
+) -> Array:
+    """Return the given rows of `y`, which has n of them; None: all."""
+    shape = np.shape(y) if rows is not None else None
+    if shape is not None and shape[:1] != (n,):
+        raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {shape}")
+    array = as_targets(y, name, rows)
+    if rows is None and array.shape[:1] != (n,):
+        raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
     one = loss.task == "classes" or (loss.task == "binary" and out_features == 1)  # per example
     return array[:, 0] if one and array.ndim == 2 and array.shape[1] == 1 else array
 
@@ -409,14 +495,18 @@ def _are_labels(array: Array, loss: "Loss", out_features: int, name: str) -> boo
     return bool((fractions == np.trunc(fractions)).all())
 
 
-def _own_classes(array: Array, loss: "Loss", out_features: int, name: str) -> Array:
+def _own_classes(
+    array: Array, loss: "Loss", out_features: int, name: str, rows: Integers | None
+) -> Array:
     """Return the classes of the loss, for labels of a model that has had no fit."""
     own: Any = loss.classes(out_features)
     kind = label_kind(array, name)
-    known = np.isin(whole_numbers(array, name), own) if kind == "number" else np.zeros(1, bool)
+    is_number = kind == "number"
+    known = np.isin(whole_numbers(array, name, rows), own) if is_number else np.zeros(1, bool)
     if not known.all():
-        row = np.argmin(known)
-        came = f"{array[row]} in row {row}" if kind == "number" else f"{kind} labels"
+        first = np.argmin(known)
+        row = row_number(first, rows)
+        came = f"{array[first]} in row {row}" if is_number else f"{kind} labels"
         raise ValueError(
             f"{name}: expected {_range(own, loss)}, got {came}; other labels are numbered by the "
             "first fit, or by Sequential(layers, classes=[...])"
@@ -424,12 +514,12 @@ def _own_classes(array: Array, loss: "Loss", out_features: int, name: str) -> Ar
     return own
 
 
-def _check_probabilities(rows: Array, name: str) -> None:
-    total = rows.sum(axis=1, dtype=np.float64)
-    wrong = (rows < 0).any(axis=1) | (abs(total - 1) > 1e-3)  # room for sums of float16
+def _check_probabilities(values: Array, name: str, rows: Integers | None) -> None:
+    total = values.sum(axis=1, dtype=np.float64)
+    wrong = (values < 0).any(axis=1) | (abs(total - 1) > 1e-3)  # room for sums of float16
     if wrong.any():
-        row = np.argmax(wrong)
+        first = np.argmax(wrong)
         raise ValueError(
             f"{name}: expected rows of probabilities, each >= 0 and of sum 1, got minimum "
-            f"{rows[row].min():g} and sum {total[row]:g} in row {row}"
+            f"{values[first].min():g} and sum {total[first]:g} in row {row_number(first, rows)}"
         )

@@ -13,23 +13,28 @@ KINDS = "whole numbers, bool or strings"
 # ---------------------------------------------------------------------- of one kind
 
 
-def native(array: np.ndarray, given: Any, name: str) -> np.ndarray:
+def native(array: np.ndarray, given: Any, name: str, rows: np.ndarray | None = None) -> np.ndarray:
     """Return targets, objects among them as numbers, bool or strings, all of one kind.
 
-    `array` is what NumPy has made of `given`. What is missing is named with its row.
+    `array` is what NumPy has made of `given`. What is missing is named with its row. `rows` (here
+    and below) are those that are returned, int64; None: all.
     """
     if array.dtype.kind == "U" and isinstance(given, (list, tuple)):
         array = np.array(given, dtype=object)  # NaN among strings is no string
+    if rows is not None and array.ndim:
+        array = array[rows]
     if array.dtype.kind != "O" or array.ndim == 0:
         return array
-    refuse_missing(_is_missing(array), array, name)
+    refuse_missing(_is_missing(array), array, name, rows)
     types = set(map(type, array.flat))
     kinds = set(map(_kind_of, types))
     if len(kinds) > 1 or None in kinds:
         own = [_kind_of(type(label)) for label in array.flat]
         odd = next(i for i, kind in enumerate(own) if kind is None or kind != own[0])
-        rows = [f"{array.flat[i]!r} in row {i}" for i in sorted({0, odd}) if own[odd] or i == odd]
-        raise TypeError(f"{name}: expected {KINDS}, all of one kind, got {' and '.join(rows)}")
+        which = [i for i in sorted({0, odd}) if own[odd] or i == odd]
+        size = np.size(array[0])
+        came = [f"{array.flat[i]!r} in row {row_number(i // size, rows)}" for i in which]
+        raise TypeError(f"{name}: expected {KINDS}, all of one kind, got {' and '.join(came)}")
     if kinds == {"number"}:
         is_whole = all(issubclass(each, (int, np.integer)) for each in types)
         try:
@@ -59,14 +64,21 @@ def _is_missing(array: np.ndarray) -> np.ndarray:
     return np.array(missing, bool).reshape(array.shape)
 
 
-def refuse_missing(missing: np.ndarray, array: np.ndarray, name: str) -> None:
+def row_number(place: int, rows: np.ndarray | None) -> int:
+    """Return the number of the row that is at a place among `rows`."""
+    return int(place if rows is None else rows[place])
+
+
+def refuse_missing(
+    missing: np.ndarray, array: np.ndarray, name: str, rows: np.ndarray | None = None
+) -> None:
     """Raise ValueError if any of `missing`, which of `array` are, is True."""
-    rows = np.argwhere(missing)
-    if len(rows):
-        others = f" ({len(rows)} in all)" if len(rows) > 1 else ""
+    places = np.argwhere(missing)
+    if len(places):
+        others = f" ({len(places)} in all)" if len(places) > 1 else ""
         raise ValueError(
-            f"{name}: expected a label or number in every row, got {array[tuple(rows[0])]} in row "
-            f"{rows[0][0]}{others}; drop such rows"
+            f"{name}: expected a label or number in every row, got {array[tuple(places[0])]} in "
+            f"row {row_number(places[0][0], rows)}{others}; drop such rows"
         )
 
 
@@ -80,20 +92,20 @@ def label_kind(labels: np.ndarray, name: str) -> str:
     return kinds[labels.dtype.kind]
 
 
-def whole_numbers(labels: np.ndarray, name: str) -> np.ndarray:
+def whole_numbers(labels: np.ndarray, name: str, rows: np.ndarray | None = None) -> np.ndarray:
     """Return numbers (n,) as int64; ValueError names the first that is missing or not whole."""
     wrong = np.zeros(len(labels), bool)
     if labels.dtype.kind == "f":
-        refuse_missing(np.isnan(labels), labels, name)
+        refuse_missing(np.isnan(labels), labels, name, rows)
         largest = np.float64(2**53)  # up to which all are floats
         wrong = (labels != np.trunc(labels)) | (abs(labels) > largest)
     elif labels.dtype.kind == "u":
         wrong = labels > np.uint64(2**63 - 1)
     if wrong.any():
-        row = np.argmax(wrong)
+        first = np.argmax(wrong)
         raise ValueError(
-            f"{name}: expected {KINDS} as labels, got {labels[row]} in row {row}; for values take "
-            "a loss such as 'mse'"
+            f"{name}: expected {KINDS} as labels, got {labels[first]} in row "
+            f"{row_number(first, rows)}; for values take a loss such as 'mse'"
         )
     return np.require(labels, np.int64, ["C", "A"])
 
@@ -123,13 +135,15 @@ def check_classes(classes: Any, out_features: int | None) -> np.ndarray:
     return array.copy()
 
 
-def places_in(labels: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+def places_in(
+    labels: np.ndarray, classes: np.ndarray, name: str, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return the place in `classes`, int64 (n,), of each of `labels`.
 
     False and True are 0 and 1. ValueError names the first label that is none of the classes.
     """
     came, known = label_kind(labels, name), label_kind(classes, "classes_")
-    labels = whole_numbers(labels, name) if came == "number" else labels
+    labels = whole_numbers(labels, name, rows) if came == "number" else labels
     if "string" in (came, known) and came != known:
         raise ValueError(
             f"{name}: expected labels of the classes of this model ({some(classes)}), "
@@ -147,11 +161,11 @@ def places_in(labels: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
         places = order[np.minimum(found, len(classes) - 1)]
         unknown = classes[places] != labels
     if unknown.any():
-        row = np.argmax(unknown)
+        first = np.argmax(unknown)
         raise ValueError(
             f"{name}: expected one of the classes of this model ({some(classes)}), got "
-            f"{labels[row]} in row {row}; they are fixed by the first fit, or by "
-            "Sequential(layers, classes=[...])"
+            f"{labels[first]} in row {row_number(first, rows)}; they are fixed by the first fit, "
+            "or by Sequential(layers, classes=[...])"
         )
     return np.require(places, np.int64, ["C", "A"])
 

@@ -400,9 +400,12 @@ class Sequential(Guided):
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch; `class_weight` does not count there.
         sample_weight : array_like (n,), optional
-            How much each example counts, finite and at least 0. The loss ``l`` of a step is then
-            ``sum(w * l) / sum(w)`` over its batch, that of the history the same over the epoch. A
-            batch whose weights are all 0 has gradient 0, and its step is taken.
+            How much each example counts, finite and at least 0. What is trained is the weighted
+            risk ``sum(w * l) / sum(w)`` over the rows. A step follows the gradient of
+            ``sum(w * l) / m`` over the m rows of its batch, with weights that were scaled to mean 1
+            over all rows: an unbiased estimate of that of the risk for any batch size. The history
+            holds ``sum(w * l) / sum(w)`` over the epoch. A row of weight 0 is as if it were not
+            there; its numbers need not be finite, nor its label one of `classes_`.
         class_weight : dict, "balanced" or array_like, optional
             How much the examples of each class count, times `sample_weight`: from label to weight
             (1 for labels that are missing), or in the order of `classes_`. ``"balanced"`` gives all
@@ -573,7 +576,7 @@ class Sequential(Guided):
         predictions : ndarray (n,) or (n, out_features)
         unknown : None or ndarray of bool, of the same shape
         """
-        labels: Any = self._labels(loss)
+        labels: Any = self._labels(loss, self.out_features, self.classes_)
         if loss.task == "classes":
             largest = out.max(axis=1, keepdims=True)
             unknown = np.isnan(largest[:, 0])
@@ -669,14 +672,14 @@ class Sequential(Guided):
         >>> scores["accuracy"] <= scores["top_5_accuracy"]
         True
         """
+        allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
         loss = self._check_loss(loss)
-        X = self._built_features(X, allow_nonfinite)
-        examples = self._examples(X, y, loss, self.classes_)
-        weights = self._weights(
-            sample_weight, class_weight, examples.targets, loss, X.shape[1], self.classes_
-        )
-        checked = check_metrics(metrics, loss, self.out_features, weights is not None)
-        return self._evaluate(examples._replace(weights=weights), loss, checked)
+        X = self._built_features(X)
+        examples = self._examples(X, y, loss, sample_weight, class_weight)
+        if not allow_nonfinite and X.shape[1] == self.in_features:  # else the core says so
+            self._check_finite(X, "X", self.feature_names_in_, examples.rows)
+        checked = check_metrics(metrics, loss, self.out_features, examples.weights is not None)
+        return self._evaluate(examples, loss, checked)
 
     # ------------------------------------------------------------------ derivatives
 
@@ -711,11 +714,17 @@ class Sequential(Guided):
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
-        y = self._targets(y, loss, X, self.classes_)
-        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
+        examples = self._examples(X, y, loss, sample_weight, class_weight)
         grad = np.empty_like(self._parameters)
         value = self._net.loss_and_grad(
-            self._parameters, X, y, loss._spec(), grad, weights, model_state=self._state
+            self._parameters,
+            X,
+            examples.targets,
+            loss._spec(),
+            grad,
+            examples.weights,
+            model_state=self._state,
+            order=examples.rows,
         )
         return value, grad
 
@@ -803,11 +812,20 @@ class Sequential(Guided):
         """
         loss = self._check_loss(loss)
         X = self._built_features(X)
-        y = self._targets(y, loss, X, self.classes_)
-        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
+        examples = self._examples(X, y, loss, sample_weight, class_weight)
         v = data.contiguous(v, self.dtype, "v")
         hv = np.empty_like(self._parameters)
-        self._net.hvp(self._parameters, v, X, y, loss._spec(), hv, weights, model_state=self._state)
+        self._net.hvp(
+            self._parameters,
+            v,
+            X,
+            examples.targets,
+            loss._spec(),
+            hv,
+            examples.weights,
+            model_state=self._state,
+            order=examples.rows,
+        )
         return hv
 
     # ------------------------------------------------------------------ file
@@ -913,13 +931,14 @@ class Sequential(Guided):
             raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
         if in_features not in (None, X.shape[1]):
             raise ValueError(f"{name}: expected {in_features} columns, got shape {X.shape}")
-        self._check_finite(X, name, names)
         return X
 
-    def _check_finite(self, X: Any, name: str, names: Array | None) -> None:
+    def _check_finite(
+        self, X: Any, name: str, names: Array | None, rows: Integers | None = None
+    ) -> None:
         # Input layers bring into the range of the model's dtype what is beyond it.
         maps = any(isinstance(layer, InputLayer) for layer in self.layers)
-        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name, names)
+        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name, names, rows)
 
     def _built_features(self, X: Inputs, allow_nonfinite: bool = True) -> Array:
         allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
@@ -939,36 +958,6 @@ class Sequential(Guided):
             self._check_finite(X, "X", names)
         return X
 
-    def _targets(
-        self,
-        y: ArrayLike,
-        loss: losses.Loss,
-        X: Any,
-        classes: Array | None,
-        name: str = "y",
-        dtype: np.dtype[Any] | None = None,
-    ) -> Array:
-        out_features = self._widths(X.shape[1])[-1]
-        dtype = self.dtype if dtype is None else dtype
-        return data.targets(y, loss, X.shape[0], out_features, classes, dtype, name)
-
-    def _weights(
-        self,
-        sample_weight: ArrayLike | None,
-        class_weight: ClassWeight | None,
-        y: Array,
-        loss: losses.Loss,
-        in_features: int,
-        classes: Array | None,
-        name: str = "sample_weight",
-        dtype: np.dtype[Any] | None = None,
-    ) -> Array | None:
-        labels = loss.classes(self._widths(in_features)[-1])
-        if labels is not None and classes is not None:
-            labels = classes
-        dtype = self.dtype if dtype is None else dtype
-        return data.weights(sample_weight, class_weight, y, loss, labels, dtype, name)
-
     def _check_loss(self, loss: str | losses.Loss | None) -> losses.Loss:
         """Return the Loss that the argument `loss` of a method means."""
         if loss is None and self.loss is None:
@@ -983,15 +972,37 @@ class Sequential(Guided):
         losses.check_last_layer(checked, self.layers)
         return checked
 
-    def _labels(self, loss: losses.Loss) -> Array | None:
-        """Return what the outputs stand for under `loss`; None if no labels."""
-        own = loss.classes(self.out_features)
-        return own if own is None or self.classes_ is None else self.classes_
+    @staticmethod
+    def _labels(loss: losses.Loss, out_features: int, classes: Array | None) -> Array | None:
+        """Return what outputs stand for in a model of such `classes_`; None: values."""
+        own = loss.classes(out_features)
+        return own if own is None or classes is None else classes
 
     def _examples(
-        self, X: Any, y: ArrayLike, loss: losses.Loss, classes: Array | None, name: str = "y"
+        self,
+        X: Any,
+        y: ArrayLike,
+        loss: losses.Loss,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        *,
+        classes: Array | None = None,
+        dtype: np.dtype[Any] | None = None,
+        names: tuple[str, str] = ("y", "sample_weight"),
     ) -> data.Examples:
-        return data.Examples(X, self._targets(y, loss, X, classes, name), data.as_targets(y, name))
+        """Return data.Examples with their weights, and without rows of weight 0.
+
+        `classes` are those of the model, or will be; `names` are of the arguments.
+        """
+        classes = self.classes_ if classes is None else classes
+        dtype = self.dtype if dtype is None else dtype
+        n, out_features = X.shape[0], self._widths(X.shape[1])[-1]
+        weights, rows = data.sample_weights(sample_weight, n, names[1])
+        targets = data.targets(y, loss, n, out_features, classes, dtype, names[0], rows)
+        given = data.everywhere(data.as_targets(y, names[0], rows), n, rows)
+        examples = data.Examples(X, targets, given, rows=rows)
+        labels = self._labels(loss, out_features, classes)
+        return data.weigh(examples, weights, class_weight, loss, labels, dtype, names[1])
 
     def _evaluate(
         self, examples: data.Examples, loss: losses.Loss, metrics: list[Metric]
@@ -1036,19 +1047,19 @@ class Sequential(Guided):
         `X` is checked, `directions` (n_parameters, k) and `steps` (m, k) are arrays of numbers.
         """
         loss = self._check_loss(loss)
-        y = self._targets(y, loss, X, self.classes_)
-        weights = self._weights(sample_weight, class_weight, y, loss, X.shape[1], self.classes_)
+        examples = self._examples(X, y, loss, sample_weight, class_weight)
         losses = np.empty(len(steps))
         self._net.losses_along(
             self._parameters,
             data.contiguous(directions.T, self.dtype, "directions"),
             steps,
             X,
-            y,
+            examples.targets,
             loss._spec(),
             losses,
-            weights,
+            examples.weights,
             model_state=self._state,
+            order=examples.rows,
         )
         return losses
 

@@ -67,7 +67,6 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _core, checks, config, data, layers, losses
-from .labels import label_kind
 from .typing import Array, ArrayLike, ClassWeight, Real
 
 __all__ = [
@@ -474,12 +473,12 @@ def _loss(
         raise ValueError(f"z: expected 2 dimensions (n, k), got shape {z.shape}")
     config.check_rounded(loss, z.dtype)
     n, k = z.shape
-    y, labels = data.as_targets(y), loss.classes(k)
-    if y.ndim == 1 and labels is not None and label_kind(y, "y") != "number":
-        raise TypeError(f"y: expected labels that are numbers, got an array of dtype {y.dtype}")
-    y = data.targets(y, loss, n, k, None, z.dtype)
-    weights = data.weights(sample_weight, class_weight, y, loss, labels, z.dtype)
-    return _core.loss(loss._spec(), z, y, weights, out)
+    labels = loss.classes(k)
+    sample_weight, rows = data.sample_weights(sample_weight, n)
+    y = data.targets(y, loss, n, k, None, z.dtype, rows=rows)
+    examples = data.Examples(z, y, y, rows=rows)
+    examples = data.weigh(examples, sample_weight, class_weight, loss, labels, z.dtype)
+    return _core.loss(loss._spec(), z, y, examples.weights, out)
 
 
 def cross_entropy(

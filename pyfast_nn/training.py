@@ -78,15 +78,23 @@ def _fit(
     style = check_verbose(verbose)
     names = model._feature_names(X)
     X = model._training_features(X, model.in_features if model.built else None, names)
-    classes = _find_classes(model, y, loss, X.shape[1])
-    examples = model._examples(X, y, loss, classes)
+    sample_weight, rows = data.sample_weights(sample_weight, X.shape[0])
+    classes = _find_classes(model, y, loss, X.shape, rows)
+    examples = model._examples(X, y, loss, sample_weight, class_weight, classes=classes)
+    model._check_finite(X, "X", names, examples.rows)
     validation = _check_validation(model, validation_data, loss, X.shape[1], names, classes)
     if validation_split is not None:
         if validation is not None:
             raise ValueError("validation_split: expected None beside validation_data")
-        examples, held_out = _split(examples, loss, validation_split, model.seed)
-        validation = _weigh(model, held_out, sample_weight, None, loss, classes)
-    examples = _weigh(model, examples, sample_weight, class_weight, loss, classes)
+        labels = model._labels(loss, model._widths(X.shape[1])[-1], classes)
+        examples, validation = (
+            data.weigh(part, sample_weight, of_classes, loss, labels, model.dtype)
+            for part, of_classes in zip(
+                _split(examples, loss, validation_split, model.seed),
+                (class_weight, None),
+                strict=True,
+            )
+        )
     metrics = _check_metrics(model, metrics, loss, X.shape[1], validation)
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
     listeners = check_callbacks(callbacks)
@@ -269,7 +277,7 @@ def _learn_statistics(
     if not np.isnan(model._state).any():
         return
     mean, std = np.empty(model.in_features), np.empty(model.in_features)
-    _core.column_statistics(X, rows, mean, std)
+    _core.column_statistics(X, mean, std, rows)
     n = X.shape[0] if rows is None else len(rows)
     std[varies_by_rounding(mean, std, n, X.dtype)] = 0
     state = model.named_state()
@@ -356,7 +364,7 @@ class _EarlyStopping:
 
 
 def _split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> list[data.Examples]:
-    """Return the examples in two parts, the second one of about that fraction of the rows.
+    """Return the examples in two parts without weights, the second of about that fraction.
 
     A function of the seed, the number of rows and the labels. In both parts each class has its
     share to within one row.
@@ -369,11 +377,12 @@ def _split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> li
             "validation_split: expected a fraction that leaves rows on both sides, got "
             f"{fraction:g}, which is {held_out} of {n}"
         )
-    labels = _class_labels(examples.targets, loss)
+    rows = np.arange(n) if examples.rows is None else examples.rows
+    labels = _class_labels(examples.own().targets, loss)
     if labels is None:
         labels = np.zeros(n, np.int8)  # one class of all
     parts = split_rows(labels, [n - held_out, held_out], seed)
-    return [examples._replace(rows=np.sort(rows)) for rows in parts]
+    return [examples._replace(weights=None, rows=rows[np.sort(part)]) for part in parts]
 
 
 def _class_labels(targets: Array, loss: Loss) -> Array | None:
@@ -410,33 +419,10 @@ def _check_validation(
             f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
         ) from None
     X = model._training_features(X, in_features, names, "validation_data[0]")
-    examples = model._examples(X, y, loss, classes, "validation_data[1]")
-    return _weigh(model, examples, sample_weight, None, loss, classes, "validation_data[2]")
-
-
-def _weigh(
-    model: "Sequential",
-    examples: data.Examples,
-    sample_weight: ArrayLike | None,
-    class_weight: ClassWeight | None,
-    loss: Loss,
-    classes: Array | None,
-    name: str = "sample_weight",
-) -> data.Examples:
-    """Return the examples with their weights: some rows of them as if there were no others."""
-
-    def weights_of(sample_weight: ArrayLike | None, targets: Array) -> Array | None:
-        in_features = examples.X.shape[1]
-        return model._weights(
-            sample_weight, class_weight, targets, loss, in_features, classes, name
-        )
-
-    rows, weights = examples.rows, weights_of(sample_weight, examples.targets)
-    if weights is not None and rows is not None:
-        if sample_weight is not None:
-            sample_weight = data.as_array(sample_weight, name)[rows]
-        weights[rows] = weights_of(sample_weight, examples.targets[rows])
-    return examples._replace(weights=weights)
+    of_arguments = ("validation_data[1]", "validation_data[2]")
+    examples = model._examples(X, y, loss, sample_weight, classes=classes, names=of_arguments)
+    model._check_finite(X, "validation_data[0]", names, examples.rows)
+    return examples
 
 
 def _check_metrics(
@@ -478,18 +464,24 @@ def _check_stopping(
     return patience, min_delta
 
 
-def _find_classes(model: "Sequential", y: ArrayLike, loss: Loss, in_features: int) -> Array | None:
-    """Return the `classes_` of the model from this fit on."""
-    known, out_features = model.classes_, model._widths(in_features)[-1]
+def _find_classes(
+    model: "Sequential",
+    y: ArrayLike,
+    loss: Loss,
+    shape: tuple[int, int],
+    rows: Integers | None,
+) -> Array | None:
+    """Return the `classes_` of the model from this fit on, on some rows of inputs of that shape."""
+    known, out_features = model.classes_, model._widths(shape[1])[-1]
     if known is None:
-        return data.find_classes(y, loss, out_features)
+        return data.find_classes(y, loss, shape[0], out_features, rows=rows)
     own = loss.classes(out_features)
     if own is None or model.loss is None or np.array_equal(known, own):
         return known
     # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
     before: Any = losses.check(model.loss).classes(out_features)
     if np.array_equal(known, before) and known.dtype == before.dtype:
-        found = data.find_classes(y, loss, out_features)
+        found = data.find_classes(y, loss, shape[0], out_features, rows=rows)
         return found if found is not None and np.array_equal(found, own) else known
     return known
 

@@ -446,6 +446,7 @@ class Network:
             report[0] += weights[rows] @ loss_rows(z, y[rows], loss)
             report[1] += weights[rows] @ right_rows(z, y[rows], loss)
             gradient = self.loss_and_grad(parameters, X[rows], y[rows], loss, weights[rows])[1]
+            gradient *= weights[rows].sum() / len(rows)  # sum(w l) / n
             now = {name: v[k] if np.ndim(v) else v for name, v in update[1].items()}
             apply_update((update[0], now), parameters, gradient, state, lr[k], step + k)
             report[2] += 1

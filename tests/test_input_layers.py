@@ -204,7 +204,7 @@ class TestStatistics:
         for threads in (1, 2, 5):
             _core.set_num_threads(threads)
             state = np.empty(500), np.empty(500)
-            _core.column_statistics(X, None, *state)
+            _core.column_statistics(X, *state)
             states.append(state)
         for mean, std in states[1:]:
             assert_same_bits(mean, states[0][0])
@@ -214,24 +214,24 @@ class TestStatistics:
         X, rows = rng.normal(size=(50, 3)), np.array([4, 4, 49, 0, 7])
         mean, std = np.empty(3), np.empty(3)
         for given in (X, sparse.csr_array(X)):
-            _core.column_statistics(given, rows, mean, std)
+            _core.column_statistics(given, mean, std, rows)
             np.testing.assert_allclose(mean, X[rows].mean(0), rtol=1e-14)
             np.testing.assert_allclose(std, X[rows].std(0), rtol=1e-14)
 
     @pytest.mark.parametrize(
         "arguments",
         [
-            (np.ones((2, 3)), np.array([0, 2]), np.empty(3), np.empty(3)),
-            (np.ones((2, 3)), np.array([-1]), np.empty(3), np.empty(3)),
-            (np.ones((2, 3)), np.array([], int), np.empty(3), np.empty(3)),
-            (np.ones((0, 3)), None, np.empty(3), np.empty(3)),
-            (np.ones((2, 0)), None, np.empty(0), np.empty(0)),
-            (np.ones((2, 3)), None, np.empty(4), np.empty(4)),
-            (np.ones((2, 3)), None, np.empty(3), np.empty(4)),
+            (np.ones((2, 3)), np.empty(3), np.empty(3), np.array([0, 2])),
+            (np.ones((2, 3)), np.empty(3), np.empty(3), np.array([-1])),
+            (np.ones((2, 3)), np.empty(3), np.empty(3), np.array([], int)),
+            (np.ones((0, 3)), np.empty(3), np.empty(3), None),
+            (np.ones((2, 0)), np.empty(0), np.empty(0), None),
+            (np.ones((2, 3)), np.empty(4), np.empty(4), None),
+            (np.ones((2, 3)), np.empty(3), np.empty(4), None),
         ],
     )
     def test_impossible(self, arguments):
-        with pytest.raises(ValueError, match=r"X|rows|std"):
+        with pytest.raises(ValueError, match=r"X|order|std"):
             _core.column_statistics(*arguments)
 
     def test_too_large(self):

@@ -125,6 +125,14 @@ std::vector<std::int64_t> checked_places(const py::array& array, const char* nam
     return places;
 }
 
+Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_t>& places) {
+    if (!order) return {nullptr, x.rows};
+    if (order->ndim() != 1)
+        throw py::value_error(expected("order", "shape (m,)", shape_text(shape_of(*order))));
+    places = checked_places(*order, "order", order->shape(0), x.rows, "a row of X");
+    return {places.data(), index(places.size())};
+}
+
 void need_at_least(index least, index value, const char* name) {
     if (value < least)
         throw py::value_error(expected(name, "at least " + std::to_string(least), std::to_string(value)));

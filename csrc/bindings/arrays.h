@@ -101,13 +101,18 @@ LossSpec loss_of(const py::tuple& loss);
 std::vector<std::int64_t> checked_places(const py::array& array, const char* name, index n, index end,
                                          const char* what);
 
+using MaybeArray = std::optional<py::array>;
+
+// The rows of x that an array or None names; `places` keeps them.
+Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_t>& places);
+
 // Throws py::value_error for a smaller value.
 void need_at_least(index least, index value, const char* name);
 
 // Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former. Weights (n,) or None.
 template <class T>
-Targets<T> targets_of(const py::array& y, const std::optional<py::array>& weights, const LossSpec& loss,
-                      index n, index out, std::vector<std::int64_t>& labels) {
+Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, index n, index out,
+                      std::vector<std::int64_t>& labels) {
     Targets<T> targets;
     if (weights) targets.weights = to_read<T>(*weights, "weights", {n});
     const bool classes = loss.kind == LossKind::cross_entropy && y.ndim() == 1;

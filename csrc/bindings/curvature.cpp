@@ -24,17 +24,19 @@ class Operator : public Shared {
     // Keeps the pass of as many examples as `memory_budget` bytes hold.
     Operator(std::shared_ptr<Network> net, const std::string& kind, const py::array& parameters,
              const py::object& X, const py::object& y, const py::object& loss, const MaybeArray& weights,
-             const py::object& model_state, double memory_budget)
+             const py::object& model_state, const MaybeArray& order, double memory_budget)
         : net_(std::move(net)), table_(&current_table()), x_(inputs_of(X, "X", net_->plan.in_features())) {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             CurvatureOf<T>& of = parts<T>();
             of.kind = curvature_of(kind);
             of.x = x_;
+            of.order = order_of(order, x_, places_);
+            rows_ = of.order.rows;
             if (const double* state = state_of(*net_, model_state))
                 state_.assign(state, state + net_->plan.n_state);
             if (of.kind != Curvature::jacobian) {
-                need_rows(x_.rows);
+                need_rows(rows_);
                 y_ = py::cast<py::array>(y);
                 weights_ = weights;
                 of.loss = loss_of(py::cast<py::tuple>(loss));
@@ -86,7 +88,7 @@ class Operator : public Shared {
             using T = decltype(zero);
             const index k = rows_of(V, "V");
             const T* v = to_read<T>(V, "V", {k, net_->plan.n_parameters});
-            T* o = to_write<T>(out, "out", {k, x_.rows * net_->plan.out_features()});
+            T* o = to_write<T>(out, "out", {k, rows_ * net_->plan.out_features()});
             call<T>([&](const Functions<T>& table, const Context& context) {
                 table.jacobian_products(context, parts<T>(), v, k, o);
             });
@@ -97,7 +99,7 @@ class Operator : public Shared {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             const index k = rows_of(U, "U");
-            const T* u = to_read<T>(U, "U", {k, x_.rows * net_->plan.out_features()});
+            const T* u = to_read<T>(U, "U", {k, rows_ * net_->plan.out_features()});
             T* o = to_write<T>(out, "out", {k, net_->plan.n_parameters});
             call<T>([&](const Functions<T>& table, const Context& context) {
                 table.jacobian_transposed_products(context, parts<T>(), u, k, o);
@@ -107,7 +109,7 @@ class Operator : public Shared {
 
     // (of each weight and bias, in their order; what each example adds)
     std::pair<std::vector<double>, std::vector<double>> traces(const MaybeArray& signs) {
-        std::vector<double> all(2 * net_->plan.nodes.size()), of_rows(std::size_t(x_.rows));
+        std::vector<double> all(2 * net_->plan.nodes.size()), of_rows(static_cast<std::size_t>(rows_));
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             const T* s = signs_of<T>(signs);
@@ -135,7 +137,7 @@ class Operator : public Shared {
     void example_gradients(py::array out) {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
-            T* o = to_write<T>(out, "out", {x_.rows, net_->plan.n_parameters});
+            T* o = to_write<T>(out, "out", {rows_, net_->plan.n_parameters});
             call<T>([&](const Functions<T>& table, const Context& context) {
                 table.example_gradients(context, parts<T>(), o);
             });
@@ -155,7 +157,7 @@ class Operator : public Shared {
 
     template <class T>
     const T* signs_of(const MaybeArray& signs) const {
-        return signs ? to_read<T>(*signs, "signs", {x_.rows, net_->plan.out_features()}) : nullptr;
+        return signs ? to_read<T>(*signs, "signs", {rows_, net_->plan.out_features()}) : nullptr;
     }
 
     template <class T, class F>
@@ -176,6 +178,8 @@ class Operator : public Shared {
     std::shared_ptr<Network> net_;
     const Table* table_;
     Inputs x_;
+    index rows_ = 0;  // in the order
+    std::vector<std::int64_t> places_;
     py::array y_;
     MaybeArray weights_;
     std::vector<std::int64_t> labels_;
@@ -189,12 +193,12 @@ class Operator : public Shared {
 
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state) {
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order) {
     with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const T* direction = to_read<T>(v, "v", {net->plan.n_parameters});
         T* product = to_write<T>(hv, "hv", {net->plan.n_parameters});
-        Operator(net, "hessian", parameters, X, y, loss, weights, model_state, 0)
+        Operator(net, "hessian", parameters, X, y, loss, weights, model_state, order, 0)
             .multiply(direction, 1, product);
     });
 }
@@ -205,12 +209,13 @@ void register_curvature(py::module_& m) {
         .def(py::init([](const std::shared_ptr<Network>& net, const std::string& kind,
                          const py::array& parameters, const py::object& X, const py::object& y,
                          const py::object& loss, const MaybeArray& weights, const py::object& model_state,
-                         double memory_budget) {
+                         const MaybeArray& order, double memory_budget) {
                  return std::make_shared<Operator>(net, kind, parameters, X, y, loss, weights, model_state,
-                                                   memory_budget);
+                                                   order, memory_budget);
              }),
              "net"_a, "kind"_a, "parameters"_a, "X"_a, "y"_a = py::none(), "loss"_a = py::none(),
-             "weights"_a = py::none(), "model_state"_a = py::none(), "memory_budget"_a = 0.0)
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
+             "memory_budget"_a = 0.0)
         .def_property_readonly("kept_chunks", &Operator::kept_chunks)
         .def("products", &Operator::products, "V"_a, "out"_a)
         .def("quadratic_forms", &Operator::quadratic_forms, "V"_a, "out"_a)

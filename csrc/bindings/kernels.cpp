@@ -203,35 +203,36 @@ void update(const py::tuple& update, py::array params, const py::array& grads, c
     });
 }
 
-py::object first_non_finite_row(const py::array& X, const std::string& dtype) {
+// Of the rows that `order` names, or of all.
+py::object first_non_finite_row(const py::array& X, const std::string& dtype, const MaybeArray& order) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
     const index columns = X.ndim() == 2 ? X.shape(1) : 0;
     const Inputs x = inputs_of(X, "X", columns);
-    if (x.rows == 0 || columns == 0) return py::none();
+    std::vector<std::int64_t> places;
+    const Order rows = order_of(order, x, places);
+    if (rows.rows == 0 || columns == 0) return py::none();
     const Table& table = current_table();
     const auto find =
         dtype == "float32" ? table.float32.first_non_finite_row : table.float64.first_non_finite_row;
     const Interrupt interrupt = interrupt_of_thread();
-    const index row = [&] {
+    const index place = [&] {
         const WithoutGil released;
         Arena arena;
-        return find(x, columns, get_num_threads(), interrupt, arena);
+        return find(x, rows, columns, get_num_threads(), interrupt, arena);
     }();
-    return row == x.rows ? py::object(py::none()) : py::int_(row);
+    if (place == rows.rows) return py::none();
+    return py::int_(rows.examples != nullptr ? index(rows.examples[place]) : place);
 }
 
-// Of the rows that are listed, or of all.
-void column_statistics(const py::object& X, const py::object& rows, py::array mean, py::array std) {
+// Of the rows that `order` names, or of all.
+void column_statistics(const py::object& X, py::array mean, py::array std, const MaybeArray& order) {
     const index columns = mean.size();
     const Inputs x = inputs_of(X, "X", columns);
     std::vector<std::int64_t> places;
-    if (!rows.is_none()) {
-        const auto list = py::cast<py::array>(rows);
-        places = checked_places(list, "rows", list.size(), x.rows, "a row of X");
-    }
-    const index n = rows.is_none() ? x.rows : index(places.size());
-    if (n == 0) throw py::value_error(expected("X", "at least one row, as the mean is taken", "none"));
+    const Order rows = order_of(order, x, places);
+    if (rows.rows == 0)
+        throw py::value_error(expected("X", "at least one row, as the mean is taken", "none"));
     if (columns == 0) throw py::value_error(expected("X", "at least one column", "none"));
     double* m = to_write<double>(mean, "mean", {columns});
     double* s = to_write<double>(std, "std", {columns});
@@ -239,8 +240,7 @@ void column_statistics(const py::object& X, const py::object& rows, py::array me
     const Interrupt interrupt = interrupt_of_thread();
     const WithoutGil released;
     Arena arena;
-    table.column_statistics(x, rows.is_none() ? nullptr : places.data(), n, columns, get_num_threads(),
-                            interrupt, arena, m, s);
+    table.column_statistics(x, rows, columns, get_num_threads(), interrupt, arena, m, s);
 }
 
 // out (k, n) = A' for A (n, k).
@@ -296,8 +296,8 @@ void register_kernels(py::module_& m) {
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);
-    m.def("first_non_finite_row", first_non_finite_row, "X"_a, "dtype"_a);
-    m.def("column_statistics", column_statistics, "X"_a, "rows"_a.none(true), "mean"_a, "std"_a);
+    m.def("first_non_finite_row", first_non_finite_row, "X"_a, "dtype"_a, "order"_a = py::none());
+    m.def("column_statistics", column_statistics, "X"_a, "mean"_a, "std"_a, "order"_a = py::none());
     m.def("update", update, "update"_a, "params"_a, "grads"_a, "state"_a, "lr"_a, "step"_a);
 }
 

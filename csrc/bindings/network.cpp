@@ -109,15 +109,6 @@ Link link_of(const std::string& name) {
     throw py::value_error(expected("link", "'identity', 'softmax', 'sigmoid' or 'exp'", "'" + name + "'"));
 }
 
-// The rows of x that an array or None names; `places` keeps them.
-Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_t>& places) {
-    if (!order) return {nullptr, x.rows};
-    if (order->ndim() != 1)
-        throw py::value_error(expected("order", "shape (m,)", shape_text(shape_of(*order))));
-    places = checked_places(*order, "order", order->shape(0), x.rows, "a row of X");
-    return {places.data(), index(places.size())};
-}
-
 void forward(Network& net, const py::array& parameters, const py::object& X, py::array out,
              const std::string& link_name, const py::object& model_state, const MaybeArray& order) {
     with_type(net, [&](auto zero) {
@@ -159,7 +150,8 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
 
 void losses_along(Network& net, const py::array& parameters, const py::array& directions,
                   const py::array& steps, const py::object& X, const py::array& y, const py::tuple& loss_spec,
-                  py::array losses, const MaybeArray& weights, const py::object& model_state) {
+                  py::array losses, const MaybeArray& weights, const py::object& model_state,
+                  const MaybeArray& order) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         if (net.plan.n_parameters == 0)
@@ -167,7 +159,9 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         const double* s = state_of(net, model_state);
-        need_rows(x.rows);
+        std::vector<std::int64_t> places;
+        const Order rows = order_of(order, x, places);
+        need_rows(rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const index k = rows_of(directions, "directions"), m = rows_of(steps, "steps");
         const T* v = to_read<T>(directions, "directions", {k, net.plan.n_parameters});
@@ -177,20 +171,22 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
         double* l = to_write<double>(losses, "losses", {m});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, [&](const Context& context) {
-            table.losses_along(context, p, v, k, to, m, x, targets, loss, l);
+            table.losses_along(context, p, v, k, to, m, x, targets, rows, loss, l);
         });
     });
 }
 
 double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
                      const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
-                     const py::object& model_state) {
+                     const py::object& model_state, const MaybeArray& order) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         const double* s = state_of(net, model_state);
-        need_rows(x.rows);
+        std::vector<std::int64_t> places;
+        const Order rows = order_of(order, x, places);
+        need_rows(rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
@@ -198,7 +194,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, [&](const Context& context) {
-            table.loss_and_gradient(context, p, x, targets, loss, g, &score);
+            table.loss_and_gradient(context, p, x, targets, rows, loss, g, &score);
         });
         return score.loss / score.weight;
     });
@@ -413,13 +409,13 @@ void register_network(py::module_& m) {
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "order"_a = py::none())
         .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
-             "losses"_a, "weights"_a = py::none(), "model_state"_a = py::none())
+             "losses"_a, "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
-             "weights"_a = py::none(), "model_state"_a = py::none())
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none())
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none())
         .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, "model_state"_a = py::none())
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none())
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
              "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1)

@@ -89,8 +89,6 @@ class Network : public Shared {
     Pool pool;
 };
 
-using MaybeArray = std::optional<py::array>;
-
 // f(T{}) for the network's type.
 template <class F>
 auto with_type(const Network& net, const F& f) {
@@ -106,7 +104,7 @@ void need_rows(index n);
 // The product of the Hessian of the mean loss with v (n_parameters,), into hv.
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state);
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order);
 
 void register_network(py::module_& m);
 void register_curvature(py::module_& m);

@@ -284,8 +284,8 @@ py::array activation_backward(const std::string& name, const std::vector<double>
     });
 }
 
-py::tuple loss(const py::tuple& loss_spec, const py::array& z, const py::array& y,
-               const std::optional<py::array>& weights, const py::object& out) {
+py::tuple loss(const py::tuple& loss_spec, const py::array& z, const py::array& y, const MaybeArray& weights,
+               const py::object& out) {
     return with_type_of(z, "z", [&](auto zero) {
         using T = decltype(zero);
         const LossSpec spec = loss_of(loss_spec);

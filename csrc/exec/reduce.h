@@ -5,10 +5,9 @@
 
 namespace fnn::FNN_ISA::exec {
 
-// out = initial (null: zeros; it may be out) + sums of the N vectors' columns of x (rows, N vectors); every
-// fourth row goes to the same partial sum.
+// out = sums of the N vectors' columns of x (rows, N vectors); every fourth row goes to the same partial sum.
 template <class T, int N>
-inline void column_sums(T* out, const T* initial, const T* x, index rows) {
+inline void column_sums(T* out, const T* x, index rows) {
     Vector<T> sum[4][N] = {};
     index r = 0;
     for (; r + 4 <= rows; r += 4)
@@ -18,10 +17,7 @@ inline void column_sums(T* out, const T* initial, const T* x, index rows) {
             for (int n = 0; n < N; ++n) sum[i][n] += load(x + ((r + i) * N + n) * lanes<T>);
     for (; r < rows; ++r)
         for (int n = 0; n < N; ++n) sum[0][n] += load(x + (r * N + n) * lanes<T>);
-    for (int n = 0; n < N; ++n) {
-        const Vector<T> total = (sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]);
-        store(out + n * lanes<T>, initial != nullptr ? load(initial + n * lanes<T>) + total : total);
-    }
+    for (int n = 0; n < N; ++n) store(out + n * lanes<T>, (sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]));
 }
 
 }  // namespace fnn::FNN_ISA::exec

@@ -19,10 +19,10 @@ struct Functions {
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
                      const LossSpec&, Score*);
     void (*losses_along)(const Context&, const T* parameters, const T* directions, index k,
-                         const double* steps, index m, const Source& x, const Targets<T>& y, const LossSpec&,
-                         double* losses);
+                         const double* steps, index m, const Source& x, const Targets<T>& y, const Order&,
+                         const LossSpec&, double* losses);
     void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
-                              const LossSpec&, T* gradient, Score*);
+                              const Order&, const LossSpec&, T* gradient, Score*);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
     void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
@@ -42,7 +42,8 @@ struct Functions {
     void (*train_stepwise)(const Context&, const Source& x, const Targets<T>& y, const LossSpec&,
                            const Epoch<T>&, Score*);
 
-    index (*first_non_finite_row)(const Source& x, index columns, int threads, Interrupt, Arena&);
+    index (*first_non_finite_row)(const Source& x, const Order&, index columns, int threads, Interrupt,
+                                  Arena&);
 
     void (*update)(const UpdateSpec&, T* parameters, const T* gradient, T* const* states, index n, index step,
                    int threads);
@@ -77,8 +78,8 @@ struct Functions {
 struct Table {
     Functions<float> float32;
     Functions<double> float64;
-    void (*column_statistics)(const Source& x, const std::int64_t* order, index rows, index columns,
-                              int threads, Interrupt, Arena&, double* mean, double* deviation);
+    void (*column_statistics)(const Source& x, const Order&, index columns, int threads, Interrupt, Arena&,
+                              double* mean, double* deviation);
     void (*permutation)(std::uint64_t seed, std::uint64_t stream, std::int64_t* out, index n);
     double (*fma_peak)(double seconds, int threads);
     double (*memory_bandwidth)(double seconds, int threads);

@@ -70,6 +70,12 @@ struct Targets {
     const T* weights = nullptr;  // (n,) of the examples; null: all are 1
 };
 
+// Which examples, and in which order.
+struct Order {
+    const std::int64_t* examples = nullptr;  // (rows,); null: the first of them, as they come
+    index rows = 0;
+};
+
 // What makes probabilities or rates of the outputs.
 enum class Link { identity, softmax, sigmoid, exp };
 
@@ -83,16 +89,11 @@ template <class T>
 struct CurvatureOf {
     Curvature kind;
     Source x;
+    Order order;
     Targets<T> y;   // not of `jacobian`
     LossSpec loss;  // likewise
     void* shelf = nullptr;
     index kept_chunks = 0;
-};
-
-// Which examples, and in which order.
-struct Order {
-    const std::int64_t* examples = nullptr;  // (rows,); null: the first of them, as they come
-    index rows = 0;
 };
 
 // What every call needs.

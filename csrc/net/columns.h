@@ -2,6 +2,7 @@
 // layer.
 #pragma once
 
+#include "net/gradient.h"
 #include "net/team.h"
 
 namespace fnn::FNN_ISA::net {

@@ -23,14 +23,14 @@ inline index chunks_of(index rows) { return exec::divide_up(rows, chunk_rows); }
 // Bytes of a shelf for the packed parameters and the pass of so many chunks.
 template <class T>
 std::size_t shelf_bytes(const Context& call, const CurvatureOf<T>& of, index chunks) {
-    return Workspace<T>::shelf_bytes(call, chunk_size(of.x.rows), needs_of(of.kind), chunks);
+    return Workspace<T>::shelf_bytes(call, chunk_size(of.order.rows), needs_of(of.kind), chunks);
 }
 
 // How many chunks' pass so many bytes hold.
 template <class T>
 index chunks_within(const Context& call, const CurvatureOf<T>& of, double bytes) {
     const double each = double(shelf_bytes(call, of, 1) - shelf_bytes(call, of, 0));
-    return index(std::fmin(double(chunks_of(of.x.rows)), bytes / each));
+    return index(std::fmin(double(chunks_of(of.order.rows)), bytes / each));
 }
 
 // A call on an operator: its workspace, and its walk over the examples.
@@ -40,11 +40,12 @@ class Walk {
     // `work`: that of a row, in forward passes.
     Walk(const Context& call, const CurvatureOf<T>& of, Needs needs, index work)
         : of(of),
-          threads(team_size(call.threads, work * chunk_size(of.x.rows) * call.plan.work_per_row())),
-          factor(needs.loss ? mean_factor<T>(total_weight<T>({of.y}, of.x.rows)) : T(1)),
-          ws(call, chunk_size(of.x.rows), with_base(needs, of), threads, {of.shelf, of.kept_chunks}) {}
+          threads(team_size(call.threads, work * chunk_size(of.order.rows) * call.plan.work_per_row())),
+          factor(needs.loss ? mean_factor<T>(total_weight<T>({of.y, of.order.examples}, of.order.rows))
+                            : T(1)),
+          ws(call, chunk_size(of.order.rows), with_base(needs, of), threads, {of.shelf, of.kept_chunks}) {}
 
-    Batch<T> examples(index first) const { return {of.y, nullptr, first, ws.plan.out_features()}; }
+    Batch<T> examples(index first) const { return {of.y, of.order.examples, first, ws.plan.out_features()}; }
 
     // The workspace of the chunk that begins at an example.
     Workspace<T> of_chunk(index first, index batch) const {
@@ -63,7 +64,7 @@ class Walk {
 
     // The pass of some rows.
     void compute(Exec& exec, Workspace<T>& now, index first, Range rows) const {
-        gather<T>(now.a(0), of.x, nullptr, first, rows, now.input_map);
+        gather<T>(now.a(0), of.x, of.order.examples, first, rows, now.input_map);
         forward(now, rows);
         if (of.kind == Curvature::jacobian) return;
         score_outputs(exec, now, of.loss, examples(first), rows, factor);
@@ -77,7 +78,7 @@ class Walk {
 
    private:
     static Needs with_base(Needs needs, const CurvatureOf<T>& of) {
-        needs.base = of.kept_chunks < chunks_of(of.x.rows);
+        needs.base = of.kept_chunks < chunks_of(of.order.rows);
         return needs;
     }
     bool is_kept(index first) const { return first / chunk_rows < of.kept_chunks; }
@@ -92,7 +93,7 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, walk.ws, parameters);
         for (index chunk = 0; chunk < of.kept_chunks; ++chunk) {
-            const index first = chunk * chunk_rows, batch = chunk_size(of.x.rows - first);
+            const index first = chunk * chunk_rows, batch = chunk_size(of.order.rows - first);
             Workspace<T> now = walk.of_chunk(first, batch);
             for_own_pieces(exec, batch, [&](Range rows) { walk.compute(exec, now, first, rows); });
             exec.barrier();  // the scores of the rows lie in one place for all chunks
@@ -105,11 +106,11 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
 template <class T>
 index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     constexpr index most = 16, enough = 32 * smallest_shared_work;
-    const index each = 1 + 6 * chunk_size(of.x.rows) * call.plan.work_per_row();
-    const index wanted = of.kept_chunks < chunks_of(of.x.rows) ? most : exec::divide_up(enough, each);
+    const index each = 1 + 6 * chunk_size(of.order.rows) * call.plan.work_per_row();
+    const index wanted = of.kept_chunks < chunks_of(of.order.rows) ? most : exec::divide_up(enough, each);
     index features = 0;
     for (const Buffer& buffer : call.plan.buffers) features += buffer.features;
-    const index numbers = 3 * (call.plan.n_parameters + chunk_size(of.x.rows) * features);
+    const index numbers = 3 * (call.plan.n_parameters + chunk_size(of.order.rows) * features);
     const index room = 1 + (index{1} << 28) / (index(sizeof(T)) * numbers + 1);
     return exec::min(exec::min(k, wanted), exec::min(room, most));
 }
@@ -163,11 +164,12 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
     Needs needs = needs_of(of.kind);
     needs.probes = probes_at_once(call, of, k);
     needs.row_sums = 1;
+    needs.totals = of.order.rows > chunk_rows;
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             begin(exec, walk.ws, first_probe, probes);
-            for_chunks(exec, of.x.rows, [&](index first, index batch) {
+            for_chunks(exec, of.order.rows, [&](index first, index batch) {
                 walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
                     for (index i = 0; i < probes; ++i) {
                         Workspace<T> now = chunk.of_probe(i);
@@ -178,10 +180,11 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 const Workspace<T> chunk = walk.of_chunk(first, batch);
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();
+                    const Turn turn{first == 0, first + batch == of.order.rows};
                     if (second_order)
-                        parameter_tangent(now, exec.part(), first > 0);
+                        parameter_tangent(now, exec.part(), turn);
                     else
-                        parameter_gradient(cotangents, exec.part(), first > 0);
+                        parameter_gradient(cotangents, exec.part(), turn);
                 }
             });
             for (index i = 0; i < probes; ++i)
@@ -214,7 +217,7 @@ template <class T>
 void jacobian_transposed_products(const Context& call, const CurvatureOf<T>& of, const T* u, index k,
                                   T* out) {
     const int last = call.plan.output();
-    const index per_probe = of.x.rows * call.plan.out_features();
+    const index per_probe = of.order.rows * call.plan.out_features();
     to_parameters<T>(
         call, of, k, out, [](Exec&, const Workspace<T>&, index, index) {},
         [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows) {
@@ -239,7 +242,7 @@ void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v,
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             pack_directions(exec, walk.ws, v + first_probe * call.plan.n_parameters, probes, false);
-            for_chunks(exec, of.x.rows, [&](index first, index batch) {
+            for_chunks(exec, of.order.rows, [&](index first, index batch) {
                 walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
                     for (index i = 0; i < probes; ++i) {
                         Workspace<T> now = chunk.of_probe(i);
@@ -258,7 +261,7 @@ void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v,
 // out (k, rows, out_features): J times each row of v (k, n_parameters).
 template <class T>
 void jacobian_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, T* out) {
-    const index per_probe = of.x.rows * call.plan.out_features();
+    const index per_probe = of.order.rows * call.plan.out_features();
     along_directions<T>(
         call, of, v, k,
         [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows, T*) {

@@ -97,21 +97,22 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
 // gradient (n_parameters,) of the weighted mean of the losses, and their weighted sum.
 template <class T>
 void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
-                       const LossSpec& loss, T* gradient, Score* score) {
+                       const Order& order, const LossSpec& loss, T* gradient, Score* score) {
     const Plan& plan = call.plan;
     Needs needs;
     needs.gradient = needs.loss = true;
-    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
-    score->weight = total_weight<T>({y}, x.rows);
+    needs.totals = order.rows > chunk_rows;
+    const int threads = team_size(call.threads, 3 * chunk_size(order.rows) * plan.work_per_row());
+    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
+    score->weight = total_weight<T>({y, order.examples}, order.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
+        for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> now = ws.of_rows(batch);
-            differentiate<T>(exec, now, x, loss, {y, nullptr, first, plan.out_features()}, factor);
+            differentiate<T>(exec, now, x, loss, {y, order.examples, first, plan.out_features()}, factor);
             collect(exec, now.scores, batch, score);
-            parameter_gradient(now, exec.part(), first > 0);
+            parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
         ws.layout.unpack(gradient, ws.gradient, exec.part());
     });
@@ -177,7 +178,7 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
             if (ws.input_map) scale_rows(dx, ws.d(0).cols, ws.input_map, mine);
         });
         exec.barrier();
-        parameter_gradient(ws, exec.part(), false);
+        parameter_gradient(ws, exec.part(), {});
         ws.layout.unpack(gradient, ws.gradient, exec.part());
     });
 }

@@ -58,6 +58,7 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
     const index in = w.rows, rows_most = chunk_size(x.rows);
     threads = team_size(threads, 2 * rows_most * in * out);
     Panels<T> weight, transposed, bias, inputs, dinputs, doutputs;
+    double* totals = nullptr;  // of the gradients of weight and bias
     carve(arena, [&](Carver& carver) {
         weight = take_panels<T>(carver, in, out);  // and when that has been transposed, its gradient
         transposed = take_panels<T>(carver, dx != nullptr ? out : 0, in);
@@ -65,6 +66,7 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
         inputs = take_panels<T>(carver, rows_most, in);
         dinputs = take_panels<T>(carver, dx != nullptr ? rows_most : 0, in);
         doutputs = take_panels<T>(carver, rows_most, out);
+        totals = carver.take<double>(x.rows > rows_most ? weight.size() + bias.size() : 0);
     });
     exec::run(threads, interrupt, [&](Exec& exec) {
         if (dx != nullptr) {
@@ -74,15 +76,26 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
             exec::clear_padding(transposed, exec.share(out));
             exec.barrier();
         }
-        const auto parameter_gradient = [&](Panels<const T> a, Panels<const T> d, bool add) {
+        const auto parameter_gradient = [&](Panels<const T> a, Panels<const T> d, Turn turn) {
+            const auto add_up = [&](T* values, double* total, index count) {
+                if (turn.is_all()) return;
+                exec::elementwise({0, count}, AddUp<T>{total, values, turn.first});
+                if (turn.last) exec::elementwise({0, count}, Round<T>{values, total});
+            };
+            const Range all{0, a.rows};
             weight.for_part(exec.part(), [&](Range panels, Range rows) {
-                Dense<T>::weight_gradient(weight, a, d, rows, panels, add);
+                const exec::Strips<T> strips{weight.panel(panels.begin), weight.rows};
+                Dense<T>::weight_gradient(strips, a, d, all, rows, panels, false);
+                for (index p = panels.begin; p < panels.end; ++p) {
+                    T* const values = weight.row(p, rows.begin);
+                    add_up(values, totals + (values - weight.data), rows.size() * weight.width(p));
+                }
             });
-            if (exec.rank == 0)
-                for (index p = 0; p < bias.count(); ++p)
-                    Dense<T>::bias_gradient(bias.row(p, 0), add ? bias.row(p, 0) : nullptr, d, p);
+            if (exec.rank != 0) return;
+            for (index p = 0; p < bias.count(); ++p) Dense<T>::bias_gradient(bias.row(p, 0), d, all, p);
+            add_up(bias.data, totals + weight.size(), bias.size());
         };
-        if (x.rows == 0) parameter_gradient(inputs, doutputs, false);
+        if (x.rows == 0) parameter_gradient(inputs, doutputs, {});
         for_chunks(exec, x.rows, [&](index first, index batch) {
             const Panels<T> a{inputs.data, batch, in}, da{dinputs.data, batch, in},
                 d{doutputs.data, batch, out};
@@ -94,7 +107,7 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
                 put_rows<T>(dx, da, first, rows);
             });
             exec.barrier();
-            parameter_gradient(a, d, first > 0);
+            parameter_gradient(a, d, {first == 0, first + batch == x.rows});
         });
         exec.barrier();
         put_rows<T>(dw, weight, 0, exec.share(in));

@@ -21,24 +21,26 @@ inline bool all_finite(Panels<const T> x) {
     return finite;
 }
 
-// The first row of x with a number that is not finite as T; x.rows if there is none.
+// The place in the order of the first row of x with a number that is not finite as T; order.rows if there is
+// none.
 template <class T>
-index first_non_finite_row(const Source& x, index columns, int threads, Interrupt interrupt, Arena& arena) {
-    threads = team_size(threads, chunk_size(x.rows) * columns);
+index first_non_finite_row(const Source& x, const Order& order, index columns, int threads,
+                           Interrupt interrupt, Arena& arena) {
+    threads = team_size(threads, chunk_size(order.rows) * columns);
     // Rows that are gathered at a time: they stay in the cache.
     const Panels<T> block{nullptr, exec::min(256, 1 + (1 << 14) / columns), columns};
     Carver count(nullptr);
     count.take<T>(threads * block.size());
     T* const memory = static_cast<T*>(arena.reserve(count.used()));
 
-    std::atomic<index> found{x.rows};
+    std::atomic<index> found{order.rows};
     exec::run(threads, interrupt, [&](Exec& exec) {
-        exec::for_pieces(exec.share(x.rows), block.rows, [&](Range piece) {
+        exec::for_pieces(exec.share(order.rows), block.rows, [&](Range piece) {
             exec.poll();
             if (piece.begin > found.load(std::memory_order_relaxed)) return;
             const auto is_finite = [&](index first, index rows) {
                 const Panels<T> now{memory + exec.rank * block.size(), rows, columns};
-                gather<T>(now, x, nullptr, first, {0, rows});
+                gather<T>(now, x, order.examples, first, {0, rows});
                 return all_finite<T>(now);
             };
             if (is_finite(piece.begin, piece.size())) return;
@@ -83,11 +85,9 @@ inline void add_moments(Moments to, index before, const double* x, index n) {
     }
 }
 
-// mean (columns,) and population standard deviation (columns,) of `rows` rows of x: those of `order`, or the
-// first ones.
-inline void column_statistics(const Source& x, const std::int64_t* order, index rows, index columns,
-                              int threads, Interrupt interrupt, Arena& arena, double* mean,
-                              double* deviation) {
+// mean (columns,) and population standard deviation (columns,) of some rows of x.
+inline void column_statistics(const Source& x, const Order& order, index columns, int threads,
+                              Interrupt interrupt, Arena& arena, double* mean, double* deviation) {
     Panels<double> block{nullptr, exec::min(chunk_rows, 1 + (1 << 18) / columns), columns};
     threads = team_size(threads, 4 * block.size());
     Moments moments{};
@@ -100,10 +100,10 @@ inline void column_statistics(const Source& x, const std::int64_t* order, index 
     lay_out(Carver(arena.reserve(lay_out(Carver(nullptr)))));
     exec::run(threads, interrupt, [&](Exec& exec) {
         const Range panels = exec.share(block.count());
-        for (index first = 0; first < rows; first += block.rows) {
+        for (index first = 0; first < order.rows; first += block.rows) {
             exec.poll();
-            const Panels<double> now{block.data, exec::min(block.rows, rows - first), columns};
-            gather<double>(now, x, order, first, exec.share(now.rows));
+            const Panels<double> now{block.data, exec::min(block.rows, order.rows - first), columns};
+            gather<double>(now, x, order.examples, first, exec.share(now.rows));
             exec.barrier();
             for (index p = panels.begin; p < panels.end; ++p) {
                 const Moments to{moments.mean + p * now.full, moments.m2 + p * now.full};
@@ -117,7 +117,7 @@ inline void column_statistics(const Source& x, const std::int64_t* order, index 
     });
     for (index j = 0; j < columns; ++j) {
         mean[j] = moments.mean[j];
-        deviation[j] = std::sqrt(moments.m2[j] / double(rows));
+        deviation[j] = std::sqrt(moments.m2[j] / double(order.rows));
     }
 }
 

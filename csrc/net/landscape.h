@@ -73,13 +73,14 @@ void forward_from(Workspace<T>& there, const Workspace<T>& here, const Node& fir
 // chain.
 template <class T>
 void losses_along(const Context& call, const T* parameters, const T* directions, index k, const double* steps,
-                  index m, const Source& x, const Targets<T>& y, const LossSpec& loss, double* losses) {
+                  index m, const Source& x, const Targets<T>& y, const Order& order, const LossSpec& loss,
+                  double* losses) {
     const Plan& plan = call.plan;
     const Node* node = plan.nodes.data();
     while (node->map != Map::dense) ++node;
     const Node& first_dense = *node;
     const int last = plan.output();
-    const index chunk = chunk_size(x.rows);
+    const index chunk = chunk_size(order.rows);
     const index out = plan.buffers[first_dense.output].features;
     const index work = plan.buffers[first_dense.input].features * out;  // of a row, for all points
     const index work_of_point = plan.work_per_row() - work + k * out;
@@ -89,18 +90,18 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
     needs.probes = k;
     needs.last_buffer = needs_there.first_buffer = first_dense.output;
     Workspace<T> ws(call, chunk, needs, threads);
-    const double weight = total_weight<T>({y}, x.rows);
+    const double weight = total_weight<T>({y, order.examples}, order.rows);
     for (index i = 0; i < m; ++i) losses[i] = 0;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         Arena own;
         Workspace<T> moved({plan, own, 1, nullptr, call.state}, chunk, needs_there, 1);
         pack_parameters(exec, ws, parameters);
         pack_directions(exec, ws, directions, k, false);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
+        for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> here = ws.of_rows(batch), there = moved.of_rows(batch);
-            const Batch<T> examples{y, nullptr, first, plan.out_features()};
+            const Batch<T> examples{y, order.examples, first, plan.out_features()};
             for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(here.a(0), x, nullptr, first, rows, here.input_map);
+                gather<T>(here.a(0), x, order.examples, first, rows, here.input_map);
                 begin_points(here, first_dense, k, rows);
             });
             exec.barrier();

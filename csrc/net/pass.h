@@ -102,27 +102,6 @@ void backward(Workspace<T>& ws, Range rows) {
                        [&](const Node& node) { backward(ws, node, rows, {0, ws.da(node.input).count()}); });
 }
 
-// The gradient of a layer's weight and bias from its inputs x and dz: of some rows of some panels, added to
-// what is there or not.
-template <class T>
-void layer_gradient(const Workspace<T>& ws, const Node& node, const Panels<const T>& x,
-                    const Panels<const T>& dz, bool add, Range panels, Range rows, bool with_bias) {
-    Dense<T>::weight_gradient(ws.layout.weight(ws.gradient, node), x, dz, rows, panels, add);
-    if (!with_bias) return;
-    for (index p = panels.begin; p < panels.end; ++p) {
-        T* const bias = ws.layout.bias(ws.gradient, node) + p * Panels<T>::full;
-        Dense<T>::bias_gradient(bias, add ? bias : nullptr, dz, p);
-    }
-}
-
-// The gradient with respect to a part of the parameters, added to what is there or not.
-template <class T>
-void parameter_gradient(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
-        layer_gradient<T>(ws, node, ws.a(node.input), ws.d(node.output), add, panels, rows, with_bias);
-    });
-}
-
 // The tangent of `forward` along the direction; the network's input does not move.
 template <class T>
 void tangent_forward(Workspace<T>& ws, Range rows) {
@@ -227,16 +206,6 @@ void add_second_order(Workspace<T>& ws, T* sums, Range rows) {
         });
         add_row_products<T>(sums, rz, rd, 1, rows, true);
     }
-}
-
-// The tangent of `parameter_gradient`.
-template <class T>
-void parameter_tangent(const Workspace<T>& ws, Part part, bool add) {
-    ws.layout.for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
-        const Panels<T> rx = ws.ra(node.input);
-        layer_gradient<T>(ws, node, ws.a(node.input), ws.rd(node.output), add, panels, rows, with_bias);
-        if (rx.data != nullptr) layer_gradient<T>(ws, node, rx, ws.d(node.output), true, panels, rows, false);
-    });
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -74,7 +74,7 @@ void traces(const Context& call, const CurvatureOf<T>& of, const T* signs, doubl
     needs.row_sums = 2 * n_dense;
     Walk<T> walk(call, of, needs, 2 * call.plan.out_features());
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        for_chunks(exec, of.x.rows, [&](index first, index batch) {
+        for_chunks(exec, of.order.rows, [&](index first, index batch) {
             walk.for_own_rows(exec, first, batch, [&](Workspace<T>& now, Range rows) {
                 sum_squared_deltas(exec, walk, now, signs, first, rows);
                 index sum = 0;
@@ -105,9 +105,10 @@ template <class T>
 void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* out) {
     Needs needs = needs_of(of.kind);
     needs.squares = true;
+    needs.totals = of.order.rows > chunk_rows;
     Walk<T> walk(call, of, needs, 2 * call.plan.out_features());
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        for_chunks(exec, of.x.rows, [&](index first, index batch) {
+        for_chunks(exec, of.order.rows, [&](index first, index batch) {
             walk.for_own_rows(exec, first, batch, [&](Workspace<T>& now, Range rows) {
                 sum_squared_deltas(exec, walk, now, signs, first, rows);
                 for (const Node& node : now.plan.nodes)
@@ -119,11 +120,11 @@ void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* 
             });
             exec.barrier();
             const Workspace<T> now = walk.of_chunk(first, batch);
-            now.layout.for_layers(
-                exec.part(), [&](const Node& node, Range panels, Range rows, bool with_bias) {
-                    layer_gradient<T>(now, node, squared_inputs(now, node), squared_deltas(now, node),
-                                      first > 0, panels, rows, with_bias);
-                });
+            const auto terms = [&](const Node& node, const auto& f) {
+                f(squared_inputs(now, node), squared_deltas(now, node));
+            };
+            for_strips(now, exec.part(), {first == 0, first + batch == of.order.rows}, terms,
+                       Kept<T>{now.gradient});
         });
         walk.ws.layout.unpack(out, walk.ws.gradient, exec.part());
     });
@@ -135,7 +136,7 @@ void example_gradients(const Context& call, const CurvatureOf<T>& of, T* out) {
     const int last = call.plan.output();
     Walk<T> walk(call, of, needs_of(of.kind), 3);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
-        for_chunks(exec, of.x.rows, [&](index first, index batch) {
+        for_chunks(exec, of.order.rows, [&](index first, index batch) {
             walk.for_own_rows(exec, first, batch, [&](Workspace<T>& now, Range rows) {
                 Workspace<T> cotangents = now.of_cotangents();
                 scale_gradients<T>(cotangents.da(last), now.da(last), walk.examples(first), walk.factor, rows,

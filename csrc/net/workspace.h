@@ -26,6 +26,7 @@ struct Needs {
     bool loss = false;
     int states = 0;              // of an update
     bool whole_gradient = true;  // without, it is used strip by strip
+    bool totals = false;         // of a gradient that is added up over parts of the examples
 
     // Of operators, which go on from a pass that has been kept:
     bool base = true;           // memory for a pass that has not
@@ -84,6 +85,7 @@ class Workspace {
         Workspace result = *this;
         result.moving_ = probes_[probe];
         result.gradient += probe * layout.size();
+        if (totals != nullptr) result.totals += probe * layout.size();
         result.direction += probe * layout.size();
         result.direction_transposed += probe * layout.size_transposed();
         return result;
@@ -107,6 +109,7 @@ class Workspace {
     Layout<T> layout;
     T* parameters;
     T* gradient;
+    double* totals;
     T* states[max_states];
     T* direction;
     T* transposed;  // the weights' transposes, for going backward
@@ -176,6 +179,7 @@ class Workspace {
         parameters = take(lasting, needs.packed, layout.size());
         transposed = take(lasting, needs.gradient, layout.size_transposed());
         gradient = take(own, needs.gradient && needs.whole_gradient, needs.probes * layout.size());
+        totals = needs.totals ? own.take<double>(needs.probes * layout.size()) : nullptr;
         for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
         direction = take(own, needs.tangent, needs.probes * layout.size());
         direction_transposed =

@@ -183,7 +183,8 @@ class Orthogonaliser {
         const Panels<T> x = standing(), next{matrices_[1], long_, short_};
         const auto zero = exec::Initial<T>::zero();
         gram_.for_part(crew.part(), [&](Range panels, Range rows) {
-            exec::multiply_transposed<T>({gram_.panel(panels.begin), gram_.rows}, {}, x, x, rows, panels);
+            exec::multiply_transposed<T>({gram_.panel(panels.begin), gram_.rows}, {}, x, x, {0, x.rows}, rows,
+                                         panels);
         });
         crew.barrier();
         gram_.for_part(crew.part(), [&](Range panels, Range rows) {

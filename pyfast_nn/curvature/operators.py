@@ -63,6 +63,8 @@ class ModelOperator(ScipyOperator):
         restrict: Restrict,
         dtype: npt.DTypeLike | None,
         memory_budget: Integer,
+        *,
+        rows: np.ndarray | None = None,
         **examples: Any,
     ) -> None:
         X = model._built_features(X)
@@ -78,10 +80,12 @@ class ModelOperator(ScipyOperator):
             X,
             **examples,
             model_state=model._state,
+            order=rows,
             memory_budget=float(budget),
         )
         self._all_keys = list(model.named_parameters())
-        self._net, self._n_rows, self._layers = net, X.shape[0], list(model.layers)
+        self._net, self._layers = net, list(model.layers)
+        self._n_rows = X.shape[0] if rows is None else len(rows)
         self._slices = _slices(model.named_parameters(), restrict)
         self.keys: list[str] = list(self._slices)
         self._n = sum(piece.stop - piece.start for piece in self._slices.values())
@@ -153,10 +157,7 @@ class SymmetricOperator(ModelOperator):
         loss = model._check_loss(loss)
         self._check_loss(loss)
         X = model._built_features(X)
-        y = model._targets(y, loss, X, model.classes_, dtype=dtype)
-        weights = model._weights(
-            sample_weight, class_weight, y, loss, X.shape[1], model.classes_, dtype=dtype
-        )
+        examples = model._examples(X, y, loss, sample_weight, class_weight, dtype=dtype)
         super().__init__(
             model,
             X,
@@ -164,9 +165,10 @@ class SymmetricOperator(ModelOperator):
             restrict,
             dtype,
             memory_budget,
-            y=y,
+            rows=examples.rows,
+            y=examples.targets,
             loss=loss._spec(),
-            weights=weights,
+            weights=examples.weights,
         )
         self._loss = loss
         self._damping = _damping(damping, self._n)

@@ -72,8 +72,11 @@ def layer_variances(
     X = model._built_features(X)
     if not X.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-    y = model._targets(y, loss, X, model.classes_)
-    weights = model._weights(sample_weight, class_weight, y, loss, X.shape[1], model.classes_)
+    examples = model._examples(X, y, loss, sample_weight, class_weight)
+    if examples.rows is not None:
+        X = X[examples.rows]
+    own = examples.own()
+    y, weights = own.targets, own.weights
     numbers, pullbacks, activations = [], [], []
     out = X
     for number, stage in stages(model):

@@ -52,15 +52,15 @@ inline void add_by_blas(BlasGemm<T> blas, Panels<T> c, Panels<const T> a, Panels
     });
 }
 
-// strip (rows, panel p of b) += a' b for some rows of a'
+// strip (rows, panel p of b) += a' b for some rows of a', summed over some rows of a and b
 template <class T>
 inline void add_transposed_by_blas(BlasGemm<T> blas, T* strip, Panels<const T> a, Panels<const T> b,
-                                   Range rows, index p) {
+                                   Range summed, Range rows, index p) {
     constexpr index full = Panels<T>::full;
     const index width = b.width(p);
     for (index q = rows.begin / full; q * full < rows.end; ++q) {
         const Range piece = intersect(rows, {q * full, (q + 1) * full});
-        for_pieces({0, a.rows}, blas_rows, [&](Range inner) {
+        for_pieces(summed, blas_rows, [&](Range inner) {
             multiply_by_blas(blas, Gemm<T>{piece.size(), width, inner.size(),
                                            a.row(q, inner.begin) + (piece.begin - q * full),
                                            b.row(p, inner.begin), strip + (piece.begin - rows.begin) * width,

@@ -73,7 +73,7 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
         const Range rows = by_rows ? exec.share(g.m) : Range{0, g.m};
         const Range panels = by_rows ? Range{0, c.count()} : exec.share(c.count());
         if (g.transpose_a)
-            multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, rows, panels);
+            multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, {0, a.rows}, rows, panels);
         else
             multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
         for (index p = panels.begin; p < panels.end; ++p) put_panel<T>(g, c, p, rows);

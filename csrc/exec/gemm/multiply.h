@@ -172,20 +172,19 @@ struct Strips {
 };
 
 // c = initial + a' b for some rows of a' and panels of b, which are those of c and of initial; that (no data:
-// zeros) may be c. `turn`: which part these are of all panels that the rows go through; meanwhile the rows
-// after them are fetched.
+// zeros) may be c. Summed over the rows `inner` of a and b. `turn`: which part these are of all panels that
+// the rows go through; meanwhile the rows after them are fetched.
 template <class T>
 void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<const T>& a,
-                         const Panels<const T>& b, Range rows, Range panels, Part turn = {}) {
+                         const Panels<const T>& b, Range inner, Range rows, Range panels, Part turn = {}) {
     constexpr index full = panel_width<T>;
-    const index k = a.rows;
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
         for (index p = panels.begin; p < panels.end; ++p) {
             const index before = p - panels.begin, width = b.width(p);
             T* const strip = c.row(before, rows.begin, width);
             const T* const from = initial.data != nullptr ? initial.row(before, rows.begin, width) : nullptr;
             for (index i = 0; i < rows.size() * width; ++i) strip[i] = from != nullptr ? from[i] : 0;
-            add_transposed_by_blas(blas, strip, a, b, rows, p);
+            add_transposed_by_blas(blas, strip, a, b, inner, rows, p);
         }
         return;
     }
@@ -196,7 +195,7 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
         const index width = b.width(group.first), before = group.first - panels.begin;
         const index groups = divide_up(panels.size(), group.panels), depths = divide_up(depth.size(), full);
         const Part of_all{turn.rank * groups + before / group.panels, turn.size * groups};
-        const Strips<const T> from = depth.begin > 0 ? c : initial;
+        const Strips<const T> from = depth.begin > inner.begin ? c : initial;
         t.k = depth.size();
         t.b = b.row(group.first, depth.begin);
         t.shared_init = from.data == nullptr;
@@ -224,8 +223,8 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
             });
         }
     };
-    for_pieces(rows, transposed_rows_limit<T>(k), full, [&](Range block) {
-        for_depths<T>({0, k}, slab, [&](Range all) {
+    for_pieces(rows, transposed_rows_limit<T>(inner.size()), full, [&](Range block) {
+        for_depths<T>(inner, slab, [&](Range all) {
             for_groups(b, panels, [&](const Group& group) {
                 for_depths<T>(all, slice<T>, [&](Range depth) { multiply_slice(block, group, depth); });
             });

@@ -10,6 +10,7 @@ namespace fnn::FNN_ISA::net {
 
 using exec::Initial;
 using exec::Panels;
+using exec::Part;
 using exec::Range;
 
 // x (batch, in), w (in, out), b (out,), z (batch, out); wt is w'. Products are computed for some rows of some
@@ -58,18 +59,19 @@ struct Dense {
         exec::multiply(rdx, dz, vt, Initial<T>::add(), rows, all, epilogue);
     }
 
-    // dw (+)= x' dz, some rows of some panels
-    static void weight_gradient(Out dw, In x, In dz, Range rows, Range panels, bool add) {
-        const exec::Strips<T> strips{dw.panel(panels.begin), dw.rows};
-        exec::multiply_transposed<T>(strips, add ? strips : exec::Strips<T>{}, x, dz, rows, panels);
+    // strips of dw (+)= x' dz, some rows of some panels, summed over some examples
+    static void weight_gradient(exec::Strips<T> dw, In x, In dz, Range examples, Range rows, Range panels,
+                                bool add, Part turn = {}) {
+        exec::multiply_transposed<T>(dw, add ? dw : exec::Strips<T>{}, x, dz, examples, rows, panels, turn);
     }
 
-    // strip = initial (null: zeros) + column sums of dz, for panel p of db
-    static void bias_gradient(T* strip, const T* initial, In dz, index p) {
+    // panel p of db = column sums of dz over some examples
+    static void bias_gradient(T* db, In dz, Range examples, index p) {
+        const T* const from = dz.row(p, examples.begin);
         if (dz.width(p) == Panels<T>::full)
-            exec::column_sums<T, 2>(strip, initial, dz.panel(p), dz.rows);
+            exec::column_sums<T, 2>(db, from, examples.size());
         else
-            exec::column_sums<T, 1>(strip, initial, dz.panel(p), dz.rows);
+            exec::column_sums<T, 1>(db, from, examples.size());
     }
 };
 

@@ -423,8 +423,8 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
     });
 }
 
-// s = S u, where S S' is factor times weight times the Hessian in the outputs: u (n, out) by examples,
-// row-major, or null for the column-th unit vector.
+// s = S u, where S S' is factor times weight times the Hessian in the outputs: u (n, out) in the order of the
+// examples, row-major, or null for the column-th unit vector.
 template <class T>
 inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, const T* u,
                         index column, Panels<T> s, Range rows, T factor, T* scratch) {
@@ -435,7 +435,8 @@ inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<cons
             if (u == nullptr)
                 b.rz[column * b.w + r] = 1;
             else
-                for (index j = 0; j < b.out; ++j) b.rz[j * b.w + r] = u[batch.example(first + r) * b.out + j];
+                for (index j = 0; j < b.out; ++j)
+                    b.rz[j * b.w + r] = u[(batch.first + first + r) * b.out + j];
         }
         const Lanes<T> weighted = scaled(weight, factor);
         switch (loss.kind) {
