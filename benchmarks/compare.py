@@ -1,6 +1,6 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
-    python benchmarks/compare.py                  # everything below except mnist
+    python benchmarks/compare.py                  # everything below except busy and mnist
     python benchmarks/compare.py training         # whole training steps, three networks
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
@@ -8,6 +8,7 @@
     python benchmarks/compare.py curvature        # products with the Hessian, traces, spectra
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
+    python benchmarks/compare.py busy             # epochs beside other busy processes
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
 
@@ -34,7 +35,9 @@ def parse_arguments():
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help="default: all but mnist")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help="default: all but busy and mnist"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5, help="the median of so many (default 5)")
     parser.add_argument(
@@ -46,7 +49,7 @@ def parse_arguments():
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the tables as a page")
     arguments = parser.parse_args()
-    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "mnist"}
+    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "busy", "mnist"}
     if unknown:
         parser.error(f"unknown section {', '.join(sorted(unknown))}")
     arguments.sections = arguments.sections or list(DEFAULT_SECTIONS)
@@ -67,7 +70,17 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
 
     from machine import describe_machine
-    from sections import allocations, curvature, gemm, inference, mnist, optim, startup, training
+    from sections import (
+        allocations,
+        busy,
+        curvature,
+        gemm,
+        inference,
+        mnist,
+        optim,
+        startup,
+        training,
+    )
 
     run = {
         "training": training.run,
@@ -77,6 +90,7 @@ def main():
         "optim": optim.run,
         "startup": startup.run,
         "allocations": allocations.run,
+        "busy": busy.run,
         "mnist": mnist.run,
     }
     command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])

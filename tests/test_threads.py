@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import oracle
+import pyfast_nn as fnn
 from conftest import FULL, THREADS, assert_same_bits
 from problems import RELU, SIGMOID, TANH, dense, draw
 from pyfast_nn import _core
@@ -425,3 +426,76 @@ def test_floating_point_environment_is_restored(isa, dtype, rng, restore_threads
     finally:
         _core.fail_in_team(-1)
     assert_subnormals_live(dtype)
+
+
+class TestChangingTeams:
+    """The team of a training may change after any step."""
+
+    @pytest.fixture(autouse=True)
+    def unsettled(self, restore_threads):
+        _core.unsettle_teams(True)
+        yield
+        _core.unsettle_teams(False)
+
+    @pytest.mark.parametrize("name", ["wide", "wide, one row", "many rows", "deep"])
+    def test_same_bits(self, isa, dtype, rng, name):
+        problem, batch_size = make(rng, name, dtype)
+        _core.set_num_threads(1)
+        expected = [train(problem, batch_size, rule) for rule in (ADAM, NESTEROV)]
+        for count in THREADS[1:]:
+            _core.set_num_threads(count)
+            for rule, results in zip((ADAM, NESTEROV), expected, strict=True):
+                for actual, right in zip(train(problem, batch_size, rule), results, strict=True):
+                    assert_same_bits(actual, right)
+
+    @pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}], ids=["fused", "stepwise"])
+    def test_fits(self, options):
+        X, y = fnn.datasets.load_digits()
+        results = []
+        for count in (1, 2, 5):
+            _core.set_num_threads(count)
+            model = fnn.Sequential([fnn.Dense(200), fnn.ReLU(), fnn.Dense(10)], seed=0)
+            for _ in range(3):
+                model.fit(
+                    X,
+                    y,
+                    loss="cross_entropy",
+                    optimizer=fnn.optim.Adam(**options),
+                    epochs=1,
+                    batch_size=100,
+                    validation_split=0.2,
+                    verbose=0,
+                )
+            results.append((model.parameters.tobytes(), model.history["val_loss"]))
+        assert results[0] == results[1] == results[2]
+
+    def test_exception_while_others_rest(self, rng):
+        """What leaves the last of those who work reaches those who rest, and the caller."""
+        problem, batch_size = make(rng, "deep", "float32")
+        _core.set_num_threads(4)
+        X = problem.X.copy()
+        for row in (-1, len(X) // 2):
+            problem.X[:] = X
+            problem.X[row] = np.nan
+            for _ in range(5):
+                with pytest.raises(FloatingPointError):
+                    train(problem, batch_size, ADAM)
+        problem.X[:] = X
+        assert np.isfinite(train(problem, batch_size, ADAM)[0]).all()
+
+    def test_ctrl_c(self):
+        """It stops an epoch whoever works at that moment."""
+        X, y = fnn.datasets.load_digits()
+        X, y = np.tile(X, (200, 1)), np.tile(y, 200)
+        _core.set_num_threads(3)
+        for delay in (0.05, 0.11, 0.2):
+            model = fnn.Sequential([fnn.Dense(300), fnn.ReLU(), fnn.Dense(10)], seed=0)
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+            try:
+                with pytest.raises(KeyboardInterrupt):
+                    model.fit(X, y, loss="cross_entropy", epochs=50, verbose=0)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, handler)
+            assert np.isfinite(model.parameters).all()

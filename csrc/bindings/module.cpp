@@ -6,6 +6,7 @@
 
 #include "bindings/network.h"
 #include "exec/blas.h"
+#include "exec/crew.h"
 #include "exec/threads.h"
 
 namespace fnn::bindings {
@@ -75,6 +76,7 @@ void register_runtime(py::module_& m) {
     m.def("allocations", allocations);
     m.def("fail_allocation", fail_allocation, "k"_a);
     m.def("fail_in_team", fail_in_team, "k"_a);
+    m.def("unsettle_teams", &Crew::unsettle, "on"_a);
     m.def(
         "fma_peak",
         [](double seconds, int threads) {

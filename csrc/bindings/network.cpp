@@ -97,7 +97,9 @@ void call(Network& net, Gate::As as, const double* state, const F& f) {
     const WithoutGil released;
     const Gate::Pass pass(net.gate, as, interrupt);
     Borrowed borrowed(net.pool);
-    f(Context{net.plan, borrowed.arena, get_num_threads(), interrupt, state});
+    const bool trains = as == Gate::As::trainer;
+    const int threads = trains ? get_num_threads() : net.crew.advice(get_num_threads());
+    f(Context{net.plan, borrowed.arena, threads, interrupt, state, trains ? &net.crew : nullptr});
 }
 
 using As = Gate::As;

@@ -13,6 +13,7 @@
 #include "bindings/arrays.h"
 #include "bindings/gil.h"
 #include "bindings/isa.h"
+#include "exec/crew.h"
 #include "exec/threads.h"
 #include "net/plan.h"
 
@@ -87,6 +88,7 @@ class Network : public Shared {
     const Plan plan;
     Gate gate;
     Pool pool;
+    Crew crew;  // of those that train, and advice for the others
 };
 
 // f(T{}) for the network's type.

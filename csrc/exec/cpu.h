@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -45,10 +47,34 @@ class FlushDenormals {
 
 // What the threads of one call share.
 struct Team {
+    explicit Team(int working) : working(working), wanted(working) {}
+
     std::atomic<int> waiting{0};
-    std::atomic<unsigned> round{0};
+    std::atomic<unsigned> round{0};  // barriers that have been passed
+    std::atomic<int> asleep{0};      // who wait for that
     std::atomic<bool> failed{false};
-    std::exception_ptr error;  // of the thread that set `failed`
+    std::exception_ptr error;                // of the thread that set `failed`
+    std::atomic<std::int64_t> long_wait{0};  // nanoseconds, of all threads
+
+    // Threads 0 to working - 1 work; the others rest until that changes, or until all is done.
+    std::atomic<int> working, wanted, resting{0};
+    std::atomic<bool> done{false};
+    std::atomic<unsigned> roster{0};  // how often any of this has changed
+
+    void pass() {
+        round.fetch_add(1);
+        if (asleep.load() > 0) wake_all(round);
+    }
+    void call() {
+        roster.fetch_add(1);
+        wake_all(roster);
+    }
+    void fail(std::exception_ptr reason) {
+        if (failed.exchange(true)) return;
+        error = std::move(reason);
+        pass();
+        call();
+    }
 };
 
 // Leaves a thread whose team has failed elsewhere.
@@ -57,38 +83,76 @@ struct Stopped {};
 // One thread's view of its team.
 class Exec {
    public:
-    Exec(Team& team, FlushDenormals& flush, int rank, int size, Interrupt interrupt)
-        : rank(rank), size(size), team_(team), flush_(flush), interrupt_(interrupt), asked_(Clock::now()) {}
+    Exec(Team& team, FlushDenormals& flush, int rank, int size, int most, Interrupt interrupt)
+        : rank(rank),
+          size(size),
+          most(most),
+          team_(team),
+          flush_(flush),
+          interrupt_(interrupt),
+          asked_(Clock::now()) {}
 
     const int rank;
-    const int size;
+    int size;        // of those who work
+    const int most;  // of all
 
     // This thread's part of n pieces of work that do not depend on each other. Which thread computes a
     // piece never changes its bits.
     Part part() const { return {rank, size}; }
     Range share(index n) const { return part().of(n); }
 
-    // Waits for all threads; throws if one of them has failed, and so will not come.
+    // Waits for all who work; throws if one of them has failed, and so will not come.
     void barrier() {
         if (size == 1) return;
         const unsigned round = team_.round.load(std::memory_order_relaxed);
         if (team_.waiting.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
             team_.waiting.store(0, std::memory_order_relaxed);
-            team_.round.fetch_add(1, std::memory_order_release);
+            team_.pass();
             return;
         }
-        // For some microseconds in a loop, then giving way: eight threads on two cores must get on.
-        int spins = 0;
-        while (team_.round.load(std::memory_order_acquire) == round) {
-            if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
-            if (spins < 256) {
-                ++spins;
-                relax();
-            } else {
-                std::this_thread::yield();
-            }
-        }
+        const auto is_passed = [&] { return team_.round.load(std::memory_order_acquire) != round; };
+        for (int spins = 0; spins < 256 && !is_passed(); ++spins) relax();
+        if (!is_passed()) wait_long(round, is_passed);
+        if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
     }
+
+    // How many are to work from the next `regroup` on, said by thread 0 before a barrier. None is called who
+    // may not have heard yet that it rests.
+    void want(int n) {
+        const bool all_rest = team_.resting.load() == most - size;
+        n = n <= size || all_rest ? min(n, most) : size;
+        if (n < size) team_.working.store(n);  // who rests from then on sees it
+        team_.wanted.store(n);
+    }
+
+    // After that barrier, by all who work. Who does not any more (`rests`) is to call `rest`.
+    void regroup() {
+        const int n = team_.wanted.load();
+        if (rank == 0 && n > size) {
+            team_.working.store(n);
+            team_.call();
+        }
+        size = n;
+    }
+    bool rests() const { return rank >= size; }
+
+    // Sleeps until this thread works again; false if all is done. Throws if another thread has failed.
+    bool rest() {
+        team_.resting.fetch_add(1);
+        for (;;) {
+            const unsigned roster = team_.roster.load();
+            if (team_.failed.load()) throw Stopped{};
+            if (team_.done.load()) return false;
+            if (team_.working.load() > rank) break;
+            sleep_while(team_.roster, roster);
+        }
+        team_.resting.fetch_sub(1);
+        size = team_.working.load();
+        return true;
+    }
+
+    // Seconds that threads of this call have waited long for each other, added up.
+    double long_wait() const { return 1e-9 * double(team_.long_wait.load(std::memory_order_relaxed)); }
 
     // To be called now and then where it is safe to stop: by the clock, thread 0 asks whether the caller
     // wants the call to end.
@@ -105,26 +169,45 @@ class Exec {
 
    private:
     using Clock = std::chrono::steady_clock;
+
+    // Longer than threads that are all running ever wait. First the core is offered to a thread that may be
+    // waited for: eight threads on two cores must get on. Then this one sleeps.
+    template <class IsPassed>
+    __attribute__((noinline)) void wait_long(unsigned round, const IsPassed& is_passed) {
+        const auto start = Clock::now();
+        for (int tries = 0; tries < 64 && !is_passed(); ++tries) std::this_thread::yield();
+        team_.asleep.fetch_add(1);
+        while (!is_passed()) sleep_while(team_.round, round);
+        team_.asleep.fetch_sub(1);
+        const std::chrono::nanoseconds waited = Clock::now() - start;
+        team_.long_wait.fetch_add(waited.count(), std::memory_order_relaxed);
+    }
+
     Team& team_;
     FlushDenormals& flush_;
     Interrupt interrupt_;
     Clock::time_point asked_;
 };
 
-// Runs body(exec) on a team of `threads`, all of which walk the same program. An exception in one ends all
-// at their next barrier and leaves this function.
+// Runs body(exec) on a team of `threads`, all of which walk the same program; `working` of them at first (0:
+// all), if the body knows of `rest`. An exception in one ends all at their next barrier and leaves this
+// function.
 template <class Body>
-void run(int threads, Interrupt interrupt, const Body& body) {
-    Team team;
-    const auto member = [&](int rank, int size) {
+void run(int threads, Interrupt interrupt, const Body& body, int working = 0) {
+    Team team(working > 0 ? min(working, threads) : threads);
+    const auto member = [&](int rank, int most) {
         FlushDenormals flush;
         try {
-            Exec exec(team, flush, rank, size, interrupt);
+            Exec exec(team, flush, rank, min(team.working.load(), most), most, interrupt);
             if (team_fails(rank)) throw std::runtime_error("a failure was asked for in this thread");
             body(exec);
+            if (rank == 0 && exec.size < most) {
+                team.done.store(true);
+                team.call();
+            }
         } catch (const Stopped&) {
         } catch (...) {
-            if (!team.failed.exchange(true)) team.error = std::current_exception();
+            team.fail(std::current_exception());
         }
     };
     if (team_of(threads) == 1) {

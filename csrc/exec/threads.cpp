@@ -8,6 +8,15 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#else
+#include <thread>
+#endif
 
 namespace fnn {
 
@@ -48,6 +57,24 @@ int team_of(int threads) {
 }
 
 int forks() { return generation.load(); }
+
+#if defined(__linux__)
+static_assert(sizeof(std::atomic<unsigned>) == 4, "the kernel compares 32 bits");
+
+void sleep_while(const std::atomic<unsigned>& word, unsigned value) {
+    syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+}
+
+void wake_all(std::atomic<unsigned>& word) {
+    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
+#else
+void sleep_while(const std::atomic<unsigned>& word, unsigned value) {
+    if (word.load() == value) std::this_thread::yield();
+}
+
+void wake_all(std::atomic<unsigned>&) {}
+#endif
 
 void fail_in_team(int k) { failing.store(k); }
 

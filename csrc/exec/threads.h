@@ -1,6 +1,8 @@
 // How many threads a call may use: one number for the process.
 #pragma once
 
+#include <atomic>
+
 namespace fnn {
 
 // Called by thread 0 about twenty times a second; throws when the caller wants the call to end (Ctrl-C). Or
@@ -18,6 +20,10 @@ int team_of(int threads);
 
 // How many forks lie between the process that loaded this library and the present one.
 int forks();
+
+// Sleeps while a word holds a value; it may also wake without cause. Whoever changes the word wakes all.
+void sleep_while(const std::atomic<unsigned>& word, unsigned value);
+void wake_all(std::atomic<unsigned>& word);
 
 // For tests: an exception leaves thread k of the next team (-1: none).
 void fail_in_team(int k);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common.h"
+#include "exec/crew.h"
 #include "exec/memory.h"
 #include "exec/threads.h"
 #include "optim/spec.h"
@@ -103,6 +104,7 @@ struct Context {
     int threads;
     Interrupt interrupt;
     const double* state = nullptr;  // (n_state,): what layers keep besides parameters
+    Crew* crew = nullptr;           // of a training
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.

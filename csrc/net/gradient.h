@@ -130,11 +130,19 @@ struct Kept {
     void finish(const Node&, index, Range) const {}
 };
 
+template <class T>
+struct GradientTerms {
+    const Workspace<T>& ws;
+    template <class F>
+    void operator()(const Node& node, const F& f) const {
+        f(ws.a(node.input), ws.d(node.output));
+    }
+};
+
 // A part of the gradient, after the last examples in ws.gradient.
 template <class T>
 void parameter_gradient(const Workspace<T>& ws, Part part, Turn turn) {
-    const auto terms = [&](const Node& node, const auto& f) { f(ws.a(node.input), ws.d(node.output)); };
-    for_strips(ws, part, turn, terms, Kept<T>{ws.gradient});
+    for_strips(ws, part, turn, GradientTerms<T>{ws}, Kept<T>{ws.gradient});
 }
 
 // The same of its tangent.

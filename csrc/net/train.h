@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <type_traits>
 
 #include "net/columns.h"
 #include "optim/update.h"
@@ -26,6 +27,11 @@ inline index rows_at_a_time(const Epoch<T>& epoch) {
 }
 
 template <class T>
+inline index rows_per_step(const Epoch<T>& epoch) {
+    return rows_at_a_time(epoch) * epoch.batches_per_step;
+}
+
+template <class T>
 inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
     return team_size(call.threads, 3 * rows_at_a_time(epoch) * call.plan.work_per_row());
 }
@@ -39,7 +45,7 @@ template <class T, class Last>
 inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
                                const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum,
                                const Last& last) {
-    const index capacity = rows_at_a_time(epoch), per_step = capacity * epoch.batches_per_step;
+    const index capacity = rows_at_a_time(epoch), per_step = rows_per_step(epoch);
     const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
     Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
     const T factor = mean_factor<T>(double(end - begin));
@@ -63,7 +69,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
 
 // Takes strips of the gradient: updates the parameters and their transposes.
 template <class T, class Rule>
-struct Update {
+struct StripUpdate {
     const Workspace<T>& ws;
     const Rule& rule;
 
@@ -83,7 +89,9 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
            const Epoch<T>& epoch, Score* score) {
     Needs needs = needs_of(epoch);
     needs.whole_gradient = false;
-    const int threads = team_size_of(call, epoch);
+    Crew& crew = *call.crew;
+    crew.begin(team_size_of(call, epoch), rows_per_step(epoch));
+    const int threads = crew.team(epoch.steps);
     Workspace<T> ws(call, rows_at_a_time(epoch), needs, threads);
 
     const auto unpack = [&](Exec& exec) {
@@ -92,24 +100,28 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
     };
 
     std::atomic<bool> packed{false};
+    index next = 0;  // the step after the present one, for threads that have rested
     const auto walk = [&](Exec& exec) {
         Workspace<T> own = ws;
-        for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], exec.part());
-        pack_parameters<T>(exec, ws, epoch.parameters);
-        packed.store(true);
+        if (!exec.rests()) {
+            for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], exec.part());
+            pack_parameters<T>(exec, ws, epoch.parameters);
+            packed.store(true);
+        }
         UpdateSpec update = epoch.update;
         for (index step = 0; step < epoch.steps; ++step) {
+            if (exec.rests()) {
+                if (!exec.rest() || next == epoch.steps) return;
+                step = next;
+            }
             // Up to the barrier after its last batch the step may be left; after it, every update is made by
             // all threads.
             Score sum;
             const bool finite = differentiate_step(exec, own, x, y, loss, epoch, step, sum, [&](Turn turn) {
                 epoch.set_schedules(update, step);
                 optim::with_update<T>(update, epoch.steps_before + step, [&](const auto& rule) {
-                    const auto terms = [&](const Node& node, const auto& f) {
-                        f(own.a(node.input), own.d(node.output));
-                    };
-                    for_strips(own, exec.part(), turn, terms,
-                               Update<T, std::decay_t<decltype(rule)>>{own, rule});
+                    for_strips(own, exec.part(), turn, GradientTerms<T>{own},
+                               StripUpdate<T, std::decay_t<decltype(rule)>>{own, rule});
                 });
             });
             if (!finite) {
@@ -118,19 +130,21 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             }
             if (exec.rank == 0) {
                 score->add(sum);
-                score->steps = step + 1;
+                score->steps = next = step + 1;
+                if (exec.most > 1) exec.want(crew.after_step(exec.size, exec.long_wait()));
             }
             exec.barrier();
+            exec.regroup();
         }
     };
 
     std::exception_ptr error;
     try {
-        exec::run(threads, call.interrupt, walk);
+        exec::run(threads, call.interrupt, walk, crew.size());
     } catch (...) {
         error = std::current_exception();
     }
-    if (packed.load()) exec::run(threads, nullptr, unpack);
+    if (packed.load()) exec::run(crew.size(), nullptr, unpack);
     if (error) std::rethrow_exception(error);
 }
 
@@ -138,6 +152,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
 template <class T>
 void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
                     const Epoch<T>& epoch, Score* score) {
+    Crew& crew = *call.crew;
     const int threads = team_size_of(call, epoch);
     Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(epoch), threads);
     for (index step = 0; step < epoch.steps; ++step) {
@@ -145,7 +160,8 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
         bool first = true, again = true;
         while (again) {
             bool finite = true;
-            exec::run(threads, call.interrupt, [&](Exec& exec) {
+            crew.begin(threads, rows_per_step(epoch));
+            exec::run(crew.size(), call.interrupt, [&](Exec& exec) {
                 pack_parameters<T>(exec, ws, epoch.parameters);
                 Score own;
                 Workspace<T> view = ws;
@@ -153,7 +169,9 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                     differentiate_step(exec, view, x, y, loss, epoch, step, own,
                                        [&](Turn turn) { parameter_gradient(view, exec.part(), turn); });
                 if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.part());
+                exec.barrier();
                 if (exec.rank != 0) return;
+                if (threads > 1) crew.after_step(exec.size, exec.long_wait());
                 finite = is_finite;
                 if (first) sum = own;  // at the parameters that the step starts from
             });
