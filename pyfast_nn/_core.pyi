@@ -69,6 +69,7 @@ class Network:
         losses: _Floats,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> None: ...
     def loss_and_grad(
         self,
@@ -79,6 +80,7 @@ class Network:
         grad: _Array,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> float: ...
     def vjp(
         self, parameters: _Array, X: Any, out: _Array, model_state: _Floats | None = None
@@ -102,6 +104,7 @@ class Network:
         hv: _Array,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> None: ...
     def train(
         self,
@@ -267,6 +270,7 @@ class Operator:
         loss: _Loss | None = None,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
+        order: _Integers | None = None,
         memory_budget: float = 0.0,
     ) -> None: ...
     @property

@@ -364,8 +364,10 @@ def weigh(
         As for `weights`.
     """
     rows = examples.rows
-    own = [x if x is None or rows is None else x[rows] for x in (sample_weight, examples.targets)]
-    values = weights(own[0], class_weight, own[1], loss, labels, dtype, name)
+    y = examples.targets
+    if rows is not None:
+        sample_weight, y = None if sample_weight is None else sample_weight[rows], y[rows]
+    values = weights(sample_weight, class_weight, y, loss, labels, dtype, name)
     if values is None:
         return examples
     if not values.all():
@@ -472,7 +474,7 @@ def _class_weights(
 
 
 def _targets_array(
-    y: ArrayLike, loss: "Loss", n: int, out_features: int, name: str, rows: Integers | None
+    y: Any, loss: "Loss", n: int, out_features: int, name: str, rows: Integers | None
 ) -> Array:
     """Return the given rows of `y`, which has n of them; None: all."""
     shape = np.shape(y) if rows is not None else None

@@ -64,7 +64,7 @@ def _is_missing(array: np.ndarray) -> np.ndarray:
     return np.array(missing, bool).reshape(array.shape)
 
 
-def row_number(place: int, rows: np.ndarray | None) -> int:
+def row_number(place: int | np.integer, rows: np.ndarray | None) -> int:
     """Return the number of the row that is at a place among `rows`."""
     return int(place if rows is None else rows[place])
 

@@ -470,7 +470,10 @@ class TestWeights:
             ({"class_weight": {0: 0, 1: 0, 2: 0}}, "^class_weight: .*got 0 as"),
             ({"class_weight": [0, 0, 0]}, "^class_weight: .*got 0 as"),
             ({"sample_weight": [1] + [0] * 5, "class_weight": {0: 0}}, "^class_weight: .*got 0 as"),
-            ({"sample_weight": [0] * 6, "class_weight": "balanced"}, "^sample_weight: .*got 6 weights of 0"),
+            (
+                {"sample_weight": [0] * 6, "class_weight": "balanced"},
+                "^sample_weight: .*got 6 weights of 0",
+            ),
             ({"sample_weight": [1e308] * 6, "class_weight": {0: 9}}, "^class_weight: .*got inf as"),
         ],
     )
