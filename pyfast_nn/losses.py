@@ -348,8 +348,8 @@ def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
     if loss.task == "classes" and last_units(layers) == 1:
         binary = "binary_cross_entropy" if loss.name == "cross_entropy" else "hinge"
         raise ValueError(
-            f"loss: {loss.name!r} takes an output for each class, but the network has one; take "
-            f"{binary!r} for two classes, or end it with Dense(2)"
+            f"loss: expected an output for each class, for {loss.name!r}, got a network with one; "
+            f"take {binary!r} for two classes, or end it with Dense(2)"
         )
     last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
     if loss.outputs != "values" and last is not None and last.makes_probabilities:

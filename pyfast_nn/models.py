@@ -1138,11 +1138,14 @@ def _check_layers(layers: Any) -> tuple[Layer, ...]:
             not isinstance(other, InputLayer) for other in layers[:i]
         ):
             raise ValueError(
-                f"layers[{i}]: {layer!r} comes after {layers[i - 1]!r}, but it is applied while "
-                "the inputs are read; put it in front of all other layers"
+                f"layers[{i}]: expected {layer!r} in front of all other layers, as it is applied "
+                f"while the inputs are read, got it after {layers[i - 1]!r}"
             )
         if isinstance(layer, Dense) and any(layer is other for other in layers[:i]):
-            raise ValueError(f"layers[{i}]: the same Dense comes twice; weights cannot be shared")
+            raise ValueError(
+                f"layers[{i}]: expected a layer of its own, got a Dense for the second time; "
+                "weights cannot be shared"
+            )
     if isinstance(layers[-1], InputLayer):
         raise ValueError("layers: expected a layer after Rescale and Standardize, got none")
     return layers

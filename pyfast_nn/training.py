@@ -285,8 +285,8 @@ def _learn_statistics(
         wrong = ~(np.isfinite(mean) & np.isfinite(std))
         if wrong.any():
             raise ValueError(
-                f"X: {columns.text(int(np.argmax(wrong)), names)} has numbers too large for a "
-                "float64 to hold their standard deviation"
+                "X: expected numbers whose standard deviation a float64 holds, got larger ones in "
+                f"{columns.text(int(np.argmax(wrong)), names)}"
             )
         if isinstance(layer, Standardize):
             state[f"{i}.mean"][:], state[f"{i}.std"][:] = mean, np.where(std > 0, std, 1)
@@ -436,7 +436,7 @@ def _check_metrics(
     metrics = check_metrics(metrics, loss, model._widths(in_features)[-1], weighted)
     if metrics and validation is None:
         raise ValueError(
-            "metrics: are of the validation data; expected validation_split or validation_data"
+            "metrics: expected validation_split or validation_data, of which they are, got neither"
         )
     return metrics
 

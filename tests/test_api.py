@@ -234,7 +234,7 @@ class TestSequential:
     def test_shared_weights_are_refused_shared_activations_are_not(self):
         dense, relu = fnn.Dense(2), fnn.ReLU()
         fnn.Sequential([fnn.Dense(2), relu, fnn.Dense(2), relu])
-        with pytest.raises(ValueError, match="comes twice"):
+        with pytest.raises(ValueError, match="got a Dense for the second time"):
             fnn.Sequential([dense, relu, dense])
 
     def test_repr_round_trips(self):

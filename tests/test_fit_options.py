@@ -881,7 +881,9 @@ class TestMetrics:
         fit(make(), blobs, validation_data=blobs, metrics=[own_error], **weights)
 
     def test_without_validation_data(self, blobs):
-        with pytest.raises(ValueError, match="metrics: are of the validation data"):
+        with pytest.raises(
+            ValueError, match="metrics: expected validation_split or validation_data"
+        ):
             fit(make(), blobs, metrics=["top_5_accuracy"])
 
 

@@ -80,7 +80,7 @@ def _is_npz(names: Sequence[str]) -> bool:
         if os.path.isdir(name):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if modelfile.is_model(name):
-            raise ValueError(f"{name}: is a model file; expected data: {DATA}")
+            raise ValueError(f"{name}: expected data, {DATA}; got a model file")
     if len(names) == 1 and names[0].lower().endswith(".npz"):
         return True
     for name in filter(os.path.isfile, names):  # what cannot be read twice is left alone
@@ -136,4 +136,4 @@ def check_writable(
     ):
         raise ValueError(f"{option}: expected another file than those to read, got {name!r}")
     if exists and not force and not ours(target):
-        raise ValueError(f"{option}: {name!r} is there already; --force replaces it")
+        raise ValueError(f"{option}: expected a new file, got {name!r}; --force replaces it")

@@ -74,11 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _classes(model: Sequential) -> Array:
     """Return what the columns of probabilities are of."""
     if model.loss is None:
-        raise ValueError("--proba: this model has not been fitted")
+        raise ValueError("--proba: expected a model that has been fitted, got another")
     loss = losses.check(model.loss)
     if not loss.gives_probabilities:
         raise ValueError(
-            f"--proba: needs a model that gives probabilities, got one trained with {loss!r}"
+            f"--proba: expected a model that gives probabilities, got one trained with {loss!r}"
         )
     if model.classes_ is not None:
         return model.classes_

@@ -107,7 +107,9 @@ def spread(y: Array) -> tuple[Array, Array]:
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = y.mean(axis=0), y.std(axis=0)
     if not (np.isfinite(mean) & np.isfinite(std)).all():
-        raise ValueError("y: numbers too large for a float64 to hold their standard deviation")
+        raise ValueError(
+            "y: expected numbers whose standard deviation a float64 holds, got larger ones"
+        )
     return mean, np.where(std > 1e-12 * np.abs(mean), std, 1)  # less is rounding
 
 

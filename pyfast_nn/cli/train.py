@@ -179,7 +179,7 @@ def _read(
     X, y = files.read_examples(arguments.data)
     task = tasks.choose(arguments.task, y, arguments.dtype)
     if arguments.class_weight is not None and task.classes is None:
-        raise ValueError("--class-weight: is for labels, but this is a regression")
+        raise ValueError("--class-weight: expected labels, got the numbers of a regression")
     pixels, X = _are_pixels(X), files.as_rows(X)
     # What is not finite is found here, where rows are still those of the user's file.
     data.check_finite(X, np.dtype("float64"), "X")
@@ -282,7 +282,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
             f"--val and --test: expected a sum below 1, got {arguments.val + arguments.test:g}"
         )
     if arguments.patience is not None and arguments.val == 0:
-        raise ValueError("--patience: needs examples for validation, got --val 0")
+        raise ValueError("--patience: expected examples for validation, got --val 0")
     if arguments.threads is not None:
         runtime.set_num_threads(
             checks.integer(arguments.threads, "--threads", 1, runtime.MOST_THREADS)
@@ -347,7 +347,7 @@ def _split(strata: Array, val: float, test: float, seed: int) -> dict[str, Array
     parts = dict(zip(fractions, rows, strict=True))
     for name, part in parts.items():
         if len(part) == 0:
-            raise ValueError(f"--val and --test: no examples are left for {name}")
+            raise ValueError(f"--val and --test: expected to leave examples for {name}, got none")
     return parts
 
 
