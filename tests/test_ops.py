@@ -608,7 +608,7 @@ def test_what_losses_refuse():
             "y: expected whole numbers from 0 to 1",
         ),
         (lambda: ops.cross_entropy(z, [0, 1]), ValueError, "y: expected 3 rows"),
-        (lambda: ops.cross_entropy(z, ["a", "b", "a"]), TypeError, "y: expected labels that are"),
+        (lambda: ops.cross_entropy(z, ["a", "b", "a"]), ValueError, "y: expected .*string labels"),
         (lambda: ops.hinge(z, z), ValueError, "y: expected -1 and 1"),
         (lambda: ops.huber(z, z, delta=0), ValueError, "delta: expected"),
         (lambda: ops.mse(z, z, sample_weight=[1, 2]), ValueError, "sample_weight: expected shape"),
