@@ -1001,11 +1001,11 @@ class TestProcess:
             best, done = map(int, re.search(r"best epoch +(\d+) of (\d+)", text).groups())
             assert epochs - 1 <= done <= epochs and best <= done  # interrupted where it counts
 
-    def test_ctrl_c_again_and_again(self, out):
+    def test_ctrl_c_twice(self, out):
         process = self.start_training(out)
-        for _ in range(10):
-            process.send_signal(signal.SIGINT)
-            time.sleep(1e-3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(1e-3)  # while the first is seen to, or the file written
+        process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130 and "Traceback" not in err
         assert fnn.load(out).epochs_trained >= 20
