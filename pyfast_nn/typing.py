@@ -59,6 +59,7 @@ class Trees(Protocol):
 
 
 # Parameters or gradients: arrays, in lists, tuples and dicts; None is a gradient that is not there.
-Tree: TypeAlias = Array | SupportsDLPack | np.generic | Trees | Mapping[Any, "Tree"] | None
-# Or what gives them one after the other; or groups, with hyper-parameters of their own.
-Params: TypeAlias = Tree | Iterator[Any] | list[dict[str, Any]]
+# Of a mixed dict, as one of arrays and of lists, mypy infers that its values are `object`.
+Tree: TypeAlias = Array | SupportsDLPack | np.generic | Trees | Mapping[Any, object] | None
+# Or what gives them one after the other.
+Params: TypeAlias = Tree | Iterator[Any]

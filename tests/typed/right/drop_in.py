@@ -1,5 +1,6 @@
 """The second door: an optimizer for arrays of one's own, in any structure."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ with muon.averaged():
 print(muon.averages["layers"][0]["b"], muon.state["layers.0.b"]["exp_avg"])
 muon.clip_norm = 1
 norm: float | None = muon.grad_norm
+
+mixed = {"layers": [w, np.zeros(2)], "scale": np.ones(()), "head": {"b": np.zeros(1)}}
+fnn.optim.NAdam(mixed).step({**copy.deepcopy(mixed), "scale": np.float64(1.0)})
 
 groups: list[dict[str, Any]] = [{"params": w, "lr": 0.1}, {"params": several}]
 rms = fnn.optim.RMSprop(groups, alpha=0.9, accumulate=2)

@@ -18,7 +18,7 @@ fnn.optim.Adam(lr=fnn.schedules.Cosine)  # type: ignore[arg-type]  # pyright: ig
 fnn.optim.Adam(betas=0.9)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.optim.Adam(eps_mode="jax")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.optim.Adam("weights")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-fnn.optim.Adam({"w": "weights"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+fnn.optim.Adam(["weights"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 fnn.optim.SGD(w, nesterov=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.optim.Muon(w, fallback=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.optim.Adam(w, groups={"w": 0.1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
