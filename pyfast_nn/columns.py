@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .typing import Array
+from .typing import Array, Integer
 
 _SHOWN = 5  # names in a message
 
@@ -59,7 +59,7 @@ def order_of(names: list[str] | None, known: Array | None, name: str) -> list[in
     return [places[each] for each in known]
 
 
-def text(column: int, known: Array | None) -> str:
+def text(column: Integer, known: Array | None) -> str:
     """Return what a message calls a column."""
     return f"column {column}" if known is None else f"column {known[column]!r}"
 

@@ -82,7 +82,7 @@ def split_rows(labels: Array, sizes: Any, seed: int) -> list[Integers]:
     return parts
 
 
-def _largest_remainder(counts: Integers, total: int) -> Integers:
+def _largest_remainder(counts: Integers, total: Integer) -> Integers:
     """Return whole numbers of sum `total` in proportion to `counts`, each to within one."""
     shares = total * counts / max(counts.sum(), 1)
     whole = np.floor(shares).astype(np.int64)
