@@ -110,7 +110,10 @@ class Exec {
             team_.pass();
             return;
         }
-        const auto is_passed = [&] { return team_.round.load(std::memory_order_acquire) != round; };
+        // Who fails passes a round; one that has failed before this thread came will not.
+        const auto is_passed = [&] {
+            return team_.round.load(std::memory_order_acquire) != round || team_.failed.load();
+        };
         for (int spins = 0; spins < 256 && !is_passed(); ++spins) relax();
         if (!is_passed()) wait_long(round, is_passed);
         if (team_.failed.load(std::memory_order_relaxed)) throw Stopped{};
