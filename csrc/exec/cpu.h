@@ -173,17 +173,25 @@ class Exec {
    private:
     using Clock = std::chrono::steady_clock;
 
-    // Longer than threads that are all running ever wait. First the core is offered to a thread that may be
-    // waited for: eight threads on two cores must get on. Then this one sleeps.
+    // A thread that is waited for longer has lost its processor.
+    static constexpr std::chrono::microseconds running_wait{200};
+
+    // First the core is offered to a thread that may be waited for: eight threads on two cores must get on.
+    // Then this one sleeps.
     template <class IsPassed>
     __attribute__((noinline)) void wait_long(unsigned round, const IsPassed& is_passed) {
         const auto start = Clock::now();
-        for (int tries = 0; tries < 64 && !is_passed(); ++tries) std::this_thread::yield();
-        team_.asleep.fetch_add(1);
-        while (!is_passed()) sleep_while(team_.round, round);
-        team_.asleep.fetch_sub(1);
+        while (!is_passed()) {
+            if (Clock::now() - start < running_wait) {
+                std::this_thread::yield();
+                continue;
+            }
+            team_.asleep.fetch_add(1);
+            while (!is_passed()) sleep_while(team_.round, round);
+            team_.asleep.fetch_sub(1);
+        }
         const std::chrono::nanoseconds waited = Clock::now() - start;
-        team_.long_wait.fetch_add(waited.count(), std::memory_order_relaxed);
+        if (waited > running_wait) team_.long_wait.fetch_add(waited.count(), std::memory_order_relaxed);
     }
 
     Team& team_;

@@ -90,7 +90,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
     Needs needs = needs_of(epoch);
     needs.whole_gradient = false;
     Crew& crew = *call.crew;
-    crew.begin(team_size_of(call, epoch), rows_per_step(epoch));
+    const int most = team_size_of(call, epoch);
+    crew.begin(most, rows_per_step(epoch));
     const int threads = crew.team(epoch.steps);
     Workspace<T> ws(call, rows_at_a_time(epoch), needs, threads);
 
@@ -131,7 +132,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             if (exec.rank == 0) {
                 score->add(sum);
                 score->steps = next = step + 1;
-                if (exec.most > 1) exec.want(crew.after_step(exec.size, exec.long_wait()));
+                if (most > 1) exec.want(crew.after_step(exec.size, exec.long_wait()));
             }
             exec.barrier();
             exec.regroup();
