@@ -156,8 +156,8 @@ inline void sparse_row_to_panels(Panels<T> to, index r, const char* from, index 
         for (index k = begin; k < min(n, begin + most); ++k) {
             const index column = columns[k];
             if (column < 0 || column >= to.cols)
-                throw std::invalid_argument("column " + std::to_string(column) + " of a sparse matrix with " +
-                                            std::to_string(to.cols) + " columns");
+                throw std::invalid_argument("X: expected indices of a sparse matrix below " +
+                                            std::to_string(to.cols) + ", got " + std::to_string(column));
             to.row(column / full, r)[column % full] = put(x[k - begin], column);
         }
     }

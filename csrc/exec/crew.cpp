@@ -7,8 +7,8 @@ namespace fnn {
 
 namespace {
 
-constexpr double window = 0.006;       // seconds between decisions, about a slice of time
-constexpr double long_call = 0.1;     // seconds in which a team may change
+constexpr double window = 0.006;       // seconds between decisions: two slices of time
+constexpr double long_call = 0.1;      // seconds in which a team may change
 constexpr double much_waiting = 0.2;   // share of the threads' time
 constexpr double shortest_gap = 0.05;  // between trials, in seconds; doubled while they fail
 constexpr double longest_gap = 0.4;

@@ -51,9 +51,9 @@ inline void gather_sparse(exec::Panels<T> to, index r, const Source& from, index
     const Integer* starts = static_cast<const Integer*>(from.starts) + example;
     const index begin = starts[0], end = starts[1];
     if (begin < 0 || begin > end || end > from.stored)
-        throw std::invalid_argument("row " + std::to_string(example) + " of a sparse matrix stores numbers " +
-                                    std::to_string(begin) + " to " + std::to_string(end) + " of " +
-                                    std::to_string(from.stored));
+        throw std::invalid_argument("X: expected places from 0 to " + std::to_string(from.stored) +
+                                    " in the indptr of a sparse matrix, got " + std::to_string(begin) +
+                                    " to " + std::to_string(end) + " in row " + std::to_string(example));
     const char* numbers = from.data + begin * from.col_stride;
     const Integer* columns = static_cast<const Integer*>(from.columns) + begin;
     if (map)

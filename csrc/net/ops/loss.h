@@ -226,8 +226,8 @@ inline void confidence_penalty_tangent(const Block<T>& b, T penalty, const Lanes
         Block<T>::for_rows(
             [&, z = b.z + j * w, p = b.t + j * w, rz = b.rz + j * w, rdz = b.rdz + j * w](index r) {
                 rdz[r] += factor[r] * penalty *
-                          Rule::curvature(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]), energy[r], rz[r],
-                                          mean[r], energy_rate[r]);
+                          Rule::curvature(p[r], Softmax::logarithm(z[r], max[r], log_sum[r]), energy[r],
+                                          rz[r], mean[r], energy_rate[r]);
             });
 }
 
