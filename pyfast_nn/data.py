@@ -97,6 +97,13 @@ def as_targets(y: Any, name: str = "y", rows: Integers | None = None) -> Array:
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(y, pandas.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
+    if rows is not None:  # before others can change the kind of all
+        if pandas is not None and isinstance(y, (pandas.DataFrame, pandas.Series)):
+            y = y.iloc[rows]
+        elif isinstance(y, (list, tuple)):
+            y = [y[row] for row in rows]
+        else:
+            y = as_array(y, name)[rows]
     return native(as_array(y, name), y, name, rows)
 
 
@@ -406,6 +413,7 @@ def weights(
         return None
     result = np.ones(len(y)) if sample_weight is None else sample_weight
     if class_weight is not None:
+        result = result / (result.max(initial=0) or 1)  # so that no product overflows
         if result.any():  # else it is sample_weight that leaves nothing
             name = "class_weight"
         with np.errstate(over="ignore"):
@@ -444,6 +452,9 @@ def _class_weights(
         numbers = (y[:, 0] > np.mean(loss.codes)).astype(np.intp)
         if (np.array(loss.codes)[numbers] != y[:, 0]).any():
             raise ValueError(f"{name}: expected labels in y, got probabilities")
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(class_weight, pandas.Series):
+        class_weight = class_weight.to_dict()  # its index has the labels, in any order
     if isinstance(class_weight, str):
         checks.choice(class_weight, name, ("balanced",))
         counts = np.bincount(numbers, sample_weight, minlength=len(labels))
@@ -470,16 +481,17 @@ def _class_weights(
                 f"({some(labels)}), got {values.shape}"
             )
         _check_weights(values, name)
-    return values[numbers]
+    return (values / (values.max(initial=0) or 1))[numbers]
 
 
 def _targets_array(
     y: Any, loss: "Loss", n: int, out_features: int, name: str, rows: Integers | None
 ) -> Array:
     """Return the given rows of `y`, which has n of them; None: all."""
-    shape = np.shape(y) if rows is not None else None
-    if shape is not None and shape[:1] != (n,):
-        raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {shape}")
+    if rows is not None:
+        came = len(y) if isinstance(y, (list, tuple)) else np.shape(y)[:1]
+        if came not in (n, (n,)):
+            raise ValueError(f"{name}: expected {n} rows, as many as X has, got {came}")
     array = as_targets(y, name, rows)
     if rows is None and array.shape[:1] != (n,):
         raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")

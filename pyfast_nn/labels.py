@@ -16,13 +16,11 @@ KINDS = "whole numbers, bool or strings"
 def native(array: np.ndarray, given: Any, name: str, rows: np.ndarray | None = None) -> np.ndarray:
     """Return targets, objects among them as numbers, bool or strings, all of one kind.
 
-    `array` is what NumPy has made of `given`. What is missing is named with its row. `rows` (here
-    and below) are those that are returned, int64; None: all.
+    `array` is what NumPy has made of `given`. What is missing is named with its row: `rows` (here
+    and below) are the numbers of all; None: 0, 1, ...
     """
     if array.dtype.kind == "U" and isinstance(given, (list, tuple)):
         array = np.array(given, dtype=object)  # NaN among strings is no string
-    if rows is not None and array.ndim:
-        array = array[rows]
     if array.dtype.kind != "O" or array.ndim == 0:
         return array
     refuse_missing(_is_missing(array), array, name, rows)

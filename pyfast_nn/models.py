@@ -409,7 +409,8 @@ class Sequential(Guided):
         class_weight : dict, "balanced" or array_like, optional
             How much the examples of each class count, times `sample_weight`: from label to weight
             (1 for labels that are missing), or in the order of `classes_`. ``"balanced"`` gives all
-            classes the same sum of weights, as scikit-learn does. For losses of labels only.
+            classes the same sum of weights, as scikit-learn does. For losses of labels only. Rows
+            of a class of weight 0 are as if they were not there; the class keeps its output.
         metrics : str, callable, or list of those
             What is computed of the validation data after each epoch, besides loss and accuracy:
             names of the table in `pyfast_nn.metrics`, or functions ``f(y_true, y_pred)`` such as
@@ -753,10 +754,11 @@ class Sequential(Guided):
         >>> out, pullback = model.vjp(X)
         >>> dparams, dX = pullback(2 * (out - np.eye(10)[y]) / out.size)
         """
+        order = columns.order_of(columns.names_of(X, "X"), self.feature_names_in_, "X")
         X = self._built_features(X)
         out = np.empty((X.shape[0], self.out_features), self.dtype)
         pullback = self._net.vjp(self._parameters, X, out, model_state=self._state)
-        return out, _Pullback(self, pullback, X.shape)
+        return out, _Pullback(self, pullback, X.shape, order)
 
     def jvp(self, X: Inputs, v: ArrayLike, *, training: bool = False) -> tuple[Array, Array]:
         """Return the raw outputs and their directional derivative along `v`.
@@ -1079,10 +1081,17 @@ class Sequential(Guided):
 class _Pullback:
     """``dparams, dX = pullback(dout)``; see `Sequential.vjp`."""
 
-    def __init__(self, model: Sequential, pullback: _core.Pullback, shape: Shape) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        pullback: _core.Pullback,
+        shape: Shape,
+        order: list[int] | None = None,
+    ) -> None:
         self._model = model
         self._pullback = pullback
         self._shape = shape
+        self._order = order  # where the model's columns stand in the frame that was given
         self._before = model._parameters.copy()
 
     def __call__(self, dout: ArrayLike) -> tuple[Array, Array]:
@@ -1095,6 +1104,8 @@ class _Pullback:
         dparameters = np.empty_like(parameters)
         dX = np.empty(self._shape, parameters.dtype)
         self._pullback(dout, dparameters, dX)
+        if self._order is not None:
+            dX = dX[:, np.argsort(self._order)]
         return dparameters, dX
 
 

@@ -61,7 +61,7 @@ USES = {
     "predict_proba": lambda m, X, y: m.predict_proba(X),
     "evaluate": lambda m, X, y: m.evaluate(X, y)["loss"],
     "loss_and_grad": lambda m, X, y: m.loss_and_grad(X, y)[1],
-    "vjp": lambda m, X, y: m.vjp(X)[1](np.ones((30, 2)))[1],
+    "vjp": lambda m, X, y: m.vjp(X)[1](np.ones((30, 2)))[0],
     "jvp": lambda m, X, y: m.jvp(X, np.ones(m.n_parameters))[1],
     "hvp": lambda m, X, y: m.hvp(X, y, np.ones(m.n_parameters)),
     "Hessian": lambda m, X, y: curvature.Hessian(m, X, y) @ np.ones(m.n_parameters),
@@ -141,6 +141,14 @@ def test_a_loop_of_ones_own(data):
     expected = model.vjp(frame_of(X))[0]
     assert model.feature_names_in_.tolist() == NAMES
     np.testing.assert_array_equal(model.forward(frame_of(X, ORDER)), expected)
+
+
+def test_derivatives_in_the_inputs_are_in_their_own_order(data):
+    X, y = data
+    model = fitted(frame_of(X), y)
+    dX = model.vjp(frame_of(X))[1](np.ones((30, 2)))[1]
+    reordered = model.vjp(frame_of(X, ORDER))[1](np.ones((30, 2)))[1]
+    np.testing.assert_array_equal(reordered, dX[:, ORDER])
 
 
 def test_a_refused_fit_remembers_nothing(data):

@@ -58,6 +58,11 @@ def dense_backward(model, X, y):
     return np.append(dw, db) / len(X)
 
 
+def gemm(model, X, y):
+    X = X.astype(model.dtype)
+    return fnn.ops.gemm(X, y.astype(model.dtype)[:, None], trans_a=True, alpha=1 / len(X)).ravel()
+
+
 def step(model, X, y, batch_size, **options):
     before = model.parameters.astype(np.float64)
     sgd = fnn.optim.SGD(lr=1.0, **options.pop("optimizer", {}))
@@ -88,6 +93,7 @@ def stepwise(model, X, y):
         transposed_jacobian,
         pullback,
         dense_backward,
+        gemm,
         whole_batch,
         accumulated,
         stepwise,
@@ -100,7 +106,7 @@ def test_digits(isa, examples, compute):
     np.testing.assert_allclose(actual, expected, rtol=SLACK, atol=SLACK * abs(expected).max())
 
 
-@pytest.mark.parametrize("compute", [gradient, hessian_product, whole_batch, accumulated])
+@pytest.mark.parametrize("compute", [gradient, hessian_product, gemm, whole_batch, accumulated])
 def test_threads(examples, compute, restore_threads):
     """Parts are cut by the number of rows: the same bits for any team."""
     X, y = (part[:5000] for part in examples)

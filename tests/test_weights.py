@@ -244,3 +244,41 @@ class TestNotThere:
             model.fit(X, y, **given)
         with pytest.raises(ValueError, match="sample_weight: expected at least one weight > 0"):
             model.fit(X, y, loss="mse", sample_weight=np.zeros(20), verbose=0)
+
+    def test_a_missing_value_does_not_change_the_kind_of_labels(self, rng):
+        """pandas makes floats of its own integers and bools where a value is missing."""
+        pandas = pytest.importorskip("pandas")
+        X, w = rng.normal(size=(20, 2)), np.arange(20) % 5 != 2
+        for dtype, codes, loss in (
+            ("boolean", np.arange(20) % 2 == 0, "binary_cross_entropy"),
+            ("Int64", 2**53 + 1 + np.arange(20) % 2, "hinge"),
+        ):
+            y = pandas.Series(codes).astype(dtype).mask(~w, pandas.NA)
+            layers = [fnn.Dense(1)]
+            model, actual = fitted(X, y, layers=layers, loss=loss, sample_weight=w * 1.0)
+            _, expected = fitted(X[w], codes[w], layers=layers, loss=loss)
+            assert actual == expected
+            assert model.classes_.tolist() == sorted(set(codes.tolist()))
+
+
+class TestClassWeights:
+    def test_a_series_is_read_by_its_labels(self, rng):
+        pandas = pytest.importorskip("pandas")
+        X, y = rng.normal(size=(60, 4)), np.array(["a"] * 10 + ["b"] * 35 + ["c"] * 15)
+        counts = pandas.Series(y).value_counts()  # the most frequent first
+        balanced = 60 / (3 * counts)
+        assert list(balanced.index) == ["b", "c", "a"]
+        by_label = fitted(X, y, class_weight=balanced.to_dict())[1]
+        assert fitted(X, y, class_weight=balanced)[1] == by_label
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e300])
+    @pytest.mark.parametrize("class_weight", ["balanced", [1.0, 2.0, 3.0]])
+    def test_scales(self, rng, scale, class_weight):
+        """Only ratios matter, also where products of both weights would leave the range."""
+        X, y, w = rng.normal(size=(60, 4)), rng.integers(0, 3, 60), rng.uniform(1, 2, 60)
+        model, _ = fitted(X, y)
+        scaled = class_weight if isinstance(class_weight, str) else np.array(class_weight) * scale
+        actual = model.loss_and_grad(X, y, sample_weight=w * scale, class_weight=scaled)
+        expected = model.loss_and_grad(X, y, sample_weight=w, class_weight=class_weight)
+        assert actual[0] == pytest.approx(expected[0], rel=1e-13)
+        np.testing.assert_allclose(actual[1], expected[1], rtol=1e-11, atol=1e-14)

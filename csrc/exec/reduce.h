@@ -20,4 +20,23 @@ inline void column_sums(T* out, const T* x, index rows) {
     for (int n = 0; n < N; ++n) store(out + n * lanes<T>, (sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n]));
 }
 
+// A sum of float32 over n rows is wrong by up to n roundings, so more rows than these are summed in parts,
+// and the parts in float64.
+constexpr index rows_summed = 1024;
+
+template <class T>
+struct AddUp {
+    double* total;
+    const T* part;
+    bool first;
+    void operator()(index i) const { total[i] = first ? double(part[i]) : total[i] + double(part[i]); }
+};
+
+template <class T>
+struct Round {
+    T* to;
+    const double* from;
+    void operator()(index i) const { to[i] = T(from[i]); }
+};
+
 }  // namespace fnn::FNN_ISA::exec

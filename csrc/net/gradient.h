@@ -13,24 +13,9 @@ struct Turn {
     bool is_all() const { return first && last; }
 };
 
-// A sum of float32 over n rows is wrong by up to n roundings, so more rows than these are summed in parts,
-// and the parts in float64.
-constexpr index rows_summed = 1024;
-
-template <class T>
-struct AddUp {
-    double* total;
-    const T* part;
-    bool first;
-    void operator()(index i) const { total[i] = first ? double(part[i]) : total[i] + double(part[i]); }
-};
-
-template <class T>
-struct Round {
-    T* to;
-    const double* from;
-    void operator()(index i) const { to[i] = T(from[i]); }
-};
+using exec::AddUp;
+using exec::Round;
+using exec::rows_summed;
 
 // Goes through a part of the parameters. for_terms(node, f) calls f(x, dz) for each product x' dz of which
 // the gradient of a node's weight is the sum, that of its bias being the column sums of the first dz. When

@@ -6,6 +6,7 @@
 #include "exec/gemm/multiply.h"
 #include "exec/gemm/spec.h"
 #include "exec/memory.h"
+#include "exec/reduce.h"
 #include "exec/transpose.h"
 
 namespace fnn::FNN_ISA::exec {
@@ -55,8 +56,11 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
     // A transposed a needs no transposition: its panels are read by columns.
     Panels<T> a{nullptr, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k}, b{nullptr, g.k, g.n},
         c{nullptr, g.m, g.n};
-    T* const memory = static_cast<T*>(arena.reserve(std::size_t(a.size() + b.size() + c.size()) * sizeof(T)));
-    a.data = memory;
+    const bool in_parts = g.transpose_a && g.k > rows_summed;
+    const std::size_t numbers = std::size_t(a.size() + b.size() + c.size()) * sizeof(T);
+    double* const totals = static_cast<double*>(
+        arena.reserve(numbers + (in_parts ? std::size_t(c.size()) * sizeof(double) : 0)));
+    a.data = reinterpret_cast<T*>(in_parts ? totals + c.size() : totals);
     b.data = a.data + a.size();
     c.data = b.data + b.size();
     constexpr index smallest_shared = 200 * 1000;
@@ -72,10 +76,28 @@ void gemm(const Gemm<T>& g, int threads, Interrupt interrupt, Arena& arena) {
         const bool by_rows = g.m > c.count() * tile_rows;
         const Range rows = by_rows ? exec.share(g.m) : Range{0, g.m};
         const Range panels = by_rows ? Range{0, c.count()} : exec.share(c.count());
-        if (g.transpose_a)
-            multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, {0, a.rows}, rows, panels);
-        else
+        const auto add_transposed = [&](Range inner) {
+            multiply_transposed<T>({c.panel(panels.begin), c.rows}, {}, a, b, inner, rows, panels);
+        };
+        const auto for_stretches = [&](const auto& f) {
+            for (index p = panels.begin; p < panels.end; ++p) {
+                T* const part = c.row(p, rows.begin);
+                f(part, totals + (part - c.data), Range{0, rows.size() * c.width(p)});
+            }
+        };
+        if (in_parts) {
+            for_pieces({0, a.rows}, rows_summed, [&](Range inner) {
+                add_transposed(inner);
+                for_stretches([&](T* part, double* total, Range all) {
+                    elementwise(all, AddUp<T>{total, part, inner.begin == 0});
+                });
+            });
+            for_stretches([&](T* to, double* total, Range all) { elementwise(all, Round<T>{to, total}); });
+        } else if (g.transpose_a) {
+            add_transposed({0, a.rows});
+        } else {
             multiply<T>(c, a, b, Initial<T>::zero(), rows, panels);
+        }
         for (index p = panels.begin; p < panels.end; ++p) put_panel<T>(g, c, p, rows);
     });
 }
