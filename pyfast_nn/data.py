@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from . import _core, checks, columns, sparse
 from .checks import describe
-from .labels import label_kind, native, places_in, row_number, some, whole_numbers
+from .labels import are_among, label_kind, native, places_in, row_number, some, whole_numbers
 from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers
 
 if TYPE_CHECKING:
@@ -297,13 +297,13 @@ def find_classes(
     kind = label_kind(array, name)
     if kind == "number":
         array = whole_numbers(array, name, rows)
-        if np.isin(array, own).all():
+        if are_among(array, own).all():
             return own
     classes = np.array([False, True]) if kind == "bool" else np.unique(array)
     if len(classes) != len(own):
         expected, came = f"{len(own)} classes", f"{len(classes)} ({some(classes)})"
         if kind == "number":
-            place = np.argmin(np.isin(array, own))
+            place = np.argmin(are_among(array, own))
             expected = f"{_range(own, loss)}, or {expected}"
             came += f", with {array[place]} in row {row_number(place, rows)}"
         cure = _cure(len(classes), loss, out_features)
@@ -516,7 +516,7 @@ def _own_classes(
     own: Any = loss.classes(out_features)
     kind = label_kind(array, name)
     is_number = kind == "number"
-    known = np.isin(whole_numbers(array, name, rows), own) if is_number else np.zeros(1, bool)
+    known = are_among(whole_numbers(array, name, rows), own) if is_number else np.zeros(1, bool)
     if not known.all():
         first = np.argmin(known)
         row = row_number(first, rows)

@@ -168,6 +168,13 @@ def places_in(
     return np.require(places, np.int64, ["C", "A"])
 
 
+def are_among(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return which of whole numbers (n,) are some of `classes`, numbers too."""
+    if are_columns(classes):  # a tenth of the time of a search
+        return (labels >= 0) & (labels < len(classes))
+    return np.isin(labels, classes)
+
+
 def are_columns(classes: np.ndarray) -> bool:
     """Whether `classes` are the numbers of the columns, 0, 1, ..."""
     return classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes)))
