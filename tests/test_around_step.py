@@ -51,7 +51,7 @@ NONFINITE = (4, 7)  # the steps with such a gradient, where they are skipped
 
 
 class Reference:
-    """The same by the formulas, on a list of float64 arrays."""
+    """The same by the formulas, on a list of float64 arrays; `options` may change between calls."""
 
     def __init__(self, rule, params, **options):
         self.p = [np.array(p, np.float64) for p in params]
@@ -59,10 +59,11 @@ class Reference:
         self.m = [np.zeros_like(p) for p in self.p]
         self.v = [np.zeros_like(p) for p in self.p]
         self.t = self.skipped = 0
-        self.grads, self.history, self.norm = [], [], None
-        self.slow = [p.copy() for p in self.p]
-        self.ema = None
+        self.grads, self.norm = [], None
+        self.slow, self.since_lookahead = None, 0
+        self.counted, self.ema = [], None  # what the averages are of, and that of ema
         self.origin = None
+        self.lost = False  # ascend had no direction
 
     @staticmethod
     def norm_of(grads):
@@ -73,15 +74,32 @@ class Reference:
         sign = -1 if self.options.get("maximize") else 1
         self.origin = [p.copy() for p in self.p]
         norm = self.norm_of(grads)
-        if norm > 0 and np.isfinite(norm):
+        self.lost = not np.isfinite(norm)
+        if norm > 0 and not self.lost:
             for p, g in zip(self.p, grads, strict=True):
                 p += sign * self.options["sam"] * g / norm
 
-    def step(self, grads):
-        o = self.options
+    def descend(self):
         if self.origin is not None:
             self.p, self.origin = self.origin, None
-        if o.get("skip_nonfinite") and not np.isfinite(self.norm_of(grads)):
+        self.lost = False
+
+    def forget(self):
+        """What options that are no longer given have kept."""
+        o = self.options
+        if (self.ema is not None) != ("ema" in o):
+            self.counted, self.ema = [], None
+        if "ema" not in o and len(self.counted) > max(self.t - o.get("swa", self.t), 0):
+            self.counted = []  # a step that does not count
+        if "lookahead" not in o:
+            self.slow, self.since_lookahead = None, 0
+
+    def step(self, grads):
+        o = self.options
+        self.forget()
+        lost = self.lost
+        self.descend()
+        if o.get("skip_nonfinite") and (lost or not np.isfinite(self.norm_of(grads))):
             self.skipped += 1
             return
         self.grads.append(grads)
@@ -98,6 +116,8 @@ class Reference:
             grads = [self.clip_units(g, p) for g, p in zip(grads, self.p, strict=True)]
         if o.get("maximize"):
             grads = [-g for g in grads]
+        if "lookahead" in o and self.slow is None:
+            self.slow = [p.copy() for p in self.p]
         self.t += 1
         for p, g, m, v in zip(self.p, grads, self.m, self.v, strict=True):
             if self.rule == "sgd":
@@ -108,11 +128,14 @@ class Reference:
                 m += 0.1 * (g - m)
                 v += 0.001 * (g * g - v)
                 p -= 0.05 * (m / (1 - 0.9**self.t)) / (np.sqrt(v / (1 - 0.999**self.t)) + 1e-8)
-        if "lookahead" in o and self.t % o["lookahead"][0] == 0:
+        self.since_lookahead += "lookahead" in o
+        if "lookahead" in o and self.since_lookahead >= o["lookahead"][0]:
+            self.since_lookahead = 0
             for p, slow in zip(self.p, self.slow, strict=True):
                 slow += o["lookahead"][1] * (p - slow)
                 p[...] = slow
-        self.history.append([p.copy() for p in self.p])
+        if "ema" in o or ("swa" in o and self.t > o["swa"]):
+            self.counted.append([p.copy() for p in self.p])
         if "ema" in o:
             before = self.ema or self.p
             self.ema = [
@@ -131,10 +154,12 @@ class Reference:
 
     @property
     def averages(self):
+        self.forget()
+        if not self.counted:
+            return self.p
         if "ema" in self.options:
             return self.ema
-        used = self.history[self.options["swa"] :]
-        return [np.mean(p, axis=0) for p in zip(*used, strict=True)] if used else self.p
+        return [np.mean(p, axis=0) for p in zip(*self.counted, strict=True)]
 
 
 # ---------------------------------------------------------------------- problems
@@ -471,6 +496,151 @@ def test_averages_begin_anew():
     with pytest.raises(ValueError, match=r"ema: expected None where swa is given, got 0\.5"):
         optimizer.ema = 0.5
     assert optimizer.ema is None
+
+
+def test_skipping_begins_or_ends_between_ascend_and_step(isa):
+    for before in (True, False):
+        p = np.array([1.0, 2.0])
+        optimizer = SGD(p, lr=1.0, sam=0.5, skip_nonfinite=before)
+        optimizer.ascend(np.array([np.nan, 1.0]))
+        optimizer.skip_nonfinite = not before
+        optimizer.step(np.array([3.0, 4.0]))
+        assert (optimizer.step_count, optimizer.skipped) == ((1, 0) if before else (0, 1))
+        np.testing.assert_array_equal(p, [-2, -2] if before else [1, 2])
+        assert optimizer.grad_norm == (None if before else 5)
+
+
+@pytest.mark.parametrize("sam", [None, 0.5])
+def test_what_ascend_met_is_forgotten_on_the_way_back(isa, sam):
+    p = np.ones(2)
+    optimizer = SGD(p, lr=1.0, sam=0.5, skip_nonfinite=True)
+    optimizer.ascend(np.full(2, np.nan))
+    optimizer._bound.descend()  # as a fit does that was interrupted there
+    optimizer.sam = sam
+    if sam is not None:
+        optimizer.ascend(np.ones(2))
+    optimizer.step(np.ones(2))
+    np.testing.assert_array_equal(p, [0, 0])
+    assert (optimizer.step_count, optimizer.skipped) == (1, 0)
+
+
+@pytest.mark.once
+def test_averages_begin_anew_where_steps_no_longer_count():
+    p = np.zeros(1)
+    optimizer = SGD(p, lr=1.0, swa=0)
+    for _ in range(3):
+        optimizer.step(np.ones(1))
+    np.testing.assert_allclose(optimizer.averages, [-2])
+    optimizer.swa = 4
+    np.testing.assert_array_equal(optimizer.averages, [-3])
+    for _ in range(3):
+        optimizer.step(np.ones(1))
+    np.testing.assert_allclose(optimizer.averages, [-5.5])
+    optimizer.swa = 1  # of steps that are over no more is known
+    optimizer.step(np.ones(1))
+    np.testing.assert_allclose(optimizer.averages, [-6])
+
+
+@pytest.mark.once
+def test_a_step_that_fails_forgets_nothing():
+    p = np.zeros(1)
+    optimizer = SGD(p, lr=1.0, swa=0, lookahead=(3, 0.5))
+    for _ in range(2):
+        optimizer.step(np.ones(1))
+    before = optimizer.state_dict()
+    optimizer.swa = optimizer.lookahead = None
+    with pytest.raises(ValueError, match="grads: expected shape"):
+        optimizer.step(np.ones(2))
+    optimizer.swa, optimizer.lookahead = 0, (3, 0.5)
+    assert_same_state(optimizer.state_dict(), before)
+
+
+@pytest.mark.once
+def test_the_end_of_averages_that_were_never_shown():
+    p = np.ones(2)
+    optimizer = SGD(p, lr=1.0, sam=0.5, ema=0.5)
+    optimizer.ascend(np.ones(2))
+    optimizer.sam = None
+    optimizer.averaged().__exit__(None, None, None)
+    optimizer.step(np.ones(2))
+    np.testing.assert_array_equal(p, [0, 0])
+
+
+# What a walk assigns to each option, None for its default.
+VALUES = {
+    "maximize": [None, True],
+    "clip_norm": [None, None, 1.0],
+    "clip_value": [None, None, 0.5],
+    "clip_units": [None, None, 0.2],
+    "unit_axis": [None, 0],
+    "skip_nonfinite": [None, True],
+    "accumulate": [None, 2, 3],
+    "ema": [None, None, 0.4],
+    "swa": [None, None, 0, 6],
+    "lookahead": [None, (1, 0.3), (3, 0.6)],
+    "sam": [None, 0.1, 0.4],
+}
+
+
+def assign_some(rng, optimizer, reference):
+    """Give some options other values, and to both the same."""
+    for name in rng.permutation(list(VALUES))[: rng.integers(4)]:
+        values = VALUES[name]
+        value = values[rng.integers(len(values))]
+        default = getattr(type(optimizer), name).default
+        try:
+            setattr(optimizer, name, default if value is None else value)
+        except ValueError as error:  # one of those that exclude each other
+            assert "expected None where" in str(error)
+            continue
+        reference.options.pop(name, None)
+        if value is not None:
+            reference.options[name] = value
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("seed", range(400 if FULL else 40))
+def test_options_change_at_any_time(seed):
+    """Walks of calls between which options change, beside the formulas."""
+    rng = np.random.default_rng(seed)
+    params = {"w": rng.normal(size=(4, 3)), "b": np.asfortranarray(rng.normal(size=(3, 2)))}
+    rule = list(RULES)[seed % 2]
+    optimizer, reference = RULES[rule](params), Reference(rule, leaves(params))
+    for _ in range(60):
+        assign_some(rng, optimizer, reference)
+        grads = [rng.normal(size=p.shape) for p in leaves(params)]
+        if rng.random() < 0.1:
+            grads[rng.integers(2)][0, 0] = rng.choice([np.nan, np.inf])
+        moved = reference.origin is not None
+        call = rng.choice(["step", "step", "step", "ascend", "descend", "averaged", "resumed"])
+        if moved and call not in ("step", "descend"):
+            with pytest.raises(RuntimeError, match="where ascend has moved them"):
+                optimizer.ascend(like(params, grads)) if optimizer.sam else optimizer.state_dict()
+        elif call == "descend":
+            optimizer._bound.descend()
+            reference.descend()
+        elif call == "ascend" or (call == "step" and optimizer.sam and not moved):
+            if optimizer.sam:
+                optimizer.ascend(like(params, grads))
+                reference.forget()
+                reference.ascend(grads)
+        elif call == "step":
+            if not all(np.isfinite(g).all() for g in grads) and not optimizer.skip_nonfinite:
+                continue  # or all would be NaN from here on
+            optimizer.step(like(params, grads))
+            reference.step(grads)
+        elif call == "resumed":
+            again = RULES[rule](copy.deepcopy(params))
+            again.load_state_dict(optimizer.state_dict())
+            reference.forget()
+            optimizer, params = again, again._bound._params
+        elif optimizer.ema is not None or optimizer.swa is not None:
+            with optimizer.averaged():
+                for p, expected in zip(leaves(params), reference.averages, strict=True):
+                    np.testing.assert_allclose(p, expected, rtol=0, atol=1e-11)
+        for p, expected in zip(leaves(params), reference.p, strict=True):
+            np.testing.assert_allclose(p, expected, rtol=0, atol=1e-11)
+        assert (optimizer.step_count, optimizer.skipped) == (reference.t, reference.skipped)
 
 
 @pytest.mark.once

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace fnn::bindings {
@@ -23,7 +24,6 @@ Around::Around(std::shared_ptr<Updater> updater) : updater_(std::move(updater)) 
 
 // All that can fail, and nothing that changes what a later step gives.
 void Around::prepare(const py::object& grads) {
-    forget();
     if (accumulate > 1 || accumulated > 0 || clip_units) reserve(gradient_);
     if (ema || swa) reserve(average_);
     if (lookahead) reserve(slow_);
@@ -31,6 +31,7 @@ void Around::prepare(const py::object& grads) {
     if (accumulated == 0) contributes_.clear();
     updater_->read(grads, Tensors::None::zeros, contributes_);
     collect();
+    forget();
 }
 
 void Around::collect() {
@@ -62,10 +63,12 @@ void Around::collect() {
 
 // Drops what belongs to options that are no longer used.
 void Around::forget() {
-    if ((!ema && !swa) || averages_by_ema_ != ema.has_value()) {
+    if (averages_by_ema_ != ema.has_value()) averaged = 0;
+    averages_by_ema_ = ema.has_value();
+    if (swa && averaged > std::max(updater_->steps - *swa, index{0})) averaged = 0;  // one no longer counts
+    if (!ema && !swa) {
         average_ = {};
         averaged = 0;
-        averages_by_ema_ = ema.has_value();
     }
     if (!lookahead) {
         slow_ = {};
@@ -157,6 +160,7 @@ void Around::check_at_rest(const char* what) const {
 void Around::restore() {
     if (ascended_) pass(moved_, PassKind::restore, original_);
     ascended_ = false;
+    has_no_direction_ = false;
 }
 
 void Around::descend() {
@@ -173,7 +177,7 @@ void Around::step(const py::object& grads) {
 
     std::optional<double> norm;
     if (skip_nonfinite) norm = this->norm();
-    const bool skips = std::exchange(skips_next_, false) || (norm && !std::isfinite(*norm));
+    const bool skips = norm && (has_no_direction_ || !std::isfinite(*norm));
     restore();
     if (skips) return skip(*norm);
     if (accumulate > 1 || accumulated > 0 || clip_units) {
@@ -226,7 +230,7 @@ void Around::ascend(const py::object& grads) {
     prepare(grads);
     moved_ = active_;
     const double norm = this->norm(), scale = *sam / norm * (maximize ? -1 : 1);
-    skips_next_ = skip_nonfinite && !std::isfinite(norm);
+    has_no_direction_ = !std::isfinite(norm);
     if (std::isfinite(norm) && std::isfinite(scale))
         pass(active_, PassKind::ascend, original_, 1, {scale, 0, false});
     else
@@ -252,7 +256,8 @@ void Around::show_averages() {
 
 void Around::show_parameters() {
     const Tensors::Use use(updater_->tensors());
-    if (showing_ && !shows_originals_) pass(all_, PassKind::restore, original_);
+    if (!showing_) return;
+    if (!shows_originals_) pass(all_, PassKind::restore, original_);
     if (!sam) original_ = {};
     showing_ = false;
 }

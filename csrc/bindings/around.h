@@ -101,7 +101,7 @@ class Around : public Shared {
     bool averages_by_ema_ = false;   // the averages so far
     bool ascended_ = false;
     bool showing_ = false, shows_originals_ = false;  // the latter where there are no averages yet
-    bool skips_next_ = false;                         // after a gradient that could not be followed
+    bool has_no_direction_ = false;                   // ascend met a gradient that could not be followed
 };
 
 }  // namespace fnn::bindings
