@@ -11,7 +11,8 @@ array([0, 1, 2])
 """
 
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
-from .callbacks import Callback, CurvatureMonitor, ReduceLROnPlateau
+from .callbacks import Callback, ReduceLROnPlateau
+from .curvature.monitor import CurvatureMonitor
 from .history import History
 from .layers import (
     ELU,

@@ -1,19 +1,15 @@
 """What is told of a fit while it runs."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal
 
-import numpy as np
-
-from . import checks, columns, curvature, data
+from . import checks
 from .guidance import Guided, written
 from .history import History
 from .metrics import larger_is_better
+from .models import Sequential, engine_of
 from .optim import Optimizer
-from .typing import ArrayLike, Inputs, Integer, Real
-
-if TYPE_CHECKING:
-    from .models import Sequential
+from .typing import Integer, Real
 
 
 class Callback(Guided):
@@ -31,7 +27,7 @@ class Callback(Guided):
     3
     """
 
-    def on_fit_begin(self, model: "Sequential") -> None:
+    def on_fit_begin(self, model: Sequential) -> None:
         """Called when all arguments are checked and the parameters exist.
 
         Parameters
@@ -40,7 +36,7 @@ class Callback(Guided):
             May be used and changed here and in all that follows, but not fitted.
         """
 
-    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> bool | None:
+    def on_epoch_end(self, model: Sequential, epoch: int, record: dict[str, Any]) -> bool | None:
         """Called after each epoch and its validation.
 
         Parameters
@@ -57,7 +53,7 @@ class Callback(Guided):
             True ends the fit after this epoch.
         """
 
-    def on_fit_end(self, model: "Sequential", history: History) -> None:
+    def on_fit_end(self, model: Sequential, history: History) -> None:
         """Called however the fit ends: also by Ctrl-C or an exception, after `on_fit_begin`.
 
         Parameters
@@ -197,166 +193,15 @@ class ReduceLROnPlateau(Callback):
             self._lower_rates()
             self._rest, self._bad = self._cooldown, 0
 
-    def on_fit_begin(self, model: "Sequential") -> None:
+    def on_fit_begin(self, model: Sequential) -> None:
         """Refuse a fit with another optimizer."""
-        if self._optimizer._owner is not model._owner:
+        if self._optimizer._owner is not engine_of(model).owner:
             raise ValueError(
                 "optimizer: expected that of this fit, got another; make ReduceLROnPlateau with it"
             )
 
-    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> None:
+    def on_epoch_end(self, model: Sequential, epoch: int, record: dict[str, Any]) -> None:
         """Call `step` with what the record holds."""
         if self._monitor not in record:
             raise ValueError(f"monitor: expected one of {', '.join(record)}; got {self._monitor!r}")
         self.step(record[self._monitor])
-
-
-class CurvatureMonitor(Callback):
-    """Adds to the history how curved the loss is, and how steep, on a fixed sample of rows.
-
-    * ``max_eigenvalue``: the largest eigenvalue of the Hessian, to three digits;
-    * ``gauss_newton_trace``: the exact trace of the Gauss-Newton matrix, which is that of the
-      Hessian if the network is piecewise linear, as with ReLU;
-    * ``grad_norm``: the norm of the gradient.
-
-    Parameters
-    ----------
-    X, y
-        Rows and targets to measure on, such as those of the fit.
-    every : int
-        Measure after this many epochs, and again after as many; NaN is between.
-    n_samples : int
-        How many rows are drawn of X, once, without replacement; all, if there are fewer.
-    seed : int or None
-        Of the draw, from 0 to 2**64 - 1; None draws one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is impossible, or a number of X is not finite; by `fit`, if the loss has no
-        exact trace (see `curvature.exact_trace`).
-    ImportError
-        By `fit`, if SciPy is not there.
-
-    Notes
-    -----
-    The loss is that of the fit, without weights. Costs some tens of products with the Hessian of
-    the sample each time, and is not part of the ``seconds`` of the history. Where the gradient is
-    not finite, all three are NaN.
-
-    Gradient descent with a constant rate lr is stable as long as ``max_eigenvalue`` is below 2 /
-    lr, and tends to end there: J. Cohen et al. (2021), "Gradient descent on neural networks
-    typically occurs at the edge of stability", ICLR, https://arxiv.org/abs/2103.00065.
-
-    Examples
-    --------
-    >>> monitor = fnn.CurvatureMonitor(X, y, every=2, n_samples=200)
-    >>> history = model.fit(X, y, loss="cross_entropy", epochs=4, callbacks=[monitor])
-    >>> np.isfinite(history["max_eigenvalue"])
-    array([False,  True, False,  True])
-    """
-
-    def __init__(
-        self,
-        X: Inputs,
-        y: ArrayLike,
-        *,
-        every: Integer = 1,
-        n_samples: Integer = 1000,
-        seed: Integer | None = 0,
-    ) -> None:
-        self._names = columns.names_of(X, "X")
-        X, y = data.features(X), data.as_targets(y)
-        n = X.shape[0]
-        if n == 0:
-            raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        data.check_finite(X, np.float64, "X")
-        if y.ndim == 0 or len(y) != n:
-            raise ValueError(f"y: expected shape ({n},) or ({n}, outputs), got {y.shape}")
-        n_samples = checks.integer(n_samples, "n_samples", minimum=1)
-        rng = np.random.default_rng(checks.seed(seed))
-        rows = np.sort(rng.choice(n, min(n, n_samples), replace=False))
-        self._X, self._y = X[rows], y[rows]
-        self._every = checks.integer(every, "every", minimum=1)
-
-    def on_fit_begin(self, model: "Sequential") -> None:
-        """Measure on one row, so that what cannot be measured is refused before the training."""
-        self._measure(model, slice(1))
-
-    def on_epoch_end(self, model: "Sequential", epoch: int, record: dict[str, Any]) -> None:
-        """Add what is measured to the record."""
-        if (epoch + 1) % self._every == 0:
-            record |= self._measure(model, slice(None))
-
-    def _measure(self, model: "Sequential", rows: slice) -> dict[str, float]:
-        order = columns.order_of(self._names, model.feature_names_in_, "X")
-        X = self._X[rows] if order is None else self._X[rows][:, order]
-        return _measure(model, X, self._y[rows])
-
-
-def _measure(model: "Sequential", X: Inputs, y: ArrayLike) -> dict[str, float]:
-    """Return what CurvatureMonitor adds to a record."""
-    grad = model.loss_and_grad(X, y)[1]
-    if np.isfinite(grad).all():
-        hessian, gauss_newton = curvature.Hessian(model, X, y), curvature.GaussNewton(model, X, y)
-        eigenvalue = float(curvature.top_eigenpairs(hessian, 1, tol=1e-3)[0][0])
-        trace = curvature.exact_trace(gauss_newton)
-    else:
-        eigenvalue = trace = math.nan
-    return {
-        "max_eigenvalue": eigenvalue,
-        "gauss_newton_trace": trace,
-        "grad_norm": float(np.linalg.norm(grad.astype(np.float64))),
-    }
-
-
-class _HasFitBegin(Protocol):
-    def on_fit_begin(self, model: Any, /) -> object: ...
-
-
-class _HasEpochEnd(Protocol):
-    def on_epoch_end(self, model: Any, epoch: Any, record: Any, /) -> object: ...
-
-
-class _HasFitEnd(Protocol):
-    def on_fit_end(self, model: Any, history: Any, /) -> object: ...
-
-
-CallbackLike: TypeAlias = _HasFitBegin | _HasEpochEnd | _HasFitEnd
-_METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")
-
-
-def check(callbacks: Any) -> list[Any]:
-    """Return `callbacks` as a list of objects with all methods."""
-    try:
-        alone = any(hasattr(callbacks, name) for name in _METHODS)
-        callbacks = [callbacks] if alone else list(callbacks)
-    except TypeError:
-        came = checks.describe(callbacks)
-        raise TypeError(f"callbacks: expected a list of callbacks, got {came}") from None
-    for i, callback in enumerate(callbacks):
-        if isinstance(callback, type) or not any(hasattr(callback, name) for name in _METHODS):
-            raise TypeError(
-                f"callbacks[{i}]: expected an object with any of {', '.join(_METHODS)}, "
-                f"got {checks.describe(callback)}{written(callback)}"
-            )
-        for name in dir(callback):
-            if (
-                name.startswith("on_")
-                and name not in _METHODS
-                and callable(getattr(callback, name))
-            ):
-                raise TypeError(
-                    f"callbacks[{i}]: expected no methods on_... but {', '.join(_METHODS)}, got "
-                    f"{type(callback).__name__}.{name}, which nothing would call"
-                )
-    return callbacks
-
-
-def tell(callback: Any, method: str, *arguments: Any) -> bool:
-    """Call a method of a callback that has it; return whether it asks to stop."""
-    function = getattr(callback, method, None)
-    answer = None if function is None else function(*arguments)
-    if answer is None or method != "on_epoch_end":
-        return False
-    return checks.boolean(answer, f"what {type(callback).__name__}.{method} returned")

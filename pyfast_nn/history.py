@@ -52,23 +52,6 @@ class History(Guided, dict[str, list[float]]):
     def __missing__(self, key: str) -> list[float]:
         raise KeyError(f"history: expected one of {', '.join(self)}, got {key!r}{near(key, self)}")
 
-    def _append(self, record: Mapping[str, Any], best_epoch: int | None = None) -> None:
-        """Add the record of an epoch."""
-        self._add_columns(record)
-        columns: list[list[Any]] = [*self.values(), self._best_epochs]
-        values = [_plain(record.get(key, math.nan)) for key in self]
-        # One call, so that an interrupt leaves no columns of different lengths.
-        collections.deque(map(list.append, columns, [*values, best_epoch]), maxlen=0)
-
-    def _amend(self, record: Mapping[str, Any]) -> None:
-        """Take what has been added to the record of the last epoch."""
-        self._add_columns(record)
-        for key, value in record.items():
-            self[key][-1] = _plain(value)
-
-    def _add_columns(self, keys: Iterable[str]) -> None:
-        self.update({key: [math.nan] * self.epochs for key in keys if key not in self})
-
     @property
     def epochs(self) -> int:
         """Number of epochs done (int)."""
@@ -147,6 +130,31 @@ class History(Guided, dict[str, list[float]]):
             parts += [f"{key} {self[key][epoch]:.4g}" for key in scores[:_SHOWN]]
             parts += ["..."] * (len(scores) > _SHOWN)
         return f"History({', '.join(parts)})"
+
+
+def add_record(history: History, record: Mapping[str, Any], best_epoch: int | None = None) -> None:
+    """Add the record of an epoch."""
+    _add_columns(history, record)
+    columns: list[list[Any]] = [*history.values(), history._best_epochs]
+    values = [_plain(record.get(key, math.nan)) for key in history]
+    # One call, so that an interrupt leaves no columns of different lengths.
+    collections.deque(map(list.append, columns, [*values, best_epoch]), maxlen=0)
+
+
+def amend_record(history: History, record: Mapping[str, Any]) -> None:
+    """Take what has been added to the record of the last epoch."""
+    _add_columns(history, record)
+    for key, value in record.items():
+        history[key][-1] = _plain(value)
+
+
+def set_stopped_early(history: History, stopped: bool) -> None:
+    """Say whether the fit ended before its last epoch."""
+    history._stopped_early = stopped
+
+
+def _add_columns(history: History, keys: Iterable[str]) -> None:
+    history.update({key: [math.nan] * history.epochs for key in keys if key not in history})
 
 
 def to_config(history: History | None) -> dict[str, Any] | None:

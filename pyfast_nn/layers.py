@@ -8,6 +8,11 @@ import numpy as np
 from . import checks, config, initializers
 from .typing import Array, Floats, Integer, Real, Shape
 
+NOT_FROZEN = (  # what to do instead
+    "; freezing layers is not there yet, but an optimizer leaves parameters alone: "
+    "groups=lambda key: {'trainable': not key.startswith('0.')}"
+)
+
 
 class Layer(config.Configured):
     """What layers have in common."""
@@ -19,10 +24,7 @@ class Layer(config.Configured):
 
     def _advice(self, name: str) -> str:
         if name == "trainable":
-            return (
-                "; freezing layers is not there yet, but an optimizer leaves parameters alone: "
-                "groups=lambda key: {'trainable': not key.startswith('0.')}"
-            )
+            return NOT_FROZEN
         if name in ("weight", "bias", "kernel", "weights", "parameters", "get_weights"):
             return "; parameters are the model's: model.named_parameters()"
         return super()._advice(name)

@@ -15,7 +15,7 @@ from .modelfile import (
     describe,
     read_tensors,
 )
-from .models import Sequential
+from .models import Sequential, engine_of
 from .optim import Optimizer, resumed
 from .typing import Array, Path, Shape
 
@@ -81,7 +81,7 @@ def _decode(raw: bytes) -> tuple[Sequential, Optimizer | None]:
         model = _make_model(description)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"its description is not valid: {error}") from error
-    in_features = int(description["in_features"])
+    engine, in_features = engine_of(model), int(description["in_features"])
     of_optimizer = {
         name.removeprefix(OF_OPTIMIZER): tensors.pop(name)
         for name in list(tensors)
@@ -89,20 +89,21 @@ def _decode(raw: bytes) -> tuple[Sequential, Optimizer | None]:
     }
     _check_tensors(
         tensors,
-        {name: (shape[::-1], model.dtype) for name, shape in model._shapes(in_features).items()}
-        | {name: (shape, np.float64) for name, shape in model._state_shapes(in_features).items()},
+        {
+            name: (shape[::-1], model.dtype)
+            for name, shape in engine.parameter_shapes(in_features).items()
+        }
+        | {name: (shape, np.float64) for name, shape in engine.state_shapes(in_features).items()},
     )
-    model._net, model._parameters, model._state = model._allocate(in_features)
-    for name, view in (model.named_parameters() | model.named_state()).items():
-        view[...] = tensors[name].T
+    engine.build(in_features, {name: tensor.T for name, tensor in tensors.items()})
     _check_state(model)
     if description["optimizer"] is None:
         return model, None
     try:
-        saved = resumed.optimizer_beside(model, description["optimizer"], of_optimizer)
+        saved = resumed.optimizer_beside(engine, description["optimizer"], of_optimizer)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"its optimizer is not valid: {error}") from error
-    model._saved_optimizer = f"{type(saved).__name__} ({saved.step_count} steps)"
+    engine.saved_optimizer = f"{type(saved).__name__} ({saved.step_count} steps)"
     return model, saved
 
 
@@ -123,7 +124,7 @@ def _make_model(description: dict[str, Any]) -> Sequential:
     model.loss = losses.from_config(description["loss"])
     classes = description["classes"]
     if classes is not None:
-        model.classes_ = labels.check_classes(classes, model._widths(in_features)[-1])
+        model.classes_ = labels.check_classes(classes, engine_of(model).widths(in_features)[-1])
     model.feature_names_in_ = _check_names(description["feature_names"], in_features)
     model.history = history.from_config(description["history"])
     return model

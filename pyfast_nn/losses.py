@@ -86,7 +86,7 @@ class Loss(config.Configured):
         """Return which of the finite targets (n, out_features) are possible, as bools."""
         return np.ones(targets.shape, bool)
 
-    def _spec(self) -> tuple[str, dict[str, float]]:
+    def spec(self) -> tuple[str, dict[str, float]]:
         """Return (name, {parameter: float}) as the core takes it."""
         return self.name, self.get_config()
 

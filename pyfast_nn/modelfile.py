@@ -12,15 +12,13 @@ shapes of the model.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from . import atomic, config, history, losses
+from .engine import Engine
 from .typing import Array, Path
-
-if TYPE_CHECKING:
-    from .models import Sequential
 
 FORMAT_VERSION = 2
 WEIGHT_LAYOUT = "(out, in)"
@@ -55,40 +53,40 @@ class ModelFileError(ValueError):
 
 
 def save(
-    model: "Sequential",
+    engine: Engine,
     path: Path,
     optimizer: dict[str, Any] | None = None,
     of_optimizer: dict[str, Array] | None = None,
 ) -> None:
-    """Write `model` to `path`, see `Sequential.save`, with what describes an optimizer's state."""
+    """Write a model to `path`, see `Sequential.save`, with what describes an optimizer's state."""
     import json
 
     import safetensors
     import safetensors.numpy
 
-    names = model.feature_names_in_
+    names = engine.feature_names_in_
     description = {
         "format_version": FORMAT_VERSION,
         "weight_layout": WEIGHT_LAYOUT,
-        "layers": [config.to_config(layer) for layer in model.layers],
-        "in_features": model.in_features,
-        "dtype": model.dtype.name,
-        "seed": model.seed,
-        "epochs_trained": model.epochs_trained,
-        "classes": None if model.classes_ is None else model.classes_.tolist(),
-        "loss": losses.to_config(model.loss),
+        "layers": [config.to_config(layer) for layer in engine.layers],
+        "in_features": engine.network().in_features,
+        "dtype": engine.dtype.name,
+        "seed": engine.seed,
+        "epochs_trained": engine.epochs_trained,
+        "classes": None if engine.classes_ is None else engine.classes_.tolist(),
+        "loss": losses.to_config(engine.loss),
         "feature_names": None if names is None else list(names),
-        "history": history.to_config(model.history),
+        "history": history.to_config(engine.history),
         "optimizer": optimizer,
     }
-    arrays = model.named_parameters() | model.named_state()
+    arrays = engine.named_parameters() | engine.named_state()
     tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
     tensors |= {OF_OPTIMIZER + name: array for name, array in (of_optimizer or {}).items()}
     try:
         raw = safetensors.numpy.save(tensors, metadata={KEY: json.dumps(description)})
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"history: expected one that a file can hold, got {model.history!r} ({error}); before "
+            f"history: expected one that a file can hold, got {engine.history!r} ({error}); before "
             "saving, model.history = None"
         ) from None
     atomic.replace(path, raw)

@@ -1,20 +1,32 @@
 """The model: layers, one flat vector of parameters, and what can be computed with them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _core, checks, columns, config, data, losses, modelfile, optim, training
-from .callbacks import CallbackLike
+from . import (
+    _core,
+    checks,
+    columns,
+    config,
+    data,
+    intake,
+    losses,
+    modelfile,
+    optim,
+    outcome,
+    training,
+)
+from .engine import Engine
 from .guidance import Guided, told, written
 from .history import History
 from .labels import check_classes
-from .layers import LAYERS, Dense, InputLayer, Layer
-from .metrics import Metric, MetricsLike
+from .layers import LAYERS, NOT_FROZEN, Dense, InputLayer, Layer
+from .listeners import CallbackLike
+from .metrics import MetricsLike
 from .metrics import check as check_metrics
-from .metrics import compute as compute_metrics
 from .optim import resumed
 from .typing import (
     Array,
@@ -23,11 +35,29 @@ from .typing import (
     Floats,
     Inputs,
     Integer,
-    Integers,
     Path,
     Real,
     Shape,
 )
+
+Value = TypeVar("Value")
+
+
+class _Kept(Generic[Value]):
+    """An attribute of a model that its engine keeps."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, model: None, owner: type) -> "_Kept[Value]": ...
+    @overload
+    def __get__(self, model: "Sequential", owner: type | None = None) -> Value: ...
+    def __get__(self, model: "Sequential | None", owner: type | None = None) -> Any:
+        return self if model is None else getattr(model._engine, self._name)
+
+    def __set__(self, model: "Sequential", value: Value) -> None:
+        setattr(model._engine, self._name, value)
 
 
 class Sequential(Guided):
@@ -89,11 +119,11 @@ class Sequential(Guided):
     >>> labels = model.predict(Xt)
     """
 
-    epochs_trained: int = 0
-    loss: str | losses.Loss | None = None
-    classes_: Array | Any = None  # Any: so that nobody has to ask for None after the first fit
-    feature_names_in_: Array | None = None
-    history: History | Any = None  # likewise
+    epochs_trained: _Kept[int] = _Kept()
+    loss: _Kept[str | losses.Loss | None] = _Kept()
+    classes_: _Kept[Array | Any] = _Kept()  # Any: nobody has to ask for None after the first fit
+    feature_names_in_: _Kept[Array | None] = _Kept()
+    history: _Kept[History | Any] = _Kept()  # likewise
 
     @classmethod
     def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -103,7 +133,7 @@ class Sequential(Guided):
 
     def _advice(self, name: str) -> str:
         if name == "trainable":
-            return Layer._advice(self.layers[0], name)
+            return NOT_FROZEN
         if name in ("train", "eval"):
             return "; there are no modes: fit trains, predict and evaluate do not"
         return super()._advice(name)
@@ -116,57 +146,51 @@ class Sequential(Guided):
         seed: Integer | None = 0,
         classes: ArrayLike | None = None,
     ) -> None:
-        self._layers = _check_layers(layers)
-        self._dtype = checks.dtype(dtype)
-        for i, layer in enumerate(self._layers):
+        layers = _check_layers(layers)
+        dtype = checks.dtype(dtype)
+        for i, layer in enumerate(layers):
             if not isinstance(layer, InputLayer):  # which are computed in float64
-                config.check_rounded(layer, self._dtype, f"layers[{i}]: ")
-        self._seed = checks.seed(seed)
-        self._net: Any = None  # this and the two that follow: when it is built
-        self._parameters: Any = None
-        self._state: Any = None
-        self._claims: dict[str, object] = {}  # "fit": the token of the call that trains
-        self._owner = optim.Owner(tied=True)  # by which optimizers know this model
-        self._saved_optimizer: str | None = None  # what its file holds besides, in words
+                config.check_rounded(layer, dtype, f"layers[{i}]: ")
+        self._engine = Engine(layers, dtype, checks.seed(seed))
         if classes is not None:
-            self.classes_ = check_classes(classes, losses.last_units(self.layers))
+            self.classes_ = check_classes(classes, losses.last_units(layers))
 
     # ------------------------------------------------------------------ what it is
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers (tuple)."""
-        return self._layers
+        return self._engine.layers
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the parameters and of all that is computed (numpy.dtype)."""
-        return self._dtype
+        return self._engine.dtype
 
     @property
     def seed(self) -> int:
         """What initial parameters and row orders are functions of (int)."""
-        return self._seed
+        return self._engine.seed
 
     @property
     def built(self) -> bool:
         """Whether the number of input features is known, and so the parameters exist (bool)."""
-        return self._net is not None
+        return self._engine.built
 
     @property
     def in_features(self) -> int:
         """Columns of X (int)."""
-        return self._network().in_features
+        return self._engine.network().in_features
 
     @property
     def out_features(self) -> int:
         """Columns of the outputs (int)."""
-        return self._network().out_features
+        return self._engine.network().out_features
 
     @property
     def n_parameters(self) -> int:
         """Length of `parameters` (int)."""
-        return self._network().n_parameters
+        return self._engine.network().n_parameters
 
     def build(self, in_features: Integer) -> "Sequential":
         """Fix the number of input features and make the initial parameters.
@@ -199,24 +223,7 @@ class Sequential(Guided):
                     f"got {in_features}"
                 )
             return self
-        if self.classes_ is not None:
-            check_classes(self.classes_, self._widths(in_features)[-1])
-        net, parameters, state = self._allocate(in_features)
-        views: dict[int, dict[str, Array]] = {}  # {number of the layer: {name: view}}
-        for i, name, view in _views(net.parameter_layout, parameters):
-            views.setdefault(i, {})[name] = view
-        followers, stream = (*self.layers[1:], None), 0
-        for i, of_layer in views.items():
-            layer = self.layers[i]
-            with np.errstate(over="ignore", invalid="ignore"):
-                layer.initialize(of_layer, followers[i], self.seed, stream)
-            if not all(np.isfinite([view.min(), view.max()]).all() for view in of_layer.values()):
-                raise ValueError(
-                    f"layers[{i}]: expected initial values that are finite in {self.dtype}, "
-                    f"got those of {layer!r}"
-                )
-            stream += len(of_layer)
-        self._net, self._parameters, self._state = net, parameters, state
+        self._engine.build(in_features)
         return self
 
     @property
@@ -225,18 +232,13 @@ class Sequential(Guided):
 
         Assignment copies the values in; their shape must be (n_parameters,).
         """
-        self._network()
-        return self._parameters[:]
+        self._engine.network()
+        return self._engine.parameters[:]
 
     @parameters.setter
     def parameters(self, values: ArrayLike) -> None:
-        self._network()
-        values = data.contiguous(values, self.dtype, "parameters")
-        if values.shape != self._parameters.shape:
-            raise ValueError(
-                f"parameters: expected shape {self._parameters.shape}, got {values.shape}"
-            )
-        self._parameters[:] = values
+        self._engine.network()
+        _copy_in(values, self._engine.parameters, "parameters")
 
     def named_parameters(self) -> dict[str, Array]:
         """Return the parameters as a dict of writable views.
@@ -247,8 +249,7 @@ class Sequential(Guided):
             ``{"0.weight": (in, out), "0.bias": (out,), "2.weight": ...}``: number of the layer and
             name. A weight of the same name in torch is the transpose, ``view.T``.
         """
-        self._network()
-        return self._named(self._parameters)
+        return self._engine.named_parameters()
 
     @property
     def state(self) -> Floats:
@@ -259,16 +260,13 @@ class Sequential(Guided):
         is saved with the model, and neither differentiated nor touched by optimizers. Assignment
         copies the values in; their shape must be (n_state,).
         """
-        self._network()
-        return self._state[:]
+        self._engine.network()
+        return self._engine.state[:]
 
     @state.setter
     def state(self, values: ArrayLike) -> None:
-        self._network()
-        values = data.contiguous(values, np.float64, "state")
-        if values.shape != self._state.shape:
-            raise ValueError(f"state: expected shape {self._state.shape}, got {values.shape}")
-        self._state[:] = values
+        self._engine.network()
+        _copy_in(values, self._engine.state, "state")
 
     def named_state(self) -> dict[str, Floats]:
         """Return the state as a dict of writable views.
@@ -278,14 +276,12 @@ class Sequential(Guided):
         dict
             ``{"0.mean": (in_features,), "0.std": (in_features,)}``: number of the layer and name.
         """
-        self._network()
-        layout = self._net.state_layout
-        return {f"{i}.{name}": view for i, name, view in _views(layout, self._state)}
+        return self._engine.named_state()
 
     def summary(self) -> str:
         """Return a table of layers, output shapes and numbers of parameters, for `print` (str)."""
         lines = [f"{'':3} {'layer':32} {'output':>14} {'parameters':>14}"]
-        widths = self._widths(self.in_features) if self.built else [0] * len(self.layers)
+        widths = self._engine.widths(self.in_features) if self.built else [0] * len(self.layers)
         for i, (layer, width) in enumerate(zip(self.layers, widths, strict=False)):
             output = f"(n, {layer.units or width})" if layer.units or self.built else "(n, ?)"
             shapes = layer.parameter_shapes(width).values() if self.built else ()
@@ -299,27 +295,13 @@ class Sequential(Guided):
         return "\n".join([*lines, f"{total}, {self.dtype}"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "layers": self.layers,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "in_features": self.in_features if self.built else None,
-            "vectors": self._vectors() if self.built else [],
-            "owner": self._owner,
-            "saved_optimizer": self._saved_optimizer,
-            "attributes": {k: v for k, v in vars(self).items() if not k.startswith("_")},
-        }
+        own = {k: v for k, v in vars(self).items() if not k.startswith("_")}
+        return {"engine": self._engine.__getstate__(), "attributes": own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Sequential.__init__(self, state["layers"], dtype=state["dtype"], seed=state["seed"])
-        if state["in_features"] is not None:
-            self.build(state["in_features"])
-            for vector, values in zip(self._vectors(), state["vectors"], strict=True):
-                vector[:] = values
-        if not state["owner"].tied:  # a copy, whose optimizers may have been copied with it
-            self._owner = state["owner"]
-            self._owner.tied = True
-        vars(self).update(state["attributes"], _saved_optimizer=state["saved_optimizer"])
+        self._engine = object.__new__(Engine)
+        self._engine.__setstate__(state["engine"])
+        vars(self).update(state["attributes"])
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
@@ -463,6 +445,7 @@ class Sequential(Guided):
         """
         return training.fit(
             self,
+            self._engine,
             X,
             y,
             loss=loss,
@@ -499,13 +482,7 @@ class Sequential(Guided):
         ndarray (n, out_features)
             Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives.
         """
-        return self._outputs(self._built_features(X), "identity")
-
-    def _outputs(self, X: Any, link: str, rows: Integers | None = None) -> Array:
-        """Return what the link makes of the outputs for rows of features that are checked."""
-        out = np.empty((X.shape[0] if rows is None else len(rows), self.out_features), self.dtype)
-        self._net.forward(self._parameters, X, out, link, model_state=self._state, order=rows)
-        return out
+        return self._engine.outputs(intake.features(self._engine, X))
 
     def predict(
         self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
@@ -552,9 +529,10 @@ class Sequential(Guided):
         >>> bool(np.mean(model.predict(X, loss="cross_entropy") == y) > 0.8)
         True
         """
-        loss = self._check_loss(loss)
-        out = self._outputs(self._built_features(X, allow_nonfinite), _link_of_values(loss))
-        predictions, unknown = self._predictions(out, loss)
+        engine, loss = self._engine, intake.check_loss(self._engine, loss)
+        X = intake.features(engine, X, allow_nonfinite)
+        out = engine.outputs(X, outcome.link_of_values(loss))
+        predictions, unknown = outcome.predictions(engine, out, loss)
         if allow_nonfinite and unknown is not None:
             predictions = predictions.astype(object)
             predictions[unknown] = None
@@ -566,30 +544,6 @@ class Sequential(Guided):
                 "a lower learning rate"
             )
         return predictions
-
-    def _predictions(self, out: Array, loss: losses.Loss) -> tuple[Array, Array | None]:
-        """Return what `loss` makes of outputs, those of values through their link.
-
-        And which of it are labels of outputs without an order; None if none can.
-
-        Returns
-        -------
-        predictions : ndarray (n,) or (n, out_features)
-        unknown : None or ndarray of bool, of the same shape
-        """
-        labels: Any = self._labels(loss, self.out_features, self.classes_)
-        if loss.task == "classes":
-            largest = out.max(axis=1, keepdims=True)
-            unknown = np.isnan(largest[:, 0])
-            if np.isinf(largest).any():  # of several that are alike none is larger
-                unknown |= (np.isinf(out) & (out == largest)).sum(axis=1) > 1
-            return labels[out.argmax(axis=1)], unknown
-        if loss.task == "binary":
-            above, unknown = (out > 0).astype(np.intp), np.isnan(out)
-            if labels is None:
-                return np.array(loss.codes)[above], unknown
-            return labels[above[:, 0]], unknown[:, 0]
-        return out[:, 0] if out.shape[1] == 1 else out, None
 
     def predict_proba(
         self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
@@ -617,18 +571,18 @@ class Sequential(Guided):
             If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``. If a number
             of X is not finite.
         """
-        loss = self._check_loss(loss)
+        loss = intake.check_loss(self._engine, loss)
         if not loss.gives_probabilities:
             raise ValueError(
                 "loss: expected 'cross_entropy' or 'binary_cross_entropy', as no other gives "
                 f"probabilities, got {loss.name!r}; predict and forward take any"
             )
-        X = self._built_features(X, allow_nonfinite)
+        X = intake.features(self._engine, X, allow_nonfinite)
         if loss.task == "binary" and self.out_features == 1:
-            out = self._outputs(X, "identity")
+            out = self._engine.outputs(X)
             # The probability of the other class is that of -out; 1 - p is 0 where p rounds to 1.
             return _core.activation(loss.link, (), np.hstack([-out, out]), None)
-        return self._outputs(X, loss.link)
+        return self._engine.outputs(X, loss.link)
 
     @told
     def evaluate(
@@ -674,13 +628,13 @@ class Sequential(Guided):
         True
         """
         allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
-        loss = self._check_loss(loss)
-        X = self._built_features(X)
-        examples = self._examples(X, y, loss, sample_weight, class_weight)
-        if not allow_nonfinite and X.shape[1] == self.in_features:  # else the core says so
-            self._check_finite(X, "X", self.feature_names_in_, examples.rows)
+        engine, loss = self._engine, intake.check_loss(self._engine, loss)
+        X = intake.features(engine, X)
+        examples = intake.examples(engine, X, y, loss, sample_weight, class_weight)
+        if not allow_nonfinite:
+            intake.check_finite(engine, X, "X", self.feature_names_in_, examples.rows)
         checked = check_metrics(metrics, loss, self.out_features, examples.weights is not None)
-        return self._evaluate(examples, loss, checked)
+        return outcome.evaluate(engine, examples, loss, checked)
 
     # ------------------------------------------------------------------ derivatives
 
@@ -713,21 +667,10 @@ class Sequential(Guided):
         >>> loss, grad = model.loss_and_grad(X, y, loss="cross_entropy")
         >>> model.parameters -= 0.1 * grad
         """
-        loss = self._check_loss(loss)
-        X = self._built_features(X)
-        examples = self._examples(X, y, loss, sample_weight, class_weight)
-        grad = np.empty_like(self._parameters)
-        value = self._net.loss_and_grad(
-            self._parameters,
-            X,
-            examples.targets,
-            loss._spec(),
-            grad,
-            examples.weights,
-            model_state=self._state,
-            order=examples.rows,
-        )
-        return value, grad
+        loss = intake.check_loss(self._engine, loss)
+        X = intake.features(self._engine, X)
+        examples = intake.examples(self._engine, X, y, loss, sample_weight, class_weight)
+        return self._engine.loss_and_grad(examples, loss)
 
     def vjp(
         self, X: Inputs, *, training: bool = False
@@ -755,10 +698,9 @@ class Sequential(Guided):
         >>> dparams, dX = pullback(2 * (out - np.eye(10)[y]) / out.size)
         """
         order = columns.order_of(columns.names_of(X, "X"), self.feature_names_in_, "X")
-        X = self._built_features(X)
-        out = np.empty((X.shape[0], self.out_features), self.dtype)
-        pullback = self._net.vjp(self._parameters, X, out, model_state=self._state)
-        return out, _Pullback(self, pullback, X.shape, order)
+        X = intake.features(self._engine, X)
+        out, pullback = self._engine.vjp(X)
+        return out, _Pullback(self._engine, pullback, X.shape, order)
 
     def jvp(self, X: Inputs, v: ArrayLike, *, training: bool = False) -> tuple[Array, Array]:
         """Return the raw outputs and their directional derivative along `v`.
@@ -775,12 +717,8 @@ class Sequential(Guided):
         -------
         out, dout : ndarray (n, out_features)
         """
-        X = self._built_features(X)
-        v = data.contiguous(v, self.dtype, "v")
-        out = np.empty((X.shape[0], self.out_features), self.dtype)
-        dout = np.empty_like(out)
-        self._net.jvp(self._parameters, v, X, out, dout, model_state=self._state)
-        return out, dout
+        X = intake.features(self._engine, X)
+        return self._engine.jvp(X, data.contiguous(v, self.dtype, "v"))
 
     def hvp(
         self,
@@ -812,23 +750,10 @@ class Sequential(Guided):
         B. A. Pearlmutter (1994), "Fast exact multiplication by the Hessian", Neural Computation
         6(1), https://doi.org/10.1162/neco.1994.6.1.147.
         """
-        loss = self._check_loss(loss)
-        X = self._built_features(X)
-        examples = self._examples(X, y, loss, sample_weight, class_weight)
-        v = data.contiguous(v, self.dtype, "v")
-        hv = np.empty_like(self._parameters)
-        self._net.hvp(
-            self._parameters,
-            v,
-            X,
-            examples.targets,
-            loss._spec(),
-            hv,
-            examples.weights,
-            model_state=self._state,
-            order=examples.rows,
-        )
-        return hv
+        loss = intake.check_loss(self._engine, loss)
+        X = intake.features(self._engine, X)
+        examples = intake.examples(self._engine, X, y, loss, sample_weight, class_weight)
+        return self._engine.hvp(examples, loss, data.contiguous(v, self.dtype, "v"))
 
     # ------------------------------------------------------------------ file
 
@@ -864,218 +789,18 @@ class Sequential(Guided):
         RuntimeError
             If the model is not built.
         """
-        self._network()
+        self._engine.network()
         if optimizer is None:
-            modelfile.save(self, path)
+            modelfile.save(self._engine, path)
         else:
-            modelfile.save(self, path, *resumed.state_beside(self, optimizer))
+            modelfile.save(self._engine, path, *resumed.state_beside(self._engine, optimizer))
 
-    # ------------------------------------------------------------------ checks
 
-    def _network(self) -> _core.Network:
-        if self._net is None:
-            raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
-        return self._net
-
-    def _make_network(self, in_features: int, dtype: np.dtype[Any] | None = None) -> _core.Network:
-        return _core.Network(
-            (dtype or self.dtype).name,
-            in_features,
-            [(x.kind, x.units, x.values) for x in self.layers],
-        )
-
-    def _allocate(self, in_features: int) -> tuple[_core.Network, Array, Floats]:
-        """Return the core's network, its parameters, all zero, and its state, nothing learned."""
-        net = self._make_network(in_features)
-        return net, data.aligned_zeros(net.n_parameters, self.dtype), np.full(net.n_state, np.nan)
-
-    def _widths(self, in_features: int) -> list[int]:
-        """Return the number of columns in front of each layer, and behind the last."""
-        widths = [in_features]
-        for layer in self.layers:
-            widths.append(layer.units or widths[-1])
-        return widths
-
-    def _shapes(self, in_features: int) -> dict[str, Shape]:
-        """Return {name: shape} of all parameters, named as in `named_parameters`."""
-        widths = self._widths(in_features)
-        return {
-            f"{i}.{name}": shape
-            for i, layer in enumerate(self.layers)
-            for name, shape in layer.parameter_shapes(widths[i]).items()
-        }
-
-    def _named(self, vector: Array) -> dict[str, Array]:
-        """Return {name: view} of a flat vector of the parameters' layout."""
-        layout = self._net.parameter_layout
-        return {f"{i}.{name}": view for i, name, view in _views(layout, vector)}
-
-    def _state_shapes(self, in_features: int) -> dict[str, Shape]:
-        """Return {name: shape} of all that layers keep, named as in `named_state`."""
-        return {
-            f"{i}.{name}": shape
-            for i, layer in enumerate(self.layers)
-            for name, shape in layer.state_shapes(in_features).items()
-        }
-
-    def _feature_names(self, X: Any) -> Array | None:
-        """Return the names of columns that hold from a call with X on, (in_features,) or None."""
-        if self.feature_names_in_ is not None:
-            return self.feature_names_in_
-        names = columns.names_of(X, "X")
-        return None if names is None else np.array(names, object)
-
-    def _training_features(
-        self, X: Inputs, in_features: int | None, names: Array | None, name: str = "X"
-    ) -> Array:
-        X = data.features(X, name, names)
-        if X.shape[0] == 0:
-            raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
-        if in_features not in (None, X.shape[1]):
-            raise ValueError(f"{name}: expected {in_features} columns, got shape {X.shape}")
-        return X
-
-    def _check_finite(
-        self, X: Any, name: str, names: Array | None, rows: Integers | None = None
-    ) -> None:
-        # Input layers bring into the range of the model's dtype what is beyond it.
-        maps = any(isinstance(layer, InputLayer) for layer in self.layers)
-        data.check_finite(X, np.dtype("float64") if maps else self.dtype, name, names, rows)
-
-    def _built_features(self, X: Inputs, allow_nonfinite: bool = True) -> Array:
-        allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
-        names = self.feature_names_in_ if self.built else self._feature_names(X)
-        X = data.features(X, known=names)
-        if not self.built:
-            self.build(X.shape[1])
-            self.feature_names_in_ = names
-        for name, view in self.named_state().items():
-            if np.isnan(view).any():
-                i, name = name.split(".")
-                raise RuntimeError(
-                    f"layers[{i}], {self.layers[int(i)]!r}, has not learned its {name} yet; "
-                    "fit the model first"
-                )
-        if not allow_nonfinite and X.shape[1] == self.in_features:  # else the core says so
-            self._check_finite(X, "X", names)
-        return X
-
-    def _check_loss(self, loss: str | losses.Loss | None) -> losses.Loss:
-        """Return the Loss that the argument `loss` of a method means."""
-        if loss is None and self.loss is None:
-            names = ", ".join(losses.NAMES)
-            raise ValueError(
-                "loss: expected a loss, as this model has not been fitted, got None; pass loss=, "
-                f"one of {names}"
-            )
-        checked = losses.check(self.loss if loss is None else loss)
-        if loss is not None:
-            config.check_rounded(checked, self.dtype, "loss: ")
-        losses.check_last_layer(checked, self.layers)
-        return checked
-
-    @staticmethod
-    def _labels(loss: losses.Loss, out_features: int, classes: Array | None) -> Array | None:
-        """Return what outputs stand for in a model of such `classes_`; None: values."""
-        own = loss.classes(out_features)
-        return own if own is None or classes is None else classes
-
-    def _examples(
-        self,
-        X: Any,
-        y: ArrayLike,
-        loss: losses.Loss,
-        sample_weight: ArrayLike | None = None,
-        class_weight: ClassWeight | None = None,
-        *,
-        classes: Array | None = None,
-        dtype: np.dtype[Any] | None = None,
-        names: tuple[str, str] = ("y", "sample_weight"),
-    ) -> data.Examples:
-        """Return data.Examples with their weights, and without rows of weight 0.
-
-        `classes` are those of the model, or will be; `names` are of the arguments.
-        """
-        classes = self.classes_ if classes is None else classes
-        dtype = self.dtype if dtype is None else dtype
-        n, out_features = X.shape[0], self._widths(X.shape[1])[-1]
-        weights, rows = data.sample_weights(sample_weight, n, names[1])
-        targets = data.targets(y, loss, n, out_features, classes, dtype, names[0], rows)
-        given = data.everywhere(data.as_targets(y, names[0], rows), n, rows)
-        examples = data.Examples(X, targets, given, rows=rows)
-        labels = self._labels(loss, out_features, classes)
-        return data.weigh(examples, weights, class_weight, loss, labels, dtype, names[1])
-
-    def _evaluate(
-        self, examples: data.Examples, loss: losses.Loss, metrics: list[Metric]
-    ) -> dict[str, float]:
-        """Return the scores of data.Examples, with metrics that are checked."""
-        if examples.n == 0:
-            raise ValueError(f"X: expected at least one row, got shape {examples.X.shape}")
-        X, rows = examples.X, examples.rows
-        means = self._net.evaluate(
-            self._parameters,
-            X,
-            examples.targets,
-            loss._spec(),
-            examples.weights,
-            model_state=self._state,
-            order=rows,
-        )
-        scores = self._scores(means[0], means[1], loss)
-        if any(metric.function for metric in metrics):
-            out = self._outputs(X, _link_of_values(loss), rows)
-            predictions: Any
-            predictions, unknown = self._predictions(out, loss)
-            if unknown is not None and unknown.any():
-                predictions = None
-            own = examples.own()
-            scores |= compute_metrics(metrics, own.targets, out, own.y, predictions, own.weights)
-        return scores
-
-    def _losses_along(
-        self,
-        X: Any,
-        y: ArrayLike,
-        directions: Array,
-        steps: Floats,
-        *,
-        loss: str | losses.Loss | None,
-        sample_weight: ArrayLike | None,
-        class_weight: ClassWeight | None,
-    ) -> Floats:
-        """Return the mean loss at the parameters plus ``directions @ step`` for each of `steps`.
-
-        `X` is checked, `directions` (n_parameters, k) and `steps` (m, k) are arrays of numbers.
-        """
-        loss = self._check_loss(loss)
-        examples = self._examples(X, y, loss, sample_weight, class_weight)
-        losses = np.empty(len(steps))
-        self._net.losses_along(
-            self._parameters,
-            data.contiguous(directions.T, self.dtype, "directions"),
-            steps,
-            X,
-            examples.targets,
-            loss._spec(),
-            losses,
-            examples.weights,
-            model_state=self._state,
-            order=examples.rows,
-        )
-        return losses
-
-    def _vectors(self) -> list[Array]:
-        """Return the arrays that hold all that the model has learned."""
-        return [self._parameters, self._state]
-
-    @staticmethod
-    def _scores(value: float, accuracy: float, loss: losses.Loss) -> dict[str, float]:
-        """Return the means of losses and right answers as a record of the history."""
-        scores = {"loss": float(value)}
-        if loss.task != "values":
-            scores["accuracy"] = float(accuracy)
-        return scores
+def engine_of(model: object) -> Engine:
+    """Return what computes for a model; TypeError if it is none."""
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a Sequential, got {checks.describe(model)}")
+    return model._engine
 
 
 class _Pullback:
@@ -1083,19 +808,19 @@ class _Pullback:
 
     def __init__(
         self,
-        model: Sequential,
+        engine: Engine,
         pullback: _core.Pullback,
         shape: Shape,
         order: list[int] | None = None,
     ) -> None:
-        self._model = model
+        self._engine = engine
         self._pullback = pullback
         self._shape = shape
         self._order = order  # where the model's columns stand in the frame that was given
-        self._before = model._parameters.copy()
+        self._before = engine.parameters.copy()
 
     def __call__(self, dout: ArrayLike) -> tuple[Array, Array]:
-        parameters = self._model._parameters
+        parameters = self._engine.parameters
         if not np.array_equal(parameters.view(np.uint8), self._before.view(np.uint8)):
             raise RuntimeError(
                 "pullback: the model's parameters have changed since vjp; call vjp again"
@@ -1109,17 +834,11 @@ class _Pullback:
         return dparameters, dX
 
 
-def _link_of_values(loss: losses.Loss) -> str:
-    """Return what takes the outputs to the scale of the targets, where these are values."""
-    return loss.link if loss.task == "values" else "identity"
-
-
-def _views(
-    layout: list[tuple[int, str, int, Shape]], vector: Array
-) -> Iterator[tuple[int, str, Array]]:
-    """Yield (layer number, name, view) for each part of a flat vector."""
-    for i, name, offset, shape in layout:
-        yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)
+def _copy_in(values: ArrayLike, vector: Array, name: str) -> None:
+    values = data.contiguous(values, vector.dtype, name)
+    if values.shape != vector.shape:
+        raise ValueError(f"{name}: expected shape {vector.shape}, got {values.shape}")
+    vector[:] = values
 
 
 def _as_layer(value: object) -> str:

@@ -478,7 +478,7 @@ def _loss(
     y = data.targets(y, loss, n, k, None, z.dtype, rows=rows)
     examples = data.Examples(z, y, y, rows=rows)
     examples = data.weigh(examples, sample_weight, class_weight, loss, labels, z.dtype)
-    return _core.loss(loss._spec(), z, y, examples.weights, out)
+    return _core.loss(loss.spec(), z, y, examples.weights, out)
 
 
 def cross_entropy(

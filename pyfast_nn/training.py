@@ -5,17 +5,18 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from . import _core, checks, columns, data, losses, optim
-from .callbacks import check as check_callbacks
-from .callbacks import tell
+from . import _core, checks, data, intake, optim, outcome
 from .datasets.split import split_rows
+from .engine import Engine
 from .guidance import written
-from .history import History
-from .layers import InputLayer, Layer, Standardize
+from .history import History, add_record, amend_record, set_stopped_early
+from .layers import Layer
+from .listeners import check as check_callbacks
+from .listeners import tell
 from .losses import Loss
 from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
@@ -23,30 +24,25 @@ from .optim import Optimizer
 from .optim.minimizer import find as find_optimizer
 from .progress import check as check_verbose
 from .progress import progress
-from .rounding import varies_by_rounding
 from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Real
-
-if TYPE_CHECKING:
-    from .models import Sequential
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
 
 
-def fit(model: "Sequential", X: Inputs, y: ArrayLike, **options: Any) -> History:
-    """Train `model` in place and return its history; see `Sequential.fit`."""
+def fit(model: object, engine: Engine, X: Inputs, y: ArrayLike, **options: Any) -> History:
+    """Train in place and return the history; see `Sequential.fit`. Callbacks get the `model`."""
     token = object()
     try:
-        if model._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
-            raise RuntimeError("fit: this model is within a fit already")
-        return _fit(model, X, y, **options)
+        engine.claim(token)
+        return _fit(model, engine, X, y, **options)
     finally:
-        if model._claims.get("fit") is token:
-            model._claims.clear()
+        engine.release(token)
 
 
 def _fit(
-    model: "Sequential",
+    model: object,
+    engine: Engine,
     X: Inputs,
     y: ArrayLike,
     *,
@@ -68,7 +64,8 @@ def _fit(
     verbose: object,
 ) -> History:
     # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
-    given, loss = loss if loss is not None else model.loss, model._check_loss(loss)
+    given = loss if loss is not None else engine.loss
+    loss = intake.check_loss(engine, loss)
     epochs = checks.integer(epochs, "epochs", minimum=1)
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     batches_per_step = checks.integer(
@@ -76,40 +73,42 @@ def _fit(
     )
     shuffle = checks.boolean(shuffle, "shuffle")
     style = check_verbose(verbose)
-    names = model._feature_names(X)
-    X = model._training_features(X, model.in_features if model.built else None, names)
+    names = intake.feature_names(engine, X)
+    in_features = engine.network().in_features if engine.built else None
+    X = intake.training_features(engine, X, in_features, names)
     sample_weight, rows = data.sample_weights(sample_weight, X.shape[0])
-    classes = _find_classes(model, y, loss, X.shape, rows)
-    examples = model._examples(X, y, loss, sample_weight, class_weight, classes=classes)
-    model._check_finite(X, "X", names, examples.rows)
-    validation = _check_validation(model, validation_data, loss, X.shape[1], names, classes)
+    classes = intake.find_classes(engine, y, loss, X.shape, rows)
+    examples = intake.examples(engine, X, y, loss, sample_weight, class_weight, classes=classes)
+    intake.check_finite(engine, X, "X", names, examples.rows)
+    validation = _check_validation(engine, validation_data, loss, X.shape[1], names, classes)
     if validation_split is not None:
         if validation is not None:
             raise ValueError("validation_split: expected None beside validation_data")
-        labels = model._labels(loss, model._widths(X.shape[1])[-1], classes)
+        labels = intake.labels(loss, engine.widths(X.shape[1])[-1], classes)
         examples, validation = (
-            data.weigh(part, sample_weight, of_classes, loss, labels, model.dtype)
+            data.weigh(part, sample_weight, of_classes, loss, labels, engine.dtype)
             for part, of_classes in zip(
-                _split(examples, loss, validation_split, model.seed),
+                _split(examples, loss, validation_split, engine.seed),
                 (class_weight, None),
                 strict=True,
             )
         )
-    metrics = _check_metrics(model, metrics, loss, X.shape[1], validation)
+    metrics = _check_metrics(engine, metrics, loss, X.shape[1], validation)
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
     listeners = check_callbacks(callbacks)
-    optimizer = _check_optimizer(model, optimizer)
-    _warn_of_flat_layers(model.layers)
+    optimizer = _check_optimizer(engine, optimizer)
+    _warn_of_flat_layers(engine.layers)
 
     # The network with its plan, built once, and the optimizer's state.
-    model.build(X.shape[1])
-    _learn_statistics(model, X, names, examples.rows)
-    optimizer._attach(model)
-    model._saved_optimizer = None  # from here on there is another one
+    if not engine.built:
+        engine.build(X.shape[1])
+    intake.learn_statistics(engine, X, names, examples.rows)
+    optimizer._attach(engine)
+    engine.saved_optimizer = None  # from here on there is another one
     history = History()
-    model.loss, model.classes_, model.history = given, classes, history
-    model.feature_names_in_ = names
-    stopping = _EarlyStopping(model, history, monitor, patience, min_delta)
+    engine.loss, engine.classes_, engine.history = given, classes, history
+    engine.feature_names_in_ = names
+    stopping = _EarlyStopping(engine, history, monitor, patience, min_delta)
 
     try:
         with ExitStack() as ends:  # on every way out, the last of them first
@@ -119,20 +118,20 @@ def _fit(
             ends.callback(stopping.restore)
             show = ends.enter_context(progress(style, epochs))
             for epoch in range(epochs):
-                order = _row_order(model, examples, shuffle)
+                order = _row_order(engine, examples, shuffle)
                 record = _train_epoch(
-                    model, examples, order, loss, optimizer, batch_size, batches_per_step
+                    engine, examples, order, loss, optimizer, batch_size, batches_per_step
                 )
                 if validation is not None:
-                    scores = model._evaluate(validation, loss, metrics)
+                    scores = outcome.evaluate(engine, validation, loss, metrics)
                     record |= {f"val_{key}": value for key, value in scores.items()}
                 stopping.append(record)
                 show(record)
                 stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
                 if stopping.is_over or any(stops):
-                    history._stopped_early = epoch + 1 < epochs
+                    set_stopped_early(history, epoch + 1 < epochs)
                     break
-            if not np.isfinite(model._parameters).all():
+            if not np.isfinite(engine.parameters).all():
                 raise FloatingPointError(
                     f"the parameters are not finite after epoch {history.epochs}: the last "
                     "step overflowed. Likely cure: a lower learning rate"
@@ -143,17 +142,17 @@ def _fit(
 
 
 def _tell_epoch(
-    listener: Any, model: "Sequential", epoch: int, record: dict[str, Any], history: History
+    listener: Any, model: object, epoch: int, record: dict[str, Any], history: History
 ) -> bool:
     """Tell of an epoch, and note what the listener made of its record; return whether to stop."""
     try:
         return tell(listener, "on_epoch_end", model, epoch, record)
     finally:
-        history._amend(record)
+        amend_record(history, record)
 
 
 def _train_epoch(
-    model: "Sequential",
+    engine: Engine,
     examples: data.Examples,
     order: Integers,
     loss: Loss,
@@ -167,28 +166,28 @@ def _train_epoch(
     start = time.perf_counter()
     try:
         # (3,): weighted sums of loss and right answers, steps; and the last learning rate
-        report, lr = train(model, examples, order, loss, optimizer, batch_size, batches_per_step)
+        report, lr = train(engine, examples, order, loss, optimizer, batch_size, batches_per_step)
     except FloatingPointError:
         step = optimizer.step_count
         raise FloatingPointError(
-            f"the loss is not finite in epoch {model.history.epochs + 1}, step "
+            f"the loss is not finite in epoch {engine.history.epochs + 1}, step "
             f"{step - before + 1} of it (both counted from 1); this step was not applied. "
             f"Likely cures: a lower learning rate (it is {optimizer._rate(step):g}), inputs "
             "scaled to about -1 to 1"
         ) from None
     seconds = time.perf_counter() - start
-    model.epochs_trained += 1
+    engine.epochs_trained += 1
     weights = examples.weights
     total = len(order) if weights is None else weights[order].sum(dtype=np.float64)
     return {
-        **model._scores(report[0] / total, report[1] / total, loss),
+        **outcome.scores(report[0] / total, report[1] / total, loss),
         "lr": float(lr),
         "seconds": seconds,
     }
 
 
 def _train_fused(
-    model: "Sequential",
+    engine: Engine,
     examples: data.Examples,
     order: Integers,
     loss: Loss,
@@ -200,30 +199,26 @@ def _train_fused(
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
     lr, update = optimizer._next(optimizer.lr, "lr", steps), optimizer._update(steps)
-    state = optimizer._vectors(model._parameters)
+    states = optimizer._vectors(engine.parameters)
     before, report = optimizer._begin_epoch()
     # ... and one call, in which batches are gathered, and the parameters and state change.
-    model._net.train(
-        model._parameters,
-        examples.X,
-        examples.targets,
-        loss._spec(),
+    engine.train_epoch(
+        examples,
+        loss,
         order,
         batch_size,
-        lr,
-        update,
-        state,
-        before,
-        report,
-        examples.weights,
-        model._state,
         batches_per_step,
+        lr=lr,
+        update=update,
+        states=states,
+        step=before,
+        report=report,
     )
     return report, lr if isinstance(lr, float) else lr[-1]
 
 
 def _train_stepwise(
-    model: "Sequential",
+    engine: Engine,
     examples: data.Examples,
     order: Integers,
     loss: Loss,
@@ -232,8 +227,8 @@ def _train_stepwise(
     batches_per_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
-    gradient, report = np.empty_like(model._parameters), np.zeros(3)
-    gradients = model._named(gradient)
+    gradient, report = np.empty_like(engine.parameters), np.zeros(3)
+    gradients = engine.named_parameters(gradient)
     ascended = False
 
     def take_step(finite: bool) -> bool:
@@ -251,60 +246,31 @@ def _train_stepwise(
         return False
 
     try:
-        model._net.train_stepwise(
-            model._parameters,
-            examples.X,
-            examples.targets,
-            loss._spec(),
+        engine.train_stepwise(
+            examples,
+            loss,
             order,
             batch_size,
-            gradient,
-            take_step,
-            report,
-            examples.weights,
-            model._state,
             batches_per_step,
+            gradient=gradient,
+            take_step=take_step,
+            report=report,
         )
     finally:
         optimizer._own("fit").descend()
     return report, optimizer._rate(max(0, optimizer.step_count - 1))
 
 
-def _learn_statistics(
-    model: "Sequential", X: Any, names: Array | None = None, rows: Integers | None = None
-) -> None:
-    """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
-    if not np.isnan(model._state).any():
-        return
-    mean, std = np.empty(model.in_features), np.empty(model.in_features)
-    _core.column_statistics(X, mean, std, rows)
-    n = X.shape[0] if rows is None else len(rows)
-    std[varies_by_rounding(mean, std, n, X.dtype)] = 0
-    state = model.named_state()
-    for i, layer in enumerate(model.layers):
-        wrong = ~(np.isfinite(mean) & np.isfinite(std))
-        if wrong.any():
-            raise ValueError(
-                "X: expected numbers whose standard deviation a float64 holds, got larger ones in "
-                f"{columns.text(int(np.argmax(wrong)), names)}"
-            )
-        if isinstance(layer, Standardize):
-            state[f"{i}.mean"][:], state[f"{i}.std"][:] = mean, np.where(std > 0, std, 1)
-        if not isinstance(layer, InputLayer):
-            break
-        mean, std = layer.moments(mean, std)
-
-
 def _divide_up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _row_order(model: "Sequential", examples: data.Examples, shuffle: bool) -> Integers:
+def _row_order(engine: Engine, examples: data.Examples, shuffle: bool) -> Integers:
     """Return the rows of this epoch: a function of the seed and the epochs trained."""
     rows = examples.rows
     if not shuffle:
         return np.arange(examples.n) if rows is None else rows
-    order = _core.permutation(model.seed, _ORDERS + model.epochs_trained, examples.n)
+    order = _core.permutation(engine.seed, _ORDERS + engine.epochs_trained, examples.n)
     return order if rows is None else rows[order]
 
 
@@ -313,13 +279,13 @@ class _EarlyStopping:
 
     def __init__(
         self,
-        model: "Sequential",
+        engine: Engine,
         history: History,
         monitor: str,
         patience: int | None,
         min_delta: float,
     ) -> None:
-        self._model, self._history, self._monitor = model, history, monitor
+        self._engine, self._history, self._monitor = engine, history, monitor
         self._patience, self._min_delta = patience, min_delta
         self._best = -math.inf  # value of the monitor so far, signed so that larger is better
         self._level = -math.inf  # from which an improvement counts
@@ -337,7 +303,7 @@ class _EarlyStopping:
         """Add the record of an epoch to the history."""
         history, epoch, best = self._history, self._history.epochs, self._history.best_epoch
         if self._patience is None:
-            history._append(record)
+            add_record(history, record)
             return
         value = record[self._monitor]
         if not larger_is_better(self._monitor):
@@ -347,15 +313,15 @@ class _EarlyStopping:
         self._waited += 1
         if value > self._level + self._min_delta:
             self._level, self._waited = value, 0
-        history._append(record, best)
+        add_record(history, record, best)
         # If Ctrl-C comes here, the model has the values of the best epoch: nothing to restore.
         if best == epoch:
-            self._kept = epoch, [vector.copy() for vector in self._model._vectors()]
+            self._kept = epoch, [vector.copy() for vector in self._engine.vectors()]
 
     def restore(self) -> None:
         """Give the model the values of the best epoch."""
         if self._kept is not None and self._kept[0] == self._history.best_epoch:
-            for vector, kept in zip(self._model._vectors(), self._kept[1], strict=True):
+            for vector, kept in zip(self._engine.vectors(), self._kept[1], strict=True):
                 vector[:] = kept
         self._kept = None
 
@@ -398,7 +364,7 @@ def _class_labels(targets: Array, loss: Loss) -> Array | None:
 
 
 def _check_validation(
-    model: "Sequential",
+    engine: Engine,
     validation_data: Any,
     loss: Loss,
     in_features: int,
@@ -418,22 +384,24 @@ def _check_validation(
         raise TypeError(
             f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
         ) from None
-    X = model._training_features(X, in_features, names, "validation_data[0]")
+    X = intake.training_features(engine, X, in_features, names, "validation_data[0]")
     of_arguments = ("validation_data[1]", "validation_data[2]")
-    examples = model._examples(X, y, loss, sample_weight, classes=classes, names=of_arguments)
-    model._check_finite(X, "validation_data[0]", names, examples.rows)
+    examples = intake.examples(
+        engine, X, y, loss, sample_weight, classes=classes, names=of_arguments
+    )
+    intake.check_finite(engine, X, "validation_data[0]", names, examples.rows)
     return examples
 
 
 def _check_metrics(
-    model: "Sequential",
+    engine: Engine,
     metrics: Any,
     loss: Loss,
     in_features: int,
     validation: data.Examples | None,
 ) -> list[Metric]:
     weighted = validation is not None and validation.weights is not None
-    metrics = check_metrics(metrics, loss, model._widths(in_features)[-1], weighted)
+    metrics = check_metrics(metrics, loss, engine.widths(in_features)[-1], weighted)
     if metrics and validation is None:
         raise ValueError(
             "metrics: expected validation_split or validation_data, of which they are, got neither"
@@ -464,28 +432,6 @@ def _check_stopping(
     return patience, min_delta
 
 
-def _find_classes(
-    model: "Sequential",
-    y: ArrayLike,
-    loss: Loss,
-    shape: tuple[int, int],
-    rows: Integers | None,
-) -> Array | None:
-    """Return the `classes_` of the model from this fit on, on some rows of inputs of that shape."""
-    known, out_features = model.classes_, model._widths(shape[1])[-1]
-    if known is None:
-        return data.find_classes(y, loss, shape[0], out_features, rows=rows)
-    own = loss.classes(out_features)
-    if own is None or model.loss is None or np.array_equal(known, own):
-        return known
-    # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
-    before: Any = losses.check(model.loss).classes(out_features)
-    if np.array_equal(known, before) and known.dtype == before.dtype:
-        found = data.find_classes(y, loss, shape[0], out_features, rows=rows)
-        return found if found is not None and np.array_equal(found, own) else known
-    return known
-
-
 def _warn_of_flat_layers(layers: Sequence[Layer]) -> None:
     last = max((i for i, layer in enumerate(layers) if layer.flat), default=0)
     frozen = [f"layers[{i}]" for i in range(last) if layers[i].parameter_shapes(1)]
@@ -499,12 +445,12 @@ def _warn_of_flat_layers(layers: Sequence[Layer]) -> None:
         )
 
 
-def _check_optimizer(model: "Sequential", optimizer: Any) -> Optimizer:
+def _check_optimizer(engine: Engine, optimizer: Any) -> Optimizer:
     if optimizer is None:
-        if model._saved_optimizer is not None:
+        if engine.saved_optimizer is not None:
             warnings.warn(
                 f"optimizer: this fit starts a new Adam(), though this model's file has the state "
-                f"of {model._saved_optimizer}; to go on with that: "
+                f"of {engine.saved_optimizer}; to go on with that: "
                 "model, optimizer = fnn.load(path, optimizer=True), and optimizer=optimizer here",
                 UserWarning,
                 stacklevel=6,  # the caller of Sequential.fit

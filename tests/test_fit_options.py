@@ -20,6 +20,7 @@ import oracle
 import pyfast_nn as fnn
 from conftest import assert_same_bits
 from pyfast_nn import _core, data, losses, metrics, training
+from pyfast_nn.engine import Engine
 
 pytestmark = pytest.mark.once
 
@@ -444,14 +445,14 @@ class TestEarlyStopping:
     def test_an_interrupt_between_record_and_copy(self, blobs, monkeypatch):
         """The one moment when the best epoch is recorded and not yet kept."""
         model, calls = make(), itertools.count()
-        vectors = type(model)._vectors
+        vectors = Engine.vectors
 
         def interrupted(self):
             if next(calls) == 2:  # of the third epoch
                 raise KeyboardInterrupt
             return vectors(self)
 
-        monkeypatch.setattr(type(model), "_vectors", interrupted)
+        monkeypatch.setattr(Engine, "vectors", interrupted)
         self.run(blobs, KeyboardInterrupt, model=model)
         monkeypatch.undo()
         self.check(blobs, model, 2)

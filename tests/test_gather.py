@@ -13,6 +13,7 @@ from scipy import sparse
 import pyfast_nn as fnn
 from conftest import assert_same_bits
 from pyfast_nn import _core
+from pyfast_nn.models import engine_of
 
 REALS = [*"efd", *"bhiqBHIQ", "?"]
 UPDATE = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
@@ -213,7 +214,7 @@ def test_more_than_2_to_the_31_numbers():
     model = fnn.Sequential([fnn.Dense(1, init=1.0)]).build(columns)
     order = np.array([rows - 1, 0, rows - 3, 1])
     report, y = np.zeros(3), np.zeros((rows, 1), np.float32)
-    model._net.train(
+    engine_of(model).net.train(
         model.parameters, X, y, ("mse", {}), order, 4, np.array([0.0]), UPDATE, [], 0, report
     )
     assert report[0] == 3**2 + 1**2

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
 from pyfast_nn import _core
+from pyfast_nn.models import engine_of
 
 
 def hard_columns(rng, n=300):
@@ -277,7 +278,10 @@ class TestState:
     def test_none(self):
         model = make([fnn.Rescale()])
         assert model.state.shape == (0,) and model.named_state() == {}
-        assert not model._net.has_state and make([fnn.Standardize()])._net.has_state
+        assert (
+            not engine_of(model).net.has_state
+            and engine_of(make([fnn.Standardize()])).net.has_state
+        )
 
     def test_use_before_the_first_fit(self, rng):
         X, y, model = (
@@ -306,7 +310,7 @@ class TestState:
         assert np.isnan(model.state).all()
 
     def test_the_core_wants_it(self):
-        net = make([fnn.Standardize()])._net
+        net = engine_of(make([fnn.Standardize()])).net
         X, out = np.ones((2, 40)), np.empty((2, 3))
         parameters = np.zeros(net.n_parameters)
         for state in (None, np.ones(79), np.ones(80, np.float32), np.ones((80, 1)), [1.0] * 80):

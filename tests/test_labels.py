@@ -57,7 +57,7 @@ def check_like_encoded(y, out, loss, codes=None):
     model, expected = fitted(y, out, loss), fitted(encoded, out, loss)
     np.testing.assert_array_equal(model.parameters, expected.parameters)
     np.testing.assert_array_equal(model.classes_, encoder.classes_)
-    columns = model._outputs(X, "identity")
+    columns = model.forward(X)
     place = columns.argmax(axis=1) if out > 1 else (columns[:, 0] > 0).astype(int)
     np.testing.assert_array_equal(model.predict(X), encoder.classes_[place])
     assert model.evaluate(X, y) == expected.evaluate(X, encoded)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import _core, checks, data
+from .. import _core, checks, data, intake
+from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, Floats, Inputs, Integer
 from .stopping import Estimate, mean_and_error
 
 if TYPE_CHECKING:
     from ..losses import Loss
-    from ..models import Sequential
     from .operators import SymmetricOperator
 
 _STREAM = 2**62 + 2**61  # of random signs
@@ -207,7 +207,7 @@ def sampled_diagonal(
 
 
 def per_example_gradient_norms(
-    model: "Sequential",
+    model: Sequential,
     X: Inputs,
     y: ArrayLike,
     loss: "str | Loss | None" = None,
@@ -250,7 +250,7 @@ def per_example_gradient_norms(
 
 
 def per_example_gradients(
-    model: "Sequential",
+    model: Sequential,
     X: Inputs,
     y: ArrayLike,
     loss: "str | Loss | None" = None,
@@ -288,7 +288,7 @@ def per_example_gradients(
     # What is wrong shows now, not with the first batch.
     EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
     model = copy.deepcopy(model)
-    rows, targets = model._built_features(X), data.as_targets(y)
+    rows, targets = intake.features(engine_of(model), X), data.as_targets(y)
 
     def batches() -> Iterator[Array]:
         for first in range(0, rows.shape[0], batch_size):

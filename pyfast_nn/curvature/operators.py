@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, checks, data, losses
+from .. import _core, checks, data, intake, losses
 from ..guidance import Guided
-from ..models import Sequential
+from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
 
 try:
@@ -58,34 +58,18 @@ class ModelOperator(ScipyOperator):
     def __init__(
         self,
         model: Sequential,
-        X: Inputs,
         kind: str,
+        examples: data.Examples,
+        loss: losses.Loss | None,
         restrict: Restrict,
-        dtype: npt.DTypeLike | None,
+        dtype: np.dtype[Any],
         memory_budget: Integer,
-        *,
-        rows: np.ndarray | None = None,
-        **examples: Any,
     ) -> None:
-        X = model._built_features(X)
-        dtype = model.dtype if dtype is None else checks.dtype(dtype)
-        net = model._network()
-        if dtype != model.dtype:
-            net = model._make_network(model.in_features, dtype)
         budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
-        self._core = _core.Operator(
-            net,
-            kind,
-            model._parameters.astype(dtype, copy=False),
-            X,
-            **examples,
-            model_state=model._state,
-            order=rows,
-            memory_budget=float(budget),
-        )
+        self._engine = engine_of(model)
+        self._core, self._net = self._engine.operator(kind, examples, loss, dtype, budget)
         self._all_keys = list(model.named_parameters())
-        self._net, self._layers = net, list(model.layers)
-        self._n_rows = X.shape[0] if rows is None else len(rows)
+        self._n_rows = examples.n
         self._slices = _slices(model.named_parameters(), restrict)
         self.keys: list[str] = list(self._slices)
         self._n = sum(piece.stop - piece.start for piece in self._slices.values())
@@ -118,11 +102,8 @@ class ModelOperator(ScipyOperator):
 
     def _bent_layer(self) -> str:
         """Return the first layer that is not piecewise linear, as a text for messages."""
-        for i in range(len(self._layers)):
-            specs = [(x.kind, x.units, x.values) for x in self._layers[: i + 1]]
-            if not _core.Network(self._net.dtype, self._net.in_features, specs).piecewise_linear:
-                return f"layers[{i}], {self._layers[i]!r},"
-        raise AssertionError("all layers are piecewise linear")
+        i = self._engine.first_bent_layer()
+        return f"layers[{i}], {self._engine.layers[i]!r},"
 
     def _matvec(self, v: Array) -> Array:
         return self._matmat(v.reshape(-1, 1))[:, 0]
@@ -152,24 +133,13 @@ class SymmetricOperator(ModelOperator):
         training: bool = False,
     ) -> None:
         checks.boolean(training, "training")
-        _check_model(model)
-        dtype = model.dtype if dtype is None else checks.dtype(dtype)
-        loss = model._check_loss(loss)
+        engine = engine_of(model)
+        dtype = engine.dtype if dtype is None else checks.dtype(dtype)
+        loss = intake.check_loss(engine, loss)
         self._check_loss(loss)
-        X = model._built_features(X)
-        examples = model._examples(X, y, loss, sample_weight, class_weight, dtype=dtype)
-        super().__init__(
-            model,
-            X,
-            self._kind,
-            restrict,
-            dtype,
-            memory_budget,
-            rows=examples.rows,
-            y=examples.targets,
-            loss=loss._spec(),
-            weights=examples.weights,
-        )
+        X = intake.features(engine, X)
+        examples = intake.examples(engine, X, y, loss, sample_weight, class_weight, dtype=dtype)
+        super().__init__(model, self._kind, examples, loss, restrict, dtype, memory_budget)
         self._loss = loss
         self._damping = _damping(damping, self._n)
         LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n, self._n))
@@ -411,8 +381,11 @@ class Jacobian(ModelOperator):
         training: bool = False,
     ) -> None:
         checks.boolean(training, "training")
-        _check_model(model)
-        super().__init__(model, X, "jacobian", restrict, dtype, memory_budget)
+        engine = engine_of(model)
+        dtype = engine.dtype if dtype is None else checks.dtype(dtype)
+        X = intake.features(engine, X)
+        examples = data.Examples(X, X, X)  # without targets
+        super().__init__(model, "jacobian", examples, None, restrict, dtype, memory_budget)
         self._n_outputs = self._n_rows * self._net.out_features
         LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n_outputs, self._n))
 
@@ -498,11 +471,6 @@ class NTK(ScipyOperator):
         """Return ``u'Ku = |J'u|^2`` for each column u of `U` (m, k), float64 (k,)."""
         JU = self.jacobian._rmatmat(U)
         return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: expected a Sequential, got {checks.describe(model)}")
 
 
 def _columns(V: ArrayLike, n: int) -> Array:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks, curvature
+from .. import checks, curvature, intake
 from ..layers import Dense
+from ..models import Sequential, engine_of
 from ..pictures import axes_or_new
 from ..typing import Array, ArrayLike, Floats, Inputs, Integer
 from .stages import stages
@@ -13,13 +14,11 @@ from .stages import stages
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..models import Sequential
-
 _DENSE = 1024  # rows of the Gram matrix up to which it is formed: 8 MiB, eigh within a second
 _BLOCK = 64  # of its columns at a time
 
 
-def local_features(model: "Sequential", X: Inputs, k: Integer = 10) -> "Features":
+def local_features(model: Sequential, X: Inputs, k: Integer = 10) -> "Features":
     """Return the leading singular values and vectors of the Jacobian in the parameters.
 
     Close to its parameters w a network is linear in them, ``f(x; w + v) ~ f(x; w) + J(x) v``: row
@@ -76,7 +75,7 @@ def local_features(model: "Sequential", X: Inputs, k: Integer = 10) -> "Features
     return Features(*svd(J, k))
 
 
-def penultimate_features(model: "Sequential", X: Inputs, k: Integer | None = None) -> "Features":
+def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None) -> "Features":
     """Return the singular values and vectors of what comes into the last `Dense` layer.
 
     These features and a constant one are what the last layer's weights see, and for those of one
@@ -204,8 +203,8 @@ class Features:
         return ax
 
 
-def _examples(model: "Sequential", X: Inputs) -> Array:
-    X = model._built_features(X, allow_nonfinite=False)
+def _examples(model: Sequential, X: Inputs) -> Array:
+    X = intake.features(engine_of(model), X, allow_nonfinite=False)
     if X.shape[0] == 0:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     return X

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks, data
+from .. import checks, data, intake
+from ..models import Sequential, engine_of
 from ..pictures import axes_or_new
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer
 
@@ -12,10 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..losses import Loss
-    from ..models import Sequential
 
 
-def random_directions(model: "Sequential", k: Integer = 1, *, seed: Integer | None = 0) -> Floats:
+def random_directions(model: Sequential, k: Integer = 1, *, seed: Integer | None = 0) -> Floats:
     """Return random directions in the space of parameters, each unit scaled like its own weights.
 
     Filter normalisation of H. Li et al. 2018 [1]_: what is drawn for the weights into a unit is
@@ -66,7 +66,7 @@ def random_directions(model: "Sequential", k: Integer = 1, *, seed: Integer | No
 
 
 def loss_landscape(
-    model: "Sequential",
+    model: Sequential,
     X: Inputs,
     y: ArrayLike,
     directions: ArrayLike,
@@ -117,7 +117,8 @@ def loss_landscape(
     >>> bool(landscape.losses[2, 2] == model.evaluate(X, y)["loss"])
     True
     """
-    X = model._built_features(X)
+    engine = engine_of(model)
+    X = intake.features(engine, X)
     directions = data.as_numbers(directions, "directions").astype(np.float64)
     if directions.ndim == 1:
         directions = directions[:, None]
@@ -136,9 +137,9 @@ def loss_landscape(
     with np.errstate(over="ignore"):
         steps = np.ldexp(np.stack([c.ravel() for c in grid], axis=1), exponents)
         unit = np.ldexp(directions, -exponents)
-    losses = model._losses_along(
-        X, y, unit, steps, loss=loss, sample_weight=sample_weight, class_weight=class_weight
-    )
+    loss = intake.check_loss(engine, loss)
+    examples = intake.examples(engine, X, y, loss, sample_weight, class_weight)
+    losses = engine.losses_along(examples, loss, unit, steps)
     return LossLandscape(coordinates, losses.reshape(grid[0].shape))
 
 

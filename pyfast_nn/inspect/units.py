@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import intake
 from ..layers import Hardtanh, Layer, LeakyReLU, ReLU
+from ..models import Sequential, engine_of
 from ..pictures import axes_or_new, tick_layers
 from ..typing import Array, Floats, Inputs
 from .stages import layer_names, stages
@@ -13,10 +15,8 @@ from .stages import layer_names, stages
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..models import Sequential
 
-
-def unit_activity(model: "Sequential", X: Inputs) -> "UnitActivity":
+def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     """Look at which units of ReLU and its kin do anything on these rows.
 
     Parameters
@@ -48,7 +48,7 @@ def unit_activity(model: "Sequential", X: Inputs) -> "UnitActivity":
     >>> int(activity.dead[0].sum())
     0
     """
-    z = model._built_features(X, allow_nonfinite=False)
+    z = intake.features(engine_of(model), X, allow_nonfinite=False)
     if not z.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {z.shape}")
     numbers, active = [], []

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, intake
+from ..losses import Loss
+from ..models import Sequential, engine_of
 from ..pictures import axes_or_new, tick_layers
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs
 from .stages import layer_names, stages
@@ -12,16 +14,13 @@ from .stages import layer_names, stages
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..losses import Loss
-    from ..models import Sequential
-
 
 def layer_variances(
-    model: "Sequential",
+    model: Sequential,
     X: Inputs,
     y: ArrayLike,
     *,
-    loss: "str | Loss | None" = None,
+    loss: str | Loss | None = None,
     sample_weight: ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
 ) -> "LayerVariances":
@@ -68,11 +67,12 @@ def layer_variances(
     >>> bool(0.1 < variances.activations[-2] / variances.activations[1] < 10)
     True
     """
-    loss = model._check_loss(loss)
-    X = model._built_features(X)
+    engine = engine_of(model)
+    loss = intake.check_loss(engine, loss)
+    X = intake.features(engine, X)
     if not X.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-    examples = model._examples(X, y, loss, sample_weight, class_weight)
+    examples = intake.examples(engine, X, y, loss, sample_weight, class_weight)
     if examples.rows is not None:
         X = X[examples.rows]
     own = examples.own()
@@ -84,7 +84,7 @@ def layer_variances(
         numbers.append(number)
         pullbacks.append(pullback)
         activations.append(_variance(out, weights))
-    gradient = _core.loss(loss._spec(), out, y, None, None)[1] * len(out)  # of each row's own loss
+    gradient = _core.loss(loss.spec(), out, y, None, None)[1] * len(out)  # of each row's own loss
     gradients = [_variance(gradient, weights)]
     for pullback in pullbacks[:0:-1]:
         gradient = pullback(gradient)[1]

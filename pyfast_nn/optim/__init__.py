@@ -9,7 +9,7 @@ from .adafactor import Adafactor
 from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .asgd import ASGD
-from .base import Optimizer, Owner  # noqa: F401 (models have an Owner)
+from .base import Optimizer
 from .lamb import LAMB
 from .minimizer import as_scipy
 from .muon import Muon

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, overload
 import numpy as np
 
 from .. import _core, checks
+from ..engine import Engine, Owner
 from ..guidance import Guided, written
 from ..schedules import is_of_steps_alone
 from ..typing import Array, Floats, Integer, Params, Path, Rate, Real, Shape, Tree
@@ -108,16 +109,6 @@ def check_values(values: Array, name: str, first: int, below: float) -> Floats:
             f"{first + bad[0]}"
         )
     return values
-
-
-class Owner:
-    """Stands for a model in its optimizers. A copy is not tied to a model yet."""
-
-    def __init__(self, tied: bool = False) -> None:
-        self.tied = tied
-
-    def __reduce__(self) -> tuple[type["Owner"], tuple[()]]:
-        return Owner, ()
 
 
 class Optimizer(Guided):
@@ -554,35 +545,35 @@ class Optimizer(Guided):
         """Whether all updates of an epoch may be fused with its gradients."""
         return self._elementwise and self._groups is None and not given(self)
 
-    def _attach(self, model: Any) -> None:
-        """Make this the optimizer of `model`, with a new state if it is new."""
+    def _attach(self, engine: Engine) -> None:
+        """Make this the optimizer of a model, with a new state if it is new."""
         if not self._for_fit:
             raise ValueError(
                 f"optimizer: expected one made without params, got {type(self).__name__} with "
                 "parameters of its own"
             )
         is_free = self._owner is None or not self._owner.tied
-        if not is_free and self._owner is not model._owner:
+        if not is_free and self._owner is not engine.owner:
             raise ValueError(
                 f"optimizer: expected a new one or that of this model, got {type(self).__name__} "
                 f"with the state of another model ({self.step_count} steps); make a new one"
             )
         if self._waiting is not None:
-            self._wake(self._waiting, model.named_parameters())
+            self._wake(self._waiting, engine.named_parameters())
         elif is_free:
-            self._check_fits(model)
-        self._owner = model._owner
-        params = model.named_parameters()
-        self._shapes, self._dtype = {k: view.shape for k, view in params.items()}, model.dtype
+            self._check_fits(engine)
+        self._owner = engine.owner
+        params = engine.named_parameters()
+        self._shapes, self._dtype = {k: view.shape for k, view in params.items()}, engine.dtype
         # Once it has gone step by step, it goes on so.
         if self._bound is not None or not self._is_fused():
             self._bind(params)
 
-    def _check_fits(self, model: Any) -> None:
+    def _check_fits(self, engine: Engine) -> None:
         for vector in self._state.values():
-            if (vector.size, vector.dtype) != (model.n_parameters, model.dtype):
+            if (vector.size, vector.dtype) != (engine.parameters.size, engine.dtype):
                 raise ValueError(
-                    f"optimizer: expected the state of {model.n_parameters} {model.dtype} "
+                    f"optimizer: expected the state of {engine.parameters.size} {engine.dtype} "
                     f"parameters, got {type(self).__name__} with that of {vector.size} "
                     f"{vector.dtype} parameters"
                 )

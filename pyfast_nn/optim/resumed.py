@@ -4,25 +4,26 @@ import copy
 from typing import Any
 
 from .. import checks
+from ..engine import Engine
 from ..typing import Array
 from . import saved
 from .base import Optimizer
 from .minimizer import find
 
 
-def state_beside(model: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the state of an optimizer that trains, or may train, `model`, and its arrays."""
+def state_beside(engine: Engine, optimizer: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the state of an optimizer that trains, or may train, a model, and its arrays."""
     if not isinstance(optimizer, Optimizer):
         came = checks.describe(optimizer)
         raise TypeError(f"optimizer: expected the optimizer of the fit, got {came}")
     name = type(optimizer).__name__
-    if not model.n_parameters:
+    if not engine.network().n_parameters:
         raise ValueError(f"optimizer: expected None, as the model has no parameters, got {name}")
     if find(name) is not type(optimizer):
         raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
-    if optimizer._owner is not model._owner or optimizer._waiting is not None:
+    if optimizer._owner is not engine.owner or optimizer._waiting is not None:
         optimizer = copy.copy(optimizer)  # for it stays as it is
-        optimizer._attach(model)
+        optimizer._attach(engine)
     state, arrays = saved.to_tensors(saved.described(optimizer, "save"))
     for where in ("hyper_parameters", "param_groups"):
         path = saved.function_in(state[where])
@@ -35,11 +36,11 @@ def state_beside(model: Any, optimizer: Any) -> tuple[dict[str, Any], dict[str, 
     return state, arrays
 
 
-def optimizer_beside(model: Any, description: Any, arrays: dict[str, Array]) -> Optimizer:
-    """Return the optimizer of `model` that was saved so; TypeError or ValueError if none was."""
+def optimizer_beside(engine: Engine, description: Any, arrays: dict[str, Array]) -> Optimizer:
+    """Return the optimizer of a model that was saved so; TypeError or ValueError if none was."""
     saved.check_names(description, saved.FIELDS - {"state"}, "optimizer")
     optimizer = find(description["optimizer"], "optimizer")()
     keys = saved.keys_of(description["param_groups"])
     optimizer.load_state_dict(saved.of_tensors(description, arrays, keys))
-    optimizer._attach(model)
+    optimizer._attach(engine)
     return optimizer
