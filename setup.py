@@ -4,12 +4,14 @@ The name, version and dependencies of the project stand in pyproject.toml.
 ``PYFAST_NN_WERROR=1`` in the environment turns compiler warnings into errors.
 """
 
+import copy
 import os
 import platform
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -37,6 +39,7 @@ X86_ISAS = {
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 ISAS = {**(X86_ISAS if IS_X86 else {}), "portable": []}
 
+UNITS = sorted(str(path) for path in Path("csrc/isa").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 BUILD_FILES = ["setup.py", "pyproject.toml"]
 
@@ -54,11 +57,13 @@ def refuse_unsupported(compiler):
         )
 
 
-def is_fresh(object_file):
-    """Whether an object file is newer than everything that the compiler read to make it."""
-    object_file = Path(object_file)
+def is_fresh(object_file, options):
+    """Whether an object file was made with these options, and is newer than all that was read."""
     dependency_file = object_file.with_suffix(".d")  # written by -MMD
-    if not (object_file.exists() and dependency_file.exists()):
+    options_file = object_file.with_suffix(".options")
+    if not all(file.exists() for file in (object_file, dependency_file, options_file)):
+        return False
+    if options_file.read_text() != options:
         return False
     rule = dependency_file.read_text().replace("\\\n", " ")
     made = object_file.stat().st_mtime
@@ -69,12 +74,17 @@ def is_fresh(object_file):
 def compile_stale_in_parallel(compiler):
     """Make ``compiler.compile`` skip fresh objects and compile the others side by side."""
     compile_serially = compiler.compile
+    processors = BoundedSemaphore(os.cpu_count())  # libraries are built side by side, too
 
     def compile_one(source, output_dir, **options):
         (object_file,) = compiler.object_filenames([source], output_dir=output_dir)
-        if not is_fresh(object_file):
-            options["extra_postargs"] = [*(options.get("extra_postargs") or []), "-MMD"]
-            compile_serially([source], output_dir=output_dir, **options)
+        with processors:
+            if not is_fresh(Path(object_file), repr(options)):
+                postargs = [*(options.get("extra_postargs") or []), "-MMD"]
+                compile_serially(
+                    [source], output_dir=output_dir, **{**options, "extra_postargs": postargs}
+                )
+                Path(object_file).with_suffix(".options").write_text(repr(options))
         return object_file
 
     def compile_all(sources, output_dir=None, **options):
@@ -96,8 +106,16 @@ class BuildLibraries(build_clib):
     def build_libraries(self, libraries):
         refuse_unsupported(self.compiler)
         compile_stale_in_parallel(self.compiler)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda library: build_clib.build_libraries(self, [library]), libraries))
+        with ThreadPoolExecutor(len(libraries)) as pool:
+            list(pool.map(self.build_library, libraries))
+
+    def build_library(self, library):
+        name, _ = library
+        command = copy.copy(self)  # whose units have the names of those of other libraries
+        command.build_temp = str(Path(self.build_temp) / name)
+        archive = Path(self.compiler.library_filename(name, output_dir=self.build_clib))
+        archive.unlink(missing_ok=True)  # or it would keep the code of units that are no more
+        build_clib.build_libraries(command, [library])
 
 
 class BuildExtension(build_ext):
@@ -110,7 +128,7 @@ class BuildExtension(build_ext):
 
         refuse_unsupported(self.compiler)
         compile_stale_in_parallel(self.compiler)
-        self.compiler.force = True  # link: a new static library alone would not be noticed
+        self.force = self.compiler.force = True  # link: what is stale, is seen file by file
         for extension in self.extensions:
             extension.include_dirs.append(pybind11.get_include())
             extension.define_macros.append(("FNN_VERSION", f'"{self.distribution.get_version()}"'))
@@ -118,9 +136,8 @@ class BuildExtension(build_ext):
 
 
 def isa_library(isa, flags):
-    source = f"csrc/isa/{isa}.cpp"
     build_info = {
-        "sources": [source],
+        "sources": UNITS,
         "include_dirs": ["csrc"],
         "cflags": [*COMMON, *NUMERICS, *flags, f"-DFNN_ISA={isa}"],
         "obj_deps": {"": [*HEADERS, *BUILD_FILES]},
@@ -135,7 +152,6 @@ core = Extension(
     define_macros=[(f"FNN_HAVE_{isa.upper()}", "1") for isa in ISAS if isa != "portable"],
     extra_compile_args=[*COMMON, "-O2"],
     extra_link_args=["-fopenmp"],
-    depends=[*HEADERS, *BUILD_FILES, *(f"csrc/isa/{isa}.cpp" for isa in ISAS)],
     language="c++",
 )
 

@@ -1,6 +1,7 @@
 #include "bindings/isa.h"
 
 #include <atomic>
+#include <cstring>
 #include <stdexcept>
 
 #include "bindings/message.h"
@@ -36,6 +37,19 @@ const Library libraries[] = {
     {"portable", portable::table, [] { return true; }},
 };
 
+// Throws if there is a function that no unit of the library has filled in.
+void check_complete(const Library& library) {
+    using Function = void (*)();
+    constexpr std::size_t n = sizeof(Table) / sizeof(Function);
+    Function all[n];
+    static_assert(sizeof(all) == sizeof(Table), "functions and nothing else");
+    std::memcpy(all, &library.table(), sizeof(all));
+    for (std::size_t i = 0; i < n; ++i)
+        if (all[i] == nullptr)
+            throw std::logic_error(std::string("table of ") + library.name + ": no unit fills in function " +
+                                   std::to_string(i) + " of " + std::to_string(n));
+}
+
 std::atomic<const Library*> current{nullptr};  // chosen when the module is loaded
 
 }  // namespace
@@ -55,7 +69,10 @@ void use_isa(const std::string& name) {
     std::string all;
     for (const Library& library : libraries) {
         if (!library.runs_here()) continue;
-        if (name == library.name) return current.store(&library);
+        if (name == library.name) {
+            check_complete(library);
+            return current.store(&library);
+        }
         all += (all.empty() ? "" : ", ") + std::string(library.name);
     }
     throw std::invalid_argument(

@@ -10,8 +10,6 @@
 
 namespace fnn {
 
-enum class Elementary { exp, log, log1p, tanh, erf };
-
 // The functions of net/, optim/, exec/ and rules/ for one scalar type; what they do stands there.
 template <class T>
 struct Functions {

@@ -133,6 +133,8 @@ struct Epoch {
     }
 };
 
+enum class Elementary { exp, log, log1p, tanh, erf };
+
 // Weighted sums over rows, so that they can be added up.
 struct Score {
     double loss = 0;

@@ -242,4 +242,35 @@ double loss_and_output_gradient(const LossSpec& loss, const T* z, const Targets<
     return score.loss / score.weight;
 }
 
+template <class T, Elementary F>
+struct Elementwise {
+    T* y;
+    const T* x;
+    void operator()(index i) const {
+        if constexpr (F == Elementary::exp) y[i] = rules::exp(x[i]);
+        if constexpr (F == Elementary::log) y[i] = rules::log(x[i]);
+        if constexpr (F == Elementary::log1p) y[i] = rules::log1p(x[i]);
+        if constexpr (F == Elementary::tanh) y[i] = rules::tanh(x[i]);
+        if constexpr (F == Elementary::erf) y[i] = rules::erf(x[i]);
+    }
+};
+
+// y (n,) = the function of each x; y may be x
+template <class T>
+void elementary(Elementary function, const T* x, T* y, index n) {
+    using E = Elementary;
+    switch (function) {
+        case E::exp:
+            return exec::elementwise({0, n}, Elementwise<T, E::exp>{y, x});
+        case E::log:
+            return exec::elementwise({0, n}, Elementwise<T, E::log>{y, x});
+        case E::log1p:
+            return exec::elementwise({0, n}, Elementwise<T, E::log1p>{y, x});
+        case E::tanh:
+            return exec::elementwise({0, n}, Elementwise<T, E::tanh>{y, x});
+        case E::erf:
+            return exec::elementwise({0, n}, Elementwise<T, E::erf>{y, x});
+    }
+}
+
 }  // namespace fnn::FNN_ISA::net

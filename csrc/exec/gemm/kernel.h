@@ -1,58 +1,12 @@
-// The micro-kernels: one tile of C, a few rows of one panel or of two, held in registers.
+// The micro-kernels: one tile of C, a few rows of one panel or of two, held in registers. Slow to compile, so
+// only the unit that instantiates their table includes this.
 #pragma once
 
 #include <utility>
 
-#include "exec/panels.h"
+#include "exec/gemm/tile.h"
 
 namespace fnn::FNN_ISA::exec {
-
-// What later tiles read, fetched into the second-level cache while this one is computed, a little at a time:
-// with depth d of the inner dimension, counted in panels, so many vectors from `from + d * step` on.
-template <class T>
-struct Ahead {
-    const T* from = nullptr;
-    index vectors = 0;
-    index step = 0;
-
-    // A part of so many vectors, spread over the depths.
-    static Ahead spread(const T* from, index vectors, index depths, Part part) {
-        const index each = divide_up(vectors, part.size * depths), begin = part.rank * depths * each;
-        return {from + begin * lanes<T>, begin < vectors ? each : 0, each * lanes<T>};
-    }
-
-    // With each depth a part of other vectors, `step` elements on.
-    static Ahead strided(const T* from, index vectors, index step, Part part) {
-        const index each = divide_up(vectors, part.size), begin = part.rank * each;
-        return {from + begin * lanes<T>, begin < vectors ? each : 0, step};
-    }
-
-    void fetch(index depth) const {
-        for (index i = 0; i < vectors; ++i) __builtin_prefetch(from + depth * step + i * lanes<T>, 0, 2);
-    }
-};
-
-template <class T>
-struct Tile {
-    T* c;           // (H, N vectors), contiguous
-    const T* init;  // what the sums start from: c itself, a row that all rows share, or zeros
-    const T* b;     // (k, N vectors), contiguous
-    index c_panel, init_panel, b_panel;  // of two panels: elements from those of the first to the second's
-    bool shared_init;                    // one row for all
-    const T* a;                          // see the two kernels
-    index a_panel;                       // by rows: elements from one panel of a to the next
-    const T* a_rest;                     // by rows: the last panel of a, from this tile's first row
-    index full;                          // by rows: panels of full width before that
-    index rest;                          // by rows: columns used in the last panel
-    bool narrow;  // the last panel of a (by rows), or the panel that is read (by columns), is one vector wide
-    index k;      // by columns: rows of a
-    Ahead<T> ahead[3];
-    int aheads;  // of them used
-
-    void fetch(index depth) const {
-        for (int i = 0; i < aheads; ++i) ahead[i].fetch(depth);
-    }
-};
 
 // The sums of P panels of N vectors each.
 template <class T, int P, int H, int N>
@@ -144,17 +98,6 @@ void tile_by_columns(const Tile<T>& t) {
 template <int P>
 constexpr int height_limit = P == 1 ? tile_rows : paired_rows;
 
-// Every form of a tile, compiled: kernels<T>.by_rows[form][height - 1], where the forms are one panel of one
-// vector, one of two, and two such.
-template <class T>
-struct TileKernels {
-    using Kernel = void (*)(const Tile<T>&);
-    Kernel by_rows[3][tile_rows];
-    Kernel by_columns[3][tile_rows];
-
-    static constexpr index form(index panels, index width) { return panels - 1 + width / lanes<T> - 1; }
-};
-
 template <class T, int P, int H, int N>
 constexpr typename TileKernels<T>::Kernel by_rows() {
     if constexpr (H <= height_limit<P>) return tile_by_rows<T, P, H, N>;
@@ -176,6 +119,6 @@ constexpr TileKernels<T> tile_kernels(std::integer_sequence<int, R...>) {
 }
 
 template <class T>
-constexpr TileKernels<T> kernels = tile_kernels<T>(std::make_integer_sequence<int, tile_rows>{});
+const TileKernels<T> TileKernels<T>::all = tile_kernels<T>(std::make_integer_sequence<int, tile_rows>{});
 
 }  // namespace fnn::FNN_ISA::exec

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "exec/gemm/blas.h"
-#include "exec/gemm/kernel.h"
+#include "exec/gemm/tile.h"
 #include "exec/range.h"
 
 namespace fnn::FNN_ISA::exec {
@@ -112,7 +112,7 @@ void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T
             of_block = {(group.first - panels.begin) / group.panels * of_group.size,
                         divide_up(panels.size(), group.panels) * of_group.size};
         }
-        const auto& kernel = kernels<T>.by_rows[TileKernels<T>::form(group.panels, width)];
+        const auto& kernel = TileKernels<T>::all.by_rows[TileKernels<T>::form(group.panels, width)];
         for_pieces(block, group.height, [&](Range tile) {
             t.c = c.row(group.first, tile.begin);
             set_initial(t, depth.begin == 0 ? initial : Initial<T>::add(), group.first);
@@ -200,7 +200,7 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
         t.b = b.row(group.first, depth.begin);
         t.shared_init = from.data == nullptr;
         t.init_panel = t.shared_init ? 0 : from.panel_size();
-        const auto& kernel = kernels<T>.by_columns[TileKernels<T>::form(group.panels, width)];
+        const auto& kernel = TileKernels<T>::all.by_columns[TileKernels<T>::form(group.panels, width)];
         for (index q = block.begin / full; q * full < block.end; ++q) {
             const Range own = intersect(block, {q * full, (q + 1) * full});
             const index next = q + divide_up(block.size(), full);

@@ -1,0 +1,28 @@
+// Networks: outputs, losses, gradients.
+#include "isa/units.h"
+#include "net/evaluate.h"
+#include "net/landscape.h"
+
+namespace fnn::FNN_ISA {
+
+namespace {
+
+template <class T>
+void fill(Functions<T>& to) {
+    to.outputs = net::outputs<T>;
+    to.evaluate = net::evaluate<T>;
+    to.losses_along = net::losses_along<T>;
+    to.loss_and_gradient = net::loss_and_gradient<T>;
+    to.outputs_for_pullback = net::outputs_for_pullback<T>;
+    to.pull_back = net::pull_back<T>;
+    to.push_forward = net::push_forward<T>;
+}
+
+}  // namespace
+
+void fill_evaluation(Table& to) {
+    fill(to.float32);
+    fill(to.float64);
+}
+
+}  // namespace fnn::FNN_ISA

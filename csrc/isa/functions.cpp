@@ -1,0 +1,35 @@
+// The parts of a network, one at a time; random numbers; what looks into data.
+#include "net/functions.h"
+#include "isa/units.h"
+#include "net/inspect.h"
+#include "net/random.h"
+
+namespace fnn::FNN_ISA {
+
+namespace {
+
+template <class T>
+void fill(Functions<T>& to) {
+    to.dense_forward = net::dense_forward<T>;
+    to.dense_backward = net::dense_backward<T>;
+    to.softmax = net::softmax<T>;
+    to.softmax_backward = net::softmax_backward<T>;
+    to.activate = net::activate<T>;
+    to.activate_backward = net::activate_backward<T>;
+    to.loss_and_output_gradient = net::loss_and_output_gradient<T>;
+    to.elementary = net::elementary<T>;
+    to.uniform = net::uniform<T>;
+    to.normal = net::normal<T>;
+    to.first_non_finite_row = net::first_non_finite_row<T>;
+}
+
+}  // namespace
+
+void fill_functions(Table& to) {
+    fill(to.float32);
+    fill(to.float64);
+    to.column_statistics = net::column_statistics;
+    to.permutation = net::permutation;
+}
+
+}  // namespace fnn::FNN_ISA

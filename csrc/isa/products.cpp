@@ -1,0 +1,31 @@
+// The micro-kernels, products of matrices, and what else runs below a network.
+#include "exec/gemm/gemm.h"
+#include "exec/gemm/kernel.h"
+#include "exec/lanczos.h"
+#include "exec/measure.h"
+#include "isa/units.h"
+
+namespace fnn::FNN_ISA {
+
+template const exec::TileKernels<float> exec::TileKernels<float>::all;
+template const exec::TileKernels<double> exec::TileKernels<double>::all;
+
+namespace {
+
+template <class T>
+void fill(Functions<T>& to) {
+    to.gemm = exec::gemm<T>;
+    to.transpose_matrix = exec::transpose_matrix<T>;
+    to.lanczos_step = exec::lanczos_step<T>;
+}
+
+}  // namespace
+
+void fill_products(Table& to) {
+    fill(to.float32);
+    fill(to.float64);
+    to.fma_peak = exec::fma_peak;
+    to.memory_bandwidth = exec::memory_bandwidth;
+}
+
+}  // namespace fnn::FNN_ISA
