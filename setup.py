@@ -1,7 +1,8 @@
 """Build of the compiled module: one static library for each instruction set, then the bindings.
 
-The name, version and dependencies of the project stand in pyproject.toml.
-``PYFAST_NN_WERROR=1`` in the environment turns compiler warnings into errors.
+The name, version and dependencies of the project stand in pyproject.toml. In the environment,
+``PYFAST_NN_WERROR=1`` turns compiler warnings into errors, and ``PYFAST_NN_ISAS=avx512,portable``
+builds these instruction sets only.
 """
 
 import copy
@@ -38,6 +39,12 @@ X86_ISAS = {
 }
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 ISAS = {**(X86_ISAS if IS_X86 else {}), "portable": []}
+if wanted := os.environ.get("PYFAST_NN_ISAS"):
+    if unknown := set(wanted.split(",")) - ISAS.keys():
+        raise SystemExit(
+            f"PYFAST_NN_ISAS: expected some of {','.join(ISAS)}, got {','.join(sorted(unknown))}"
+        )
+    ISAS = {isa: flags for isa, flags in ISAS.items() if isa in wanted.split(",")}
 
 UNITS = sorted(str(path) for path in Path("csrc/isa").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
@@ -149,7 +156,7 @@ core = Extension(
     "pyfast_nn._core",
     sources=sorted(str(path) for path in Path("csrc").glob("*/*.cpp") if path.parent.name != "isa"),
     include_dirs=["csrc"],
-    define_macros=[(f"FNN_HAVE_{isa.upper()}", "1") for isa in ISAS if isa != "portable"],
+    define_macros=[(f"FNN_HAVE_{isa.upper()}", "1") for isa in ISAS],
     extra_compile_args=[*COMMON, "-O2"],
     extra_link_args=["-fopenmp"],
     language="c++",

@@ -34,7 +34,9 @@ const Library libraries[] = {
                 __builtin_cpu_supports("bmi2");
      }},
 #endif
+#ifdef FNN_HAVE_PORTABLE
     {"portable", portable::table, [] { return true; }},
+#endif
 };
 
 // Throws if there is a function that no unit of the library has filled in.

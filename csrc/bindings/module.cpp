@@ -54,7 +54,10 @@ double checked_measurement(double (*measure)(double, int), double seconds, int t
 // PYFAST_NN_ISA, read once.
 void choose_isa() {
     const char* wanted = std::getenv("PYFAST_NN_ISA");
-    if (wanted == nullptr || *wanted == '\0') return use_isa(available_isas().front());
+    const auto available = available_isas();
+    if (available.empty())
+        throw py::import_error("pyfast_nn was built for other instruction sets than this processor's");
+    if (wanted == nullptr || *wanted == '\0') return use_isa(available.front());
     try {
         use_isa(wanted);
     } catch (const std::invalid_argument& e) {
