@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from .. import _core, checks, data, intake
 from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, Floats, Inputs, Integer
+from .derivatives import Derivatives
 from .stopping import Estimate, mean_and_error
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def exact_trace(A: "SymmetricOperator", *, per_parameter: bool = False) -> float
     >>> bool(abs(estimate.value - trace) < 4 * estimate.std_error)
     True
     """
-    _check(A)
+    of = _check(A)
     checks.boolean(per_parameter, "per_parameter")
-    traces = _split(A, A._core.traces()[0])
+    traces = _split(of, of.core.traces()[0])
     return traces if per_parameter else sum(traces.values(), 0.0)
 
 
@@ -93,8 +94,7 @@ def exact_diagonal(A: "SymmetricOperator") -> Array:
     >>> bool(np.isclose(diagonal.sum(), fnn.curvature.exact_trace(G), rtol=1e-4))
     True
     """
-    _check(A)
-    return _diagonal(A, None)
+    return _diagonal(_check(A), None)
 
 
 @overload
@@ -154,7 +154,8 @@ def sampled_trace(
     True
     """
     checks.boolean(per_parameter, "per_parameter")
-    splits = [_split(A, A._core.traces(signs)[0]) for signs in _signs(A, num_samples, seed)]
+    of = _check_samples(A)
+    splits = [_split(of, of.core.traces(signs)[0]) for signs in _signs(of, num_samples, seed)]
 
     def estimate(values: list[float]) -> Estimate[float]:
         samples = np.array(values)
@@ -195,8 +196,9 @@ def sampled_diagonal(
     count = 0
     mean: Any = 0.0
     squares: Any = 0.0  # Welford (1962)
-    for signs in _signs(A, num_samples, seed):
-        diagonal = _diagonal(A, signs).astype(np.float64)
+    of = _check_samples(A)
+    for signs in _signs(of, num_samples, seed):
+        diagonal = _diagonal(of, signs).astype(np.float64)
         count += 1
         change = diagonal - mean
         mean = mean + change / count
@@ -242,10 +244,10 @@ def per_example_gradient_norms(
     >>> norms = fnn.curvature.per_example_gradient_norms(model, X, y, loss="cross_entropy")
     >>> hardest = norms.argsort()[-10:]
     """
-    from .operators import EmpiricalFisher
+    from .operators import EmpiricalFisher, derivatives_of
 
-    fisher = EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
-    of_rows = np.array(fisher._core.traces()[1])
+    of = derivatives_of(EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0))
+    of_rows = np.array(of.core.traces()[1])
     return np.sqrt(of_rows * len(of_rows))
 
 
@@ -282,7 +284,7 @@ def per_example_gradients(
     >>> batches = fnn.curvature.per_example_gradients(model, X, y, loss="cross_entropy")
     >>> second_moment = sum((g**2).sum(axis=0) for g in batches) / len(X)
     """
-    from .operators import EmpiricalFisher
+    from .operators import EmpiricalFisher, derivatives_of
 
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     # What is wrong shows now, not with the first batch.
@@ -293,70 +295,73 @@ def per_example_gradients(
     def batches() -> Iterator[Array]:
         for first in range(0, rows.shape[0], batch_size):
             batch = slice(first, first + batch_size)
-            fisher = EmpiricalFisher(
-                model, rows[batch], targets[batch], loss, dtype=dtype, memory_budget=0
-            )
-            gradients = np.empty((fisher._n_rows, fisher._n), fisher.dtype)
-            fisher._core.example_gradients(gradients)
+            X, y = rows[batch], targets[batch]
+            of = derivatives_of(EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0))
+            gradients = np.empty((of.n_rows, of.n), of.dtype)
+            of.core.example_gradients(gradients)
             yield gradients
 
     return batches()
 
 
-def _check(A: object) -> None:
-    """Raise unless the trace of `A` is the sum over the columns of a factor."""
-    from .operators import SymmetricOperator
+def _check(A: object) -> Derivatives:
+    """Return the derivatives of `A`; raise unless its trace is the sum over columns of a factor."""
+    from .operators import SymmetricOperator, derivatives_of
 
     if not isinstance(A, SymmetricOperator):
         raise TypeError(
             "A: expected a Hessian, GaussNewton, Fisher or EmpiricalFisher of a model, got "
             f"{checks.describe(A)}; hutchinson_trace estimates the trace of other operators"
         )
-    if A._kind == "empirical_fisher":
-        return
-    if getattr(A._loss, "confidence_penalty", 0) != 0:
+    of = derivatives_of(A)
+    if of.kind == "empirical_fisher":
+        return of
+    if getattr(of.loss, "confidence_penalty", 0) != 0:
         raise ValueError(
-            f"A: expected a loss that is convex in the outputs, got {A._loss!r}; "
+            f"A: expected a loss that is convex in the outputs, got {of.loss!r}; "
             "hutchinson_trace and hutchinson_diagonal estimate it"
         )
-    if A._kind == "hessian" and not A._net.piecewise_linear:
+    if of.kind == "hessian" and not of.net.piecewise_linear:
         raise ValueError(
             "A: expected the Hessian of a network that is piecewise linear, got one with "
-            f"{A._bent_layer()}; use GaussNewton, or hutchinson_trace and hutchinson_diagonal"
+            f"{of.bent_layer()}; use GaussNewton, or hutchinson_trace and hutchinson_diagonal"
         )
+    return of
 
 
-def _split(A: "SymmetricOperator", traces: list[float]) -> dict[str, float]:
-    """Return {key: trace} from those of all parameters."""
-    of = dict(zip(A._all_keys, traces, strict=True))
-    damping = np.broadcast_to(0.0 if A._damping is None else A._damping, A._n)
-    first = 0
-    for key in A.keys:
-        size = A._slices[key].stop - A._slices[key].start
-        if A._damping is not None:
-            of[key] += float(damping[first : first + size].sum())
-        first += size
-    return {key: of[key] for key in A.keys}
-
-
-def _diagonal(A: "SymmetricOperator", signs: Array | None) -> Array:
-    A._core.diagonal(whole := np.empty(A._net.n_parameters, A.dtype), signs)
-    diagonal = A._part(whole[None])[:, 0]
-    return diagonal if A._damping is None else (diagonal + A._damping).astype(A.dtype)
-
-
-def _signs(A: "SymmetricOperator", num_samples: Integer, seed: Integer | None) -> Iterator[Array]:
-    """Yield random signs (n_rows, n_outputs), those of each sample."""
-    _check(A)
-    if A._kind == "empirical_fisher":
+def _check_samples(A: object) -> Derivatives:
+    """The same where columns are drawn."""
+    of = _check(A)
+    if of.kind == "empirical_fisher":
         raise ValueError(
             "A: expected Hessian, GaussNewton or Fisher, got EmpiricalFisher, which has one "
             "column; use exact_trace or exact_diagonal"
         )
+    return of
+
+
+def _split(of: Derivatives, traces: list[float]) -> dict[str, float]:
+    """Return {key: trace} from those of all parameters."""
+    all_traces = dict(zip(of.all_keys, traces, strict=True))
+    if of.damping is not None:
+        damping = np.broadcast_to(of.damping, of.n)
+        for key, block in of.blocks().items():
+            all_traces[key] += float(damping[block].sum())
+    return {key: all_traces[key] for key in of.keys}
+
+
+def _diagonal(of: Derivatives, signs: Array | None) -> Array:
+    of.core.diagonal(whole := np.empty(of.net.n_parameters, of.dtype), signs)
+    diagonal = of.part(whole[None])[:, 0]
+    return diagonal if of.damping is None else (diagonal + of.damping).astype(of.dtype)
+
+
+def _signs(of: Derivatives, num_samples: Integer, seed: Integer | None) -> Iterator[Array]:
+    """Yield random signs (n_rows, n_outputs), those of each sample."""
     num_samples = checks.integer(num_samples, "num_samples", minimum=1)
     seed = checks.seed(seed)
-    shape = (A._n_rows, A._net.out_features)
+    shape = (of.n_rows, of.net.out_features)
     uniform = np.empty(shape[0] * shape[1])
     for k in range(num_samples):
         _core.random_uniform(seed, _STREAM + k, uniform)
-        yield np.copysign(1, uniform - 0.5).astype(A.dtype).reshape(shape)
+        yield np.copysign(1, uniform - 0.5).astype(of.dtype).reshape(shape)

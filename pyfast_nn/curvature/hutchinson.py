@@ -159,14 +159,14 @@ def _blocks(A: object, per_parameter: bool) -> dict[str, slice]:
     """Return {key: slice of v} of an operator of a model, if that is asked for."""
     if not checks.boolean(per_parameter, "per_parameter"):
         return {}
-    from .operators import SymmetricOperator
+    from .operators import SymmetricOperator, derivatives_of
 
     if not isinstance(A, SymmetricOperator):
         raise TypeError(
             "A: expected Hessian, GaussNewton, Fisher or EmpiricalFisher with per_parameter=True, "
             f"got {checks.describe(A)}"
         )
-    return A._blocks()
+    return derivatives_of(A).blocks()
 
 
 def hutchinson_diagonal(

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, checks, data, intake, losses
+from .. import checks, data, intake, losses
 from ..guidance import Guided
 from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
+from .derivatives import Derivatives, as_rows, check_columns
 
 try:
     from scipy.sparse.linalg import LinearOperator
@@ -65,45 +66,10 @@ class ModelOperator(ScipyOperator):
         dtype: np.dtype[Any],
         memory_budget: Integer,
     ) -> None:
-        budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
-        self._engine = engine_of(model)
-        self._core, self._net = self._engine.operator(kind, examples, loss, dtype, budget)
-        self._all_keys = list(model.named_parameters())
-        self._n_rows = examples.n
-        self._slices = _slices(model.named_parameters(), restrict)
-        self.keys: list[str] = list(self._slices)
-        self._n = sum(piece.stop - piece.start for piece in self._slices.values())
-
-    def _whole(self, V: ArrayLike) -> Array:
-        """Return rows (k, n_parameters) that are V (n, k), and zero for all other parameters."""
-        V = _columns(V, self._n)
-        if len(self.keys) == len(self._all_keys):
-            return _rows(V, self.dtype)
-        whole = np.zeros((V.shape[1], self._net.n_parameters), self.dtype)
-        first = 0
-        for piece in self._slices.values():
-            size = piece.stop - piece.start
-            whole[:, piece] = _rows(V[first : first + size], self.dtype)
-            first += size
-        return whole
-
-    def _part(self, rows: Array) -> Array:
-        """Return the columns (n, k) that belong to the parameters of rows (k, n_parameters)."""
-        if len(self.keys) == len(self._all_keys):
-            return rows.T
-        pieces = list(self._slices.values())
-        return np.concatenate([rows[..., piece] for piece in pieces], axis=-1).T
-
-    def _blocks(self) -> dict[str, slice]:
-        """Return {key: slice of v (n,)} of the parameters it acts on."""
-        ends = np.cumsum([piece.stop - piece.start for piece in self._slices.values()])
-        starts = [0, *ends[:-1]]
-        return {key: slice(a, b) for key, a, b in zip(self.keys, starts, ends, strict=True)}
-
-    def _bent_layer(self) -> str:
-        """Return the first layer that is not piecewise linear, as a text for messages."""
-        i = self._engine.first_bent_layer()
-        return f"layers[{i}], {self._engine.layers[i]!r},"
+        self._derivatives = Derivatives(
+            engine_of(model), kind, examples, loss, restrict, dtype, memory_budget
+        )
+        self.keys: list[str] = self._derivatives.keys
 
     def _matvec(self, v: Array) -> Array:
         return self._matmat(v.reshape(-1, 1))[:, 0]
@@ -140,19 +106,20 @@ class SymmetricOperator(ModelOperator):
         X = intake.features(engine, X)
         examples = intake.examples(engine, X, y, loss, sample_weight, class_weight, dtype=dtype)
         super().__init__(model, self._kind, examples, loss, restrict, dtype, memory_budget)
-        self._loss = loss
-        self._damping = _damping(damping, self._n)
-        LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n, self._n))
+        self._derivatives.damp(damping)
+        n = self._derivatives.n
+        LinearOperator.__init__(self, dtype, (n, n))
 
     def _check_loss(self, loss: losses.Loss) -> None:
         """Raise ValueError if this matrix does not exist for `loss`."""
 
     def _matmat(self, V: Array) -> Array:
-        rows = self._whole(V)
-        self._core.products(rows, out := np.empty_like(rows))
-        AV = self._part(out)
-        if self._damping is not None:
-            AV += (self._damping * self._part(rows).T).T
+        of = self._derivatives
+        rows = of.whole(V)
+        of.core.products(rows, out := np.empty_like(rows))
+        AV = of.part(out)
+        if of.damping is not None:
+            AV += (of.damping * of.part(rows).T).T
         return AV
 
     _rmatmat = _matmat
@@ -173,11 +140,12 @@ class SymmetricOperator(ModelOperator):
         -------
         ndarray (k,), float64
         """
-        rows = self._whole(V)
-        self._core.quadratic_forms(rows, out := np.empty(len(rows)))
-        if self._damping is not None:
-            V = self._part(rows)
-            out += np.einsum("ij,ij,i->j", V, V, np.broadcast_to(self._damping, self._n))
+        of = self._derivatives
+        rows = of.whole(V)
+        of.core.quadratic_forms(rows, out := np.empty(len(rows)))
+        if of.damping is not None:
+            V = of.part(rows)
+            out += np.einsum("ij,ij,i->j", V, V, np.broadcast_to(of.damping, of.n))
         return out
 
 
@@ -386,20 +354,21 @@ class Jacobian(ModelOperator):
         X = intake.features(engine, X)
         examples = data.Examples(X, X, X)  # without targets
         super().__init__(model, "jacobian", examples, None, restrict, dtype, memory_budget)
-        self._n_outputs = self._n_rows * self._net.out_features
-        LinearOperator.__init__(self, np.dtype(self._net.dtype), (self._n_outputs, self._n))
+        of = self._derivatives
+        LinearOperator.__init__(self, dtype, (of.n_rows * of.net.out_features, of.n))
 
     def _matmat(self, V: Array) -> Array:
-        rows = self._whole(V)
-        out = np.empty((len(rows), self._n_outputs), self.dtype)
-        self._core.jacobian_products(rows, out)
+        rows = self._derivatives.whole(V)
+        out = np.empty((len(rows), self.shape[0]), self.dtype)
+        self._derivatives.core.jacobian_products(rows, out)
         return out.T
 
     def _rmatmat(self, U: ArrayLike) -> Array:
-        U = _rows(_columns(U, self._n_outputs), self.dtype)
-        out = np.empty((len(U), self._net.n_parameters), self.dtype)
-        self._core.jacobian_transposed_products(U, out)
-        return self._part(out)
+        of = self._derivatives
+        U = as_rows(check_columns(U, self.shape[0]), self.dtype)
+        out = np.empty((len(U), of.net.n_parameters), self.dtype)
+        of.core.jacobian_transposed_products(U, out)
+        return of.part(out)
 
 
 class NTK(ScipyOperator):
@@ -473,59 +442,6 @@ class NTK(ScipyOperator):
         return np.einsum("ij,ij->j", JU, JU, dtype=np.float64)
 
 
-def _columns(V: ArrayLike, n: int) -> Array:
-    """Return `V` as an array, and raise unless it is real and (n, k)."""
-    V = np.asarray(V)
-    if V.dtype.kind not in "fiub":
-        raise TypeError(f"V: expected real numbers, got dtype {V.dtype}")
-    if V.ndim != 2 or V.shape[0] != n:
-        raise ValueError(f"V: expected shape ({n}, k), got {V.shape}")
-    return V
-
-
-def _rows(V: Array, dtype: np.dtype[Any]) -> Array:
-    """Return the columns of `V` (n, k) as rows (k, n), contiguous, aligned and of `dtype`."""
-    if V.flags.f_contiguous:
-        return np.require(V.T, dtype, ["C", "A"])
-    _core.transpose(np.require(V, dtype, ["C", "A"]), rows := np.empty(V.shape[::-1], dtype))
-    return rows
-
-
-def _damping(damping: Any, n: int) -> Any:
-    """Return `damping` as a number or float64 array (n,); None for none."""
-    if np.ndim(damping) == 0:
-        damping = checks.real(damping, "damping", minimum=0)
-        return None if damping == 0 else damping
-    damping = data.contiguous(damping, np.float64, "damping")
-    if damping.shape != (n,):
-        raise ValueError(f"damping: expected a number or shape ({n},), got {damping.shape}")
-    if not (np.isfinite(damping).all() and damping.min(initial=0) >= 0):
-        raise ValueError(
-            f"damping: expected finite numbers >= 0, got {damping.min()} to {damping.max()}"
-        )
-    return damping.copy()
-
-
-def _slices(named: dict[str, Array], restrict: Any) -> dict[str, slice]:
-    """Return {key: slice of the flat vector} of the parameters that `restrict` picks."""
-    slices, first = {}, 0
-    for key, view in named.items():
-        slices[key] = slice(first, first + view.size)
-        first += view.size
-    if restrict is None:
-        return slices
-    picks = [restrict] if isinstance(restrict, (int, np.integer, str)) else restrict
-    if not isinstance(picks, (list, tuple)) or not picks:
-        raise TypeError(
-            "restrict: expected the number of a layer, the key of a parameter, or a list of those, "
-            f"got {checks.describe(restrict)}"
-        )
-    chosen = set()
-    for pick in picks:
-        keys = [key for key in slices if pick == key or str(pick) == key.split(".")[0]]
-        if isinstance(pick, bool) or not isinstance(pick, (int, np.integer, str)) or not keys:
-            raise ValueError(
-                f"restrict: expected layers or keys among {', '.join(slices)}, got {pick!r}"
-            )
-        chosen.update(keys)
-    return {key: piece for key, piece in slices.items() if key in chosen}
+def derivatives_of(A: ModelOperator) -> Derivatives:
+    """Return what makes the products of an operator."""
+    return A._derivatives

@@ -275,7 +275,7 @@ class _Sketch:
     """An orthonormal basis Q of A Ω, with AQ and H = Q'AQ, that grows with Ω."""
 
     def __init__(self, products: Products) -> None:
-        self._products = products
+        self.products = products
         self.Q = self.AQ = np.empty((products.n, 0))
 
     @property
@@ -285,22 +285,22 @@ class _Sketch:
     @property
     def complete(self) -> bool:
         """Whether Q is a basis of the whole space."""
-        return self.rank == self._products.n
+        return self.rank == self.products.n
 
     def extend(self, Omega: Array) -> Array:
         """Add columns (n, k), and return A times them, in 2 k products."""
-        AO = self._products.matmat(Omega)
+        AO = self.products.matmat(Omega)
         # Householder's QR leaves the columns that are orthonormal already, up to signs, and
         # completes the basis even if the new ones depend on them.
         Q = np.linalg.qr(np.hstack([self.Q, AO]))[0][:, self.rank :]
         self.Q = np.hstack([self.Q, Q])
-        self.AQ = np.hstack([self.AQ, self._products.matmat(Q)])
-        H = self._products.check_symmetric(self.Q, self.AQ)
+        self.AQ = np.hstack([self.AQ, self.products.matmat(Q)])
+        H = self.products.check_symmetric(self.Q, self.AQ)
         self.H = (H + H.T) / 2
         return AO
 
     def exact_trace(self, stop: Stop) -> Estimate[float]:
-        value, used = float(np.trace(self.H)), self._products.num_matvecs
+        value, used = float(np.trace(self.H)), self.products.num_matvecs
         stop.reached(value, 0.0, 1, used, exact=True)
         return stop.estimate(value, 0.0, used, np.array([value]))
 
@@ -337,7 +337,7 @@ class _LeaveOneOut(_Sketch):
 def _growth(sketch: _Sketch, room: int, num_matvecs: Integer | None) -> int:
     """Return how many vectors to add: all there is room for, or half of those that are there."""
     wanted = room if num_matvecs is not None else max(_FIRST, sketch.rank // 2)
-    return min(wanted, room, sketch._products.n - sketch.rank)
+    return min(wanted, room, sketch.products.n - sketch.rank)
 
 
 def _remainder(H: Array, W: Array, QAG: Array, gAg: Array) -> Array:
