@@ -9,6 +9,7 @@ from .history import History
 from .metrics import larger_is_better
 from .models import Sequential, engine_of
 from .optim import Optimizer
+from .optim.base import trains
 from .typing import Integer, Real
 
 
@@ -195,7 +196,7 @@ class ReduceLROnPlateau(Callback):
 
     def on_fit_begin(self, model: Sequential) -> None:
         """Refuse a fit with another optimizer."""
-        if self._optimizer._owner is not engine_of(model).owner:
+        if not trains(self._optimizer, engine_of(model)):
             raise ValueError(
                 "optimizer: expected that of this fit, got another; make ReduceLROnPlateau with it"
             )

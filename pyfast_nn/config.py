@@ -1,13 +1,44 @@
 """What layers, initialisers and their like have in common: settings that never change."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from ctypes import c_float
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from . import checks
 from .guidance import Guided, is_ours
+
+Given = TypeVar("Given")  # what a setting takes, and what it holds
+Held = TypeVar("Held")
+
+
+class Setting(Generic[Given, Held]):
+    """A setting of an object: an attribute that checks what it is given, ``check(value, name)``."""
+
+    def __init__(self, check: Callable[[Any, str], Held]) -> None:
+        self.check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, holder: None, owner: type) -> "Setting[Given, Held]": ...
+    @overload
+    def __get__(self, holder: object, owner: type | None = None) -> Held: ...
+    def __get__(self, holder: object | None, owner: type | None = None) -> Any:
+        return self if holder is None else vars(holder)[self.name]
+
+    def __set__(self, holder: Any, value: Given) -> None:
+        vars(holder)[self.name] = self.check(value, self.name)
+
+
+@functools.cache
+def settings(cls: Any, kind: type[Setting[Any, Any]] = Setting) -> tuple[str, ...]:
+    """Return the names of the settings of a class, of some kind, in the order of definition."""
+    found = [k for c in reversed(cls.__mro__) for k, v in vars(c).items() if isinstance(v, kind)]
+    return tuple(dict.fromkeys(found))
 
 
 class Configured(Guided):

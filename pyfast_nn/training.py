@@ -21,7 +21,10 @@ from .losses import Loss
 from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
 from .optim import Optimizer
-from .optim.minimizer import find as find_optimizer
+from .optim.base import attach, tensors
+from .optim.base import find as find_optimizer
+from .optim.bound import Bound
+from .optim.rule import rate_at
 from .progress import check as check_verbose
 from .progress import progress
 from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Real
@@ -103,7 +106,7 @@ def _fit(
     if not engine.built:
         engine.build(X.shape[1])
     intake.learn_statistics(engine, X, names, examples.rows)
-    optimizer._attach(engine)
+    attach(optimizer, engine)
     engine.saved_optimizer = None  # from here on there is another one
     history = History()
     engine.loss, engine.classes_, engine.history = given, classes, history
@@ -161,18 +164,21 @@ def _train_epoch(
     batches_per_step: int,
 ) -> dict[str, Any]:
     """Train for one epoch and return the record of it."""
-    train = _train_fused if optimizer._bound is None else _train_stepwise
+    bound = attach(optimizer, engine)  # again: a callback may have changed its options or state
+    train = _train_fused if bound.fused else _train_stepwise
     before = optimizer.step_count
     start = time.perf_counter()
     try:
         # (3,): weighted sums of loss and right answers, steps; and the last learning rate
-        report, lr = train(engine, examples, order, loss, optimizer, batch_size, batches_per_step)
+        report, lr = train(
+            engine, examples, order, loss, optimizer, bound, batch_size, batches_per_step
+        )
     except FloatingPointError:
         step = optimizer.step_count
         raise FloatingPointError(
             f"the loss is not finite in epoch {engine.history.epochs + 1}, step "
             f"{step - before + 1} of it (both counted from 1); this step was not applied. "
-            f"Likely cures: a lower learning rate (it is {optimizer._rate(step):g}), inputs "
+            f"Likely cures: a lower learning rate (it is {rate_at(optimizer, step):g}), inputs "
             "scaled to about -1 to 1"
         ) from None
     seconds = time.perf_counter() - start
@@ -192,29 +198,18 @@ def _train_fused(
     order: Integers,
     loss: Loss,
     optimizer: Optimizer,
+    bound: Bound,
     batch_size: int,
     batches_per_step: int,
 ) -> tuple[Floats, float]:
     """Make all steps of an epoch in one call; return its report and last learning rate."""
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
-    lr, update = optimizer._next(optimizer.lr, "lr", steps), optimizer._update(steps)
-    states = optimizer._vectors(engine.parameters)
-    before, report = optimizer._begin_epoch()
+    epoch = bound.next_epoch(steps)
     # ... and one call, in which batches are gathered, and the parameters and state change.
-    engine.train_epoch(
-        examples,
-        loss,
-        order,
-        batch_size,
-        batches_per_step,
-        lr=lr,
-        update=update,
-        states=states,
-        step=before,
-        report=report,
-    )
-    return report, lr if isinstance(lr, float) else lr[-1]
+    engine.train_epoch(examples, loss, order, batch_size, batches_per_step, **epoch)
+    lr = epoch["lr"]
+    return epoch["report"], lr if isinstance(lr, float) else lr[-1]
 
 
 def _train_stepwise(
@@ -223,12 +218,13 @@ def _train_stepwise(
     order: Integers,
     loss: Loss,
     optimizer: Optimizer,
+    bound: Bound,
     batch_size: int,
     batches_per_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
     gradient, report = np.empty_like(engine.parameters), np.zeros(3)
-    gradients = engine.named_parameters(gradient)
+    gradients = tensors(engine, gradient)
     ascended = False
 
     def take_step(finite: bool) -> bool:
@@ -257,8 +253,8 @@ def _train_stepwise(
             report=report,
         )
     finally:
-        optimizer._own("fit").descend()
-    return report, optimizer._rate(max(0, optimizer.step_count - 1))
+        bound.descend()
+    return report, rate_at(optimizer, max(0, optimizer.step_count - 1))
 
 
 def _divide_up(a: int, b: int) -> int:

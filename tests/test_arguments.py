@@ -12,6 +12,7 @@ import pytest
 import pyfast_nn as fnn
 from pyfast_nn import checks
 from pyfast_nn.optim import SGD, Adam
+from pyfast_nn.optim.rule import hyper_parameters
 
 pytestmark = pytest.mark.once
 
@@ -199,7 +200,7 @@ def test_what_may_be_assigned():
     for name in ("loss", "classes_", "epochs_trained", "history", "feature_names_in_"):
         setattr(model, name, getattr(model, name))
     optimizer = Adam()
-    for name in (*optimizer._hyper_parameters(), "maximize", "clip_norm", "accumulate"):
+    for name in (*hyper_parameters(optimizer), "maximize", "clip_norm", "accumulate"):
         setattr(optimizer, name, getattr(optimizer, name))
 
 

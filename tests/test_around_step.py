@@ -633,7 +633,7 @@ def test_options_change_at_any_time(seed):
             again = RULES[rule](copy.deepcopy(params))
             again.load_state_dict(optimizer.state_dict())
             reference.forget()
-            optimizer, params = again, again._bound._params
+            optimizer, params = again, again._bound.params
         elif optimizer.ema is not None or optimizer.swa is not None:
             with optimizer.averaged():
                 for p, expected in zip(leaves(params), reference.averages, strict=True):
@@ -819,7 +819,7 @@ def by_state_dict(optimizer, params, make):
     state = json_round_trip(optimizer.state_dict())
     again = make(copy.deepcopy(params))
     again.load_state_dict(state)
-    return again, again._bound._params
+    return again, again._bound.params
 
 
 def json_round_trip(state):
@@ -831,7 +831,7 @@ def by_file(optimizer, params, make, path):
     optimizer.save(path)
     again = make(copy.deepcopy(params))
     again.load(path)
-    return again, again._bound._params
+    return again, again._bound.params
 
 
 WAYS = {

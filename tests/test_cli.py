@@ -23,6 +23,7 @@ import pyfast_nn as fnn
 from conftest import assert_same_bits
 from pyfast_nn import cli, modelfile
 from pyfast_nn.cli import main, report
+from pyfast_nn.optim.rule import next_update
 
 pytestmark = pytest.mark.once
 
@@ -474,14 +475,14 @@ class TestOptimizer:
     )
     def test_schedule(self, name, law):
         optimizer = self.optimizer("--lr", "0.5", "--schedule", name)
-        rates = np.full(20, optimizer._next(optimizer.lr, "lr", 20))
+        rates = np.full(20, next_update(optimizer, 20)[1])
         np.testing.assert_allclose(rates, [law(step) for step in range(20)], rtol=1e-12)
 
     def test_defaults_are_those_of_the_optimizer(self):
         for name, expected in cli.train._OPTIMIZERS.items():
             assert repr(self.optimizer("--optimizer", name)) == repr(expected())
         optimizer = self.optimizer("--schedule", "linear", "--optimizer", "sgd")
-        rates = optimizer._next(optimizer.lr, "lr", 20)
+        rates = next_update(optimizer, 20)[1]
         assert rates[0] == fnn.optim.SGD().lr
 
     def test_weight_decay(self):

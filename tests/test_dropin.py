@@ -483,7 +483,7 @@ def test_steps_that_were_missed_are_saved(how, stop, accumulate, tmp_path):
     # All of it in another order of the keys.
     if how in ("copy", "pickle"):
         second = copy.deepcopy(first) if how == "copy" else pickle.loads(pickle.dumps(first))
-        start = second._bound._params
+        start = second._bound.params
     else:
         start = dict(reversed(start.items()))
         second = Adam(start, **options)

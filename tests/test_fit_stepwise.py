@@ -225,3 +225,40 @@ def test_interrupted_away_from_the_parameters(monkeypatch, calls):
     assert_same_bits(model.parameters, expected.parameters)
     fit(model, optimizer, epochs=1)
     assert optimizer.step_count == calls + 6
+
+
+@pytest.mark.once
+def test_what_a_callback_changes_holds_from_the_next_epoch_on():
+    """An option, and a state: a fused fit goes on step by step, or from what was loaded."""
+
+    class Change(fnn.Callback):
+        def on_epoch_end(self, model, epoch, record):
+            if epoch == 0:
+                change(optimizer)
+
+    def clip(optimizer):
+        optimizer.clip_norm = 0.01
+
+    start = optim.Adam(lr=0.1)
+    fit(make(), start, epochs=5)
+    for change in (clip, lambda optimizer: optimizer.load_state_dict(start.state_dict())):
+        model, expected = make(), make()
+        optimizer = optim.Adam(lr=0.01)
+        fit(model, optimizer, callbacks=[Change()])
+        parts = optim.Adam(lr=0.01)
+        fit(expected, parts, epochs=1)
+        change(parts)
+        fit(expected, parts, epochs=2)
+        assert_same_bits(model.parameters, expected.parameters)
+        assert optimizer.step_count == parts.step_count
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}])
+def test_without_parameters(options):
+    """There is nothing to update, in one call or step by step."""
+    model = fnn.Sequential([fnn.Tanh()])
+    optimizer = optim.Adam(**options)
+    history = model.fit(X, X, loss="mse", optimizer=optimizer, epochs=2, batch_size=50)
+    assert history["loss"][0] == history["loss"][1] > 0
+    assert optimizer.step_count == 8

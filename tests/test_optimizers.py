@@ -14,6 +14,7 @@ import oracle
 import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
 from pyfast_nn import _core
+from pyfast_nn.optim.rule import state_names
 
 N, STEPS = (2001 if FULL else 83), 1000
 
@@ -89,11 +90,15 @@ def make(case):
 
 def step(opt, params, grads):
     """One step of an optimizer that has no parameters of its own, on a flat vector."""
-    name, hyper = opt._update(1)
+    if opt._bound is None:  # as a fit binds it
+        opt._bound = opt._bind({"p": params}, params)
+        opt._bound.fused = True
+    epoch = opt._bound.next_epoch(1)
+    name, hyper = epoch["update"]
     hyper = {key: float(np.squeeze(value)) for key, value in hyper.items()}
-    state = opt._vectors(params)
-    _core.update((name, hyper), params, grads, state, opt._rate(opt.step_count), opt.step_count)
-    opt._begin_epoch()[1][2] = 1
+    lr, state = float(np.squeeze(epoch["lr"])), epoch["states"]
+    _core.update((name, hyper), params, grads, state, lr, epoch["step"])
+    epoch["report"][2] = 1
 
 
 def start():
@@ -113,7 +118,7 @@ def run(opt, dtype):
     params = start().astype(dtype)
     for grads in gradients():
         step(opt, params, grads.astype(dtype))
-    return params, dict(zip(opt._state_names(), opt.state, strict=True))
+    return params, dict(zip(state_names(opt), opt.state, strict=True))
 
 
 @pytest.fixture
@@ -377,7 +382,7 @@ def test_switched_on_later():
     np.testing.assert_allclose(
         by_name["momentum_buffer"], 0.9 / np.sqrt(0.5) + 1 / np.sqrt(0.75 - 0.25), rtol=1e-7
     )
-    assert opt._state_names() == ("square_avg", "grad_avg", "momentum_buffer")
+    assert state_names(opt) == ("square_avg", "grad_avg", "momentum_buffer")
 
 
 @pytest.mark.once

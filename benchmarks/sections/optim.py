@@ -9,6 +9,7 @@ from contestants import numpy_mlp
 from machine import last_level_cache, set_threads
 from measure import interleave, note_disturbed
 from pyfast_nn import _core
+from pyfast_nn.optim.rule import state_names
 from sections.table import markdown_table, microseconds
 
 LARGE = 20_000_000
@@ -122,7 +123,7 @@ def rule_row(name, options, arguments):
     """A row of the table, and a note for its reader."""
     param, grad = arrays(1, LARGE) + arrays(1, LARGE)
     optimizer = getattr(fnn.optim, name)(param, **options)
-    states = len(optimizer._state_names())
+    states = len(state_names(optimizer))
     bytes_each = 4 * (2 + 1 + 2 * states)  # parameter and states read and written, gradient read
     rule = f"{name}({', '.join(f'{k}={v}' for k, v in options.items())})"
     memory = Memory(arguments.threads)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from .. import checks
 from ..typing import Params, Rate, Real
 from .around import Options
-from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule, is_zero
+from .base import Optimizer
+from .rule import Changing, Hyper, Update, check_nonnegative, check_schedule, is_zero
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

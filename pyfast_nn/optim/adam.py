@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import checks
 from ..typing import Betas, Params, Rate, Real
 from .around import Options
-from .base import Changing, Hyper, Optimizer, Update, check_betas, check_nonnegative, next_betas
+from .base import Optimizer
+from .rule import Changing, Hyper, Update, check_betas, check_nonnegative, next_betas
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from ..typing import Params, Rate, Real
 from .around import Options
-from .base import Hyper, Optimizer, Update, check_nonnegative
+from .base import Optimizer
+from .rule import Hyper, Update, check_nonnegative
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -1,117 +1,37 @@
-"""What all optimizers have in common: hyper-parameters, the state, the number of steps."""
+"""What all optimizers have in common: options, the state, the number of steps; and their fits."""
 
-import functools
-import math
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeAlias, overload
-
-import numpy as np
+from typing import Any
 
 from .. import _core, checks
 from ..engine import Engine, Owner
-from ..guidance import Guided, written
-from ..schedules import is_of_steps_alone
-from ..typing import Array, Floats, Integer, Params, Path, Rate, Real, Shape, Tree
+from ..guidance import is_ours
+from ..typing import Array, Integer, Params, Path, Real, Tree
 from . import saved
 from .around import (
-    Given,
-    Held,
-    Option,
     check_axis,
     check_count,
     check_decay,
     check_lookahead,
     check_positive,
     check_step,
-    given,
 )
-from .bound import ALL, NUMBERS, RATES, STEPS_AHEAD, Bound, ParamGroup
-
-Changing: TypeAlias = (
-    float | Any
-)  # a hyper-parameter that may change: a number, an array, a function
-Update: TypeAlias = tuple[str, dict[str, Any]]  # the core's name of a rule, and its numbers
-
-
-class Hyper(Generic[Given, Held]):
-    """A hyper-parameter: an attribute that checks what is assigned to it."""
-
-    def __init__(self, check: Callable[[Any, str], Held]) -> None:
-        self.check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, optimizer: None, owner: type) -> "Hyper[Given, Held]": ...
-    @overload
-    def __get__(self, optimizer: "Optimizer", owner: type | None = None) -> Held: ...
-    def __get__(self, optimizer: "Optimizer | None", owner: type | None = None) -> Any:
-        return self if optimizer is None else optimizer.__dict__[self._name]
-
-    def __set__(self, optimizer: "Optimizer", value: Given) -> None:
-        optimizer.__dict__[self._name] = self.check(value, self._name)
-        optimizer._changed(RATES if self._name == "lr" else NUMBERS)
+from .bound import Bound, ParamGroup, Snapshot
+from .rule import (
+    Option,
+    Rule,
+    check_nonnegative,
+    given,
+    has_update,
+    hyper_parameters,
+    is_elementwise,
+    options,
+)
 
 
-def check_nonnegative(value: object, name: str) -> float:
-    return checks.real(value, name, minimum=0)
-
-
-def check_schedule(value: Any, name: str, below: float = math.inf) -> Changing:
-    """Return a hyper-parameter that may change: a number, an array (steps,), or a function."""
-    if isinstance(value, type):
-        raise TypeError(
-            f"{name}: expected a number, an array or a function of the step, got the class "
-            f"{value.__name__}{written(value)[:-1]}...)"
-        )
-    if callable(value):
-        return value
-    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0:
-        return check_values(np.array(value), name, 0, below)
-    return checks.real(value, name, minimum=0, below=below)
-
-
-def is_zero(value: object) -> bool:
-    """Whether a hyper-parameter that may change is 0 at every step."""
-    return isinstance(value, float) and value == 0
-
-
-def check_betas(betas: Any, name: str) -> tuple[Changing, Changing]:
-    beta1, beta2 = checks.pair(betas, name, "one for each moment")
-    return (
-        check_schedule(beta1, f"{name}[0]", below=1),
-        check_schedule(beta2, f"{name}[1]", below=1),
-    )
-
-
-def next_betas(optimizer: Any, steps: int) -> dict[str, Any]:
-    """Return `betas` at the next `steps` steps, as the core takes them."""
-    return {
-        f"beta{i + 1}": optimizer._next(beta, f"betas[{i}]", steps, below=1)
-        for i, beta in enumerate(optimizer.betas)
-    }
-
-
-def check_values(values: Array, name: str, first: int, below: float) -> Floats:
-    """Return `values`, those of the steps `first`, `first` + 1, ..., as float64."""
-    if values.dtype.kind not in "fiu" or values.ndim != 1:
-        raise TypeError(
-            f"{name}: expected one real number per step, got {values.dtype} of shape {values.shape}"
-        )
-    values = values.astype(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values < below)))
-    if len(bad):
-        bounds = ">= 0" + ("" if below == math.inf else f" and < {below:g}")
-        raise ValueError(
-            f"{name}: expected finite numbers {bounds}, got {values[bad[0]]} at step "
-            f"{first + bad[0]}"
-        )
-    return values
-
-
-class Optimizer(Guided):
+class Optimizer(Rule):
     """What all optimizers have in common.
 
     With `params` it updates those arrays, by `step`; without, it is what `Sequential.fit` takes.
@@ -180,9 +100,6 @@ class Optimizer(Guided):
         Number of steps skipped by `skip_nonfinite`.
     """
 
-    _elementwise = True  # the update of a number depends on nothing but what belongs to it
-
-    lr: Hyper[Rate, Changing] = Hyper(check_schedule)
     maximize: Option[bool, bool] = Option(False, checks.boolean)
     clip_norm: Option[Real | None, float | None] = Option(
         None, check_nonnegative, apart_from=("clip_value", "clip_units")
@@ -232,15 +149,12 @@ class Optimizer(Guided):
         self.lookahead = lookahead
         self.sam = sam
         self._owner: Owner | None = None  # of the model that the state belongs to
-        self._state: dict[str, Array] = {}  # name: vector
-        self._progress = (0, np.zeros(3))  # steps before the last epoch, that epoch's report
-        self._shapes: dict[str, Shape] = {}  # of the parameters of a fit, by their keys
-        self._dtype: Any = None  # likewise
         self._for_fit = params is None
         self._groups = groups if self._for_fit else None  # for parameters not known yet
-        # The parameters; in a fit only where it goes step by step.
+        # Of its life one of two: the parameters, and what is kept of them ...
         self._bound = None if params is None else Bound.of(self, params, groups)
-        self._waiting: dict[str, Any] | None = None  # a snapshot that the next fit goes on from
+        # ... or that alone, with which the next fit goes on; neither before the first.
+        self._waiting: Snapshot | None = None
 
     def _advice(self, name: str) -> str:
         if name == "zero_grad":
@@ -275,8 +189,7 @@ class Optimizer(Guided):
         skipped; the mean of the gradients grows, and makes a step now or not; the gradients are
         clipped; the update; Lookahead; the averages.
         """
-        bound = self._bound or self._own("step")
-        bound.step(grads)
+        self._own("step").step(grads)
 
     def ascend(self, grads: Tree) -> None:
         """Move the parameters to where SAM wants the gradient: by ``sam * g / norm(g)``.
@@ -359,8 +272,8 @@ class Optimizer(Guided):
             raise RuntimeError(f"{what}: expected an optimizer with ema or swa")
 
     def _own(self, what: str) -> Bound:
-        """Return the parameters of its own."""
-        if self._bound is None:
+        """Return the parameters of its own, or of a fit that goes step by step."""
+        if self._bound is None or self._bound.fused:
             raise RuntimeError(
                 f"{what}: expected an optimizer with parameters of its own, got "
                 f"{type(self).__name__} without; make it with params"
@@ -375,7 +288,7 @@ class Optimizer(Guided):
     @property
     def skipped(self) -> int:
         if self._waiting is not None:
-            waiting: int = self._waiting["counts"]["skipped"]
+            waiting: int = self._waiting.counts["skipped"]
             return waiting
         around = None if self._bound is None else self._bound.around
         return 0 if around is None else around.skipped
@@ -383,10 +296,9 @@ class Optimizer(Guided):
     @property
     def param_groups(self) -> list[ParamGroup]:
         """The groups of parameters: list of mappings from hyper-parameters to values."""
-        return [] if self._bound is None else list(self._bound.groups)
+        return [] if self._bound is None or self._bound.fused else list(self._bound.groups)
 
-    def _changed(self, what: int = ALL) -> None:
-        """To be called when something is assigned: see `Bound.changed`."""
+    def _changed(self, what: int) -> None:
         bound = self.__dict__.get("_bound")
         if bound is not None:
             bound.changed(what)
@@ -395,12 +307,8 @@ class Optimizer(Guided):
     def step_count(self) -> int:
         """Number of steps taken (int)."""
         if self._bound is not None:
-            return self._bound.updater.steps
-        if self._waiting is not None:
-            steps: int = self._waiting["counts"]["step_count"]
-            return steps
-        before, report = self._progress
-        return before + int(report[2])
+            return self._bound.steps
+        return 0 if self._waiting is None else self._waiting.counts["step_count"]
 
     @property
     def state(self) -> Any:
@@ -409,7 +317,10 @@ class Optimizer(Guided):
         Of parameters of its own ``{key: {name: array}}``, views with the names and shapes of torch;
         in a fit a list of flat vectors (n_parameters,), empty before the first.
         """
-        return list(self._state.values()) if self._bound is None else self._bound.named_state()
+        if self._bound is not None and not self._bound.fused:
+            return self._bound.named_state()
+        kept = self._bound or self._waiting
+        return [] if kept is None else list(kept.vectors.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later step depends on, but the parameters.
@@ -435,7 +346,7 @@ class Optimizer(Guided):
         >>> optimizer.state_dict()["state"]["w"]["exp_avg"]
         array([0.1, 0.1])
         """
-        return saved.state_dict(self)
+        return saved.described(self, saved.copied(self._snapshot("state_dict")))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave, of an optimizer on such parameters.
@@ -467,7 +378,31 @@ class Optimizer(Guided):
         >>> second.lr, second.step_count
         (0.1, 1)
         """
-        saved.load_state_dict(self, state)
+        bound = self._bound
+        if bound is not None:
+            bound.check_at_rest("load_state_dict")
+        # All is made new beside what there is, and takes its place at the end.
+        new = self._bare()
+        saved.set_values(new, state, self)
+        values = {name: vars(new)[name] for name in (*hyper_parameters(new), *options(new))}
+        if bound is not None and not bound.fused:
+            fresh = bound.made_again(new, saved.own_values(bound.groups, state["param_groups"]))
+            saved.resume(fresh, saved.check_counts(new, state), state["state"])
+            owns = fresh.take_over(self, bound)
+            targets = [vars(self), *map(vars, bound.groups)]
+            sources = [values | {"_bound": fresh}, *owns]
+            # One call, so that Ctrl-C comes before or after it.
+            collections.deque(map(dict.update, targets, sources), maxlen=0)
+            return
+        now = saved.snapshot(new, self._groups, state)
+        life: dict[str, Any] = {"_waiting": now, "_bound": None, "_groups": None}
+        if bound is not None:  # else the next fit finds out whether it fits
+            fresh = saved.bind(new, bound.params, bound.flat, now)
+            if may_be_fused(new, fresh):
+                fresh.hand_over(self)
+                fresh.fused = True
+                life |= {"_waiting": None, "_bound": fresh}
+        vars(self).update(values | life)
 
     def save(self, path: Path) -> None:
         """Write `state_dict` to a file: safetensors, which is data and never code.
@@ -491,7 +426,7 @@ class Optimizer(Guided):
         >>> optimizer.save("adam.safetensors")
         >>> optimizer.load("adam.safetensors")
         """
-        saved.save(self, path)
+        saved.save(described(self, "save"), path)
 
     def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote; see `load_state_dict`.
@@ -510,178 +445,57 @@ class Optimizer(Guided):
         OSError
             If it cannot be read.
         """
-        saved.load(self, path)
+        own = self._bound is not None and not self._bound.fused
+        saved.load(path, self._own("load").keys if own else None, self.load_state_dict)
 
-    def _update(self, steps: int) -> Update:
-        """Return (name, {hyper-parameter: number or array (steps,)}) of the next `steps` steps."""
-        raise NotImplementedError
-
-    _n_rules = 1  # of which `_rule_of` says, for each parameter, which one updates it
-
-    def _rule_of(self, shape: Shape) -> int:
-        """Return the number of the rule that updates a parameter of a shape."""
-        return 0
-
-    def _rules(self) -> list["Optimizer | None"]:
-        """Return the optimizers that have those rules; None for one that is not there."""
-        return [self]
-
-    def _check_parameter(self, path: str, shape: Shape) -> None:
-        """Raise ValueError if there is no rule for a parameter."""
-
-    def _state_names(self) -> tuple[str, ...]:
-        """Return the names of the state vectors that the update uses, as in torch (tuple)."""
-        raise NotImplementedError
-
-    def _state_shapes(self, shape: Shape) -> dict[str, Shape]:
-        """Return {name: shape} for the states of a parameter of a shape."""
-        return dict.fromkeys(self._state_names(), shape)
-
-    def _initial(self, name: str) -> float:
-        """Return the number that fills a new state vector."""
-        return 0.0
-
-    def _is_fused(self) -> bool:
-        """Whether all updates of an epoch may be fused with its gradients."""
-        return self._elementwise and self._groups is None and not given(self)
-
-    def _attach(self, engine: Engine) -> None:
-        """Make this the optimizer of a model, with a new state if it is new."""
-        if not self._for_fit:
-            raise ValueError(
-                f"optimizer: expected one made without params, got {type(self).__name__} with "
-                "parameters of its own"
+    def _snapshot(self, what: str) -> Snapshot:
+        """Return all that is kept, for the method `what`; the arrays may be views."""
+        if self._bound is not None:
+            return self._bound.snapshot(what)
+        if self._waiting is None:
+            raise RuntimeError(
+                f"{what}: expected an optimizer with parameters of its own or one that has trained "
+                f"a model, got {type(self).__name__} without; make it with params, or fit first"
             )
-        is_free = self._owner is None or not self._owner.tied
-        if not is_free and self._owner is not engine.owner:
-            raise ValueError(
-                f"optimizer: expected a new one or that of this model, got {type(self).__name__} "
-                f"with the state of another model ({self.step_count} steps); make a new one"
-            )
-        if self._waiting is not None:
-            self._wake(self._waiting, engine.named_parameters())
-        elif is_free:
-            self._check_fits(engine)
-        self._owner = engine.owner
-        params = engine.named_parameters()
-        self._shapes, self._dtype = {k: view.shape for k, view in params.items()}, engine.dtype
-        # Once it has gone step by step, it goes on so.
-        if self._bound is not None or not self._is_fused():
-            self._bind(params)
+        return self._waiting
 
-    def _check_fits(self, engine: Engine) -> None:
-        for vector in self._state.values():
-            if (vector.size, vector.dtype) != (engine.parameters.size, engine.dtype):
+    def _bare(self, **values: Any) -> "Optimizer":
+        """Return an optimizer like this one, without the parameters, with other values."""
+        bare = object.__new__(type(self))
+        vars(bare).update(vars(self) | values | {"_bound": None})
+        return bare
+
+    def _bind(self, params: dict[str, Array], flat: Array) -> Bound:
+        """Return the parameters of a fit, {name: view of `flat`}, with what is kept of them."""
+        if self._waiting is None:
+            bound = Bound.of(self, params, self._groups, flat)
+            bound.check_parameters()
+            return bound
+        for vector in self._waiting.vectors.values():
+            if (vector.size, vector.dtype) != (flat.size, flat.dtype):
                 raise ValueError(
-                    f"optimizer: expected the state of {engine.parameters.size} {engine.dtype} "
-                    f"parameters, got {type(self).__name__} with that of {vector.size} "
-                    f"{vector.dtype} parameters"
+                    f"optimizer: expected the state of {flat.size} {flat.dtype} parameters, got "
+                    f"{type(self).__name__} with that of {vector.size} {vector.dtype} parameters"
                 )
-
-    def _wake(self, waiting: dict[str, Any], params: dict[str, Array]) -> None:
-        """Go on from the snapshot that waits, with a fit's parameters, {name: view}."""
         try:
-            bound = saved.bind(self, params, waiting)
+            then = self._bare(**self._waiting.values)  # what has been assigned since comes last
+            bound = saved.bind(then, params, flat, self._waiting)
+            bound.hand_over(self)
             bound.check_parameters()
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "optimizer: expected the state of this model's parameters, got "
                 f"{type(self).__name__} with that of others: {error}"
             ) from None
-        vars(self).update(self._flat_state(bound) or {"_bound": bound}, _waiting=None)
-
-    def _flat_state(self, bound: Bound) -> dict[str, Any] | None:
-        """Return the attributes that hold what is bound where a fit is fused; None if it is not."""
-        if not self._is_fused() or not bound.is_one_rule():
-            return None
-        progress = (bound.updater.steps, np.zeros(3))
-        return {"_state": bound.flat_vectors(), "_progress": progress}
-
-    def _bind(self, params: dict[str, Array]) -> None:
-        """Bind a fit's parameters, {name: view}."""
-        if self._bound is not None:
-            if all(map(_is_same, self._bound.arrays, params.values())):
-                return
-            bound = Bound.restored(self, {**self._bound.saved(), "params": params})
-        else:
-            bound = Bound.of(self, params, self._groups)
-            bound.take_over_vectors(self._state, self.step_count)
-        bound.check_parameters()
-        self._bound, self._state = bound, {}
-
-    def _rate(self, step: int) -> float:
-        """Return the learning rate of a 0-based step (float)."""
-        if callable(self.lr):
-            return float(evaluate(self.lr, step, 1)[0])
-        return float(self.lr[step]) if isinstance(self.lr, np.ndarray) else self.lr
-
-    def _vectors(self, parameters: Array) -> list[Array]:
-        """Return the state vectors that the update uses, made when first asked for."""
-        names = self._state_names()
-        for name in names:
-            if name not in self._state:
-                self._state[name] = np.full_like(parameters, self._initial(name))
-        return [self._state[name] for name in names]
-
-    def _named_vectors(self) -> dict[str, dict[str, Array]]:
-        """Return the state vectors of a fused fit as {key: {name: view}}."""
-        sizes = [math.prod(shape) for shape in self._shapes.values()]
-        firsts = [sum(sizes[:i]) for i in range(len(sizes))]
-        vectors = self._vectors(np.empty(sum(sizes), self._dtype))
-        return {
-            key: {
-                name: vector[first : first + size].reshape(shape)
-                for name, vector in zip(self._state_names(), vectors, strict=True)
-            }
-            for (key, shape), first, size in zip(self._shapes.items(), firsts, sizes, strict=True)
-        }
-
-    def _begin_epoch(self) -> tuple[int, Floats]:
-        """Return `step_count`, and the array (3,) into which the core reports, which it follows."""
-        # One assignment, so that Ctrl-C comes before or after it.
-        self._progress = (self.step_count, np.zeros(3))
-        return self._progress
-
-    def _next(self, value: Any, name: str, steps: int, below: float = math.inf) -> Any:
-        """Return a hyper-parameter at the next `steps` steps: one number, or an array (steps,)."""
-        if isinstance(value, float):
-            return value
-        first = self.step_count
-        if callable(value):
-            return check_values(evaluate(value, first, steps), name, first, below)
-        if first + steps > len(value):
-            raise ValueError(
-                f"{name}: expected a value for each step up to {first + steps - 1}, "
-                f"got {len(value)} values"
-            )
-        return check_values(value[first : first + steps], name, first, below)
-
-    def _steps_ahead(self) -> int:
-        """Return for how many steps from here hyper-parameters may be evaluated at once.
-
-        One if a function is the user's: what it gives may depend on what happens until then.
-        """
-        steps = STEPS_AHEAD
-        for name in self._hyper_parameters():
-            value = self.__dict__[name]
-            for each in value if isinstance(value, tuple) else (value,):
-                if isinstance(each, np.ndarray):
-                    steps = min(steps, max(len(each) - self.step_count, 1))
-                elif not is_of_steps_alone(each):
-                    return 1
-        return steps
+        return bound
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: vector.copy() for name, vector in self._state.items()}
-        before, report = self._progress
-        progress = (before + int(report[2]), np.zeros(3))
-        values = {**vars(self), "_state": state, "_progress": progress}
-        if self._bound is not None:
-            if self._for_fit:
-                waiting = saved.copied(saved.snapshot(self, "copy"))
-                values |= {"_bound": None, "_waiting": waiting, "_groups": None}
-            else:
-                values["_bound"] = self._bound.saved()
+        values = dict(vars(self))
+        if self._bound is not None and self._for_fit:
+            waiting = saved.copied(self._bound.snapshot("copy"))
+            values |= {"_bound": None, "_waiting": waiting, "_groups": None}
+        elif self._bound is not None:
+            values["_bound"] = self._bound.saved()
         return values
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
@@ -691,30 +505,80 @@ class Optimizer(Guided):
             self._bound = Bound.restored(self, bound)
 
     def __repr__(self) -> str:
-        values = {name: self.__dict__[name] for name in self._hyper_parameters()} | given(self)
+        values = {name: vars(self)[name] for name in hyper_parameters(self)} | given(self)
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
-    @classmethod
-    @functools.cache
-    def _hyper_parameters(cls) -> tuple[str, ...]:
-        return tuple(
-            k
-            for base in reversed(cls.__mro__)
-            for k, v in vars(base).items()
-            if isinstance(v, Hyper)
+
+# ---------------------------------------------------------------------- by name
+
+
+def find(optimizer: object, argument: str = "optimizer") -> type[Optimizer]:
+    """Return the class of that name."""
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, str):
+        came = checks.describe(optimizer)
+        raise TypeError(f"{argument}: expected the name of an optimizer or its class, got {came}")
+    kinds = [kind for kind in _subclasses(Optimizer) if is_ours(kind) and has_update(kind)]
+    kinds.sort(key=lambda kind: (not kind.__name__.isupper(), kind.__name__))
+    known = {kind.__name__.lower(): kind for kind in kinds}
+    return known[checks.choice(optimizer.lower(), argument, list(known))]
+
+
+def _subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+# ---------------------------------------------------------------------- in a fit
+
+
+def attach(optimizer: Optimizer, engine: Engine) -> Bound:
+    """Bind an optimizer to the parameters of a model, to begin or to go on; return them."""
+    if not optimizer._for_fit:
+        raise ValueError(
+            f"optimizer: expected one made without params, got {type(optimizer).__name__} with "
+            "parameters of its own"
         )
+    owner = optimizer._owner
+    if owner is not None and owner.tied and owner is not engine.owner:
+        raise ValueError(
+            f"optimizer: expected a new one or that of this model, got {type(optimizer).__name__} "
+            f"with the state of another model ({optimizer.step_count} steps); make a new one"
+        )
+    bound = optimizer._bound
+    if bound is None:
+        bound = optimizer._bind(tensors(engine, engine.parameters), engine.parameters)
+        bound.fused = may_be_fused(optimizer, bound)
+    elif bound.fused and not may_be_fused(optimizer, bound):
+        bound.go_stepwise()  # and so it goes on
+    vars(optimizer).update(_owner=engine.owner, _bound=bound, _waiting=None)
+    return bound
 
 
-def _is_same(a: Array, b: Array) -> bool:
-    return a.ctypes.data == b.ctypes.data and a.shape == b.shape
+def tensors(engine: Engine, vector: Array) -> dict[str, Array]:
+    """Return the views {name: array} of a vector of the parameters' layout, at least one."""
+    return engine.named_parameters(vector) or {"": vector}
 
 
-def evaluate(schedule: Callable[[Any], Any], first: int, steps: int) -> Array:
-    """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
-    try:
-        values = np.asarray(schedule(np.arange(first, first + steps)))
-    except Exception:  # not written for arrays; what is wrong with it otherwise shows below
-        values = None
-    if values is None or values.shape != (steps,):
-        values = np.asarray([schedule(step) for step in range(first, first + steps)])
-    return values
+def may_be_fused(optimizer: Optimizer, bound: Bound) -> bool:
+    """Whether all updates of an epoch may be fused with its gradients."""
+    if not is_elementwise(optimizer) or optimizer._groups is not None or given(optimizer):
+        return False
+    return bound.is_one_rule()
+
+
+def trains(optimizer: Optimizer, engine: Engine) -> bool:
+    """Whether an optimizer is bound to the parameters of a model."""
+    return optimizer._owner is engine.owner and optimizer._bound is not None
+
+
+def described(optimizer: Optimizer, what: str) -> dict[str, Any]:
+    """Return the state dict of an optimizer with views as arrays, for the method `what`."""
+    return saved.described(optimizer, optimizer._snapshot(what))
+
+
+def is_plain(optimizer: Optimizer) -> bool:
+    """Whether an optimizer is hyper-parameters only, without params, groups and options."""
+    return optimizer._for_fit and optimizer._groups is None and not given(optimizer)

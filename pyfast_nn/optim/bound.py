@@ -3,17 +3,15 @@
 import itertools
 import math
 from collections.abc import Callable, Container, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _core, checks
 from ..guidance import Guided, near
-from ..typing import Array, Shape
-from . import around
-
-if TYPE_CHECKING:
-    from .base import Optimizer
+from ..typing import Array, Floats, Shape
+from . import rule as rules
+from .rule import ALL, CURRENT, NUMBERS, RATES, Rule
 
 
 def as_array(value: Any, path: str) -> Array:
@@ -61,7 +59,7 @@ class ParamGroup(Guided, MutableMapping[str, Any]):
 
     _assigned = ("params",)
 
-    def __init__(self, optimizer: "Optimizer", own: dict[str, Any]) -> None:
+    def __init__(self, optimizer: Rule, own: dict[str, Any]) -> None:
         self._optimizer = optimizer
         self._own: dict[str, Any] = {}
         self.params: list[str] = []
@@ -82,18 +80,18 @@ class ParamGroup(Guided, MutableMapping[str, Any]):
         self._check_name(name)
         check = checks.boolean if name == "trainable" else self._hyper(name).check
         self._own[name] = check(value, name)
-        self._optimizer._changed(RATES if name == "lr" else NUMBERS)
+        rules.changed(self._optimizer, RATES if name == "lr" else NUMBERS)
 
     def __delitem__(self, name: str) -> None:
         """Go back to the optimizer's value."""
         del self._own[name]
-        self._optimizer._changed()
+        rules.changed(self._optimizer, ALL)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._optimizer._hyper_parameters(), "trainable"])
+        return iter([*rules.hyper_parameters(self._optimizer), "trainable"])
 
     def __len__(self) -> int:
-        return len(self._optimizer._hyper_parameters()) + 1
+        return len(rules.hyper_parameters(self._optimizer)) + 1
 
     def __repr__(self) -> str:
         return f"ParamGroup({len(self.params)} parameters, {dict(self)})"
@@ -109,43 +107,61 @@ class ParamGroup(Guided, MutableMapping[str, Any]):
         if name not in list(self):
             raise KeyError(f"param_groups: expected one of {', '.join(self)}, got {name!r}")
 
-    def as_optimizer(self) -> "Optimizer":
-        """Return an optimizer with the hyper-parameters of this group."""
+    def as_rule(self) -> Rule:
+        """Return a rule with the hyper-parameters of this group."""
         view = object.__new__(type(self._optimizer))
         own = {name: value for name, value in self._own.items() if name != "trainable"}
         view.__dict__.update(self._optimizer.__dict__, **own)
         return view
 
 
-# What in the core is not as the optimizer has it: learning rates, hyper-parameters, options too.
-CURRENT, RATES, NUMBERS, ALL = range(4)
-STEPS_AHEAD = 64  # for which schedules are evaluated by one call
-
 # What `Around` keeps of each parameter, and its name in `Optimizer.state`.
 BUFFERS = {"gradient": "accumulated_grad", "average": "average", "slow": "slow"}
 COUNTS = ("skipped", "accumulated", "averaged", "since_lookahead")
 
 
+def own_of(group: ParamGroup) -> dict[str, Any]:
+    """Return what a group has of its own."""
+    return group._own
+
+
+class Snapshot(NamedTuple):
+    """All that is kept of the parameters of an optimizer; the arrays may be views."""
+
+    counts: dict[str, Any]
+    groups: list[dict[str, Any]]  # {"params": keys, and what it has of its own}
+    state: dict[str, dict[str, Array]]  # {key: {name: array}}
+    values: dict[str, Any]  # hyper-parameters and options with which that came
+    vectors: dict[str, Array]  # {name: of all parameters} where a fit is fused, of which state is
+
+
 class Bound:
-    """The parameters of an optimizer with their groups and states, and the updater in the core."""
+    """The parameters of an optimizer with their groups and states, and the updater in the core.
+
+    In a fit all parameters are parts of one vector, and all states of an elementwise rule are, too.
+    It is fused with the gradients as long as it is one rule for all: `next_epoch`, not `step`.
+    """
 
     keys: list[str]
     arrays: list[Array]
     groups: list[ParamGroup]
     updater: _core.Updater
-    own: list[dict[str, Any]]  # of the groups after `take_over`
 
     def __init__(
         self,
-        optimizer: "Optimizer",
+        optimizer: Rule,
         params: Any,
         own: list[dict[str, Any]],
         places: list[int],
         tensors: _core.Tensors | None = None,
+        flat: Array | None = None,
     ) -> None:
-        """`own`: hyper-parameters of each group; `places`: the number of each tensor's group."""
+        """`own`: hyper-parameters of each group; `places`: the number of each tensor's group.
+
+        `flat`: what all tensors of a fit are parts of, one after the other.
+        """
         self._optimizer = optimizer
-        self._params = params
+        self.params = params
         self._tensors = tensors or _core.Tensors(params, as_array)
         self._places = places
         self.keys, self.arrays = self._tensors.keys, self._tensors.arrays
@@ -155,15 +171,19 @@ class Bound:
         self._structure = _like(params, iter(self.keys))
         for key, place in zip(self.keys, places, strict=True):
             self.groups[place].params.append(key)
-        n = optimizer._n_rules  # of each group
+        n = rules.n_rules(optimizer)  # of each group
         self._rules = [
-            n * place + optimizer._rule_of(array.shape)
+            n * place + rules.rule_of(optimizer, array.shape)
             for place, array in zip(places, self.arrays, strict=True)
         ]
         self.updater = _core.Updater(self._tensors, self._rules, n * len(self.groups))
         self.state: list[dict[str, Array]] = [
             {} for _ in self.arrays
         ]  # of each tensor, {name: vector}
+        self.flat = flat if rules.is_elementwise(optimizer) else None
+        self.vectors: dict[str, Array] = {}  # whose parts the states are then
+        self.fused = False
+        self._epoch: tuple[int, Floats] | None = None  # steps before it, and its report
         self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
         self.around: _core.Around | None = None  # made when an option asks for it
         self._make_step: Callable[[object], None] = self.updater.step
@@ -171,8 +191,8 @@ class Bound:
         self._until: int | None = None  # step for which the numbers in the core end, if they do
 
     @classmethod
-    def of(cls, optimizer: "Optimizer", params: Any, groups: Any) -> "Bound":
-        """Bind `optimizer` to the parameters that the user gave."""
+    def of(cls, optimizer: Rule, params: Any, groups: Any, flat: Array | None = None) -> "Bound":
+        """Bind `optimizer` to the parameters that the user gave, or to those of a fit."""
         if isinstance(params, Iterator):  # torch's model.parameters(), say
             params = list(params)
         if _is_list_of_groups(params):
@@ -184,7 +204,29 @@ class Bound:
             places = [place for place, size in enumerate(sizes) for _ in range(size)]
         else:
             own, places = resolve_groups(_core.Tensors(params, as_array).keys, groups)
-        return cls(optimizer, params, own, places)
+        return cls(optimizer, params, own, places, flat=flat)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps made (int)."""
+        if self._epoch is None:
+            return self.updater.steps
+        before, report = self._epoch
+        return before + int(report[2])
+
+    def next_epoch(self, steps: int) -> dict[str, Any]:
+        """Return what `Engine.train_epoch` needs for an epoch of so many steps."""
+        update, lr = rules.next_update(self._optimizer, steps)
+        self.allocate()
+        states = [self._vector(name) for name in rules.state_names(self._optimizer)]
+        before, report = self.steps, np.zeros(3)
+        self._epoch = before, report  # one assignment: Ctrl-C comes before or after it
+        return {"lr": lr, "update": update, "states": states, "step": before, "report": report}
+
+    def go_stepwise(self) -> None:
+        """Be fused no more."""
+        self._set_steps(self.steps)
+        self.fused = False
 
     def changed(self, what: int) -> None:
         """To be called with what was assigned: one of the constants above."""
@@ -217,22 +259,22 @@ class Bound:
                 self.updater.set_rates(rates)
                 self._stale = CURRENT
                 return
-        rules = self._all_rules()
+        each_rule = self._all_rules()
         updates = []
-        varies = self._optimizer._n_rules > 1  # nobody says when a fallback's are assigned to
-        steps = 1 if varies else min(rule._steps_ahead() for rule in rules)
-        for k, rule in enumerate(rules):
+        n = rules.n_rules(self._optimizer)
+        varies = n > 1  # nobody says when a fallback's are assigned to
+        steps = 1 if varies else min(rules.steps_ahead(rule) for rule in each_rule)
+        for k, rule in enumerate(each_rule):
             update = None
             if rule is None:
                 self.check_parameters()
             else:
-                name, numbers = rule._update(steps)
-                rate = rule._next(rule.lr, "lr", steps)
+                (name, numbers), rate = rules.next_update(rule, steps)
                 varies |= any(isinstance(x, np.ndarray) for x in (rate, *numbers.values()))
-                if self.groups[k // self._optimizer._n_rules].trainable:
+                if self.groups[k // n].trainable:
                     update = ((name, numbers), rate)
             updates.append(update)
-        self._allocate(rules)
+        self._allocate(each_rule)
         self.updater.set_updates(updates, steps)
         if self._stale == ALL:
             self.hand_options_over()
@@ -242,41 +284,54 @@ class Bound:
     def hand_options_over(self, always: bool = False) -> None:
         """Tell the core of the options around the step, if there are any or there were."""
         if self.around is None:
-            if not around.given(self._optimizer) and not always:
+            if not rules.given(self._optimizer) and not always:
                 return
             self.around = _core.Around(self.updater)
         self._make_step = self.around.step
-        for name in around.names(self._optimizer):
+        for name in rules.options(self._optimizer):
             setattr(self.around, name, getattr(self._optimizer, name))
 
     def check_parameters(self) -> None:
         """Raise ValueError if a parameter that is to be updated has no rule."""
         for place, path, array in zip(self._places, self._tensors.paths, self.arrays, strict=True):
             if self.groups[place].trainable:
-                self.groups[place].as_optimizer()._check_parameter(path, array.shape)
+                rules.check_parameter(self.groups[place].as_rule(), path, array.shape)
 
     def _all_rules(self) -> list[Any]:
-        """Return the rules of all groups, `_n_rules` of each, as `self._rules` counts them."""
-        return [rule for group in self.groups for rule in group.as_optimizer()._rules()]
+        """Return the rules of all groups, `n_rules` of each, as `self._rules` counts them."""
+        return [rule for group in self.groups for rule in rules.rules(group.as_rule())]
 
     def allocate(self) -> None:
         """Make the states that are not there yet."""
         self._allocate(self._all_rules())
 
-    def _allocate(self, rules: list[Any]) -> None:
-        names = [() if rule is None else rule._state_names() for rule in rules]
+    def _allocate(self, each_rule: list[Any]) -> None:
+        names = [() if rule is None else rules.state_names(rule) for rule in each_rule]
         if names == self._names:
             return
-        of_tensors = []
+        of_tensors, first = [], 0
         for k, array, state in zip(self._rules, self.arrays, self.state, strict=True):
-            shapes = {} if rules[k] is None else rules[k]._state_shapes(array.shape)
+            rule = each_rule[k]
+            shapes = {} if rule is None else rules.state_shapes(rule, array.shape)
             for name, shape in shapes.items():
-                if name not in state:
-                    initial = rules[k]._initial(name)
-                    state[name] = _vector_beside(array, math.prod(shape), initial)
+                if name in state:
+                    continue
+                if self.flat is None:
+                    state[name] = _vector_beside(array, math.prod(shape))
+                else:
+                    state[name] = self._vector(name)[first : first + array.size]
+                state[name][...] = rules.initial(rule, name)
             of_tensors.append([state[name] for name in shapes])
+            first += array.size
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
         self._names = names
+
+    def _vector(self, name: str) -> Array:
+        """Return a state of all parameters of a fit, made when first asked for."""
+        if name not in self.vectors:
+            assert self.flat is not None
+            self.vectors[name] = _vector_beside(self.flat, self.flat.size)
+        return self.vectors[name]
 
     def check_at_rest(self, what: str) -> None:
         if self.around is not None:
@@ -297,7 +352,7 @@ class Bound:
         if "slow" not in buffers:
             counts["since_lookahead"] = None
         missed = {key: n for key, n in zip(self.keys, self.updater.missed, strict=True) if n}
-        return {"step_count": self.updater.steps, **counts, "missed_steps": missed}
+        return {"step_count": self.steps, **counts, "missed_steps": missed}
 
     def set_counts(self, counts: dict[str, Any], buffers: dict[str, list[Array | None]]) -> None:
         """Go on from `counts`, with the vectors that belong to them."""
@@ -312,6 +367,7 @@ class Bound:
 
     def _set_steps(self, steps: int) -> None:
         self.updater.steps = steps
+        self._epoch = None
         self._stale = ALL
 
     def new_buffers(
@@ -336,11 +392,11 @@ class Bound:
 
     def named_state(self) -> dict[str, dict[str, Array]]:
         """Return {key: {name: array}} of all that is kept of each parameter: views."""
-        rules, buffers = self._all_rules(), self.buffers()
+        each_rule, buffers = self._all_rules(), self.buffers()
         all_states = {}
         for i, (key, array) in enumerate(zip(self.keys, self.arrays, strict=True)):
-            rule = rules[self._rules[i]]
-            shapes = {} if rule is None else rule._state_shapes(array.shape)
+            rule = each_rule[self._rules[i]]
+            shapes = {} if rule is None else rules.state_shapes(rule, array.shape)
             vectors = [(name, self.state[i].get(name), shape) for name, shape in shapes.items()]
             vectors += [(BUFFERS[name], of[i], array.shape) for name, of in buffers.items()]
             all_states[key] = {
@@ -367,57 +423,47 @@ class Bound:
         ]
         return _like(self._structure, map(np.array, arrays))
 
-    def made_again(self, optimizer: "Optimizer", own: list[dict[str, Any]]) -> "Bound":
+    def made_again(self, optimizer: Rule, own: list[dict[str, Any]]) -> "Bound":
         """Return these parameters bound to another optimizer, with groups as `own` says."""
-        return Bound(optimizer, self._params, own, self._places, self._tensors)
+        return Bound(optimizer, self.params, own, self._places, self._tensors, self.flat)
 
-    def take_over(self, optimizer: "Optimizer", other: "Bound") -> None:
-        """Belong to `optimizer`, with the groups of the bound `other`; `own` are for those."""
-        self.own = [group._own for group in self.groups]
+    def take_over(self, optimizer: Rule, other: "Bound") -> list[dict[str, Any]]:
+        """Belong to `optimizer`, with the groups of the bound `other`; return what those become."""
+        become = [{"_own": group._own} for group in self.groups]
         self._optimizer, self.groups = optimizer, other.groups
+        return become
 
-    def hand_over(self, optimizer: "Optimizer") -> None:
+    def hand_over(self, optimizer: Rule) -> None:
         """Belong to `optimizer`, whose hyper-parameters and options may be others."""
         owners: list[Bound | ParamGroup] = [self, *self.groups]
         for each in owners:
             each._optimizer = optimizer
         self.changed(ALL)
 
-    def take_over_vectors(self, vectors: dict[str, Array], steps: int) -> None:
-        """Go on from {name: flat vector} over all parameters, after so many steps."""
-        self._set_steps(steps)
-        first = 0
-        for array, state in zip(self.arrays, self.state, strict=True):
-            for name, vector in vectors.items():
-                state[name] = _vector_beside(array, array.size, vector[first : first + array.size])
-            first += array.size
-
-    def snapshot(self, what: str) -> dict[str, Any]:
-        """Return counts, groups and states as `saved.bind` takes them; the arrays are views."""
+    def snapshot(self, what: str) -> Snapshot:
+        """Return all that is kept, for the method `what`; the arrays are views."""
         self.check_at_rest(what)
         self.allocate()
-        return {
-            "counts": self.counts(),
-            "groups": [{"params": list(group.params), **group._own} for group in self.groups],
-            "state": self.named_state(),
-        }
+        optimizer = self._optimizer
+        names = (*rules.hyper_parameters(optimizer), *rules.options(optimizer))
+        return Snapshot(
+            self.counts(),
+            [{"params": list(group.params), **group._own} for group in self.groups],
+            self.named_state(),
+            {name: vars(optimizer)[name] for name in names},
+            {name: self.vectors[name] for name in self._names[0]} if self.fused else {},
+        )
 
     def is_one_rule(self) -> bool:
         """Whether nothing sets some parameters apart, and nothing is kept around the steps."""
         counts = [self.counts()[name] for name in (*COUNTS, "missed_steps")]
         return len(self.groups) == 1 and not self.groups[0]._own and counts == [0, 0, 0, None, {}]
 
-    def flat_vectors(self) -> dict[str, Array]:
-        """Return {name: flat vector} over all parameters of what one elementwise rule keeps."""
-        return {
-            name: np.concatenate([state[name] for state in self.state]) for name in self.state[0]
-        }
-
     def saved(self) -> dict[str, Any]:
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
         self.check_at_rest("copy")
         return {
-            "params": self._params,
+            "params": self.params,
             "own": [dict(group._own) for group in self.groups],
             "places": self._places,
             "state": [{k: v.copy() for k, v in vectors.items()} for vectors in self.state],
@@ -429,7 +475,7 @@ class Bound:
         }
 
     @classmethod
-    def restored(cls, optimizer: "Optimizer", saved: dict[str, Any]) -> "Bound":
+    def restored(cls, optimizer: Rule, saved: dict[str, Any]) -> "Bound":
         bound = cls(optimizer, saved["params"], saved["own"], saved["places"])
         bound.state = saved["state"]
         bound.set_counts(saved["counts"], saved["buffers"])
@@ -448,8 +494,8 @@ def _like(tree: Any, leaves: Iterator[Any]) -> Any:
     return next(leaves)
 
 
-def _vector_beside(array: Array, size: int, value: Any = 0.0) -> Array:
-    """Return a vector (size,) with the address of `array`, modulo a line of the cache."""
+def _vector_beside(array: Array, size: int) -> Array:
+    """Return zeros (size,) with the address of `array`, modulo a line of the cache."""
     line = 64  # bytes
     nbytes = size * array.itemsize
     memory = np.empty(nbytes + line, np.uint8)
@@ -457,7 +503,7 @@ def _vector_beside(array: Array, size: int, value: Any = 0.0) -> Array:
     if start % array.itemsize:
         start = 0
     vector = memory[start : start + nbytes].view(array.dtype)
-    vector[...] = value
+    vector[...] = 0
     return vector
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..typing import Betas, Params, Rate, Real
 from .adam import Moments
 from .around import Options
-from .base import Update
+from .rule import Update
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import checks
 from ..typing import Floats, Integer, Real, Shape
-from .base import Optimizer
+from .base import Optimizer, find
 
 # The numbers of SciPy's BFGS.
 CONVERGED, OUT_OF_STEPS, NOT_FINITE, CALLBACK = 0, 1, 3, 99
@@ -81,19 +81,6 @@ def as_scipy(
     checks.integer(max_steps, "max_steps", 0)
     checks.real(tol, "tol", minimum=0)
     return functools.partial(descend, optimizer=kind, max_steps=max_steps, tol=tol, **hyper)
-
-
-def find(optimizer: object, argument: str = "optimizer") -> type[Optimizer]:
-    """Return the class of that name."""
-    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-        return optimizer
-    if not isinstance(optimizer, str):
-        came = checks.describe(optimizer)
-        raise TypeError(f"{argument}: expected the name of an optimizer or its class, got {came}")
-    from .. import optim
-
-    known = {name.lower(): name for name in optim.__all__ if name not in ("Optimizer", "as_scipy")}
-    return getattr(optim, known[checks.choice(optimizer.lower(), argument, list(known))])
 
 
 def descend(

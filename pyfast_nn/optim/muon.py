@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import checks
 from ..guidance import written
 from ..typing import Integer, Params, Rate, Real, Shape
-from .around import Options, given
-from .base import Changing, Hyper, Optimizer, Update, check_nonnegative, check_schedule
-from .minimizer import find
+from .around import Options
+from .base import Optimizer, find, is_plain
+from .rule import Changing, Hyper, Rule, Update, check_nonnegative, check_schedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,7 +44,7 @@ def check_fallback(value: Any, name: str) -> Optimizer | None:
     if not isinstance(value, Optimizer) or isinstance(value, Muon):
         came = f"{checks.describe(value)}{written(value)}"
         raise TypeError(f"{name}: expected None, the name of another optimizer or one, got {came}")
-    if not value._for_fit or value._groups is not None or given(value):
+    if not is_plain(value):
         raise ValueError(
             f"{name}: expected an optimizer of hyper-parameters only, without params, groups and "
             "options: it has those of Muon"
@@ -184,7 +184,7 @@ class Muon(Optimizer):
     def _rule_of(self, shape: Shape) -> int:
         return int(len(shape) != 2)
 
-    def _rules(self) -> list[Optimizer | None]:
+    def _rules(self) -> list[Rule | None]:
         if self.fallback is None:
             return [self, None]
         fallback = object.__new__(type(self.fallback))

@@ -7,8 +7,7 @@ from .. import checks
 from ..engine import Engine
 from ..typing import Array
 from . import saved
-from .base import Optimizer
-from .minimizer import find
+from .base import Optimizer, attach, described, find, trains
 
 
 def state_beside(engine: Engine, optimizer: Any) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -21,10 +20,10 @@ def state_beside(engine: Engine, optimizer: Any) -> tuple[dict[str, Any], dict[s
         raise ValueError(f"optimizer: expected None, as the model has no parameters, got {name}")
     if find(name) is not type(optimizer):
         raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
-    if optimizer._owner is not engine.owner or optimizer._waiting is not None:
+    if not trains(optimizer, engine):
         optimizer = copy.copy(optimizer)  # for it stays as it is
-        optimizer._attach(engine)
-    state, arrays = saved.to_tensors(saved.described(optimizer, "save"))
+        attach(optimizer, engine)
+    state, arrays = saved.to_tensors(described(optimizer, "save"))
     for where in ("hyper_parameters", "param_groups"):
         path = saved.function_in(state[where])
         if path is not None:
@@ -42,5 +41,5 @@ def optimizer_beside(engine: Engine, description: Any, arrays: dict[str, Array])
     optimizer = find(description["optimizer"], "optimizer")()
     keys = saved.keys_of(description["param_groups"])
     optimizer.load_state_dict(saved.of_tensors(description, arrays, keys))
-    optimizer._attach(engine)
+    attach(optimizer, engine)
     return optimizer

@@ -1,19 +1,16 @@
 """The state of an optimizer as plain numbers and arrays, and its files."""
 
-import collections
 import itertools
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 
 from .. import atomic, checks, modelfile, schedules
 from ..typing import Array, Path
-from . import around
-from .bound import BUFFERS, COUNTS, Bound, ParamGroup, resolve_groups
-
-if TYPE_CHECKING:
-    from .base import Optimizer
+from . import rule as rules
+from .bound import BUFFERS, COUNTS, Bound, ParamGroup, Snapshot, own_of, resolve_groups
+from .rule import Rule
 
 FIELDS = {
     "optimizer",
@@ -32,63 +29,38 @@ FUNCTION = "function"  # stands for a hyper-parameter that is one
 
 # ---------------------------------------------------------------------- snapshots
 
-# What is kept of the parameters of an optimizer: {"counts": {...}, "groups": [{"params": keys, and
-# what it has of its own}], "state": {key: {name: array}}, "values": hyper-parameters and options
-# with which that came}. The arrays may be views.
 
-
-def snapshot(optimizer: "Optimizer", what: str) -> dict[str, Any]:
-    """Return the snapshot of an optimizer, for the method `what`."""
-    values = {name: vars(optimizer)[name] for name in _names_of_values(optimizer)}
-    if optimizer._bound is not None:
-        return optimizer._bound.snapshot(what) | {"values": values}
-    if optimizer._waiting is not None:
-        return optimizer._waiting
-    if optimizer._dtype is None:
-        raise RuntimeError(
-            f"{what}: expected an optimizer with parameters of its own or one that has trained a "
-            f"model, got {type(optimizer).__name__} without; make it with params, or fit first"
-        )
-    return {
-        "counts": {"step_count": optimizer.step_count}
-        | dict.fromkeys(COUNTS, 0)
-        | {"since_lookahead": None, "missed_steps": {}},
-        "groups": [{"params": list(optimizer._shapes)}],
-        "state": optimizer._named_vectors(),
-        "values": values,
-    }
-
-
-def _names_of_values(optimizer: "Optimizer") -> list[str]:
-    return [*optimizer._hyper_parameters(), *around.names(optimizer)]
-
-
-def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot or state dict with arrays of its own."""
-    return {**state, "state": _copies(state["state"])}
+def copied(now: Snapshot) -> Snapshot:
+    """Return a snapshot with arrays of its own."""
+    if not now.vectors:
+        return now._replace(state=_copies(now.state))
+    vectors, state, first = {k: vector.copy() for k, vector in now.vectors.items()}, {}, 0
+    for key, arrays in now.state.items():
+        size = next(iter(arrays.values())).size
+        part = slice(first, first + size)
+        state[key] = {k: vectors[k][part].reshape(array.shape) for k, array in arrays.items()}
+        first += size
+    return now._replace(vectors=vectors, state=state)
 
 
 def _copies(state: dict[str, dict[str, Array]]) -> dict[str, dict[str, Array]]:
     return {key: {k: array.copy() for k, array in arrays.items()} for key, arrays in state.items()}
 
 
-def bind(optimizer: "Optimizer", params: dict[str, Array], snapshot: dict[str, Any]) -> Bound:
-    """Return the parameters of a fit, bound as the snapshot says; TypeError, ValueError if not."""
-    groups = snapshot["groups"]
-    places = {key: place for place, group in enumerate(groups) for key in group["params"]}
+def bind(then: Rule, params: dict[str, Array], flat: Array | None, now: Snapshot) -> Bound:
+    """Return the parameters of a fit, bound as the snapshot says; TypeError, ValueError if not.
+
+    `then` is the optimizer as it was.
+    """
+    places = {key: place for place, group in enumerate(now.groups) for key in group["params"]}
     check_names(places, list(params), "state")
-    own: list[dict[str, Any]] = [
-        {k: v for k, v in group.items() if k != "params"} for group in groups
-    ]
-    then = object.__new__(type(optimizer))  # as it was: what has been assigned since comes last
-    vars(then).update(vars(optimizer) | snapshot["values"] | {"_bound": None})
-    bound = Bound(then, params, own, [places[key] for key in params])
-    _resume(bound, snapshot["counts"], snapshot["state"])
-    bound.hand_over(optimizer)
+    own = [{k: v for k, v in group.items() if k != "params"} for group in now.groups]
+    bound = Bound(then, params, own, [places[key] for key in params], flat=flat)
+    resume(bound, now.counts, now.state)
     return bound
 
 
-def _resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Array]]) -> None:
+def resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Array]]) -> None:
     """Go on from counts and arrays, which are copied."""
     with_gradient = [key for key, of_key in state.items() if BUFFERS["gradient"] in of_key]
     bound.set_counts(counts, bound.new_buffers(counts, with_gradient))
@@ -99,31 +71,25 @@ def _resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Arr
 # ---------------------------------------------------------------------- to plain values
 
 
-def state_dict(optimizer: "Optimizer") -> dict[str, Any]:
-    """See `Optimizer.state_dict`."""
-    return copied(described(optimizer, "state_dict"))
-
-
-def described(optimizer: "Optimizer", what: str) -> dict[str, Any]:
-    """Return a state dict whose arrays are views, for the method `what`."""
-    now = snapshot(optimizer, what)
+def described(rule: Rule, now: Snapshot) -> dict[str, Any]:
+    """Return a state dict whose arrays are those of the snapshot."""
     return {
-        "optimizer": type(optimizer).__name__,
-        **now["counts"],
+        "optimizer": type(rule).__name__,
+        **now.counts,
         "hyper_parameters": {
-            name: _plain(getattr(optimizer, name)) for name in optimizer._hyper_parameters()
+            name: _plain(getattr(rule, name)) for name in rules.hyper_parameters(rule)
         },
-        "options": {name: _plain(getattr(optimizer, name)) for name in around.names(optimizer)},
+        "options": {name: _plain(getattr(rule, name)) for name in rules.options(rule)},
         "param_groups": [
-            {name: _plain(value) for name, value in group.items()} for group in now["groups"]
+            {name: _plain(value) for name, value in group.items()} for group in now.groups
         ],
-        "state": now["state"],
+        "state": now.state,
     }
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "_hyper_parameters"):  # Muon's fallback
-        names = value._hyper_parameters()
+    if isinstance(value, Rule):  # Muon's fallback
+        names = rules.hyper_parameters(value)
         return {"optimizer": type(value).__name__} | {k: _plain(getattr(value, k)) for k in names}
     if type(value).__module__ == schedules.__name__:
         settings = {name: _plain(setting) for name, setting in value.get_config().items()}
@@ -177,48 +143,22 @@ def _schedule(settings: dict[str, Any], name: str) -> schedules.Schedule:
 # ---------------------------------------------------------------------- from plain values
 
 
-def load_state_dict(optimizer: "Optimizer", state: dict[str, Any]) -> None:
-    """See `Optimizer.load_state_dict`."""
-    bound = optimizer._bound
-    if bound is not None:
-        bound.check_at_rest("load_state_dict")
+def set_values(new: Rule, state: dict[str, Any], present: Rule) -> None:
+    """Give `new` the hyper-parameters and options of a state dict; functions are those present."""
     check_names(state, FIELDS, "state_dict")
-    if state["optimizer"] != type(optimizer).__name__:
+    if state["optimizer"] != type(new).__name__:
         raise ValueError(
-            f"state_dict['optimizer']: expected {type(optimizer).__name__!r}, "
-            f"got {state['optimizer']!r}"
+            f"state_dict['optimizer']: expected {type(new).__name__!r}, got {state['optimizer']!r}"
         )
-    # All is made new beside what there is, and takes its place at the end.
-    new = object.__new__(type(optimizer))
-    vars(new).update(vars(optimizer), _bound=None)
-    names = optimizer._hyper_parameters()
+    names = rules.hyper_parameters(new)
     saved = check_names(state["hyper_parameters"], names, "state_dict['hyper_parameters']")
     for name in names:
-        setattr(new, name, _merged(saved[name], getattr(optimizer, name), name))
-    names = around.names(optimizer)
+        setattr(new, name, _merged(saved[name], getattr(present, name), name))
+    names = rules.options(new)
     saved = check_names(state["options"], names, "state_dict['options']")
     vars(new).update({name: getattr(type(new), name).default for name in names})
     for name in names:
         setattr(new, name, saved[name])
-    values = {name: vars(new)[name] for name in _names_of_values(new)}
-    if bound is None:
-        waiting, start = _waiting(new, state) | {"values": dict(values)}, (0, np.zeros(3))
-        values |= {"_waiting": waiting, "_groups": None, "_state": {}, "_progress": start}
-        if optimizer._dtype is not None:  # else the next fit finds out whether it fits
-            shapes, new._groups = optimizer._shapes.items(), None
-            zeros = {key: np.zeros(shape, new._dtype) for key, shape in shapes}
-            flat = new._flat_state(bind(new, zeros, waiting))
-            values |= {} if flat is None else {"_waiting": None} | flat
-        vars(optimizer).update(values)
-        return
-    fresh = bound.made_again(new, _own_values(bound.groups, state["param_groups"]))
-    _resume(fresh, _check_counts(new, state), state["state"])
-
-    fresh.take_over(optimizer, bound)
-    targets = [vars(optimizer), *map(vars, bound.groups)]
-    sources = [{**values, "_bound": fresh}, *({"_own": own} for own in fresh.own)]
-    # One call, so that Ctrl-C comes before or after it.
-    collections.deque(map(dict.update, targets, sources), maxlen=0)
 
 
 def check_names(values: Any, names: Collection[str], what: str) -> dict[str, Any]:
@@ -234,31 +174,37 @@ def check_names(values: Any, names: Collection[str], what: str) -> dict[str, Any
     return values
 
 
-def _waiting(new: "Optimizer", state: dict[str, Any]) -> dict[str, Any]:
-    """Return the snapshot that a state for parameters that are not known yet is."""
+def snapshot(
+    new: Rule, groups_of: Callable[[str], dict[str, Any]] | None, state: dict[str, Any]
+) -> Snapshot:
+    """Return the snapshot that a state dict for parameters that are not known yet is.
+
+    With the values of `new`, and `groups_of` a key, if the user gave that.
+    """
     saved = state["param_groups"]
     keys = keys_of(saved)
-    if new._groups is None:
+    if groups_of is None:
         groups = [ParamGroup(new, {}) for _ in saved]
         places = [place for place, values in enumerate(saved) for _ in values["params"]]
     else:
-        own, places = resolve_groups(keys, new._groups)
+        own, places = resolve_groups(keys, groups_of)
         groups = [ParamGroup(new, each) for each in own]
     for key, place in zip(keys, places, strict=True):
         groups[place].params.append(key)
-    for group, values in zip(groups, _own_values(groups, saved), strict=True):
-        group._own = ParamGroup(new, values)._own  # checked
+    checked = [own_of(ParamGroup(new, each)) for each in own_values(groups, saved)]
     check_names(state["state"], keys, "state")
     for key, arrays in state["state"].items():
         if not isinstance(arrays, dict):
             raise TypeError(f"state[{key!r}]: expected a dict, got {checks.describe(arrays)}")
         for name, array in arrays.items():
             _check_array(array, f"state[{key!r}][{name!r}]")
-    return {
-        "counts": _check_counts(new, state),
-        "groups": [{"params": group.params, **group._own} for group in groups],
-        "state": _copies(state["state"]),
-    }
+    return Snapshot(
+        check_counts(new, state),
+        [{"params": group.params, **own} for group, own in zip(groups, checked, strict=True)],
+        _copies(state["state"]),
+        {name: vars(new)[name] for name in (*rules.hyper_parameters(new), *rules.options(new))},
+        {},
+    )
 
 
 def keys_of(param_groups: Any) -> list[str]:
@@ -281,7 +227,7 @@ def keys_of(param_groups: Any) -> list[str]:
     return keys
 
 
-def _own_values(groups: list[ParamGroup], saved: Any) -> list[dict[str, Any]]:
+def own_values(groups: list[ParamGroup], saved: Any) -> list[dict[str, Any]]:
     """Return the hyper-parameters of each group's own."""
     if not isinstance(saved, (list, tuple)):
         raise TypeError(f"param_groups: expected a list, got {checks.describe(saved)}")
@@ -313,7 +259,7 @@ def _own_values(groups: list[ParamGroup], saved: Any) -> list[dict[str, Any]]:
     return own
 
 
-def _check_counts(optimizer: "Optimizer", state: dict[str, Any]) -> dict[str, Any]:
+def check_counts(rule: Rule, state: dict[str, Any]) -> dict[str, Any]:
     most = 2**62
     counts: dict[str, Any] = {
         name: checks.integer(state[name], name, minimum=0, maximum=most)
@@ -333,7 +279,7 @@ def _check_counts(optimizer: "Optimizer", state: dict[str, Any]) -> dict[str, An
         ("averaged", ("ema", "swa"), 0),
         ("since_lookahead", ("lookahead",), None),
     ]:
-        if counts[name] != none and all(getattr(optimizer, o) is None for o in options):
+        if counts[name] != none and all(getattr(rule, o) is None for o in options):
             raise ValueError(
                 f"{name}: expected {none} without {' or '.join(options)}, got {counts[name]}"
             )
@@ -387,19 +333,19 @@ def of_tensors(
     return {**description, "state": state}
 
 
-def save(optimizer: "Optimizer", path: Path) -> None:
-    """See `Optimizer.save`."""
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a state dict to a file."""
     import json
 
     import safetensors.numpy
 
-    state, arrays = to_tensors(described(optimizer, "save"))
+    state, arrays = to_tensors(state)
     description = json.dumps({"format_version": FORMAT_VERSION, **state})
     atomic.replace(path, safetensors.numpy.save(arrays, metadata={_KEY: description}))
 
 
-def load(optimizer: "Optimizer", path: Path) -> None:
-    """See `Optimizer.load`."""
+def load(path: Path, keys: list[str] | None, take: Callable[[dict[str, Any]], None]) -> None:
+    """Let `take` have the state dict of a file, for parameters of these keys; None: of any."""
     path = checks.path(path)
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
@@ -409,8 +355,6 @@ def load(optimizer: "Optimizer", path: Path) -> None:
             raw, _KEY, {"format_version", *FIELDS} - {"state"}, FORMAT_VERSION
         )
         del state["format_version"]
-        bound = optimizer._bound
-        keys = keys_of(state["param_groups"]) if bound is None else bound.keys
-        load_state_dict(optimizer, of_tensors(state, arrays, keys))
+        take(of_tensors(state, arrays, keys_of(state["param_groups"]) if keys is None else keys))
     except (TypeError, ValueError, RecursionError) as error:
         raise modelfile.ModelFileError(f"{path}: {error}") from error
