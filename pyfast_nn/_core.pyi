@@ -13,9 +13,14 @@ _Update = tuple[str, dict[str, float]]  # in Network.train also arrays (steps,)
 _Loss = tuple[str, dict[str, float]]
 _LanczosState = tuple[float, float, float, float, bool]
 
+class Run:
+    def __init__(
+        self, *, training: bool = False, learns_state: bool = False, seed: int = 0, step: int = 0
+    ) -> None: ...
+
 class Network:
     def __init__(
-        self, dtype: str, in_features: int, layers: list[tuple[str, int, tuple[float, ...]]]
+        self, dtype: str, in_features: int, layers: list[dict[str, Any]], fused: bool = True
     ) -> None: ...
     @property
     def dtype(self) -> str: ...
@@ -26,11 +31,19 @@ class Network:
     @property
     def n_parameters(self) -> int: ...
     @property
+    def n_trainable(self) -> int: ...
+    @property
     def n_state(self) -> int: ...
     @property
-    def parameter_layout(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
+    def parameter_layout(self) -> list[tuple[str, str, int, tuple[int, ...]]]: ...
     @property
-    def state_layout(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
+    def state_layout(self) -> list[tuple[str, str, int, tuple[int, ...]]]: ...
+    @property
+    def output_features(self) -> list[int]: ...
+    @property
+    def inexact(self) -> str: ...
+    @property
+    def nonlinear(self) -> str: ...
     @property
     def couples_rows(self) -> bool: ...
     @property
@@ -47,6 +60,7 @@ class Network:
         link: str = "identity",
         model_state: _Floats | None = None,
         order: _Integers | None = None,
+        run: Run = ...,
     ) -> None: ...
     def evaluate(
         self,
@@ -57,6 +71,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
+        run: Run = ...,
     ) -> tuple[float, float]: ...
     def losses_along(
         self,
@@ -81,9 +96,15 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
+        run: Run = ...,
     ) -> float: ...
     def vjp(
-        self, parameters: _Array, X: Any, out: _Array, model_state: _Floats | None = None
+        self,
+        parameters: _Array,
+        X: Any,
+        out: _Array,
+        model_state: _Floats | None = None,
+        run: Run = ...,
     ) -> Pullback: ...
     def jvp(
         self,
@@ -93,6 +114,7 @@ class Network:
         out: _Array,
         dout: _Array,
         model_state: _Floats | None = None,
+        run: Run = ...,
     ) -> None: ...
     def hvp(
         self,
@@ -105,6 +127,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
+        run: Run = ...,
     ) -> None: ...
     def train(
         self,
@@ -122,6 +145,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
+        run: Run = ...,
     ) -> None: ...
     def train_stepwise(
         self,
@@ -137,6 +161,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
+        run: Run = ...,
     ) -> None: ...
 
 class Pullback:  # made by Network.vjp alone
@@ -272,6 +297,7 @@ class Operator:
         model_state: _Floats | None = None,
         order: _Integers | None = None,
         memory_budget: float = 0.0,
+        run: Run = ...,
     ) -> None: ...
     @property
     def kept_chunks(self) -> int: ...

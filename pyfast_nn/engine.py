@@ -92,8 +92,8 @@ class Engine:
 
     def _initialize(self, layout: "Layout", parameters: Array) -> None:
         views: dict[int, dict[str, Array]] = {}  # {number of the layer: {name: view}}
-        for i, name, view in _views(layout, parameters):
-            views.setdefault(i, {})[name] = view
+        for path, name, view in _views(layout, parameters):
+            views.setdefault(int(path), {})[name] = view
         followers, stream = (*self.layers[1:], None), 0
         for i, of_layer in views.items():
             layer = self.layers[i]
@@ -145,11 +145,7 @@ class Engine:
 
     def first_bent_layer(self) -> int:
         """Return the number of the first layer that is not piecewise linear."""
-        for i in range(len(self.layers)):
-            net = make_network(self.layers[: i + 1], self.net.in_features, self.dtype)
-            if not net.piecewise_linear:
-                return i
-        raise AssertionError("all layers are piecewise linear")
+        return int(self.network().nonlinear)
 
     def claim(self, token: object) -> None:
         """Let a fit begin, of which there is one at a time."""
@@ -308,6 +304,7 @@ class Engine:
             examples.weights,
             self.state,
             batches_per_step,
+            self._run_of_epoch(),
         )
 
     def train_stepwise(
@@ -337,6 +334,12 @@ class Engine:
             examples.weights,
             self.state,
             batches_per_step,
+            self._run_of_epoch(),
+        )
+
+    def _run_of_epoch(self) -> _core.Run:
+        return _core.Run(
+            training=True, learns_state=True, seed=self.seed, step=self.epochs_trained << 32
         )
 
     def _beside(self, examples: data.Examples) -> dict[str, Any]:
@@ -349,12 +352,16 @@ def _of(examples: data.Examples, loss: Loss) -> tuple[Any, Array, tuple[str, dic
 
 # ---------------------------------------------------------------------- layers of the core
 
-Layout = list[tuple[int, str, int, Shape]]  # number of the layer, name, first place, shape
+Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first place, shape
 
 
 def make_network(layers: Sequence[Layer], in_features: int, dtype: np.dtype[Any]) -> _core.Network:
     """Return the core's network of these layers."""
-    return _core.Network(dtype.name, in_features, [(x.kind, x.units, x.values) for x in layers])
+    return _core.Network(
+        dtype.name,
+        in_features,
+        [{"kind": x.kind, "units": x.units, "values": x.values} for x in layers],
+    )
 
 
 def named(layout: Layout, vector: Array) -> dict[str, Array]:
@@ -362,7 +369,7 @@ def named(layout: Layout, vector: Array) -> dict[str, Array]:
     return {f"{i}.{name}": view for i, name, view in _views(layout, vector)}
 
 
-def _views(layout: Layout, vector: Array) -> Iterator[tuple[int, str, Array]]:
+def _views(layout: Layout, vector: Array) -> Iterator[tuple[str, str, Array]]:
     """Yield (number of the layer, name, view) for each part of a flat vector."""
     for i, name, offset, shape in layout:
         yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)

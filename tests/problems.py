@@ -22,6 +22,12 @@ def dense(units):
     return ("dense", units, ())
 
 
+def core_network(dtype, in_features, layers):
+    """The core's network of a chain of layers (kind, units, values)."""
+    fields = [dict(zip(("kind", "units", "values"), layer, strict=True)) for layer in layers]
+    return _core.Network(dtype, in_features, fields)
+
+
 # name: (in_features, layers)
 NETWORKS = {
     "one dense": (5, [dense(3)]),
@@ -140,4 +146,4 @@ def draw(rng, in_features, layers, rows, dtype="float64", target="mse", margin=N
             break
     y = draw_targets(rng, rows, reference.out_features, target, dtype)
     loss = oracle.MSE if target == "mse" else oracle.CROSS_ENTROPY
-    return Problem(_core.Network(dtype, in_features, layers), reference, parameters, X, y, loss)
+    return Problem(core_network(dtype, in_features, layers), reference, parameters, X, y, loss)

@@ -11,7 +11,7 @@ import autodiff
 import oracle
 import pyfast_nn as fnn
 from conftest import FULL, assert_close, assert_same_bits
-from problems import RELU, TANH, activation, dense, draw
+from problems import RELU, TANH, activation, core_network, dense, draw
 from pyfast_nn import _core
 from test_hessian import central_differences, gradient_at, hessian_by_products, relative_error
 from test_network import check_all_maps
@@ -63,10 +63,10 @@ def apply(layer, dtype, z):
     n, none = len(z), np.empty(0, dtype)
     z = np.asarray(z, dtype)[None]
     a, first, second, square = (np.empty_like(z) for _ in range(4))
-    alone = _core.Network(dtype, n, [layer])
+    alone = core_network(dtype, n, [layer])
     alone.vjp(none, z, a)(np.ones_like(z), none, first)
 
-    net = _core.Network(dtype, n, [dense(n), layer])
+    net = core_network(dtype, n, [dense(n), layer])
     parameters = np.concatenate([np.eye(n).ravel(), np.zeros(n)]).astype(dtype)
     v, hv = np.zeros_like(parameters), np.empty_like(parameters)
     v[n * n :] = n / 2
@@ -118,7 +118,7 @@ def test_extreme_inputs(isa, dtype, layer):
     infinite = np.array([[np.inf, -np.inf, np.nan] * 7], dtype)
     out = np.empty_like(infinite)
     none = np.empty(0, dtype)
-    pullback = _core.Network(dtype, 21, [layer]).vjp(none, infinite, out)
+    pullback = core_network(dtype, 21, [layer]).vjp(none, infinite, out)
     limits = {
         "identity": (math.inf, -math.inf),
         "leaky_relu": (math.inf, -math.inf),
@@ -194,7 +194,7 @@ def test_softmax_of_extreme_inputs(isa, dtype, rng):
         )
         z = z.astype(dtype)
         out, dX, dout = np.empty_like(z), np.empty_like(z), rng.standard_normal(z.shape)
-        net = _core.Network(dtype, width, [SOFTMAX])
+        net = core_network(dtype, width, [SOFTMAX])
         net.vjp(none, z, out)(dout.astype(dtype), none, dX)
         exact = z.astype(np.float64)
         eps = float(np.finfo(dtype).eps)
@@ -323,7 +323,7 @@ def test_training(isa, rng, layer):
 @pytest.mark.once
 def test_piecewise_linear():
     for layer in (*KINDS, SOFTMAX):
-        net = _core.Network("float32", 4, [dense(3), layer])
+        net = core_network("float32", 4, [dense(3), layer])
         assert net.piecewise_linear == (layer[0] not in SMOOTH)
 
 
@@ -338,7 +338,7 @@ def test_identity_costs_nothing():
         [dense(5), identity, TANH, identity, identity, dense(2), identity],
     ):
         outs.append(np.empty((9, 2)))
-        _core.Network("float64", 4, layers).forward(parameters, X, outs[-1])
+        core_network("float64", 4, layers).forward(parameters, X, outs[-1])
     assert_same_bits(*outs)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import oracle
+from problems import core_network
 from pyfast_nn import _core
 
 SGD = ("sgd", {"momentum": 0.9, "nesterov": 0.0, "weight_decay": 0.0})
@@ -33,7 +34,7 @@ def alarm():
 
 
 def network(in_features=784, units=512):
-    net = _core.Network(
+    net = core_network(
         "float32", in_features, [("dense", units, ()), ("relu", 0, ()), ("dense", 10, ())]
     )
     return net, np.full(net.n_parameters, 1e-3, np.float32)
@@ -108,7 +109,7 @@ def test_a_handler_may_not_train_the_network_it_interrupts(alarm, restore_thread
 @pytest.mark.parametrize("wrong", [[0.0] * 35, None, 1.0])
 def test_states_must_be_arrays(wrong):
     """A converted copy would be written to, and lost."""
-    net = _core.Network("float64", 4, [("dense", 7, ())])
+    net = core_network("float64", 4, [("dense", 7, ())])
     order, X = np.arange(3), np.ones((3, 4))
     y, report = np.zeros((3, 7)), np.zeros(3)
     arguments = (X, y, oracle.MSE, order, 2, np.zeros(2), SGD, [wrong], 0, report)
@@ -117,7 +118,7 @@ def test_states_must_be_arrays(wrong):
 
 
 def test_native_byte_order_by_another_name():
-    net = _core.Network("float32", 4, [("dense", 2, ())])
+    net = core_network("float32", 4, [("dense", 2, ())])
     X = np.ones((3, 4), np.float32)
     named = X.view(X.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
     parameters, out, same = np.ones(10, np.float32), np.empty((3, 2), "f4"), np.empty((3, 2), "f4")
@@ -129,7 +130,7 @@ def test_native_byte_order_by_another_name():
 @pytest.mark.parametrize("sizes", [(2**62, 1), (2**31 + 1, 1), (1, 2**31 + 1), (2**31, 2**31)])
 def test_impossible_sizes(sizes):
     with pytest.raises(ValueError, match=r"expected 1 to|expected at most"):
-        _core.Network("float32", sizes[0], [("dense", sizes[1], ())])
+        core_network("float32", sizes[0], [("dense", sizes[1], ())])
 
 
 def test_training_waits_for_those_who_read(restore_threads):
@@ -165,7 +166,8 @@ import numpy as np
 from pyfast_nn import _core
 
 _core.set_num_threads(2)
-net = _core.Network("float32", 784, [("dense", 512, ()), ("relu", 0, ()), ("dense", 10, ())])
+layers = [{"kind": "dense", "units": 512}, {"kind": "relu"}, {"kind": "dense", "units": 10}]
+net = _core.Network("float32", 784, layers)
 parameters = np.full(net.n_parameters, 1e-3, np.float32)
 X = np.broadcast_to(np.ones((1, 784), np.float32), (100_000, 784))
 out = np.empty((len(X), 10), np.float32)
@@ -202,7 +204,8 @@ class AtTheEnd:
     def __del__(self, sleep=time.sleep):
         sleep(0.2)  # the interpreter has begun to end, and lets others have the GIL
 
-net = _core.Network("float32", 784, [("dense", 512, ()), ("relu", 0, ()), ("dense", 10, ())])
+layers = [{{"kind": "dense", "units": 512}}, {{"kind": "relu"}}, {{"kind": "dense", "units": 10}}]
+net = _core.Network("float32", 784, layers)
 parameters = np.full(net.n_parameters, 1e-3, np.float32)
 X = np.broadcast_to(np.ones((1, 784), np.float32), ({rows}, 784))
 out = np.empty((len(X), 10), np.float32)

@@ -12,6 +12,7 @@ from scipy import sparse
 
 import pyfast_nn as fnn
 from conftest import assert_same_bits
+from problems import core_network
 from pyfast_nn import _core
 from pyfast_nn.models import engine_of
 
@@ -95,7 +96,7 @@ class TestFloat16:
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_one_by_one(self, order, isa, dtype):
         x = self.bits.view(np.float16).astype(f"{order}f2")[:, None]
-        net = _core.Network(dtype, 1, [("dense", 1, ())])
+        net = core_network(dtype, 1, [("dense", 1, ())])
         out = np.empty((len(x), 1), dtype)
         net.forward(np.array([1.0, -0.0], dtype), x, out)  # -0 + -0 keeps the sign
         expected = x.astype(dtype)
@@ -106,7 +107,7 @@ class TestFloat16:
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_in_whole_vectors(self, order, isa, dtype):
         x = self.bits[: 2**15].view(np.float16).astype(f"{order}f2").reshape(-1, 64)  # sign + only
-        net = _core.Network(dtype, 64, [("relu", 0, ())])
+        net = core_network(dtype, 64, [("relu", 0, ())])
         out = np.empty(x.shape, dtype)
         net.forward(np.empty(0, dtype), x, out)
         np.testing.assert_array_equal(out, x.astype(dtype))
@@ -362,12 +363,12 @@ class TestSparse:
         _core.set_num_threads(threads_)
         csr = sparse.csr_array(self.dense(rng, "f", (2000, 70)))
         getattr(csr, part)[700] = value
-        net = _core.Network("float32", 70, [("dense", 9, ())])
+        net = core_network("float32", 70, [("dense", 9, ())])
         with pytest.raises(ValueError, match="of a sparse matrix"):
             net.forward(np.zeros(639, np.float32), csr, np.empty((2000, 9), np.float32))
 
     def test_parts_that_do_not_fit(self, rng):
-        net = _core.Network("float64", 70, [("dense", 1, ())])
+        net = core_network("float64", 70, [("dense", 1, ())])
 
         def forward(**parts):
             csr = sparse.csr_array(self.dense(rng))

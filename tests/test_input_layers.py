@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
+from problems import core_network
 from pyfast_nn import _core
 from pyfast_nn.models import engine_of
 
@@ -376,9 +377,9 @@ class TestPlace:
             fnn.Sequential([fnn.Rescale(), layer])
         kind = (layer.kind, 0, layer.values)
         with pytest.raises(ValueError, match="in front of all layers of other kinds"):
-            _core.Network("float32", 3, [("dense", 2, ()), kind])
+            core_network("float32", 3, [("dense", 2, ()), kind])
         with pytest.raises(ValueError, match="values"):
-            _core.Network("float32", 3, [(layer.kind, 0, (1.0, 2.0, 3.0)), ("dense", 2, ())])
+            core_network("float32", 3, [(layer.kind, 0, (1.0, 2.0, 3.0)), ("dense", 2, ())])
 
     @pytest.mark.parametrize(
         ("arguments", "error", "match"),

@@ -9,7 +9,7 @@ import autodiff
 import oracle
 import pyfast_nn as fnn
 from conftest import FULL, THREADS, assert_close, assert_same_bits, tolerance
-from problems import RELU, SIGMOID, TANH, Problem, dense, draw_parameters
+from problems import RELU, SIGMOID, TANH, Problem, core_network, dense, draw_parameters
 from pyfast_nn import _core, losses
 
 # How a test names a loss with its parameters, and the kind of targets.
@@ -59,7 +59,7 @@ class Outputs:
 
     def __init__(self, Z):
         self.rows, self.width = Z.shape
-        self.net = _core.Network(Z.dtype.name, self.rows, [dense(self.width)])
+        self.net = core_network(Z.dtype.name, self.rows, [dense(self.width)])
         self.X = np.eye(self.rows, dtype=Z.dtype)
         self.parameters = self.flat(Z)
 
@@ -267,7 +267,7 @@ def test_nan_is_not_right(isa, dtype, rng, case, width):
 def test_nan_arrives(isa, dtype, rng, case):
     """A NaN output is NaN in its row's loss and gradient, and in no other row."""
     loss, kind = CASES[case]
-    net = _core.Network(dtype, 5, [TANH])  # X is as good as its output
+    net = core_network(dtype, 5, [TANH])  # X is as good as its output
     X = rng.standard_normal((20, 5)).astype(dtype)
     X[13, 2] = np.nan
     y = draw_targets(rng, 20, 5, kind, dtype)
@@ -276,7 +276,7 @@ def test_nan_arrives(isa, dtype, rng, case):
     rest = np.delete(np.arange(20), 13)
     assert np.isfinite(net.evaluate(none, X[rest], y[rest], loss)[0])
     gradient = np.empty(5 * 5 + 5, dtype)
-    net = _core.Network(dtype, 5, [dense(5)])
+    net = core_network(dtype, 5, [dense(5)])
     parameters = np.concatenate([np.eye(5).ravel(), np.zeros(5)]).astype(dtype)
     assert np.isnan(net.loss_and_grad(parameters, X[13:14], y[13:14], loss, gradient))
     assert np.isnan(gradient[-5:]).any()
@@ -336,7 +336,7 @@ def draw(rng, in_features, layers, rows, dtype, case, margin):
         distance = np.minimum(distance, edges[loss[0]]().min(axis=1))
     chosen = np.flatnonzero(distance > margin)[:rows]
     assert len(chosen) == rows
-    net = _core.Network(dtype, in_features, layers)
+    net = core_network(dtype, in_features, layers)
     return Problem(net, reference, parameters, X[chosen], y[chosen], loss)
 
 

@@ -18,6 +18,7 @@ from problems import (
     TANH,
     TARGETS,
     activation,
+    core_network,
     dense,
     draw,
     draw_targets,
@@ -194,11 +195,12 @@ def test_no_rows(isa, dtype, rng):
 @every_network
 def test_properties(name, dtype):
     in_features, layers = NETWORKS[name]
-    net, reference = _core.Network(dtype, in_features, layers), oracle.Network(in_features, layers)
+    net, reference = core_network(dtype, in_features, layers), oracle.Network(in_features, layers)
     assert (net.dtype, net.in_features) == (dtype, in_features)
     assert net.out_features == reference.out_features
     assert net.n_parameters == reference.n_parameters
-    assert [tuple(entry) for entry in net.parameter_layout] == reference.layout()
+    layout = [(int(path), *rest) for path, *rest in net.parameter_layout]
+    assert layout == reference.layout()
     assert (net.couples_rows, net.is_random, net.has_state) == (False, False, False)
     assert net.piecewise_linear == all(kind in ("dense", "relu") for kind, _, _ in layers)
 
@@ -358,7 +360,7 @@ def test_dtypes_of_X(isa, dtype, rng, kind):
 
 def identity_network(dtype, width):
     """A dense layer that returns its input, so that a test chooses the outputs."""
-    net = _core.Network(dtype, width, [dense(width)])
+    net = core_network(dtype, width, [dense(width)])
     return net, np.concatenate([np.eye(width).ravel(), np.zeros(width)]).astype(dtype)
 
 
@@ -402,7 +404,7 @@ def test_cross_entropy_of_extreme_outputs(isa, dtype, rng, width, target):
 @pytest.mark.parametrize("kind", ["relu", "tanh", "sigmoid"])
 def test_activations_of_extreme_inputs(isa, dtype, rng, kind):
     """Values, first and second derivatives stay finite and right; infinity has its limit."""
-    net = _core.Network(dtype, 13, [(kind, 0, ())])
+    net = core_network(dtype, 13, [(kind, 0, ())])
     reference = oracle.Network(13, [(kind, 0, ())])
     none = np.empty(0, dtype)
     large = [0.0, -0.0, 1e-30, -1e-30, 1e-5, 1.0, -1.0, 9.0, -9.0, 88.0, -88.0, 89.0, -89.0]
@@ -585,7 +587,7 @@ def wrong_values():
 def test_wrong_arguments(name, argument, value):
     """ValueError or TypeError names the argument, and nothing has been written."""
     arguments = {**good_arguments()[name], argument: value}
-    net = _core.Network("float64", 5, [dense(4), TANH, dense(3)])
+    net = core_network("float64", 5, [dense(4), TANH, dense(3)])
     if name == "pullback":
         function = net.vjp(*good_arguments()["vjp"].values())
     else:
@@ -601,7 +603,7 @@ def test_wrong_arguments(name, argument, value):
 @pytest.mark.parametrize("name", good_arguments())
 def test_right_arguments(name):
     """What test_wrong_arguments starts from is accepted."""
-    net = _core.Network("float64", 5, [dense(4), TANH, dense(3)])
+    net = core_network("float64", 5, [dense(4), TANH, dense(3)])
     if name == "pullback":
         function = net.vjp(*good_arguments()["vjp"].values())
     else:
@@ -621,7 +623,6 @@ def test_right_arguments(name):
         ("layers", ("float64", 3, [("dense", 0, ())])),
         ("layers", ("float64", 3, [("dense", -1, ())])),
         ("layers", ("float64", 3, [dense(2), ("dense", -1, ())])),
-        ("layers", ("float64", 3, [("dense", 2)])),
         ("layers", ("float64", 3, [("dense", 2, (1.0,))])),
         ("layers", ("float64", 3, [("relu", 0, (1.0,))])),
         ("layers", ("float64", 3, [("elu", 0, ())])),
@@ -631,4 +632,4 @@ def test_right_arguments(name):
 )
 def test_wrong_networks(argument, arguments):
     with pytest.raises((ValueError, TypeError), match=rf"\b{argument}\b"):
-        _core.Network(*arguments)
+        core_network(*arguments)

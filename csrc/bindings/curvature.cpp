@@ -24,8 +24,11 @@ class Operator : public Shared {
     // Keeps the pass of as many examples as `memory_budget` bytes hold.
     Operator(std::shared_ptr<Network> net, const std::string& kind, const py::array& parameters,
              const py::object& X, const py::object& y, const py::object& loss, const MaybeArray& weights,
-             const py::object& model_state, const MaybeArray& order, double memory_budget)
-        : net_(std::move(net)), table_(&current_table()), x_(inputs_of(X, "X", net_->plan.in_features())) {
+             const py::object& model_state, const MaybeArray& order, double memory_budget, const Run& run)
+        : net_(std::move(net)),
+          run_(run),
+          table_(&current_table()),
+          x_(inputs_of(X, "X", net_->plan.in_features())) {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             CurvatureOf<T>& of = parts<T>();
@@ -46,7 +49,7 @@ class Operator : public Shared {
             const Interrupt interrupt = interrupt_of_thread();
             const WithoutGil released;
             const Gate::Pass pass(net_->gate, Gate::As::reader, interrupt);
-            run<T>(interrupt, [&](const Functions<T>& table, const Context& context) {
+            this->run<T>(interrupt, [&](const Functions<T>& table, const Context& context) {
                 of.kept_chunks = table.chunks_within(context, of, memory_budget);
                 of.shelf = shelf_.reserve(table.shelf_bytes(context, of, of.kept_chunks));
                 table.keep(context, of, p);
@@ -107,9 +110,12 @@ class Operator : public Shared {
         });
     }
 
-    // (of each weight and bias, in their order; what each example adds)
+    // (of each matrix and vector, in their order; what each example adds)
     std::pair<std::vector<double>, std::vector<double>> traces(const MaybeArray& signs) {
-        std::vector<double> all(2 * net_->plan.nodes.size()), of_rows(static_cast<std::size_t>(rows_));
+        need_exact("traces");
+        index n = 0;
+        for (const Parameters& own : net_->plan.parameters) n += own.tensors();
+        std::vector<double> all(static_cast<std::size_t>(n)), of_rows(static_cast<std::size_t>(rows_));
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             const T* s = signs_of<T>(signs);
@@ -117,13 +123,11 @@ class Operator : public Shared {
                 table.traces(context, parts<T>(), s, all.data(), of_rows.data());
             });
         });
-        std::size_t dense = 0;
-        for (const Node& node : net_->plan.nodes) dense += node.map == Map::dense ? 1 : 0;
-        all.resize(2 * dense);
         return {all, of_rows};
     }
 
     void diagonal(py::array out, const MaybeArray& signs) {
+        need_exact("diagonal");
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             const T* s = signs_of<T>(signs);
@@ -135,6 +139,7 @@ class Operator : public Shared {
     }
 
     void example_gradients(py::array out) {
+        need_exact("example_gradients");
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             T* o = to_write<T>(out, "out", {rows_, net_->plan.n_parameters});
@@ -155,6 +160,16 @@ class Operator : public Shared {
             return float32_;
     }
 
+    // Throws py::value_error where what is computed example by example would be wrong.
+    void need_exact(const char* what) const {
+        const Plan& plan = net_->plan;
+        std::string why = plan.inexact;
+        if (run_.training && plan.traits.couples_rows) why = "in training the rows depend on each other";
+        if (!why.empty())
+            throw py::value_error(
+                expected(what, "a network of which each example's part is known", "one where " + why));
+    }
+
     template <class T>
     const T* signs_of(const MaybeArray& signs) const {
         return signs ? to_read<T>(*signs, "signs", {rows_, net_->plan.out_features()}) : nullptr;
@@ -163,8 +178,9 @@ class Operator : public Shared {
     template <class T, class F>
     void run(Interrupt interrupt, const F& f) {
         Borrowed borrowed(net_->pool);
-        const double* const state = state_.empty() ? nullptr : state_.data();
-        f(functions<T>(*table_), Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state});
+        double* const state = state_.empty() ? nullptr : state_.data();
+        f(functions<T>(*table_),
+          Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_});
     }
 
     // Several calls may run at once: what they share is only read.
@@ -176,6 +192,7 @@ class Operator : public Shared {
     }
 
     std::shared_ptr<Network> net_;
+    Run run_;
     const Table* table_;
     Inputs x_;
     index rows_ = 0;  // in the order
@@ -193,12 +210,12 @@ class Operator : public Shared {
 
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order) {
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order, const Run& run) {
     with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const T* direction = to_read<T>(v, "v", {net->plan.n_parameters});
         T* product = to_write<T>(hv, "hv", {net->plan.n_parameters});
-        Operator(net, "hessian", parameters, X, y, loss, weights, model_state, order, 0)
+        Operator(net, "hessian", parameters, X, y, loss, weights, model_state, order, 0, run)
             .multiply(direction, 1, product);
     });
 }
@@ -209,13 +226,13 @@ void register_curvature(py::module_& m) {
         .def(py::init([](const std::shared_ptr<Network>& net, const std::string& kind,
                          const py::array& parameters, const py::object& X, const py::object& y,
                          const py::object& loss, const MaybeArray& weights, const py::object& model_state,
-                         const MaybeArray& order, double memory_budget) {
+                         const MaybeArray& order, double memory_budget, const Run& run) {
                  return std::make_shared<Operator>(net, kind, parameters, X, y, loss, weights, model_state,
-                                                   order, memory_budget);
+                                                   order, memory_budget, run);
              }),
              "net"_a, "kind"_a, "parameters"_a, "X"_a, "y"_a = py::none(), "loss"_a = py::none(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
-             "memory_budget"_a = 0.0)
+             "memory_budget"_a = 0.0, "run"_a = Run{})
         .def_property_readonly("kept_chunks", &Operator::kept_chunks)
         .def("products", &Operator::products, "V"_a, "out"_a)
         .def("quadratic_forms", &Operator::quadratic_forms, "V"_a, "out"_a)

@@ -70,18 +70,21 @@ void Pool::give(Arena arena) {
     if (waiting_ < free_.size()) free_[waiting_++] = std::move(arena);
 }
 
-Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers)
-    : is_float64(dtype == "float64"), plan(in_features, layers) {
+Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers,
+                 bool fused)
+    : is_float64(dtype == "float64"), plan(in_features, layers, fused) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
 }
 
-const double* state_of(const Network& net, const py::object& model_state) {
+double* state_of(const Network& net, const py::object& model_state, const Run& run) {
     if (model_state.is_none() && net.plan.n_state == 0) return nullptr;
     if (!py::isinstance<py::array>(model_state))
         throw py::type_error(expected("model_state", "an array of shape " + shape_text({net.plan.n_state}),
                                       type_of(model_state)));
-    return to_read<double>(py::reinterpret_borrow<py::array>(model_state), "model_state", {net.plan.n_state});
+    py::array array = py::reinterpret_borrow<py::array>(model_state);
+    if (run.learns_state) return to_write<double>(array, "model_state", {net.plan.n_state});
+    return const_cast<double*>(to_read<double>(array, "model_state", {net.plan.n_state}));
 }
 
 void need_rows(index n) {
@@ -92,14 +95,14 @@ namespace {
 
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
 template <class F>
-void call(Network& net, Gate::As as, const double* state, const F& f) {
+void call(Network& net, Gate::As as, double* state, const Run& run, const F& f) {
     const Interrupt interrupt = interrupt_of_thread();
     const WithoutGil released;
     const Gate::Pass pass(net.gate, as, interrupt);
     Borrowed borrowed(net.pool);
     const bool trains = as == Gate::As::trainer;
     const int threads = trains ? get_num_threads() : net.crew.advice(get_num_threads());
-    f(Context{net.plan, borrowed.arena, threads, interrupt, state, trains ? &net.crew : nullptr});
+    f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr});
 }
 
 using As = Gate::As;
@@ -112,30 +115,31 @@ Link link_of(const std::string& name) {
 }
 
 void forward(Network& net, const py::array& parameters, const py::object& X, py::array out,
-             const std::string& link_name, const py::object& model_state, const MaybeArray& order) {
+             const std::string& link_name, const py::object& model_state, const MaybeArray& order,
+             const Run& run) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Link link = link_of(link_name);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         T* o = to_write<T>(out, "out", {rows.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s,
+        call(net, As::reader, s, run,
              [&](const Context& context) { table.outputs(context, p, x, rows, link, o); });
     });
 }
 
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
                                    const py::array& y, const py::tuple& loss_spec, const MaybeArray& weights,
-                                   const py::object& model_state, const MaybeArray& order) {
+                                   const py::object& model_state, const MaybeArray& order, const Run& run) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_rows(rows.rows);
@@ -144,7 +148,7 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s,
+        call(net, As::reader, s, run,
              [&](const Context& context) { table.evaluate(context, p, x, targets, rows, loss, &score); });
         return std::pair(score.loss / score.weight, score.right / score.weight);
     });
@@ -154,13 +158,14 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
                   const py::array& steps, const py::object& X, const py::array& y, const py::tuple& loss_spec,
                   py::array losses, const MaybeArray& weights, const py::object& model_state,
                   const MaybeArray& order) {
+    const Run run;
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         if (net.plan.n_parameters == 0)
             throw py::value_error(expected("model", "parameters along which to go", "a network without any"));
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_rows(rows.rows);
@@ -172,7 +177,7 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         double* l = to_write<double>(losses, "losses", {m});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s, [&](const Context& context) {
+        call(net, As::reader, s, run, [&](const Context& context) {
             table.losses_along(context, p, v, k, to, m, x, targets, rows, loss, l);
         });
     });
@@ -180,12 +185,12 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
 
 double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
                      const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
-                     const py::object& model_state, const MaybeArray& order) {
+                     const py::object& model_state, const MaybeArray& order, const Run& run) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_rows(rows.rows);
@@ -195,7 +200,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s, [&](const Context& context) {
+        call(net, As::reader, s, run, [&](const Context& context) {
             table.loss_and_gradient(context, p, x, targets, rows, loss, g, &score);
         });
         return score.loss / score.weight;
@@ -203,17 +208,17 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
 }
 
 void jvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X, py::array out,
-         py::array dout, const py::object& model_state) {
+         py::array dout, const py::object& model_state, const Run& run) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s,
+        call(net, As::reader, s, run,
              [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
     });
 }
@@ -224,12 +229,12 @@ template <class F>
 void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
                  const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
                  const MaybeArray& weights, const py::object& model_state, index batches_per_step,
-                 const F& f) {
+                 const Run& run, const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
-        const double* s = state_of(net, model_state);
+        double* s = state_of(net, model_state, run);
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
         Epoch<T> epoch{};
@@ -241,6 +246,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
         const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
+        epoch.first_step = run.step;
         epoch.batches_per_step = std::min(batches_per_step, batches);
         epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
         double* numbers = to_write<double>(report, "report", {3});
@@ -253,7 +259,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         };
         try {
             f(zero, epoch, [&](auto train) {
-                call(net, As::trainer, s,
+                call(net, As::trainer, s, run,
                      [&](const Context& context) { train(context, x, targets, loss, epoch, &score); });
             });
         } catch (...) {
@@ -271,7 +277,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
-           const py::object& model_state, index batches_per_step) {
+           const py::object& model_state, index batches_per_step, const Run& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
@@ -281,11 +287,11 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         epoch.schedules = schedules.list.data();
         epoch.n_schedules = int(schedules.list.size());
         epoch.steps_before = step;
-        const auto held = states_of<T>(epoch.update, state, net.plan.n_parameters, epoch.states);
+        const auto held = states_of<T>(epoch.update, state, net.plan.n_trainable, epoch.states);
         run(functions<T>(current_table()).train);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, with);
+                batches_per_step, run, with);
 }
 
 // The updates are made by `take_step(finite)`: when it is called, `gradient` holds the gradient of the step's
@@ -293,7 +299,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
 void train_stepwise(Network& net, py::array parameters, const py::object& X, const py::array& y,
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
-                    const py::object& model_state, index batches_per_step) {
+                    const py::object& model_state, index batches_per_step, const Run& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
@@ -306,21 +312,21 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
         run(functions<T>(current_table()).train_stepwise);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, with);
+                batches_per_step, run, with);
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
 class Pullback : public Shared {
    public:
-    Pullback(std::shared_ptr<Network> net, index rows)
-        : net_(std::move(net)), rows_(rows), table_(&current_table()) {}
+    Pullback(std::shared_ptr<Network> net, index rows, const Run& run)
+        : net_(std::move(net)), rows_(rows), run_(run), table_(&current_table()) {}
 
     template <class T>
-    void run_forward(const T* parameters, const double* state, const Source& x, T* out) {
+    void run_forward(const T* parameters, double* state, const Source& x, T* out) {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
-        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state};
+        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state, run_};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -334,7 +340,7 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan, arena_, get_num_threads(), interrupt};
+            const Context context{net_->plan, arena_, get_num_threads(), interrupt, nullptr, run_};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }
@@ -342,20 +348,22 @@ class Pullback : public Shared {
    private:
     std::shared_ptr<Network> net_;
     index rows_;
+    Run run_;
     const Table* table_;
     Arena arena_;
     std::mutex mutex_;
 };
 
 std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
-                              const py::object& X, py::array out, const py::object& model_state) {
+                              const py::object& X, py::array out, const py::object& model_state,
+                              const Run& run) {
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net->plan.in_features());
-        const double* s = state_of(*net, model_state);
+        double* s = state_of(*net, model_state, run);
         const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
-        auto pullback = std::make_shared<Pullback>(net, x.rows);
+        auto pullback = std::make_shared<Pullback>(net, x.rows, run);
         pullback->run_forward(p, s, x, o);
         return pullback;
     });
@@ -363,67 +371,119 @@ std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::arr
 
 py::list parameter_layout(const Network& net) {
     py::list layout;
-    for (const Node& node : net.plan.nodes) {
-        if (node.map != Map::dense) continue;
-        const index in = net.plan.buffers[node.input].features, out = net.plan.buffers[node.output].features;
-        layout.append(py::make_tuple(node.layer, "weight", node.weight, py::make_tuple(in, out)));
-        layout.append(py::make_tuple(node.layer, "bias", node.bias, py::make_tuple(out)));
+    for (const Parameters& own : net.plan.parameters) {
+        if (own.rows > 0)
+            layout.append(
+                py::make_tuple(own.layer, own.matrix, own.offset, py::make_tuple(own.rows, own.cols)));
+        for (index k = 0; k < own.count(); ++k)
+            layout.append(py::make_tuple(own.layer, own.vectors[std::size_t(k)], own.vector_offset(k),
+                                         py::make_tuple(own.cols)));
     }
     return layout;
 }
 
 py::list state_layout(const Network& net) {
     py::list layout;
-    const auto shape = py::make_tuple(net.plan.in_features());
-    for (const InputLayer& input : net.plan.input_layers) {
-        if (input.kind != InputKind::standardize) continue;
-        layout.append(py::make_tuple(input.layer, "mean", input.mean, shape));
-        layout.append(py::make_tuple(input.layer, "std", input.deviation, shape));
-    }
+    for (const State& state : net.plan.states)
+        layout.append(py::make_tuple(state.layer, state.name, state.offset, py::make_tuple(state.size)));
     return layout;
+}
+
+py::list output_features(const Network& net) {
+    py::list all;
+    for (const int value : net.plan.outputs) all.append(net.plan.values[std::size_t(value)].features);
+    return all;
+}
+
+// A field of a layer's description.
+template <class F>
+void read_field(const py::dict& fields, const char* name, F& to) {
+    if (!fields.contains(name)) return;
+    try {
+        to = py::cast<F>(fields[name]);
+    } catch (const py::cast_error&) {
+        throw py::type_error(expected("layers", std::string("a value that fits '") + name + "'",
+                                      repr_of(fields[name])));
+    }
+}
+
+// Of {"kind": ..., "units": ..., ...}, with the names of LayerSpec. What is left out: the layer before is
+// read, the path is the number.
+std::vector<LayerSpec> layers_of(const py::list& given) {
+    static const std::vector<std::string> known = {"kind",   "units",  "values",   "path",
+                                                   "inputs", "shares", "trainable"};
+    std::vector<LayerSpec> layers;
+    for (const py::handle item : given) {
+        const py::dict fields = py::cast<py::dict>(item);
+        for (const auto& [key, value] : fields)
+            if (std::find(known.begin(), known.end(), py::cast<std::string>(key)) == known.end())
+                throw py::value_error(expected("layers", "fields of a layer", repr_of(key)));
+        LayerSpec layer;
+        layer.path = std::to_string(layers.size());
+        layer.inputs = {int(layers.size())};
+        read_field(fields, "kind", layer.kind);
+        read_field(fields, "units", layer.units);
+        read_field(fields, "values", layer.values);
+        read_field(fields, "path", layer.path);
+        read_field(fields, "inputs", layer.inputs);
+        read_field(fields, "shares", layer.shares);
+        read_field(fields, "trainable", layer.trainable);
+        layers.push_back(std::move(layer));
+    }
+    return layers;
 }
 
 }  // namespace
 
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
+    py::class_<Run>(m, "Run").def(
+        py::init([](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step) {
+            return Run{training, learns_state, seed, step};
+        }),
+        py::kw_only(), "training"_a = false, "learns_state"_a = false, "seed"_a = 0, "step"_a = 0);
     py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
-        .def(py::init([](const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers) {
-                 return std::make_shared<Network>(dtype, in_features, layers);
+        .def(py::init([](const std::string& dtype, index in_features, const py::list& layers, bool fused) {
+                 return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused);
              }),
-             "dtype"_a, "in_features"_a, "layers"_a)
+             "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true)
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
         .def_property_readonly("n_parameters", [](const Network& n) { return n.plan.n_parameters; })
+        .def_property_readonly("n_trainable", [](const Network& n) { return n.plan.n_trainable; })
         .def_property_readonly("n_state", [](const Network& n) { return n.plan.n_state; })
         .def_property_readonly("parameter_layout", parameter_layout)
         .def_property_readonly("state_layout", state_layout)
+        .def_property_readonly("output_features", output_features)
+        .def_property_readonly("inexact", [](const Network& n) { return n.plan.inexact; })
+        .def_property_readonly("nonlinear", [](const Network& n) { return n.plan.nonlinear; })
         .def_property_readonly("couples_rows", [](const Network& n) { return n.plan.traits.couples_rows; })
         .def_property_readonly("is_random", [](const Network& n) { return n.plan.traits.is_random; })
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity",
-             "model_state"_a = py::none(), "order"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "order"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
         .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
              "losses"_a, "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
-             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none())
-        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none())
-        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, "model_state"_a = py::none())
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none(), "run"_a = Run{})
+        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, "model_state"_a = py::none(),
+             "run"_a = Run{})
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "order"_a = py::none())
+             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
              "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1)
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})
         .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a,
              "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1);
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{});
 }
 
 }  // namespace fnn::bindings

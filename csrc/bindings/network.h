@@ -82,7 +82,7 @@ struct Shared {
 
 class Network : public Shared {
    public:
-    Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers);
+    Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused);
 
     const bool is_float64;
     const Plan plan;
@@ -97,8 +97,9 @@ auto with_type(const Network& net, const F& f) {
     return net.is_float64 ? f(double{}) : f(float{});
 }
 
-// The numbers that layers keep besides parameters; None for a network without any.
-const double* state_of(const Network& net, const py::object& model_state);
+// The numbers that layers keep besides parameters; None for a network without any. Written to by a run that
+// learns them.
+double* state_of(const Network& net, const py::object& model_state, const Run& run = {});
 
 // Throws py::value_error for a mean over no examples.
 void need_rows(index n);
@@ -106,7 +107,7 @@ void need_rows(index n);
 // The product of the Hessian of the mean loss with v (n_parameters,), into hv.
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order);
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order, const Run& run);
 
 void register_network(py::module_& m);
 void register_curvature(py::module_& m);

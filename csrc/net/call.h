@@ -97,14 +97,26 @@ struct CurvatureOf {
     index kept_chunks = 0;
 };
 
+// How layers act that do not always act alike, and what random numbers are functions of.
+struct Run {
+    bool training = false;
+    bool learns_state = false;  // what layers keep of the examples that they train on
+    std::uint64_t seed = 0, step = 0;
+    index first = 0;  // place of the batch's first row among the examples of the step
+
+    // Of random numbers: apart from those of initial parameters and row orders.
+    std::uint64_t stream() const { return std::uint64_t(1) << 63 | step; }
+};
+
 // What every call needs.
 struct Context {
     const Plan& plan;
     Arena& arena;  // this call's own
     int threads;
     Interrupt interrupt;
-    const double* state = nullptr;  // (n_state,): what layers keep besides parameters
-    Crew* crew = nullptr;           // of a training
+    double* state = nullptr;  // (n_state,): what layers keep besides parameters; written if run.learns_state
+    Run run;
+    Crew* crew = nullptr;  // of a training
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.
@@ -119,7 +131,8 @@ struct Epoch {
     UpdateSpec update;
     const Schedule* schedules;  // (n_schedules,) of those hyper-parameters that change
     int n_schedules;
-    index steps_before;  // updates that the states have seen
+    index steps_before;        // updates that the states have seen
+    std::uint64_t first_step;  // of the epoch, of which random numbers are functions
 
     // Of `train_stepwise`, whose updates are the caller's: where the gradient goes, flat, and who is told
     // that it is there, with whether the loss is finite; true asks for the gradient of the same examples

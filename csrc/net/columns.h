@@ -13,37 +13,43 @@ namespace fnn::FNN_ISA::net {
 // been measured.
 inline bool goes_by_columns(const Plan& plan, index rows) {
     index features = 0;
-    for (const Node& node : plan.nodes) features += plan.buffers[node.output].features;
+    for (const Node& node : plan.nodes) features += plan.values[node.output].features;
     return rows * features < 2 * plan.n_parameters;
 }
 
 template <class T>
 inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
                                   const Batch<T>& batch, T factor) {
-    // Columns of a product that is more than a panel wide, and of anything else all columns of some rows:
-    // what follows on the same rows need not wait.
+    // Columns of a product that is more than a panel wide, or where a row depends on others, and what follows
+    // on the same numbers; of anything else all columns of some rows. What goes on with its own numbers need
+    // not wait.
     const Range own = exec.share(ws.rows);
     bool by_rows = true;
-    const auto go_on = [&](bool next_by_rows) {
-        if (!by_rows || !next_by_rows) exec.barrier();
+    const auto go_on = [&](bool next_by_rows, bool reads_all) {
+        if (by_rows != next_by_rows || (!by_rows && reads_all)) exec.barrier();
         by_rows = next_by_rows;
     };
     const auto for_own = [&](const Node& node, Panels<T> to, const auto& f) {
         exec.poll();
-        go_on(node.map != Map::dense || to.count() == 1);
+        const Cut cut = cut_of(node, ws.run);
+        const bool wide = cut == Cut::products && to.count() > 1;
+        go_on(cut == Cut::elements ? by_rows : cut != Cut::columns && !wide, wide);
         if (by_rows)
             f(own, Range{0, to.count()});
-        else
+        else if (!ws.couples_rows())
             to.for_part(exec.part(), [&](Range panels, Range rows) { f(rows, panels); });
+        else if (const Range panels = exec.share(to.count()); !panels.empty())
+            f(Range{0, ws.rows}, panels);
     };
     gather<T>(ws.a(0), x, batch.order, batch.first, own, ws.input_map);
     for (const Node& node : ws.plan.nodes)
         for_own(node, ws.z(node.output), [&](Range rows, Range panels) { forward(ws, node, rows, panels); });
-    go_on(true);
+    go_on(true, false);
     score_outputs(exec, ws, loss, batch, own, factor);
     complete_output_gradient(ws, own);
     for_nodes_backward(ws, [&](const Node& node) {
-        for_own(node, ws.da(node.input), [&](Range rows, Range panels) { backward(ws, node, rows, panels); });
+        for_own(node, ws.da(node.input()),
+                [&](Range rows, Range panels) { backward(ws, node, rows, panels); });
     });
 }
 
@@ -55,8 +61,9 @@ inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const L
     if (exec.size > 1 && goes_by_columns(ws.plan, ws.rows))
         differentiate_columns(exec, ws, x, loss, batch, factor);
     else
-        for_own_pieces(exec, ws.rows,
-                       [&](Range rows) { differentiate_rows(exec, ws, x, loss, batch, rows, factor); });
+        for_own_pieces(
+            exec, ws.rows, [&](Range rows) { differentiate_rows(exec, ws, x, loss, batch, rows, factor); },
+            ws.couples_rows());
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "net/evaluate.h"
+#include "net/ops/row_sums.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -18,19 +19,21 @@ inline Needs needs_of(Curvature kind) {
     return needs;
 }
 
-inline index chunks_of(index rows) { return exec::divide_up(rows, chunk_rows); }
+inline index chunks_of(const Context& call, index rows) {
+    return exec::divide_up(rows, chunk_limit(call, rows));
+}
 
 // Bytes of a shelf for the packed parameters and the pass of so many chunks.
 template <class T>
 std::size_t shelf_bytes(const Context& call, const CurvatureOf<T>& of, index chunks) {
-    return Workspace<T>::shelf_bytes(call, chunk_size(of.order.rows), needs_of(of.kind), chunks);
+    return Workspace<T>::shelf_bytes(call, chunk_size(call, of.order.rows), needs_of(of.kind), chunks);
 }
 
 // How many chunks' pass so many bytes hold.
 template <class T>
 index chunks_within(const Context& call, const CurvatureOf<T>& of, double bytes) {
     const double each = double(shelf_bytes(call, of, 1) - shelf_bytes(call, of, 0));
-    return index(std::fmin(double(chunks_of(of.order.rows)), bytes / each));
+    return index(std::fmin(double(chunks_of(call, of.order.rows)), bytes / each));
 }
 
 // A call on an operator: its workspace, and its walk over the examples.
@@ -40,48 +43,52 @@ class Walk {
     // `work`: that of a row, in forward passes.
     Walk(const Context& call, const CurvatureOf<T>& of, Needs needs, index work)
         : of(of),
-          threads(team_size(call.threads, work * chunk_size(of.order.rows) * call.plan.work_per_row())),
+          limit(chunk_limit(call, of.order.rows)),
+          threads(team_size(call.threads, work * chunk_size(call, of.order.rows) * call.plan.work_per_row())),
           factor(needs.loss ? mean_factor<T>(total_weight<T>({of.y, of.order.examples}, of.order.rows))
                             : T(1)),
-          ws(call, chunk_size(of.order.rows), with_base(needs, of), threads, {of.shelf, of.kept_chunks}) {}
+          ws(call, chunk_size(call, of.order.rows), with_base(call, needs, of), threads,
+             {of.shelf, of.kept_chunks}) {}
 
     Batch<T> examples(index first) const { return {of.y, of.order.examples, first, ws.plan.out_features()}; }
 
     // The workspace of the chunk that begins at an example.
     Workspace<T> of_chunk(index first, index batch) const {
-        return (is_kept(first) ? ws.of_kept(first / chunk_rows) : ws).of_rows(batch);
+        return (is_kept(first) ? ws.of_kept(first / limit) : ws).of_batch(first, batch);
     }
 
     // f(workspace, rows) for this thread's rows of a chunk, with their pass.
     template <class F>
     void for_own_rows(Exec& exec, index first, index batch, const F& f) const {
         Workspace<T> now = of_chunk(first, batch);
-        for_own_pieces(exec, batch, [&](Range rows) {
+        const auto go = [&](Range rows) {
             if (!is_kept(first)) compute(exec, now, first, rows);
             f(now, rows);
-        });
+        };
+        for_own_pieces(exec, batch, go, now.couples_rows());
     }
 
     // The pass of some rows.
     void compute(Exec& exec, Workspace<T>& now, index first, Range rows) const {
         gather<T>(now.a(0), of.x, of.order.examples, first, rows, now.input_map);
-        forward(now, rows);
+        forward(exec, now, rows);
         if (of.kind == Curvature::jacobian) return;
         score_outputs(exec, now, of.loss, examples(first), rows, factor);
-        if (of.kind == Curvature::hessian) backward(now, rows);
+        if (of.kind == Curvature::hessian) backward(exec, now, rows);
     }
 
     const CurvatureOf<T>& of;
+    const index limit;  // of rows in a chunk
     const int threads;
     const T factor;  // of a loss in the mean
     Workspace<T> ws;
 
    private:
-    static Needs with_base(Needs needs, const CurvatureOf<T>& of) {
-        needs.base = of.kept_chunks < chunks_of(of.order.rows);
+    static Needs with_base(const Context& call, Needs needs, const CurvatureOf<T>& of) {
+        needs.base = of.kept_chunks < chunks_of(call, of.order.rows);
         return needs;
     }
-    bool is_kept(index first) const { return first / chunk_rows < of.kept_chunks; }
+    bool is_kept(index first) const { return first / limit < of.kept_chunks; }
 };
 
 // Fills the shelf.
@@ -93,9 +100,10 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, walk.ws, parameters);
         for (index chunk = 0; chunk < of.kept_chunks; ++chunk) {
-            const index first = chunk * chunk_rows, batch = chunk_size(of.order.rows - first);
+            const index first = chunk * walk.limit, batch = exec::min(of.order.rows - first, walk.limit);
             Workspace<T> now = walk.of_chunk(first, batch);
-            for_own_pieces(exec, batch, [&](Range rows) { walk.compute(exec, now, first, rows); });
+            const auto compute = [&](Range rows) { walk.compute(exec, now, first, rows); };
+            for_own_pieces(exec, batch, compute, now.couples_rows());
             exec.barrier();  // the scores of the rows lie in one place for all chunks
         }
     });
@@ -106,11 +114,13 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
 template <class T>
 index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     constexpr index most = 16, enough = 32 * smallest_shared_work;
-    const index each = 1 + 6 * chunk_size(of.order.rows) * call.plan.work_per_row();
-    const index wanted = of.kept_chunks < chunks_of(of.order.rows) ? most : exec::divide_up(enough, each);
+    const index rows = chunk_size(call, of.order.rows);
+    const index each = 1 + 6 * rows * call.plan.work_per_row();
+    const index wanted =
+        of.kept_chunks < chunks_of(call, of.order.rows) ? most : exec::divide_up(enough, each);
     index features = 0;
-    for (const Buffer& buffer : call.plan.buffers) features += buffer.features;
-    const index numbers = 3 * (call.plan.n_parameters + chunk_size(of.order.rows) * features);
+    for (const Value& value : call.plan.values) features += value.features;
+    const index numbers = 3 * (call.plan.n_parameters + rows * features);
     const index room = 1 + (index{1} << 28) / (index(sizeof(T)) * numbers + 1);
     return exec::min(exec::min(k, wanted), exec::min(room, most));
 }
@@ -164,12 +174,12 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
     Needs needs = needs_of(of.kind);
     needs.probes = probes_at_once(call, of, k);
     needs.row_sums = 1;
-    needs.totals = of.order.rows > chunk_rows;
+    needs.totals = of.order.rows > chunk_limit(call, of.order.rows);
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             begin(exec, walk.ws, first_probe, probes);
-            for_chunks(exec, of.order.rows, [&](index first, index batch) {
+            for_chunks(exec, of.order.rows, walk.limit, [&](index first, index batch) {
                 walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
                     for (index i = 0; i < probes; ++i) {
                         Workspace<T> now = chunk.of_probe(i);
@@ -188,8 +198,8 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 }
             });
             for (index i = 0; i < probes; ++i)
-                walk.ws.layout.unpack(out + (first_probe + i) * call.plan.n_parameters,
-                                      walk.ws.of_probe(i).gradient, exec.part());
+                walk.ws.layout.unpack_gradient(out + (first_probe + i) * call.plan.n_parameters,
+                                               walk.ws.of_probe(i).gradient, exec.part());
         });
     });
 }
@@ -204,11 +214,11 @@ void curvature_products(const Context& call, const CurvatureOf<T>& of, const T* 
             pack_directions(exec, ws, v + first * call.plan.n_parameters, probes, second_order);
         },
         [&](Exec& exec, const Walk<T>& walk, Workspace<T>& now, index, index first, Range rows) {
-            tangent_forward(now, rows);
+            tangent_forward(exec, now, rows);
             curve_outputs(exec, walk, now, first, rows, now.row_sums(0));
-            if (second_order) return tangent_backward(now, rows);
+            if (second_order) return tangent_backward(exec, now, rows);
             Workspace<T> cotangents = now.of_cotangents();
-            backward(cotangents, rows);
+            backward(exec, cotangents, rows);
         });
 }
 
@@ -220,14 +230,14 @@ void jacobian_transposed_products(const Context& call, const CurvatureOf<T>& of,
     const index per_probe = of.order.rows * call.plan.out_features();
     to_parameters<T>(
         call, of, k, out, [](Exec&, const Workspace<T>&, index, index) {},
-        [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows) {
+        [&](Exec& exec, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows) {
             const Panels<T> rda = now.rda(last);
             for (index r = rows.begin; r < rows.end; ++r) {
                 const T* row = u + probe * per_probe + (first + r) * rda.cols;
                 exec::row_to_panels<T>(rda, r, reinterpret_cast<const char*>(row), sizeof(T));
             }
             Workspace<T> cotangents = now.of_cotangents();
-            backward(cotangents, rows);
+            backward(exec, cotangents, rows);
         });
 }
 
@@ -242,11 +252,11 @@ void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v,
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
             pack_directions(exec, walk.ws, v + first_probe * call.plan.n_parameters, probes, false);
-            for_chunks(exec, of.order.rows, [&](index first, index batch) {
+            for_chunks(exec, of.order.rows, walk.limit, [&](index first, index batch) {
                 walk.for_own_rows(exec, first, batch, [&](Workspace<T>& chunk, Range rows) {
                     for (index i = 0; i < probes; ++i) {
                         Workspace<T> now = chunk.of_probe(i);
-                        tangent_forward(now, rows);
+                        tangent_forward(exec, now, rows);
                         along(exec, walk, now, first_probe + i, first, rows, now.row_sums(i));
                     }
                 });
@@ -270,6 +280,76 @@ void jacobian_products(const Context& call, const CurvatureOf<T>& of, const T* v
         [](index, index, const T*) {});
 }
 
+// `into` of a node alone: the gradients of its inputs, nothing added to them, where those move.
+template <class T>
+struct IntoScratch {
+    const Workspace<T>& ws;
+    const Node& node;
+    int value(int i) const { return node.inputs[std::size_t(i)].value; }
+    bool wants(int i) const { return ws.wants_gradient(value(i)) && ws.ra(value(i)).data != nullptr; }
+    bool adds(int i) const {
+        for (int before = 0; before < i; ++before)
+            if (value(before) == value(i)) return true;
+        return false;
+    }
+    void done(int, index, index) const {}
+};
+
+// Of a dense node: of (x + rx)(w + v), rx v, twice. Of another, what the movement of its way back makes of
+// the derivatives in its inputs and its vectors, times how those move.
+template <class T, class Op>
+void add_second_order_of(Exec& exec, Workspace<T>& ws, const Node& node, Op op, T* sums, Range rows) {
+    const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
+    if constexpr (op.cut(Run{}) == Cut::products) {
+        const Panels<T> rx = ws.ra(node.input());
+        if (rx.data == nullptr) return;
+        exec::multiply<T>(rd, rx, ws.direction_matrix(node), exec::Initial<T>::zero(), rows, {0, rd.count()});
+        add_row_products<T>(sums, d, rd, 2, rows, true);
+    } else {
+        if (op.traits.piecewise_linear && !op.has_factors) return;
+        for_stretches(rd, rows, [&](Range r) { exec::elementwise(r, Clear<T>{rd.data}); });
+        const IntoScratch<T> into{ws, node};
+        for_node(exec, ws, node, ws.z(node.input()), rows,
+                 [&](Range r, Range panels) { op.tangent_backward(ws, node, r, panels, into); });
+        for (int i = 0; i < int(node.inputs.size()); ++i)
+            if (into.wants(i) && !into.adds(i))
+                add_row_products<T>(sums, ws.ra(into.value(i)), ws.rd(into.value(i)), 1, rows, true);
+        if constexpr (op.has_factors) {
+            alignas(exec::vector_bytes) T room[Panels<T>::full];
+            for (index k = 0; k < ws.own(node).count(); ++k) {
+                if (!op.has_factor(k)) continue;
+                const T* const way = ws.direction_vector(node, k);
+                for (index r = rows.begin; r < rows.end; ++r)
+                    for (index p = 0; p < d.count(); ++p) {
+                        const T* const change = op.factor_tangent(ws, node, k, {r, r + 1}, p, room);
+                        for (index j = 0; j < d.used(p); ++j)
+                            sums[r] += change[j] * d.row(p, r)[j] * way[p * d.full + j];
+                    }
+            }
+        }
+    }
+}
+
+// sums[r] += the part of the second derivative of the loss, along the direction twice, that the network's own
+// curvature has: at each node, what the change of its op and of its activation does to the loss. Needs
+// `backward` and `tangent_forward`; overwrites rd.
+template <class T>
+void add_second_order(Exec& exec, Workspace<T>& ws, T* sums, Range rows) {
+    for (const Node& node : ws.plan.nodes) {
+        const Panels<T> rz = ws.rz(node.output), rd = ws.rd(node.output);
+        if (rd.data == nullptr) continue;  // it does not move
+        with_op<T>(node.op, [&](auto op) { add_second_order_of<T>(exec, ws, node, op, sums, rows); });
+        const bool is_straight = activation_traits<T>(node.activation).piecewise_linear;
+        if (is_straight) continue;
+        for_stretches(rd, rows, [&](Range r) {
+            exec::elementwise(r, Clear<T>{rd.data});
+            activation_tangent_backward<T>(node.activation, rd.data, rd.data, ws.da(node.output).data,
+                                           ws.z(node.output).data, rz.data, r);
+        });
+        add_row_products<T>(sums, rz, rd, 1, rows, true);
+    }
+}
+
 // out (k,): v' A v for each row v of (k, n_parameters). Of the Hessian without a second backward pass: the
 // second derivative of the loss along v is that of the loss in the outputs, and what each node adds.
 template <class T>
@@ -281,7 +361,7 @@ void quadratic_forms(const Context& call, const CurvatureOf<T>& of, const T* v, 
         [&](Exec& exec, const Walk<T>& walk, Workspace<T>& now, index, index first, Range rows, T* sums) {
             curve_outputs(exec, walk, now, first, rows, sums);
             add_row_products<T>(sums, now.ra(last), now.rda(last), 1, rows, false);
-            if (of.kind == Curvature::hessian) add_second_order(now, sums, rows);
+            if (of.kind == Curvature::hessian) add_second_order(exec, now, sums, rows);
         },
         [&](index probe, index batch, const T* sums) {
             for (index r = 0; r < batch; ++r) out[probe] += double(sums[r]);

@@ -25,13 +25,14 @@ template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
              T* out) {
     const Plan& plan = call.plan;
-    const bool few = order.rows <= few_rows && blas_gemm<T>() == nullptr;
+    const index limit = chunk_limit(call, order.rows);
+    const bool few = order.rows <= few_rows && limit == chunk_rows && blas_gemm<T>() == nullptr;
     const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
-    const int threads = team_size(
-        call.threads, few ? (order.rows + reading) * per_row / layers : chunk_size(order.rows) * per_row);
+    const int threads = team_size(call.threads, few ? (order.rows + reading) * per_row / layers
+                                                    : chunk_size(call, order.rows) * per_row);
     Needs needs;
     needs.packed = !few;
-    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
+    Workspace<T> ws(call, chunk_size(call, order.rows), needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         if (few) {
             compose_input_layers(ws, exec.share(plan.in_features()));
@@ -46,15 +47,15 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
         } else {
             pack_parameters(exec, ws, parameters);
         }
-        for_chunks(exec, order.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
-            for_own_pieces(exec, batch, [&](Range rows) {
+        for_chunks(exec, order.rows, limit, [&](index first, index batch) {
+            Workspace<T> now = ws.of_batch(first, batch);
+            const auto put = [&](Range rows) {
                 if (!few) {
                     gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
-                    forward(now, rows);
+                    forward(exec, now, rows);
                 }
                 const Panels<T> last = now.a(plan.output());
-                if (link == Link::softmax) Softmax<T>::forward(last, last, rows);
+                if (link == Link::softmax) RowSoftmax<T>::forward(last, last, rows);
                 if (link == Link::sigmoid)
                     for_stretches(last, rows, [&](Range r) {
                         activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);
@@ -64,7 +65,8 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
                         exec::elementwise(r, [y = last.data](index i) { y[i] = rules::exp(y[i]); });
                     });
                 put_rows<T>(out, last, first, rows);
-            });
+            };
+            for_own_pieces(exec, batch, put, now.couples_rows());
         });
     });
 }
@@ -74,21 +76,23 @@ template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
               const Order& order, const LossSpec& loss, Score* score) {
     const Plan& plan = call.plan;
-    const int threads = team_size(call.threads, chunk_size(order.rows) * plan.work_per_row());
+    const index limit = chunk_limit(call, order.rows), most = chunk_size(call, order.rows);
+    const int threads = team_size(call.threads, most * plan.work_per_row());
     Needs needs;
     needs.loss = true;
-    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
+    Workspace<T> ws(call, most, needs, threads);
     score->weight = total_weight<T>({y, order.examples}, order.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
-        for_chunks(exec, order.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
+        for_chunks(exec, order.rows, limit, [&](index first, index batch) {
+            Workspace<T> now = ws.of_batch(first, batch);
             const Batch<T> examples{y, order.examples, first, plan.out_features()};
-            for_own_pieces(exec, batch, [&](Range rows) {
+            const auto score_rows = [&](Range rows) {
                 gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
-                forward(now, rows);
+                forward(exec, now, rows);
                 score_outputs<T>(exec, now, loss, examples, rows, T(1));
-            });
+            };
+            for_own_pieces(exec, batch, score_rows, now.couples_rows());
             collect(exec, now.scores, batch, score);
         });
     });
@@ -101,20 +105,21 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     const Plan& plan = call.plan;
     Needs needs;
     needs.gradient = needs.loss = true;
-    needs.totals = order.rows > chunk_rows;
-    const int threads = team_size(call.threads, 3 * chunk_size(order.rows) * plan.work_per_row());
-    Workspace<T> ws(call, chunk_size(order.rows), needs, threads);
+    const index limit = chunk_limit(call, order.rows), most = chunk_size(call, order.rows);
+    needs.totals = order.rows > limit;
+    const int threads = team_size(call.threads, 3 * most * plan.work_per_row());
+    Workspace<T> ws(call, most, needs, threads);
     score->weight = total_weight<T>({y, order.examples}, order.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
-        for_chunks(exec, order.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
+        for_chunks(exec, order.rows, limit, [&](index first, index batch) {
+            Workspace<T> now = ws.of_batch(first, batch);
             differentiate<T>(exec, now, x, loss, {y, order.examples, first, plan.out_features()}, factor);
             collect(exec, now.scores, batch, score);
             parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
-        ws.layout.unpack(gradient, ws.gradient, exec.part());
+        ws.layout.unpack_gradient(gradient, ws.gradient, exec.part());
     });
 }
 
@@ -125,19 +130,21 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
     const Plan& plan = call.plan;
     Needs needs;
     needs.tangent = true;
-    const int threads = team_size(call.threads, 3 * chunk_size(x.rows) * plan.work_per_row());
-    Workspace<T> ws(call, chunk_size(x.rows), needs, threads);
+    const index limit = chunk_limit(call, x.rows), most = chunk_size(call, x.rows);
+    const int threads = team_size(call.threads, 3 * most * plan.work_per_row());
+    Workspace<T> ws(call, most, needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters, direction);
-        for_chunks(exec, x.rows, [&](index first, index batch) {
-            Workspace<T> now = ws.of_rows(batch);
-            for_own_pieces(exec, batch, [&](Range rows) {
+        for_chunks(exec, x.rows, limit, [&](index first, index batch) {
+            Workspace<T> now = ws.of_batch(first, batch);
+            const auto push = [&](Range rows) {
                 gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
-                forward(now, rows);
-                tangent_forward(now, rows);
+                forward(exec, now, rows);
+                tangent_forward(exec, now, rows);
                 put_rows<T>(out, now.a(plan.output()), first, rows);
                 put_rows<T>(dout, now.ra(plan.output()), first, rows);
-            });
+            };
+            for_own_pieces(exec, batch, push, now.couples_rows());
         });
     });
 }
@@ -153,11 +160,13 @@ void outputs_for_pullback(const Context& call, const T* parameters, const Source
     Workspace<T> ws(call, x.rows, pullback_needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
-        for_own_pieces(exec, x.rows, [&](Range rows) {
-            gather<T>(ws.a(0), x, nullptr, 0, rows, ws.input_map);
-            forward(ws, rows);
-            put_rows<T>(out, ws.a(plan.output()), 0, rows);
-        });
+        Workspace<T> now = ws;
+        const auto put = [&](Range rows) {
+            gather<T>(now.a(0), x, nullptr, 0, rows, now.input_map);
+            forward(exec, now, rows);
+            put_rows<T>(out, now.a(plan.output()), 0, rows);
+        };
+        for_own_pieces(exec, x.rows, put, now.couples_rows());
     });
 }
 
@@ -169,17 +178,18 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
     Workspace<T> ws(call, rows, pullback_needs, threads);
     const Panels<T> last = ws.da(plan.output());
     exec::run(threads, call.interrupt, [&](Exec& exec) {
-        for_own_pieces(exec, rows, [&](Range mine) {
+        const auto pull = [&](Range mine) {
             for (index r = mine.begin; r < mine.end; ++r)
                 exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols),
                                        sizeof(T));
-            backward(ws, mine);
+            backward(exec, ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
             if (ws.input_map) scale_rows(dx, ws.d(0).cols, ws.input_map, mine);
-        });
+        };
+        for_own_pieces(exec, rows, pull, ws.couples_rows());
         exec.barrier();
         parameter_gradient(ws, exec.part(), {});
-        ws.layout.unpack(gradient, ws.gradient, exec.part());
+        ws.layout.unpack_gradient(gradient, ws.gradient, exec.part());
     });
 }
 

@@ -145,9 +145,9 @@ void softmax(bool logarithm, const T* z, index rows, index cols, T* p, int threa
         const Panels<T> y = panels[0];
         exec::pack_rows<T>(y, z + block.begin * cols, cols, all);
         if (logarithm)
-            Softmax<T>::log_forward(y, y, all);
+            RowSoftmax<T>::log_forward(y, y, all);
         else
-            Softmax<T>::forward(y, y, all);
+            RowSoftmax<T>::forward(y, y, all);
         put_rows<T>(p, y, block.begin, all);
     });
 }
@@ -161,8 +161,8 @@ void softmax_backward(const T* da, const T* z, index rows, index cols, T* dz, in
         const Panels<T> a = panels[0], d = panels[1];
         exec::pack_rows<T>(a, z + block.begin * cols, cols, all);
         exec::pack_rows<T>(d, da + block.begin * cols, cols, all);
-        Softmax<T>::forward(a, a, all);
-        Softmax<T>::backward(d, a, d, all, false, exec::NoEpilogue{});
+        RowSoftmax<T>::forward(a, a, all);
+        RowSoftmax<T>::backward(d, a, d, all, false, exec::NoEpilogue{});
         put_rows<T>(dz, d, block.begin, all);
     });
 }

@@ -17,12 +17,15 @@ using exec::AddUp;
 using exec::Round;
 using exec::rows_summed;
 
-// Goes through a part of the parameters. for_terms(node, f) calls f(x, dz) for each product x' dz of which
-// the gradient of a node's weight is the sum, that of its bias being the column sums of the first dz. When
-// the last examples have been added, sink.take(values, place, count) is called for stretches of the gradient,
-// and sink.finish(node, panel, rows of the weight) when those have been taken.
+// What a gradient is the sum of, over examples: for_matrix(node, f) calls f(x, dz) for each product x' dz of
+// which that of a node's matrix is the sum; for_vector(node, k, f) calls f(rows' terms) for those of vector
+// k.
+
+// Goes through a part of the parameters. When the last examples have been added, sink.take(parameters,
+// values, place, count) is called for stretches of the gradient, and sink.finish(parameters, panel, rows of
+// the matrix) when those have been taken.
 template <class T, class Terms, class Sink>
-void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& for_terms, const Sink& sink) {
+void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms, const Sink& sink) {
     constexpr index room = 8192, full = Panels<T>::full, pair = exec::panels_limit;
     alignas(exec::vector_bytes) T strip[room];
     double totals[room];  // of a strip that has no other examples before or after it
@@ -30,7 +33,7 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& for_t
 
     // product(examples) fills the strip; for_stretches(f) calls f(first of them in the strip, in the image,
     // count).
-    const auto sum = [&](const auto& product, const auto& for_stretches) {
+    const auto sum = [&](const Parameters& own, const auto& product, const auto& for_stretches) {
         if (at_once) {
             product(Range{0, ws.rows});
         } else {
@@ -50,13 +53,17 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& for_t
                 exec::elementwise({0, count}, Round<T>{strip + at, total(at, place)});
             });
         }
-        for_stretches([&](index at, index place, index count) { sink.take(strip + at, place, count); });
+        for_stretches([&](index at, index place, index count) { sink.take(own, strip + at, place, count); });
     };
 
     const index inner = exec::min(ws.rows, rows_summed);
     const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));
-    ws.layout.for_layers(part, [&](const Node& node, Range panels, Range rows, bool with_bias) {
-        const Panels<T> w = ws.layout.weight(ws.parameters, node);
+    const auto for_nodes = [&](const Parameters& own, const auto& f) {
+        for (const int n : own.nodes) f(ws.plan.nodes[std::size_t(n)]);
+    };
+    ws.layout.for_layers(part, [&](const Parameters& own, Range panels, Range rows, Range vectors) {
+        if (!own.trainable) return;
+        const Panels<T> w = ws.layout.matrix(ws.parameters, own);
         const auto place = [&](const T* p) { return p - ws.parameters; };
         exec::for_pieces(rows, most_rows, full, [&](Range piece) {
             // Whole panels follow each other without a gap: many small ones are one stretch. (No rows come
@@ -69,12 +76,14 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& for_t
                                      exec::divide_up(panels.size(), pair)};
                 const auto product = [&](Range examples) {
                     bool add = false;
-                    for_terms(node, [&](const Panels<const T>& x, const Panels<const T>& dz) {
-                        Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add, of_panels);
-                        add = true;
+                    for_nodes(own, [&](const Node& node) {
+                        terms.for_matrix(node, [&](const Panels<const T>& x, const Panels<const T>& dz) {
+                            Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add, of_panels);
+                            add = true;
+                        });
                     });
                 };
-                sum(product, [&](const auto& f) {
+                sum(own, product, [&](const auto& f) {
                     const index step = whole ? some.size() : 1;
                     for (index p = some.begin; p < some.end; p += step) {
                         const index last = p + step - 1;
@@ -83,44 +92,98 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& for_t
                     }
                 });
                 if (!turn.last) return;
-                for (index p = some.begin; p < some.end; ++p) sink.finish(node, p, piece);
+                for (index p = some.begin; p < some.end; ++p) sink.finish(own, p, piece);
             });
         });
-        if (!with_bias) return;
-        exec::for_pieces(panels, room / full, [&](Range some) {
-            const auto product = [&](Range examples) {
-                bool first = true;
-                for_terms(node, [&](const Panels<const T>&, const Panels<const T>& dz) {
-                    for (index p = some.begin; first && p < some.end; ++p)
-                        Dense<T>::bias_gradient(strip + (p - some.begin) * full, dz, examples, p);
-                    first = false;
+        for (index k = vectors.begin; k < vectors.end; ++k)
+            exec::for_pieces(panels, room / full, [&](Range some) {
+                const auto product = [&](Range examples) {
+                    for (index p = some.begin; p < some.end; ++p) {
+                        bool add = false;
+                        for_nodes(own, [&](const Node& node) {
+                            add_vector_terms(strip + (p - some.begin) * full, terms, node, k, examples, p,
+                                             w.width(p), add);
+                        });
+                    }
+                };
+                const index last = some.end - 1;
+                const index count = (last - some.begin) * full + w.width(last);
+                sum(own, product, [&](const auto& f) {
+                    f(0, place(ws.layout.vector(ws.parameters, own, k) + some.begin * full), count);
                 });
-            };
-            const index last = some.end - 1;
-            const index count = (last - some.begin) * full + w.width(last);
-            sum(product, [&](const auto& f) {
-                f(0, place(ws.layout.bias(ws.parameters, node) + some.begin * full), count);
             });
-        });
     });
+}
+
+// out (width) (+)= the terms of panel p of a node's vector k, summed over some examples; `add` afterwards.
+template <class T, class Terms>
+void add_vector_terms(T* out, const Terms& terms, const Node& node, index k, Range examples, index p,
+                      index width, bool& add) {
+    constexpr index full = Panels<T>::full, room_rows = Terms::room_rows;
+    alignas(exec::vector_bytes) T room[room_rows * full], sums[full];
+    const auto add_rows = [&](const T* rows, index count) {
+        T* const to = add ? sums : out;
+        if (width == full)
+            exec::column_sums<T, 2>(to, rows, count);
+        else
+            exec::column_sums<T, 1>(to, rows, count);
+        if (add) exec::elementwise({0, width}, AddTo<T>{out, sums});
+        add = true;
+    };
+    terms.for_vector(node, k, examples, p, room, add_rows);
 }
 
 // Keeps the gradient as an image.
 template <class T>
 struct Kept {
     T* image;
-    void take(const T* values, index place, index count) const {
+    void take(const Parameters&, const T* values, index place, index count) const {
         std::memcpy(image + place, values, std::size_t(count) * sizeof(T));
     }
-    void finish(const Node&, index, Range) const {}
+    void finish(const Parameters&, index, Range) const {}
 };
+
+// Terms are computed for some rows at a time, unless they lie somewhere.
+constexpr index rows_of_terms = 64;
+
+template <class T>
+struct Product {
+    T* to;
+    const T *x, *y;
+    void operator()(index i) const { to[i] = x[i] * y[i]; }
+};
+
+// f(terms, how many rows): u d, where d are rows of panel p, and u(rows, room) is null for ones.
+template <class T, class Factor, class F>
+void for_products(const Panels<T>& d, Range examples, index p, T* room, const Factor& u, const F& f) {
+    const index width = d.width(p);
+    exec::for_pieces(examples, rows_of_terms, [&](Range rows) {
+        const T* const factor = u(rows, room);
+        exec::elementwise({0, rows.size() * width}, Product<T>{room, factor, d.row(p, rows.begin)});
+        f(room, rows.size());
+    });
+}
 
 template <class T>
 struct GradientTerms {
+    static constexpr index room_rows = rows_of_terms;
     const Workspace<T>& ws;
+
     template <class F>
-    void operator()(const Node& node, const F& f) const {
-        f(ws.a(node.input), ws.d(node.output));
+    void for_matrix(const Node& node, const F& f) const {
+        f(ws.a(node.input()), ws.d(node.output));
+    }
+    template <class F>
+    void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
+        const Panels<T> d = ws.d(node.output);
+        with_op<T>(node.op, [&](auto op) {
+            if constexpr (op.has_factors)
+                if (op.has_factor(k))
+                    return for_products(
+                        d, examples, p, room,
+                        [&](Range rows, T* to) { return op.factor(ws, node, k, rows, p, to); }, f);
+            f(d.row(p, examples.begin), examples.size());
+        });
     }
 };
 
@@ -130,15 +193,40 @@ void parameter_gradient(const Workspace<T>& ws, Part part, Turn turn) {
     for_strips(ws, part, turn, GradientTerms<T>{ws}, Kept<T>{ws.gradient});
 }
 
+template <class T>
+struct TangentTerms {
+    static constexpr index room_rows = rows_of_terms;
+    const Workspace<T>& ws;
+
+    template <class F>
+    void for_matrix(const Node& node, const F& f) const {
+        f(ws.a(node.input()), ws.rd(node.output));
+        const Panels<T> rx = ws.ra(node.input());
+        if (rx.data != nullptr) f(rx, ws.d(node.output));
+    }
+    // u rd + ru d
+    template <class F>
+    void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
+        const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
+        with_op<T>(node.op, [&](auto op) {
+            if constexpr (op.has_factors)
+                if (op.has_factor(k)) {
+                    for_products(
+                        rd, examples, p, room,
+                        [&](Range rows, T* to) { return op.factor(ws, node, k, rows, p, to); }, f);
+                    return for_products(
+                        d, examples, p, room,
+                        [&](Range rows, T* to) { return op.factor_tangent(ws, node, k, rows, p, to); }, f);
+                }
+            f(rd.row(p, examples.begin), examples.size());
+        });
+    }
+};
+
 // The same of its tangent.
 template <class T>
 void parameter_tangent(const Workspace<T>& ws, Part part, Turn turn) {
-    const auto terms = [&](const Node& node, const auto& f) {
-        f(ws.a(node.input), ws.rd(node.output));
-        const Panels<T> rx = ws.ra(node.input);
-        if (rx.data != nullptr) f(rx, ws.d(node.output));
-    };
-    for_strips(ws, part, turn, terms, Kept<T>{ws.gradient});
+    for_strips(ws, part, turn, TangentTerms<T>{ws}, Kept<T>{ws.gradient});
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -25,93 +25,117 @@ inline void go(T* to, const T* from, const double* step, index k, Range r, const
     if (from != to) exec::elementwise(r, Copy<T>{to, from});
 }
 
+// Where the points part: at a first dense node on whose output alone all that follows depends, with nothing
+// to learn before it. Null if there is none.
+inline const Node* parting(const Plan& plan) {
+    const Node* first = plan.nodes.data();
+    const Node* const end = first + plan.nodes.size();
+    while (first != end && first->parameters < 0) ++first;
+    if (first == end || first->op.kind != OpKind::dense) return nullptr;
+    if (plan.parameters[std::size_t(first->parameters)].nodes.size() > 1) return nullptr;
+    for (const Node* node = first + 1; node != end; ++node)
+        for (const Input& input : node->inputs)
+            if (input.value < first->output) return nullptr;
+    return first;
+}
+
 // What does not change from point to point: the layers before the first dense one, and its products with the
 // parameters and with each direction.
 template <class T>
 void begin_points(Workspace<T>& here, const Node& first_dense, index k, Range rows) {
     for (const Node* node = here.plan.nodes.data(); node != &first_dense; ++node)
         forward(here, *node, rows, {0, here.z(node->output).count()});
-    const auto products = [&](const Panels<T>& z, T* image) {
-        Dense<T>::forward(z, here.a(first_dense.input), here.layout.weight(image, first_dense),
-                          here.layout.bias(image, first_dense), rows, {0, z.count()}, exec::NoEpilogue{});
+    const auto products = [&](const Panels<T>& z, const Panels<T>& w, const T* b) {
+        Dense<T>::forward(z, here.a(first_dense.input()), w, b, rows, {0, z.count()}, exec::NoEpilogue{});
     };
-    products(here.z(first_dense.output), here.parameters);
+    products(here.z(first_dense.output), here.matrix(first_dense), here.vector(first_dense, 0));
     for (index i = 0; i < k; ++i) {
         const Workspace<T> probe = here.of_probe(i);
-        products(probe.rz(first_dense.output), probe.direction);
+        products(probe.rz(first_dense.output), probe.direction_matrix(first_dense),
+                 probe.direction_vector(first_dense, 0));
     }
 }
 
-// The parameters of the layers behind the first dense one, a step (k,) away.
+// The parameters of some of the layers, a step (k,) away.
 template <class T>
-void move_parameters(Workspace<T>& there, const Workspace<T>& here, const Node& first_dense,
-                     const double* step, index k) {
-    const Range behind{here.layout.end(first_dense), here.layout.size()};
+void move_parameters(Workspace<T>& there, const Workspace<T>& here, Range behind, const double* step,
+                     index k) {
     go(there.parameters, here.parameters, step, k, behind,
        [&](index i) { return here.of_probe(i).direction; });
 }
 
-// The outputs there, of some rows.
+// The output of the first dense node there, of some rows.
 template <class T>
-void forward_from(Workspace<T>& there, const Workspace<T>& here, const Node& first_dense, const double* step,
-                  index k, Range rows) {
+void part(Workspace<T>& there, const Workspace<T>& here, const Node& first_dense, const double* step, index k,
+          Range rows) {
     const int output = first_dense.output;
     for_stretches(there.z(output), rows, [&](Range r) {
         T* const z = there.z(output).data;
         go(z, here.z(output).data, step, k, r, [&](index i) { return here.of_probe(i).rz(output).data; });
         activation_forward<T>(first_dense.activation, there.a(output).data, z, r);
     });
-    for (const Node& node : there.plan.nodes)
-        if (&node > &first_dense) forward(there, node, rows, {0, there.z(node.output).count()});
 }
 
 // losses (m,): the weighted mean of the losses at parameters + steps (m, k) directions (k, n_parameters).
 //
-// What the first dense layer reads stays where it is, so x (w + s v) = x w + s (x v): its products, most of
-// the work in many networks, are computed once for all points. Then each point of a chunk of examples is one
-// thread's, in memory of its own: what the layers behind put out. They read nothing else, as the plan is a
-// chain.
+// Each point of a chunk of examples is one thread's, in memory of its own. What a first dense layer reads
+// stays where it is, so x (w + s v) = x w + s (x v): its products, most of the work in many networks, are
+// computed once for all points, unless what follows reads something else as well.
 template <class T>
 void losses_along(const Context& call, const T* parameters, const T* directions, index k, const double* steps,
                   index m, const Source& x, const Targets<T>& y, const Order& order, const LossSpec& loss,
                   double* losses) {
     const Plan& plan = call.plan;
-    const Node* node = plan.nodes.data();
-    while (node->map != Map::dense) ++node;
-    const Node& first_dense = *node;
+    const Node* const shared = parting(plan);
     const int last = plan.output();
     const index chunk = chunk_size(order.rows);
-    const index out = plan.buffers[first_dense.output].features;
-    const index work = plan.buffers[first_dense.input].features * out;  // of a row, for all points
-    const index work_of_point = plan.work_per_row() - work + k * out;
-    const int threads = team_size(call.threads, chunk * ((k + 1) * work + m * work_of_point));
+    index work = 0, work_of_point = plan.work_per_row();  // of a row: for all points, for each
     Needs needs, needs_there;
     needs.tangent = needs_there.loss = true;
     needs.probes = k;
-    needs.last_buffer = needs_there.first_buffer = first_dense.output;
+    needs.last_value = 0;
+    if (shared != nullptr) {
+        const index out = plan.values[shared->output].features;
+        work = (k + 1) * plan.values[shared->input()].features * out;
+        work_of_point += (k - plan.values[shared->input()].features) * out;
+        needs.last_value = needs_there.first_value = shared->output;
+    }
+    const int threads = team_size(call.threads, chunk * (work + m * work_of_point));
     Workspace<T> ws(call, chunk, needs, threads);
     const double weight = total_weight<T>({y, order.examples}, order.rows);
     for (index i = 0; i < m; ++i) losses[i] = 0;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         Arena own;
-        Workspace<T> moved({plan, own, 1, nullptr, call.state}, chunk, needs_there, 1);
+        Workspace<T> moved({plan, own, 1, nullptr, call.state, call.run}, chunk, needs_there, 1);
         pack_parameters(exec, ws, parameters);
-        pack_directions(exec, ws, directions, k, false);
+        for (index i = 0; i < k; ++i)
+            ws.layout.pack(ws.of_probe(i).direction, directions + i * plan.n_parameters, exec.part());
+        compose_input_layers(moved, {0, plan.in_features()});
+        exec.barrier();
+        const Range behind{shared != nullptr ? ws.layout.end(ws.own(*shared)) : 0, ws.layout.size()};
+        const Node* const from = shared != nullptr ? shared + 1 : plan.nodes.data();
+        const Node* const end = plan.nodes.data() + plan.nodes.size();
         for_chunks(exec, order.rows, [&](index first, index batch) {
             Workspace<T> here = ws.of_rows(batch), there = moved.of_rows(batch);
             const Batch<T> examples{y, order.examples, first, plan.out_features()};
-            for_own_pieces(exec, batch, [&](Range rows) {
-                gather<T>(here.a(0), x, order.examples, first, rows, here.input_map);
-                begin_points(here, first_dense, k, rows);
-            });
-            exec.barrier();
+            if (shared != nullptr) {
+                for_own_pieces(exec, batch, [&](Range rows) {
+                    gather<T>(here.a(0), x, order.examples, first, rows, here.input_map);
+                    begin_points(here, *shared, k, rows);
+                });
+                exec.barrier();
+            } else {
+                gather<T>(there.a(0), x, order.examples, first, {0, batch}, there.input_map);
+            }
             const Range points = exec.share(m);
             for (index i = points.begin; i < points.end; ++i) {
                 const double* const step = steps + i * k;
-                move_parameters(there, here, first_dense, step, k);
+                move_parameters(there, here, behind, step, k);
                 exec::for_pieces({0, batch}, piece_rows, [&](Range rows) {
                     exec.poll();
-                    forward_from(there, here, first_dense, step, k, rows);
+                    if (shared != nullptr) part(there, here, *shared, step, k, rows);
+                    for (const Node* node = from; node != end; ++node)
+                        forward(there, *node, rows, {0, there.z(node->output).count()});
                     loss_forward<T>(loss, examples, there.a(last), there.da(last), rows, T(1), there.scores,
                                     there.scratch(0));
                 });

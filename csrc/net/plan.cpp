@@ -4,19 +4,18 @@
 #include <map>
 
 #include "net/ops/activation.h"
-#include "net/ops/dense.h"
-#include "net/ops/softmax.h"
+#include "net/ops/with_op.h"
 
 namespace fnn {
 
 namespace {
 
-struct Named {
+struct NamedActivation {
     Activation kind;
     std::size_t n_values;
 };
 
-const std::map<std::string, Named> activations = {
+const std::map<std::string, NamedActivation> activations = {
     {"identity", {Activation::identity, 0}},
     {"relu", {Activation::relu, 0}},
     {"leaky_relu", {Activation::leaky_relu, 1}},  // slope
@@ -32,17 +31,29 @@ const std::map<std::string, Named> activations = {
     {"sign", {Activation::sign, 0}},
 };
 
+struct NamedOp {
+    OpKind kind;
+    std::vector<double OpSpec::*> numbers;  // its values, in their order
+    std::string matrix;                     // names of what it learns
+    std::vector<std::string> vectors;
+    std::vector<std::string> states;  // names of what it keeps: each (features,)
+    bool many = false;                // takes several inputs
+};
+
+const std::map<std::string, NamedOp> ops = {
+    {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
+    {"softmax", {OpKind::softmax, {}, "", {}, {}}},
+    {"add", {OpKind::add, {}, "", {}, {}, true}},
+    {"multiply", {OpKind::multiply, {}, "", {}, {}, true}},
+    {"concatenate", {OpKind::concatenate, {}, "", {}, {}, true}},
+    {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
+    {"scale", {OpKind::scale, {}, "", {"weight"}, {}}},
+};
+
 void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
     if (values.size() != expected)
         throw std::invalid_argument("'" + kind + "': expected " + std::to_string(expected) + " values, got " +
                                     std::to_string(values.size()));
-}
-
-void merge(Traits& all, const Traits& one) {
-    all.couples_rows |= one.couples_rows;
-    all.is_random |= one.is_random;
-    all.has_state |= one.has_state;
-    all.piecewise_linear &= one.piecewise_linear;
 }
 
 // Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
@@ -53,6 +64,10 @@ void check_size(const std::string& name, index size) {
     if (size < 1 || size > largest_width)
         throw std::invalid_argument(name + ": expected 1 to " + std::to_string(largest_width) + ", got " +
                                     std::to_string(size));
+}
+
+Traits traits_of(const OpSpec& op) {
+    return baseline::net::with_op<float>(op, [](auto type) { return type.traits; });
 }
 
 }  // namespace
@@ -67,103 +82,228 @@ ActivationSpec activation_of(const std::string& name, const std::vector<double>&
     return spec;
 }
 
-Plan::Plan(index in_features, const std::vector<LayerSpec>& layers) {
-    check_size("in_features", in_features);
-    buffers.push_back({in_features, -1});
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto& [kind, units, values] = layers[i];
-        try {
-            if (kind == "dense") {
-                check_count(kind, values, 0);
-                add_dense(int(i), units);
-            } else if (kind == "rescale") {
-                add_input_layer(int(i), InputKind::rescale, values);
-            } else if (kind == "standardize") {
-                add_input_layer(int(i), InputKind::standardize, values);
-            } else if (kind == "softmax") {
-                check_count(kind, values, 0);
-                add_softmax(int(i));
-            } else {
-                add_activation(int(i), activation_of(kind, values));
-            }
-        } catch (const std::invalid_argument& error) {
-            throw std::invalid_argument("layers[" + std::to_string(i) + "]: " + error.what());
+// Adds one layer after the other.
+struct Plan::Building {
+    Plan& plan;
+    const std::vector<LayerSpec>& layers;
+    const bool fused;
+    std::vector<int> roots;    // of the input and each layer's output: itself, or what an identity passes on
+    std::vector<int> readers;  // of those
+
+    Building(Plan& plan, const std::vector<LayerSpec>& layers, bool fused)
+        : plan(plan), layers(layers), fused(fused), roots{0}, readers(layers.size() + 1, 0) {
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            const LayerSpec& layer = layers[i];
+            for (const int input : layer.inputs)
+                if (input < 0 || input > int(i))
+                    throw std::invalid_argument("layers[" + layer.path +
+                                                "]: inputs: expected numbers from 0 to " + std::to_string(i) +
+                                                ", got " + std::to_string(input));
+            if (layer.inputs.empty())
+                throw std::invalid_argument("layers[" + layer.path +
+                                            "]: inputs: expected at least one, got none");
+            const bool passes = layer.kind == "identity";
+            roots.push_back(passes ? root_of(layer.inputs[0]) : int(i) + 1);
+            for (const int input : layer.inputs)
+                if (!passes) ++readers[std::size_t(root_of(input))];
         }
+        ++readers[std::size_t(roots.back())];
+    }
+
+    int root_of(int input) const { return roots[std::size_t(input)]; }
+
+    index features(int value) const { return plan.values[std::size_t(value)].features; }
+
+    int value_of(int input) const { return input == 0 ? 0 : plan.outputs[std::size_t(input) - 1]; }
+
+    void add(std::size_t i) {
+        const LayerSpec& layer = layers[i];
+        if (readers[std::size_t(roots[i + 1])] == 0)
+            throw std::invalid_argument("expected something that reads what it puts out, got nothing");
+        const auto op = ops.find(layer.kind);
+        if (op != ops.end())
+            add_op(layer, op->second);
+        else if (layer.kind == "rescale" || layer.kind == "standardize")
+            add_input_layer(layer);
+        else
+            add_activation(layer, activation_of(layer.kind, layer.values));
+    }
+
+    Node& add_node(const LayerSpec& layer, index units) {
+        Node node;
+        for (const int input : layer.inputs) node.inputs.push_back({value_of(input)});
+        node.output = int(plan.values.size());
+        node.layer = layer.path;
+        bool learns = false;
+        for (const Input& input : node.inputs) learns |= plan.values[std::size_t(input.value)].learns;
+        plan.outputs.push_back(node.output);
+        plan.values.push_back({units, int(plan.nodes.size()), learns});
+        plan.nodes.push_back(node);
+        return plan.nodes.back();
+    }
+
+    void merge(const Traits& one, const std::string& layer, const char* kind) {
+        Traits& all = plan.traits;
+        all.couples_rows |= one.couples_rows;
+        all.is_random |= one.is_random;
+        all.has_state |= one.has_state;
+        if (!one.piecewise_linear && plan.nonlinear.empty()) plan.nonlinear = layer;
+        if (!one.exact_traces && plan.inexact.empty())
+            plan.inexact = "what '" + std::string(kind) + "' (layer " + layer + ") adds to them is not known";
+    }
+
+    index width_of(const LayerSpec& layer, const NamedOp& op) const {
+        const index first = features(value_of(layer.inputs[0]));
+        if (op.kind == OpKind::dense) {
+            check_size("units", layer.units);
+            return layer.units;
+        }
+        index sum = 0;
+        for (const int input : layer.inputs) {
+            const index width = features(value_of(input));
+            sum += width;
+            if (op.kind != OpKind::concatenate && width != first)
+                throw std::invalid_argument("expected inputs of one width, got " + std::to_string(first) +
+                                            " and " + std::to_string(width) + " features");
+        }
+        check_size("units", sum);
+        return op.kind == OpKind::concatenate ? sum : first;
+    }
+
+    void add_op(const LayerSpec& layer, const NamedOp& op) {
+        check_count(layer.kind, layer.values, op.numbers.size());
+        if (!op.many && layer.inputs.size() != 1)
+            throw std::invalid_argument("inputs: expected one, got " + std::to_string(layer.inputs.size()));
+        const index in = features(value_of(layer.inputs[0])), width = width_of(layer, op);
+        Node& node = add_node(layer, width);
+        node.op.kind = op.kind;
+        for (std::size_t k = 0; k < op.numbers.size(); ++k) node.op.*op.numbers[k] = layer.values[k];
+        const Traits traits = traits_of(node.op);
+        if (traits.is_random) node.random = n_random_++;
+        if (!op.matrix.empty() || !op.vectors.empty()) {
+            node.parameters = parameters_of(layer, op, op.matrix.empty() ? 0 : in, width);
+            Parameters& own = plan.parameters[std::size_t(node.parameters)];
+            own.nodes.push_back(int(plan.nodes.size()) - 1);
+            if (own.nodes.size() > 1 && plan.inexact.empty())
+                plan.inexact = "the parameters of layer " + own.layer + " are used more than once";
+            plan.values.back().learns |= own.trainable;
+        }
+        node.state = plan.n_state;
+        for (const std::string& name : op.states) add_state(layer.path, name, width);
+        merge(traits, layer.path, layer.kind.c_str());
+        plan.work_per_row_ += op.matrix.empty() ? width : in * width;
+    }
+
+    void add_state(const std::string& layer, const std::string& name, index size) {
+        plan.states.push_back({layer, name, plan.n_state, size});
+        plan.n_state += size;
+    }
+
+    int parameters_of(const LayerSpec& layer, const NamedOp& op, index rows, index cols) {
+        if (layer.shares >= 0) {
+            const auto owner = std::size_t(layer.shares);
+            const int shared = owner < owners_.size() ? owners_[owner] : -1;
+            if (shared < 0) throw std::invalid_argument("shares: expected a layer before it with parameters");
+            const Parameters& own = plan.parameters[std::size_t(shared)];
+            if (own.rows != rows || own.cols != cols || own.matrix != op.matrix || own.vectors != op.vectors)
+                throw std::invalid_argument("expected inputs as wide as where it was used first, got " +
+                                            std::to_string(rows == 0 ? cols : rows) + " features, not " +
+                                            std::to_string(own.rows == 0 ? own.cols : own.rows));
+            return shared;
+        }
+        Parameters own;
+        own.layer = layer.path, own.matrix = op.matrix, own.vectors = op.vectors;
+        own.rows = rows, own.cols = cols, own.offset = plan.n_parameters;
+        own.trainable = layer.trainable, own.trained_before = plan.n_trainable;
+        plan.n_parameters += own.size();
+        if (own.trainable) plan.n_trainable += own.size();
+        if (plan.n_parameters > largest_plan)
+            throw std::invalid_argument("units: expected at most " + std::to_string(largest_plan) +
+                                        " parameters of the network, got " +
+                                        std::to_string(plan.n_parameters));
+        plan.parameters.push_back(own);
+        return int(plan.parameters.size()) - 1;
+    }
+
+    void add_activation(const LayerSpec& layer, const ActivationSpec& activation) {
+        if (layer.inputs.size() != 1)
+            throw std::invalid_argument("inputs: expected one, got " + std::to_string(layer.inputs.size()));
+        const int value = value_of(layer.inputs[0]), producer = plan.values[std::size_t(value)].producer;
+        const bool passes = activation.kind == Activation::identity;
+        if (passes && !plan.nodes.empty()) {
+            plan.outputs.push_back(value);
+            return;
+        }
+        merge(baseline::net::activation_traits<float>(activation), layer.path, layer.kind.c_str());
+        // Fused into the node before it, if that has none yet, does not read its own output going backward,
+        // and nobody else reads that.
+        Node* const before = producer >= 0 ? &plan.nodes[std::size_t(producer)] : nullptr;
+        if (fused && before != nullptr && before->activation.kind == Activation::identity &&
+            !traits_of(before->op).reads_output && readers[std::size_t(root_of(layer.inputs[0]))] == 1) {
+            before->activation = activation;
+            plan.outputs.push_back(value);
+            return;
+        }
+        add_node(layer, features(value)).activation = activation;
+        plan.work_per_row_ += features(value);
+    }
+
+    void add_input_layer(const LayerSpec& layer) {
+        if (!plan.nodes.empty())
+            throw std::invalid_argument("expected in front of all layers of other kinds, got behind one");
+        InputLayer input;
+        if (layer.kind == "rescale") {
+            check_count(layer.kind, layer.values, 2);
+            input.scale = layer.values[0];
+            input.offset = layer.values[1];
+        } else {
+            check_count(layer.kind, layer.values, 0);
+            input.kind = InputKind::standardize;
+            input.mean = plan.n_state;
+            add_state(layer.path, "mean", plan.in_features());
+            input.deviation = plan.n_state;
+            add_state(layer.path, "std", plan.in_features());
+            plan.traits.has_state = true;
+        }
+        plan.input_layers.push_back(input);
+        plan.outputs.push_back(0);
+    }
+
+    // Who writes the gradient of a value first, and who last.
+    void order_gradients() {
+        std::vector<Input*> last_writer(plan.values.size(), nullptr);
+        for (std::size_t n = plan.nodes.size(); n-- > 0;)
+            for (Input& input : plan.nodes[n].inputs) {
+                Input*& writer = last_writer[std::size_t(input.value)];
+                input.adds_gradient = writer != nullptr;
+                if (writer != nullptr) writer->completes_gradient = false;
+                writer = &input;
+            }
+    }
+
+    std::vector<int> owners_;  // of each layer: its parameters
+
+   private:
+    int n_random_ = 0;
+};
+
+Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) {
+    check_size("in_features", in_features);
+    values.push_back({in_features});
+    Building building(*this, layers, fused);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const std::size_t nodes_before = nodes.size();
+        try {
+            building.add(i);
+        } catch (const std::invalid_argument& error) {
+            throw std::invalid_argument("layers[" + layers[i].path + "]: " + error.what());
+        }
+        building.owners_.push_back(nodes.size() > nodes_before ? nodes.back().parameters : -1);
     }
     if (nodes.empty()) throw std::invalid_argument("layers: expected at least one layer, got none");
-
-    std::vector<int> last_writer(buffers.size(), -1);
-    for (int n = int(nodes.size()) - 1; n >= 0; --n) {
-        int& writer = last_writer[std::size_t(nodes[n].input)];
-        nodes[n].adds_gradient = writer >= 0;
-        if (writer >= 0) nodes[writer].completes_gradient = false;
-        writer = n;
-    }
-}
-
-Node& Plan::add_node(int layer, index units) {
-    Node node;
-    node.input = int(buffers.size()) - 1;
-    node.output = node.input + 1;
-    node.layer = layer;
-    buffers.push_back({units, int(nodes.size())});
-    nodes.push_back(node);
-    return nodes.back();
-}
-
-void Plan::add_dense(int layer, index units) {
-    check_size("units", units);
-    const index in = buffers.back().features;
-    Node& node = add_node(layer, units);
-    node.map = Map::dense;
-    node.weight = n_parameters;
-    node.bias = n_parameters + in * units;
-    n_parameters = node.bias + units;
-    if (n_parameters > largest_plan)
-        throw std::invalid_argument("units: expected at most " + std::to_string(largest_plan) +
-                                    " parameters of the network, got " + std::to_string(n_parameters));
-    merge(traits, baseline::net::Dense<float>::traits);
-}
-
-void Plan::add_softmax(int layer) {
-    add_node(layer, buffers.back().features).map = Map::softmax;
-    merge(traits, baseline::net::Softmax<float>::traits);
-}
-
-void Plan::add_activation(int layer, const ActivationSpec& activation) {
-    if (activation.kind == Activation::identity && !nodes.empty()) return;
-    // Fused into the node before it, if that has none yet and does not read its own output going backward.
-    const bool fused = !nodes.empty() && nodes.back().activation.kind == Activation::identity &&
-                       nodes.back().map != Map::softmax;
-    (fused ? nodes.back() : add_node(layer, buffers.back().features)).activation = activation;
-    merge(traits, baseline::net::activation_traits<float>(activation));
-}
-
-void Plan::add_input_layer(int layer, InputKind kind, const std::vector<double>& values) {
-    if (!nodes.empty())
-        throw std::invalid_argument("expected in front of all layers of other kinds, got behind one");
-    InputLayer input{kind, layer};
-    if (kind == InputKind::rescale) {
-        check_count("rescale", values, 2);
-        input.scale = values[0];
-        input.offset = values[1];
-    } else {
-        check_count("standardize", values, 0);
-        input.mean = n_state;
-        input.deviation = n_state + in_features();
-        n_state += 2 * in_features();
-        traits.has_state = true;
-    }
-    input_layers.push_back(input);
-}
-
-index Plan::work_per_row() const {
-    index work = 0;
-    for (const Node& node : nodes) {
-        const index in = buffers[node.input].features, out = buffers[node.output].features;
-        work += node.map == Map::dense ? in * out : out;
-    }
-    return work;
+    building.order_gradients();
+    traits.piecewise_linear = nonlinear.empty();
+    traits.exact_traces = inexact.empty();
 }
 
 }  // namespace fnn

@@ -1,9 +1,8 @@
-// What a network is: nodes in topological order over buffers, immutable, the same for every instruction set.
+// What a network is: nodes in topological order over values, immutable, the same for every instruction set.
 #pragma once
 
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "common.h"
@@ -11,7 +10,15 @@
 namespace fnn {
 
 enum class InputKind { rescale, standardize };
-enum class Map { dense, identity, softmax };
+
+// What a node computes before its activation; each kind has its type in net/ops/, found by `with_op`.
+enum class OpKind { dense, identity, softmax, add, multiply, concatenate, dropout, scale };
+
+// A kind and its numbers; those of other kinds are 0.
+struct OpSpec {
+    OpKind kind = OpKind::identity;
+    double rate = 0;  // dropout
+};
 
 enum class Activation {
     identity,
@@ -37,71 +44,125 @@ struct ActivationSpec {
 // Throws std::invalid_argument for an unknown name or a wrong number of values.
 ActivationSpec activation_of(const std::string& name, const std::vector<double>& values);
 
-// What a layer says of itself; curvature refuses or adapts on these.
+// Which parts of an output may be computed apart, and what a part reads.
+enum class Cut {
+    elements,  // any; of each input the same part
+    rows,      // some rows, all columns
+    columns,   // all rows, some columns: of each input the same columns
+    products,  // any; of the input all columns of the same rows
+};
+
+// What an op or an activation says of itself. Where it says nothing, what depends on it is refused.
 struct Traits {
-    bool couples_rows = false;     // the output of a row depends on other rows
-    bool is_random = false;        // draws random numbers while training
-    bool has_state = false;        // keeps numbers that are saved but not differentiated
-    bool piecewise_linear = true;  // in its input, for fixed parameters
+    bool couples_rows = false;      // in training, the output of a row depends on other rows
+    bool is_random = false;         // draws random numbers while training
+    bool has_state = false;         // keeps numbers that are saved but not differentiated
+    bool piecewise_linear = false;  // in its inputs, for fixed parameters
+    bool exact_traces = false;      // traces and gradients of single examples are right with it
+    bool reads_output = false;      // on the way back: nothing may be computed in its place
 };
 
-// The output of one node, or the network's input (buffer 0): (rows, features).
-struct Buffer {
+// The output of one node, or the network's input (value 0): (rows, features).
+struct Value {
     index features = 0;
-    int producer = -1;  // the node that writes it, -1 for the input
+    int producer = -1;    // the node that writes it, -1 for the input
+    bool learns = false;  // depends on parameters that are trained
 };
 
-// output = activation(map(input)). An activation that stands alone has the identity as its map.
-struct Node {
-    Map map = Map::identity;
-    ActivationSpec activation;
-    int input = 0;
-    int output = 0;
-    int layer = 0;     // of the list that the user gave: the one with the parameters
-    index weight = 0;  // where they start in the flat vector: (in, out), row-major
-    index bias = 0;    // (out,)
-    // Going backward, nodes write the gradient of their input in turn: the first overwrites, the others
+// What a layer learns: a matrix (rows, cols), or none, and then some vectors (cols,), one after the other in
+// the flat vector.
+struct Parameters {
+    std::string layer;   // its path among the layers that the user gave
+    std::string matrix;  // its name
+    std::vector<std::string> vectors;
+    index rows = 0, cols = 0;
+    index offset = 0;          // where they start, row-major
+    bool trainable = true;     // otherwise they are constants
+    index trained_before = 0;  // numbers in front of them that are trained
+    std::vector<int> nodes;    // that use them
+
+    index vector_offset(index k) const { return offset + (rows + k) * cols; }
+    index count() const { return index(vectors.size()); }
+    index tensors() const { return count() + (rows > 0 ? 1 : 0); }
+    index size() const { return (rows + count()) * cols; }
+};
+
+// Numbers that a layer keeps besides.
+struct State {
+    std::string layer, name;
+    index offset = 0, size = 0;
+};
+
+struct Input {
+    int value = 0;
+    // Going backward, nodes write the gradient of their inputs in turn: the first overwrites, the others
     // add, and the last one multiplies by the derivative of the activation that made the input.
     bool adds_gradient = false;
     bool completes_gradient = true;
 };
 
+// output = activation(op(inputs)). An activation that stands alone has the identity as its op.
+struct Node {
+    OpSpec op;
+    ActivationSpec activation;
+    std::vector<Input> inputs;
+    int output = 0;
+    int parameters = -1;  // of Plan::parameters, or none
+    index state = 0;      // where its own starts
+    int random = 0;       // its number among those that draw random numbers
+    std::string layer;    // the path of the first that the user gave
+
+    int input() const { return inputs.front().value; }
+};
+
 // A layer in front of all others, elementwise and folded into the gather.
 struct InputLayer {
     InputKind kind = InputKind::rescale;
-    int layer = 0;                  // of the list that the user gave
     double scale = 1, offset = 0;   // rescale: x scale + offset
     index mean = 0, deviation = 0;  // standardize: where those of each column start in the state
 };
 
-// A layer as the user gave it: (kind, units, values), as ("dense", 256, {}) or ("leaky_relu", 0, {0.01}).
-using LayerSpec = std::tuple<std::string, index, std::vector<double>>;
+// A layer as it comes from the user's: of a kind, as "dense" or "leaky_relu", with its numbers.
+struct LayerSpec {
+    std::string kind;
+    index units = 0;
+    std::vector<double> values;
+    std::string path;  // its name
+    std::vector<int>
+        inputs;       // which values it reads: 0 is the network's input, i + 1 the output of layers[i]
+    int shares = -1;  // the layer before it whose parameters it uses, or none
+    bool trainable = true;
+};
 
 class Plan {
    public:
     // Throws std::invalid_argument for an unknown kind, an impossible size or a wrong number of values.
-    Plan(index in_features, const std::vector<LayerSpec>& layers);
+    // fused: activations are computed in the place of what they read, if nothing else reads it.
+    Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused = true);
 
-    std::vector<Buffer> buffers;
+    std::vector<Value> values;
     std::vector<Node> nodes;
+    std::vector<Parameters> parameters;
+    std::vector<State> states;
     std::vector<InputLayer> input_layers;  // in the order of their application
-    index n_parameters = 0;
+    std::vector<int> outputs;              // of each layer given: the value that it puts out
+    index n_parameters = 0, n_trainable = 0;
     index n_state = 0;
-    Traits traits;  // of the whole network
+    Traits traits;          // of the whole network
+    std::string inexact;    // why not exact_traces: what a message says; empty if they are
+    std::string nonlinear;  // the first layer that is not piecewise linear; empty if there is none
 
-    index in_features() const { return buffers.front().features; }
-    index out_features() const { return buffers[output()].features; }
+    index in_features() const { return values.front().features; }
+    index out_features() const { return values[std::size_t(output())].features; }
     int output() const { return nodes.back().output; }
 
     // The multiply-adds that one row costs going forward.
-    index work_per_row() const;
+    index work_per_row() const { return work_per_row_; }
 
    private:
-    Node& add_node(int layer, index units);
-    void add_dense(int layer, index units);
-    void add_softmax(int layer);
-    void add_activation(int layer, const ActivationSpec& activation);
-    void add_input_layer(int layer, InputKind kind, const std::vector<double>& values);
+    struct Building;
+
+    index work_per_row_ = 0;
 };
 
 }  // namespace fnn

@@ -7,8 +7,6 @@
 
 namespace fnn::FNN_ISA::net {
 
-using exec::Exec;
-
 // Steps too small to share run on one thread: waiting would cost more than the work. Decided by the shapes
 // alone.
 constexpr index smallest_shared_work = 600 * 1000;  // multiply-adds between two barriers
@@ -18,6 +16,11 @@ inline int team_size(int threads, index work) { return work < smallest_shared_wo
 // Rows of examples that are computed at a time where nothing else asks for more.
 constexpr index chunk_rows = 1024;
 inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
+// The same of a call's examples; where rows are coupled, all of them.
+inline index chunk_limit(const Context& call, index n) {
+    return call.run.training && call.plan.traits.couples_rows ? exec::max(n, 1) : chunk_rows;
+}
+inline index chunk_size(const Context& call, index n) { return exec::min(n, chunk_limit(call, n)); }
 
 // So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
 constexpr index few_rows = 32;
@@ -26,11 +29,12 @@ constexpr index reading = 6;  // multiply-adds in the time in which a parameter 
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;
 
-// f(rows) for this thread's rows of a batch.
+// f(rows) for this thread's rows of a batch; where rows are coupled, once for all of them.
 template <class F>
-inline void for_own_pieces(Exec& exec, index batch, const F& f) {
+inline void for_own_pieces(Exec& exec, index batch, const F& f, bool coupled = false) {
     const Range own = exec.share(batch);
-    if (own.empty()) exec.poll();
+    if (own.empty() || coupled) exec.poll();
+    if (coupled) return f(own);
     exec::for_pieces(own, piece_rows, [&](Range rows) {
         exec.poll();
         f(rows);
@@ -40,12 +44,16 @@ inline void for_own_pieces(Exec& exec, index batch, const F& f) {
 // f(first example, rows of the chunk) for chunks of n examples, on a grid fixed by the shapes; all threads
 // wait after each.
 template <class F>
-inline void for_chunks(Exec& exec, index n, const F& f) {
-    for (index first = 0; first < n; first += chunk_rows) {
+inline void for_chunks(Exec& exec, index n, index limit, const F& f) {
+    for (index first = 0; first < n; first += limit) {
         exec.poll();
-        f(first, chunk_size(n - first));
+        f(first, exec::min(n - first, limit));
         exec.barrier();
     }
+}
+template <class F>
+inline void for_chunks(Exec& exec, index n, const F& f) {
+    for_chunks(exec, n, chunk_rows, f);
 }
 
 template <class T>
@@ -60,9 +68,9 @@ template <class T>
 inline void differentiate_rows(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
                                const Batch<T>& batch, Range rows, T factor) {
     gather<T>(ws.a(0), x, batch.order, batch.first, rows, ws.input_map);
-    forward(ws, rows);
+    forward(exec, ws, rows);
     score_outputs(exec, ws, loss, batch, rows, factor);
-    backward(ws, rows);
+    backward(exec, ws, rows);
 }
 
 // All layers in front of the others as one affine map, for some columns.
@@ -95,7 +103,7 @@ inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, c
     ws.layout.pack(ws.parameters, parameters, exec.part());
     if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, exec.part());
     if (direction != nullptr) {
-        ws.layout.pack(ws.direction, direction, exec.part());
+        ws.layout.pack_direction(ws.direction, direction, exec.part());
         if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, exec.part());
     }
     exec.barrier();
@@ -106,7 +114,7 @@ template <class T>
 void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
     for (index i = 0; i < probes; ++i) {
         const Workspace<T> now = ws.of_probe(i);
-        now.layout.pack(now.direction, v + i * ws.plan.n_parameters, exec.part());
+        now.layout.pack_direction(now.direction, v + i * ws.plan.n_parameters, exec.part());
         if (transposed) now.transpose(now.direction_transposed, now.direction, exec.part());
     }
     exec.barrier();

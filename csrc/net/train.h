@@ -49,11 +49,13 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
     const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
     Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
     const T factor = mean_factor<T>(double(end - begin));
+    ws.run.step = epoch.first_step + std::uint64_t(step);
     for (; examples.first < end; examples.first += capacity) {
         const bool more = examples.first > begin;
         if (more) exec.barrier();  // others may still read the batch before
         const index batch = exec::min(end - examples.first, capacity);
-        ws.rows = batch;  // a shorter last batch uses the first rows of every buffer
+        ws.rows = batch;  // a shorter last batch uses the first rows of every value
+        ws.run.first = examples.first - begin;
         differentiate(exec, ws, x, loss, examples, factor);
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
@@ -73,14 +75,14 @@ struct StripUpdate {
     const Workspace<T>& ws;
     const Rule& rule;
 
-    void take(const T* gradient, index place, index count) const {
+    void take(const Parameters&, const T* gradient, index place, index count) const {
         optim::Stretch<T> stretch{ws.parameters + place, gradient, {}};
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
         optim::apply(rule, stretch, {0, count});
     }
-    void finish(const Node& node, index panel, Range rows) const {
-        if (ws.wants_gradient(node.input))
-            ws.layout.transpose(ws.transposed, ws.parameters, node, panel, rows, false);
+    void finish(const Parameters& own, index panel, Range rows) const {
+        if (ws.wants_transpose(own))
+            ws.layout.transpose(ws.transposed, ws.parameters, own, panel, rows, false);
     }
 };
 
@@ -97,7 +99,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
 
     const auto unpack = [&](Exec& exec) {
         ws.layout.unpack(epoch.parameters, ws.parameters, exec.part());
-        for (int k = 0; k < needs.states; ++k) ws.layout.unpack(epoch.states[k], ws.states[k], exec.part());
+        for (int k = 0; k < needs.states; ++k)
+            ws.layout.unpack_trained(epoch.states[k], ws.states[k], exec.part());
     };
 
     std::atomic<bool> packed{false};
@@ -105,7 +108,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
     const auto walk = [&](Exec& exec) {
         Workspace<T> own = ws;
         if (!exec.rests()) {
-            for (int k = 0; k < needs.states; ++k) ws.layout.pack(ws.states[k], epoch.states[k], exec.part());
+            for (int k = 0; k < needs.states; ++k)
+                ws.layout.pack_trained(ws.states[k], epoch.states[k], exec.part());
             pack_parameters<T>(exec, ws, epoch.parameters);
             packed.store(true);
         }
@@ -169,7 +173,7 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                 const bool is_finite =
                     differentiate_step(exec, view, x, y, loss, epoch, step, own,
                                        [&](Turn turn) { parameter_gradient(view, exec.part(), turn); });
-                if (is_finite) ws.layout.unpack(epoch.gradient, ws.gradient, exec.part());
+                if (is_finite) ws.layout.unpack_gradient(epoch.gradient, ws.gradient, exec.part());
                 exec.barrier();
                 if (exec.rank != 0) return;
                 if (threads > 1) crew.after_step(exec.size, exec.long_wait());

@@ -1,5 +1,5 @@
-// Everything that a call computes with, in one arena: parameters in panels, and a buffer for each quantity of
-// each node. Layers hold no memory; they are handed views of this.
+// Everything that a call computes with, in one arena: parameters in panels, and memory for each quantity of
+// each value. Layers hold no memory; they are handed views of this.
 #pragma once
 
 #include <cstddef>
@@ -33,11 +33,15 @@ struct Needs {
     bool base_gradient = true;  // its backward part, too
     index probes = 1;           // directions side by side
     index row_sums = 0;         // numbers for each row
-    bool squares = false;       // of the inputs
+    bool squares = false;       // memory for a square of each value, in place of its rd
 
-    int first_buffer = 0;  // those before it are not used, nor those behind the last
-    int last_buffer = std::numeric_limits<int>::max();
+    int first_value = 0;  // those before it are not used, nor those behind the last
+    int last_value = std::numeric_limits<int>::max();
 };
+
+// Of an op, see net/ops/op.h.
+template <class T>
+index kept_numbers(const Node& node, const Plan& plan, index rows);
 
 // Memory that outlives a call; without any, all is the call's own.
 struct Shelf {
@@ -51,7 +55,13 @@ class Workspace {
     // Takes what it needs from the arena, and from the shelf. The same arguments lay it out in the same way,
     // and without a loss the number of threads does not matter.
     Workspace(const Context& call, index rows, Needs needs, int threads, Shelf shelf = {})
-        : plan(call.plan), state(call.state), rows(rows), needs(needs), layout(plan), threads_(threads) {
+        : plan(call.plan),
+          state(call.state),
+          run(call.run),
+          rows(rows),
+          needs(needs),
+          layout(plan),
+          threads_(threads) {
         Carver count(nullptr), count_shelf(nullptr);
         lay_out(count, shelf.memory ? count_shelf : count, shelf.chunks);
         Carver own(call.arena.reserve(count.used())), lasting(shelf.memory);
@@ -98,8 +108,16 @@ class Workspace {
         return result;
     }
 
+    // The same of a batch that begins at this place of its step.
+    Workspace of_batch(index first, index count) const {
+        Workspace result = of_rows(count);
+        result.run.first = first;
+        return result;
+    }
+
     const Plan& plan;
-    const double* const state;
+    double* const state;
+    Run run;
     index rows;
     const Needs needs;
 
@@ -115,7 +133,18 @@ class Workspace {
     T* transposed;  // the weights' transposes, for going backward
     T* direction_transposed;
 
-    // By buffer, (rows, features). z is an output before its activation, a after it; d is the derivative of
+    // Of the parameters of a node.
+    Panels<T> matrix(const Node& node) const { return layout.matrix(parameters, own(node)); }
+    Panels<T> transposed_matrix(const Node& node) const { return layout.transposed(transposed, own(node)); }
+    Panels<T> direction_matrix(const Node& node) const { return layout.matrix(direction, own(node)); }
+    Panels<T> transposed_direction(const Node& node) const {
+        return layout.transposed(direction_transposed, own(node));
+    }
+    T* vector(const Node& node, index k) const { return layout.vector(parameters, own(node), k); }
+    T* direction_vector(const Node& node, index k) const { return layout.vector(direction, own(node), k); }
+    const Parameters& own(const Node& node) const { return plan.parameters[std::size_t(node.parameters)]; }
+
+    // By value, (rows, features). z is an output before its activation, a after it; d is the derivative of
     // the loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that
     // a call does not need are null, and where there is nothing in between, both names mean one memory. So do
     // z and a, unless the activation's derivatives are functions of z.
@@ -128,46 +157,67 @@ class Workspace {
     Panels<T> rd(int b) const { return view(moving_.rd, b); }
     Panels<T> rda(int b) const { return rd(b); }
 
+    // What a node has left for its way back.
+    T* kept(const Node& node) const { return base_.kept[&node - plan.nodes.data()]; }
+
     RowScores<T> scores;
     T* row_sums(index i) const { return row_sums_ + i * rows_of_sums_; }  // (rows,)
-    Panels<T> squares_of_input() const { return {squares_, rows, plan.in_features()}; }
 
     // A thread's own block of rows for the loss.
     T* scratch(int rank) const {
         return scratch_ + rank * Block<T>::size(plan.out_features(), needs.tangent);
     }
 
-    ActivationSpec activation_of(int buffer) const {
-        const int producer = plan.buffers[buffer].producer;
+    ActivationSpec activation_of(int value) const {
+        const int producer = plan.values[value].producer;
         return producer < 0 ? ActivationSpec{} : plan.nodes[producer].activation;
     }
 
-    // Does the backward pass compute the derivative with respect to this buffer?
-    bool wants_gradient(int buffer) const { return needs.gradient && (buffer != 0 || needs.input_gradient); }
+    // Does the backward pass compute the derivative with respect to this value?
+    bool wants_gradient(int value) const {
+        return needs.gradient && (needs.input_gradient || plan.values[value].learns);
+    }
 
-    // The transposes that the backward pass reads, of a part of the weights.
+    // Does a row depend on other rows? Then all rows of a chunk go through the network together.
+    bool couples_rows() const { return run.training && plan.traits.couples_rows; }
+
+    // Is the transpose of a matrix read on the way back?
+    bool wants_transpose(const Parameters& own) const {
+        if (own.rows == 0) return false;
+        for (const int n : own.nodes)
+            if (wants_gradient(plan.nodes[n].input())) return true;
+        return false;
+    }
+
+    // The transposes that the backward pass reads, of a part of the matrices.
     void transpose(T* image_transposed, T* image, Part part) const {
-        layout.for_panels(part, [&](const Node& node, index p, Range rows, bool with_bias) {
-            if (wants_gradient(node.input))
-                layout.transpose(image_transposed, image, node, p, rows, with_bias);
+        layout.for_panels(part, [&](const Parameters& own, index p, Range rows, Range) {
+            if (wants_transpose(own))
+                layout.transpose(image_transposed, image, own, p, rows, rows.end == own.rows);
         });
     }
 
    private:
-    // By buffer.
+    // By value; kept by node.
     struct Base {
-        T **z, **a, **d, **da;
+        T **z, **a, **d, **da, **kept;
     };
     struct Moving {
         T **rz, **ra, **rd;
     };
 
     Workspace(const Context& call, index rows, Needs needs)
-        : plan(call.plan), state(call.state), rows(rows), needs(needs), layout(plan), threads_(1) {}
+        : plan(call.plan),
+          state(call.state),
+          run(call.run),
+          rows(rows),
+          needs(needs),
+          layout(plan),
+          threads_(1) {}
 
-    Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.buffers[b].features}; }
-    index size(int b) const { return Panels<T>{nullptr, rows, plan.buffers[b].features}.size(); }
-    bool uses(int b) const { return needs.first_buffer <= b && b <= needs.last_buffer; }
+    Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.values[b].features}; }
+    index size(int b) const { return Panels<T>{nullptr, rows, plan.values[b].features}.size(); }
+    bool uses(int b) const { return needs.first_value <= b && b <= needs.last_value; }
     bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
     static T* take(Carver& carver, bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; }
 
@@ -198,15 +248,20 @@ class Workspace {
         }
         row_sums_ = own.take<T>(needs.row_sums * rows);
         rows_of_sums_ = rows;
-        squares_ = take(own, needs.squares, size(0));
         if (!needs.loss) return;
         scores = {own.take<T>(rows), own.take<T>(rows)};
         scratch_ = own.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
     }
 
     Base lay_out_base(Carver& tables, Carver& memory) const {
-        const index n = index(plan.buffers.size());
-        const Base base{tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n)};
+        const index n = index(plan.values.size());
+        const Base base{tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n),
+                        tables.take<T*>(index(plan.nodes.size()))};
+        T** kept = base.kept;
+        for (const Node& node : plan.nodes) {
+            T* const numbers = take(memory, uses(node.output), kept_numbers<T>(node, plan, rows));
+            if (kept != nullptr) *kept++ = numbers;
+        }
         for (int b = 0; b < n; ++b) {
             const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation_of(b));
             const bool back = uses(b) && ((needs.base_gradient && wants_gradient(b)) || b == plan.output());
@@ -221,10 +276,10 @@ class Workspace {
     }
 
     Moving lay_out_moving(Carver& own) const {
-        const index n = index(plan.buffers.size());
+        const index n = index(plan.values.size());
         const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n)};
         for (int b = 0; b < n; ++b) {
-            const bool back = uses(b) && (wants_gradient(b) || b == plan.output());
+            const bool back = uses(b) && (wants_gradient(b) || b == plan.output() || needs.squares);
             const bool moves = uses(b) && needs.tangent && b != 0;
             T* const rz = take(own, moves, size(b));
             T* const ra = is_bent(b) && needs.gradient ? take(own, moves, size(b)) : rz;
@@ -235,7 +290,7 @@ class Workspace {
         return moving;
     }
 
-    T *scratch_, *row_sums_, *squares_;
+    T *scratch_, *row_sums_;
     index rows_of_sums_;
     int threads_;
     Base base_{};

@@ -55,6 +55,7 @@ inline Traits activation_traits(const ActivationSpec& spec) {
     return with_rule<T>(spec, [](auto rule) {
         Traits traits;
         traits.piecewise_linear = rule.piecewise_linear;
+        traits.exact_traces = true;
         return traits;
     });
 }

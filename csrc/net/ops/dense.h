@@ -1,23 +1,22 @@
-// The linear part of a dense layer, z = x w + b, its four maps, and those of its parameters.
+// The linear part of a dense layer, z = x w + b: its products, its four maps, and those of its parameters.
 #pragma once
 
 #include "exec/gemm/few.h"
 #include "exec/gemm/multiply.h"
 #include "exec/reduce.h"
-#include "net/plan.h"
+#include "net/ops/op.h"
 
 namespace fnn::FNN_ISA::net {
 
 using exec::Initial;
-using exec::Panels;
 using exec::Part;
-using exec::Range;
 
 // x (batch, in), w (in, out), b (out,), z (batch, out); wt is w'. Products are computed for some rows of some
 // panels; an epilogue runs over each finished tile.
 template <class T>
-struct Dense {
-    static constexpr Traits traits{};
+struct Dense : OpBase {
+    static constexpr Traits traits = linear_traits;
+    static constexpr Cut cut(const Run&) { return Cut::products; }
 
     using In = const Panels<const T>&;
     using Out = const Panels<T>&;
@@ -72,6 +71,39 @@ struct Dense {
             exec::column_sums<T, 2>(db, from, examples.size());
         else
             exec::column_sums<T, 1>(db, from, examples.size());
+    }
+
+    // The same of a node.
+
+    template <class Done>
+    static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
+        forward(ws.z(node.output), ws.a(node.input()), ws.matrix(node), ws.vector(node, 0), rows, panels,
+                done);
+    }
+    template <class Done>
+    static void forward_few(Workspace<T>& ws, const Node& node, const T* parameters, Range panels,
+                            const Done& done) {
+        const Parameters& own = ws.plan.parameters[std::size_t(node.parameters)];
+        forward_few(ws.z(node.output), ws.a(node.input()), parameters + own.offset,
+                    parameters + own.vector_offset(0), panels, done);
+    }
+    template <class Into>
+    static void backward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Into& into) {
+        if (!into.wants(0)) return;
+        backward(ws.da(node.input()), ws.d(node.output), ws.transposed_matrix(node), rows, panels,
+                 into.adds(0), DoneOf<Into>{into, 0});
+    }
+    template <class Done>
+    static void tangent_forward(Workspace<T>& ws, const Node& node, Range rows, Range, const Done& done) {
+        tangent_forward(ws.rz(node.output), ws.a(node.input()), ws.ra(node.input()), ws.matrix(node),
+                        ws.direction_matrix(node), ws.direction_vector(node, 0), rows, done);
+    }
+    template <class Into>
+    static void tangent_backward(Workspace<T>& ws, const Node& node, Range rows, Range, const Into& into) {
+        if (!into.wants(0)) return;
+        tangent_backward(ws.rda(node.input()), ws.d(node.output), ws.rd(node.output),
+                         ws.transposed_matrix(node), ws.transposed_direction(node), rows, into.adds(0),
+                         DoneOf<Into>{into, 0});
     }
 };
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "net/call.h"
-#include "net/ops/softmax.h"
+#include "net/ops/softmax_rows.h"
 #include "rules/losses.h"
 
 namespace fnn::FNN_ISA::net {

@@ -1,0 +1,125 @@
+// The contract of a layer. What a node computes before its activation is an op: a type in a header of its
+// own, found by its kind through `with_op`. It has static members only; a Workspace holds what it reads and
+// writes, a Node says where.
+//
+//   traits      What it says of itself (net/plan.h). What it does not say is refused: `exact_traces`, say.
+//   cut(run)    Which parts of the output may be computed apart. A map is asked for such a part: some rows of
+//               some panels (where whole rows are computed, of all panels; where whole columns are, all
+//               rows).
+//   kept(node, plan, rows)
+//               Numbers that the way forward leaves for the way back, in ws.kept(node).
+//
+// The four maps. Each writes all of its part and then calls done(...) for every finished stretch of it:
+// that is where activations and their derivatives are computed, while the numbers are in the cache.
+//
+//   forward(ws, node, rows, panels, done)
+//               z of the output from a of the inputs: done(first, count), a stretch of z.data
+//   backward(ws, node, rows, panels, into)
+//               for each input i with into.wants(i): da of it (+)= what d of the output gives, added if
+//               into.adds(i): then into.done(i, first, count)
+//   tangent_forward(ws, node, rows, panels, done)
+//               rz of the output from ra of the inputs (without data: zero) and the direction
+//   tangent_backward(ws, node, rows, panels, into)
+//               the tangent of backward: rda of the inputs from rd and d of the output
+//
+// What it learns. The gradient of a matrix is a' d, added up by net/gradient.h. A vector w has one number for
+// each column of the output, z = ... + u w + ..., elementwise, and the gradient of w is the sum of u d over
+// rows.
+//
+//   has_factor(k)
+//               whether vector k has such a u, or ones
+//   factor(ws, node, k, rows, p, room)
+//               u: rows of panel p, in `room` or where they lie
+//   factor_tangent(ws, node, k, rows, p, room)
+//               its tangent along the direction
+//
+// It may read a, z, kept of what went forward, and d, rd, ra, rz, as the workspace says when they are there;
+// z and a of the output are one memory unless the activation needs both, so an op whose way back reads its
+// own output says `reads_output`. It may overwrite nothing but what it is asked for. What pads a last panel
+// is finite in z, and zero in d, da, rd and rda: an op keeps it so.
+#pragma once
+
+#include "net/ops/activation.h"
+#include "net/ops/stretches.h"
+#include "net/workspace.h"
+
+namespace fnn::FNN_ISA::net {
+
+// d = da f'(z) for a stretch of a value.
+template <class T>
+void complete_gradient(const Workspace<T>& ws, int value, Range r) {
+    activation_backward<T>(ws.activation_of(value), ws.d(value).data, ws.da(value).data, ws.z(value).data, r);
+}
+
+template <class T>
+void complete_tangent(const Workspace<T>& ws, int value, Range r) {
+    activation_tangent_backward<T>(ws.activation_of(value), ws.rd(value).data, ws.rda(value).data,
+                                   ws.da(value).data, ws.z(value).data, ws.rz(value).data, r);
+}
+
+// `done` of the maps forward.
+template <class T>
+struct Activate {
+    const Workspace<T>& ws;
+    const Node& node;
+    void operator()(index first, index count) const {
+        const int value = node.output;
+        activation_forward<T>(node.activation, ws.a(value).data, ws.z(value).data, {first, first + count});
+    }
+};
+
+template <class T>
+struct ActivateTangent {
+    const Workspace<T>& ws;
+    const Node& node;
+    void operator()(index first, index count) const {
+        const int value = node.output;
+        activation_tangent_forward<T>(node.activation, ws.ra(value).data, ws.rz(value).data, ws.z(value).data,
+                                      {first, first + count});
+    }
+};
+
+// `into` of the maps backward.
+template <class T>
+struct IntoGradient {
+    const Workspace<T>& ws;
+    const Node& node;
+    bool wants(int i) const { return ws.wants_gradient(node.inputs[std::size_t(i)].value); }
+    bool adds(int i) const { return node.inputs[std::size_t(i)].adds_gradient; }
+    void done(int i, index first, index count) const {
+        const Input& input = node.inputs[std::size_t(i)];
+        if (input.completes_gradient) complete_gradient(ws, input.value, {first, first + count});
+    }
+};
+
+template <class T>
+struct IntoTangent : IntoGradient<T> {
+    void done(int i, index first, index count) const {
+        const Input& input = this->node.inputs[std::size_t(i)];
+        if (input.completes_gradient) complete_tangent(this->ws, input.value, {first, first + count});
+    }
+};
+
+// `done` of one input, for products and the like that have an epilogue.
+template <class Into>
+struct DoneOf {
+    const Into& into;
+    int i;
+    void operator()(index first, index count) const { into.done(i, first, count); }
+};
+
+struct NoDone {
+    void operator()(index, index) const {}
+};
+
+// Of an op that is linear in its inputs, row by row.
+constexpr Traits linear_traits{false, false, false, /*piecewise_linear=*/true, /*exact_traces=*/true};
+
+// What most ops say.
+struct OpBase {
+    static constexpr Cut cut(const Run&) { return Cut::elements; }
+    static index kept(const Node&, const Plan&, index) { return 0; }
+    static constexpr bool has_factors = false;
+};
+
+}  // namespace fnn::FNN_ISA::net

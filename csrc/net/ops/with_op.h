@@ -1,0 +1,37 @@
+// The one place that knows every op.
+#pragma once
+
+#include "net/ops/concatenate.h"
+#include "net/ops/dense.h"
+#include "net/ops/dropout.h"
+#include "net/ops/elementwise.h"
+#include "net/ops/scale.h"
+#include "net/ops/softmax.h"
+
+namespace fnn::FNN_ISA::net {
+
+// f(op) with the type that computes an op's maps.
+template <class T, class F>
+inline auto with_op(const OpSpec& spec, const F& f) {
+    switch (spec.kind) {
+        case OpKind::dense:
+            return f(Dense<T>{});
+        case OpKind::softmax:
+            return f(Softmax<T>{});
+        case OpKind::add:
+            return f(Add<T>{});
+        case OpKind::multiply:
+            return f(Multiply<T>{});
+        case OpKind::concatenate:
+            return f(Concatenate<T>{});
+        case OpKind::dropout:
+            return f(Dropout<T>{});
+        case OpKind::scale:
+            return f(Scale<T>{});
+        case OpKind::identity:
+            break;
+    }
+    return f(Identity<T>{});
+}
+
+}  // namespace fnn::FNN_ISA::net
