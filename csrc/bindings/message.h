@@ -1,15 +1,13 @@
-// The grammar of every message to a caller: `name: expected this, got that`. Python's sources write the same.
+// What messages to a caller say of Python's objects.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <string>
 
-namespace fnn::bindings {
+#include "expected.h"
 
-inline std::string expected(const std::string& name, const std::string& what, const std::string& came) {
-    return name + ": expected " + what + ", got " + came;
-}
+namespace fnn::bindings {
 
 inline std::string text_of(pybind11::handle x) { return pybind11::cast<std::string>(pybind11::str(x)); }
 inline std::string repr_of(pybind11::handle x) { return pybind11::cast<std::string>(pybind11::repr(x)); }
