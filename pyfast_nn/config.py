@@ -10,12 +10,11 @@ import numpy as np
 from . import checks
 from .guidance import Guided, is_ours
 
-Given = TypeVar("Given")  # what a setting takes, and what it holds
 Held = TypeVar("Held")
 
 
-class Setting(Generic[Given, Held]):
-    """A setting of an object: an attribute that checks what it is given, ``check(value, name)``."""
+class Setting(Generic[Held]):
+    """A setting of an object: an attribute whose values ``check(value, name)`` returns."""
 
     def __init__(self, check: Callable[[Any, str], Held]) -> None:
         self.check = check
@@ -24,19 +23,21 @@ class Setting(Generic[Given, Held]):
         self.name = name
 
     @overload
-    def __get__(self, holder: None, owner: type) -> "Setting[Given, Held]": ...
+    def __get__(self, holder: None, owner: type) -> "Setting[Held]": ...
     @overload
     def __get__(self, holder: object, owner: type | None = None) -> Held: ...
     def __get__(self, holder: object | None, owner: type | None = None) -> Any:
         return self if holder is None else vars(holder)[self.name]
 
-    def __set__(self, holder: Any, value: Given) -> None:
-        vars(holder)[self.name] = self.check(value, self.name)
+
+def settings(cls: type, kind: type[Setting[Any]] = Setting) -> tuple[str, ...]:
+    """Return the names of the settings of a class, of some kind, in the order of definition."""
+    hashable: Any = (cls, kind)  # as mypy doubts of classes with an __eq__ of their own
+    return _settings(*hashable)
 
 
 @functools.cache
-def settings(cls: Any, kind: type[Setting[Any, Any]] = Setting) -> tuple[str, ...]:
-    """Return the names of the settings of a class, of some kind, in the order of definition."""
+def _settings(cls: type, kind: type[Setting[Any]]) -> tuple[str, ...]:
     found = [k for c in reversed(cls.__mro__) for k, v in vars(c).items() if isinstance(v, kind)]
     return tuple(dict.fromkeys(found))
 
@@ -44,17 +45,23 @@ def settings(cls: Any, kind: type[Setting[Any, Any]] = Setting) -> tuple[str, ..
 class Configured(Guided):
     """Immutable, equal to its like with the same settings, printed as it is written."""
 
-    if not TYPE_CHECKING:  # for which settings are properties
+    def _set(self, **values: Any) -> None:
+        """Give the settings their values, once."""
+        for name, value in values.items():
+            vars(self)[name] = getattr(type(self), name).check(value, name)
+
+    if not TYPE_CHECKING:  # for which attributes are as they are declared
 
         def __setattr__(self, name: str, value: object) -> None:
-            if name[0] != "_" and name in dir(self) and is_ours(type(self)):
+            is_known = name[0] != "_" and name in dir(self) and is_ours(type(self))
+            if is_known or name in settings(type(self)):
                 kind = type(self).__name__
                 raise AttributeError(f"{name}: a {kind} does not change; make a new one")
             super().__setattr__(name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object, as a dict."""
-        return {}
+        return {name: getattr(self, name) for name in settings(type(self))}
 
     def __repr__(self) -> str:
         import inspect

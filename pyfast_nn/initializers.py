@@ -32,11 +32,12 @@ References
 """
 
 import math
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from . import _core, checks, config
+from .config import Configured, Setting
 from .guidance import written
 from .typing import Array, Real
 
@@ -59,7 +60,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class Initializer(config.Configured):
+class Initializer(Configured):
     """What initialisers have in common."""
 
     def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
@@ -91,19 +92,12 @@ class _ScaledUniform(_Scaled):
 
 
 class _He(_Scaled):
+    negative_slope: Setting[float] = Setting(  # so that its square is a number
+        partial(checks.real, minimum=-1e150, below=1e150)
+    )
+
     def __init__(self, negative_slope: Real = 0.0) -> None:
-        # so that its square is a number
-        self._negative_slope = checks.real(
-            negative_slope, "negative_slope", minimum=-1e150, below=1e150
-        )
-
-    @property
-    def negative_slope(self) -> float:
-        """Slope of the rectifier that follows, where its input is negative (float)."""
-        return self._negative_slope
-
-    def get_config(self) -> dict[str, Any]:
-        return {"negative_slope": self.negative_slope}
+        self._set(negative_slope=negative_slope)
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         return 2 / ((1 + self.negative_slope**2) * fan_in)
@@ -186,16 +180,10 @@ class Normal(Initializer):
         Standard deviation, at least 0.
     """
 
+    std: Setting[float] = Setting(partial(checks.real, minimum=0))
+
     def __init__(self, std: Real = 0.01) -> None:
-        self._std = checks.real(std, "std", minimum=0)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation (float)."""
-        return self._std
-
-    def get_config(self) -> dict[str, Any]:
-        return {"std": self.std}
+        self._set(std=std)
 
     def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         _core.random_normal(seed, stream, out)
@@ -230,22 +218,12 @@ class Uniform(Initializer):
         ``low < high``.
     """
 
+    low: Setting[float] = Setting(checks.real)
+    high: Setting[float] = Setting(checks.real)
+
     def __init__(self, low: Real, high: Real) -> None:
-        self._low = checks.real(low, "low")
-        self._high = checks.real(high, "high", above=self._low)
-
-    @property
-    def low(self) -> float:
-        """The least number (float)."""
-        return self._low
-
-    @property
-    def high(self) -> float:
-        """The largest number (float)."""
-        return self._high
-
-    def get_config(self) -> dict[str, Any]:
-        return {"low": self.low, "high": self.high}
+        self._set(low=low, high=high)
+        checks.real(high, "high", above=self.low)
 
     def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         _core.random_uniform(seed, stream, out)  # [0, 1)
@@ -273,16 +251,10 @@ class Orthogonal(Initializer):
     of the AMS 54(5), https://arxiv.org/abs/math-ph/0609050.
     """
 
+    gain: Setting[float] = Setting(checks.real)
+
     def __init__(self, gain: Real = 1.0) -> None:
-        self._gain = checks.real(gain, "gain")
-
-    @property
-    def gain(self) -> float:
-        """Length of the vectors (float)."""
-        return self._gain
-
-    def get_config(self) -> dict[str, Any]:
-        return {"gain": self.gain}
+        self._set(gain=gain)
 
     def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         normal = np.empty((max(out.shape), min(out.shape)))
@@ -300,16 +272,10 @@ class Constant(Initializer):
     value : float
     """
 
+    value: Setting[float] = Setting(checks.real)
+
     def __init__(self, value: Real) -> None:
-        self._value = checks.real(value, "value")
-
-    @property
-    def value(self) -> float:
-        """The number (float)."""
-        return self._value
-
-    def get_config(self) -> dict[str, Any]:
-        return {"value": self.value}
+        self._set(value=value)
 
     def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
         out[...] = self.value

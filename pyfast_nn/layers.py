@@ -1,11 +1,13 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from . import checks, config, initializers
+from .config import Configured, Setting
 from .typing import Array, Floats, Integer, Real, Shape
 
 NOT_FROZEN = (  # what to do instead
@@ -14,7 +16,7 @@ NOT_FROZEN = (  # what to do instead
 )
 
 
-class Layer(config.Configured):
+class Layer(Configured):
     """What layers have in common."""
 
     kind = ""  # the core's name of this layer
@@ -56,6 +58,17 @@ class Layer(config.Configured):
         """
 
 
+Init: TypeAlias = str | float | initializers.Initializer
+
+
+def _check_init(value: object, name: str) -> Init | None:
+    return None if value is None else initializers.check(value, name)
+
+
+def _check_bias_init(value: object, name: str) -> Init:
+    return initializers.check(value, name, "one_more_input")
+
+
 class Dense(Layer):
     """Fully connected layer: ``x @ weight + bias``.
 
@@ -91,6 +104,9 @@ class Dense(Layer):
     """
 
     kind = "dense"
+    units: Setting[int] = Setting(partial(checks.integer, minimum=1))
+    init: Setting[Init | None] = Setting(_check_init)
+    bias_init: Setting[Init] = Setting(_check_bias_init)
 
     @classmethod
     def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -118,26 +134,9 @@ class Dense(Layer):
         init: str | Real | initializers.Initializer | None = None,
         bias_init: str | Real | initializers.Initializer = "zeros",
     ) -> None:
-        self._units = checks.integer(units, "units", minimum=1)
-        self._init = None if init is None else initializers.check(init, "init")
-        self._bias_init = initializers.check(bias_init, "bias_init", "one_more_input")
-        if self._bias_init == "orthogonal" or isinstance(bias_init, initializers.Orthogonal):
+        self._set(units=units, init=init, bias_init=bias_init)
+        if self.bias_init == "orthogonal" or isinstance(bias_init, initializers.Orthogonal):
             raise ValueError(f"bias_init: expected a law for vectors, got {bias_init!r}")
-
-    @property
-    def units(self) -> int:
-        """Columns of the output (int)."""
-        return self._units
-
-    @property
-    def init(self) -> str | float | initializers.Initializer | None:
-        """Initialiser of the weights (None, str, float or Initializer)."""
-        return self._init
-
-    @property
-    def bias_init(self) -> str | float | initializers.Initializer:
-        """Initialiser of the biases (str, float or Initializer)."""
-        return self._bias_init
 
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         return {"weight": (in_features, self.units), "bias": (self.units,)}
@@ -156,9 +155,6 @@ class Dense(Layer):
             init.fill(weight, len(weight), self.units, seed, stream)
             bias_init = initializers.resolve(self.bias_init)
             bias_init.fill(bias, len(weight), self.units, seed, stream + 1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"units": self.units, "init": self.init, "bias_init": self.bias_init}
 
 
 class Identity(Layer):
@@ -204,28 +200,17 @@ class Rescale(InputLayer):
 
     kind = "rescale"
 
+    scale: Setting[float] = Setting(checks.real)
+    offset: Setting[float] = Setting(checks.real)
+
     def __init__(self, scale: Real = 1 / 255, offset: Real = 0.0) -> None:
-        self._scale = checks.real(scale, "scale")
-        self._offset = checks.real(offset, "offset")
-        if self._scale == 0:
+        self._set(scale=scale, offset=offset)
+        if self.scale == 0:
             raise ValueError("scale: expected another number than 0, got 0")
-
-    @property
-    def scale(self) -> float:
-        """What each number is multiplied by (float)."""
-        return self._scale
-
-    @property
-    def offset(self) -> float:
-        """What is added then (float)."""
-        return self._offset
 
     @property
     def values(self) -> tuple[float, ...]:
         return (self.scale, self.offset)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"scale": self.scale, "offset": self.offset}
 
     def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of its output, given those of its input."""
@@ -300,13 +285,10 @@ class LeakyReLU(Layer):
 
     kind = "leaky_relu"
 
-    def __init__(self, negative_slope: Real = 0.01) -> None:
-        self._negative_slope = checks.real(negative_slope, "negative_slope", minimum=0)
+    negative_slope: Setting[float] = Setting(partial(checks.real, minimum=0))
 
-    @property
-    def negative_slope(self) -> float:
-        """Slope where x is not positive (float)."""
-        return self._negative_slope
+    def __init__(self, negative_slope: Real = 0.01) -> None:
+        self._set(negative_slope=negative_slope)
 
     @property
     def default_init(self) -> initializers.Initializer:  # type: ignore[override]
@@ -315,9 +297,6 @@ class LeakyReLU(Layer):
     @property
     def values(self) -> tuple[float, ...]:
         return (self.negative_slope,)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"negative_slope": self.negative_slope}
 
 
 class ELU(Layer):
@@ -342,20 +321,14 @@ class ELU(Layer):
     kind = "elu"
     default_init: str | initializers.Initializer = "he_normal"
 
-    def __init__(self, alpha: Real = 1.0) -> None:
-        self._alpha = checks.real(alpha, "alpha", minimum=0)
+    alpha: Setting[float] = Setting(partial(checks.real, minimum=0))
 
-    @property
-    def alpha(self) -> float:
-        """The limit is ``-alpha`` (float)."""
-        return self._alpha
+    def __init__(self, alpha: Real = 1.0) -> None:
+        self._set(alpha=alpha)
 
     @property
     def values(self) -> tuple[float, ...]:
         return (self.alpha,)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"alpha": self.alpha}
 
 
 class Softplus(Layer):
@@ -379,20 +352,14 @@ class Softplus(Layer):
 
     kind = "softplus"
 
-    def __init__(self, beta: Real = 1.0) -> None:
-        self._beta = checks.real(beta, "beta", above=0)
+    beta: Setting[float] = Setting(partial(checks.real, above=0))
 
-    @property
-    def beta(self) -> float:
-        """How sharp the bend is (float)."""
-        return self._beta
+    def __init__(self, beta: Real = 1.0) -> None:
+        self._set(beta=beta)
 
     @property
     def values(self) -> tuple[float, ...]:
         return (self.beta,)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"beta": self.beta}
 
 
 class GELU(Layer):
@@ -416,20 +383,14 @@ class GELU(Layer):
 
     default_init: str | initializers.Initializer = "he_normal"
 
-    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        self._approximate = checks.choice(approximate, "approximate", ("none", "tanh"))
+    approximate: Setting[str] = Setting(partial(checks.choice, choices=("none", "tanh")))
 
-    @property
-    def approximate(self) -> str:
-        """The form, "none" or "tanh" (str)."""
-        return self._approximate
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        self._set(approximate=approximate)
 
     @property
     def kind(self) -> str:  # type: ignore[override]
         return "gelu" if self.approximate == "none" else "gelu_tanh"
-
-    def get_config(self) -> dict[str, Any]:
-        return {"approximate": self.approximate}
 
 
 class SiLU(Layer):
@@ -468,26 +429,16 @@ class Hardtanh(Layer):
 
     kind = "hardtanh"
 
+    min_val: Setting[float] = Setting(checks.real)
+    max_val: Setting[float] = Setting(checks.real)
+
     def __init__(self, min_val: Real = -1.0, max_val: Real = 1.0) -> None:
-        self._min_val = checks.real(min_val, "min_val")
-        self._max_val = checks.real(max_val, "max_val", above=self._min_val)
-
-    @property
-    def min_val(self) -> float:
-        """The least value (float)."""
-        return self._min_val
-
-    @property
-    def max_val(self) -> float:
-        """The largest value (float)."""
-        return self._max_val
+        self._set(min_val=min_val, max_val=max_val)
+        checks.real(max_val, "max_val", above=self.min_val)
 
     @property
     def values(self) -> tuple[float, ...]:
         return (self.min_val, self.max_val)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"min_val": self.min_val, "max_val": self.max_val}
 
 
 class Sigmoid(Layer):

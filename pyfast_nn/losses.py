@@ -32,16 +32,16 @@ of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from . import checks, config
+from . import checks
+from .config import Configured, Setting
 from .guidance import written
+from .layers import Layer
 from .typing import Array, Real
-
-if TYPE_CHECKING:
-    from .layers import Layer
 
 __all__ = [
     "MAE",
@@ -61,7 +61,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class Loss(config.Configured):
+class Loss(Configured):
     """What losses have in common."""
 
     name = ""  # the core's
@@ -123,25 +123,11 @@ class CrossEntropy(Loss):
     outputs = "logits"
     link = "softmax"
 
+    label_smoothing: Setting[float] = Setting(partial(checks.real, minimum=0, below=1))
+    confidence_penalty: Setting[float] = Setting(partial(checks.real, minimum=0))
+
     def __init__(self, *, label_smoothing: Real = 0.0, confidence_penalty: Real = 0.0) -> None:
-        self._label_smoothing = checks.real(label_smoothing, "label_smoothing", minimum=0, below=1)
-        self._confidence_penalty = checks.real(confidence_penalty, "confidence_penalty", minimum=0)
-
-    @property
-    def label_smoothing(self) -> float:
-        """Share of the uniform distribution in the targets (float)."""
-        return self._label_smoothing
-
-    @property
-    def confidence_penalty(self) -> float:
-        """How many times the entropy of the prediction is subtracted (float)."""
-        return self._confidence_penalty
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "label_smoothing": self.label_smoothing,
-            "confidence_penalty": self.confidence_penalty,
-        }
+        self._set(label_smoothing=label_smoothing, confidence_penalty=confidence_penalty)
 
 
 class MultiMargin(Loss):
@@ -165,16 +151,10 @@ class MultiMargin(Loss):
     task = "classes"
     outputs = "scores"
 
+    margin: Setting[float] = Setting(partial(checks.real, above=0))
+
     def __init__(self, margin: Real = 1.0) -> None:
-        self._margin = checks.real(margin, "margin", above=0)
-
-    @property
-    def margin(self) -> float:
-        """By how much the right score is to exceed the others (float)."""
-        return self._margin
-
-    def get_config(self) -> dict[str, Any]:
-        return {"margin": self.margin}
+        self._set(margin=margin)
 
 
 class BinaryCrossEntropy(Loss):
@@ -244,16 +224,10 @@ class Huber(Loss):
 
     name = "huber"
 
+    delta: Setting[float] = Setting(partial(checks.real, above=0))
+
     def __init__(self, delta: Real = 1.0) -> None:
-        self._delta = checks.real(delta, "delta", above=0)
-
-    @property
-    def delta(self) -> float:
-        """Distance from which on the loss grows linearly (float)."""
-        return self._delta
-
-    def get_config(self) -> dict[str, Any]:
-        return {"delta": self.delta}
+        self._set(delta=delta)
 
 
 class Poisson(Loss):
@@ -296,16 +270,10 @@ class Quantile(Loss):
 
     name = "quantile"
 
+    q: Setting[float] = Setting(partial(checks.real, below=1, above=0))
+
     def __init__(self, q: Real = 0.5) -> None:
-        self._q = checks.real(q, "q", below=1, above=0)
-
-    @property
-    def q(self) -> float:
-        """The quantile (float)."""
-        return self._q
-
-    def get_config(self) -> dict[str, Any]:
-        return {"q": self.q}
+        self._set(q=q)
 
 
 _BY_NAME = {
@@ -338,12 +306,12 @@ def check(loss: object) -> Loss:
     )
 
 
-def last_units(layers: Sequence["Layer"]) -> int | None:
+def last_units(layers: Sequence[Layer]) -> int | None:
     """Return how many outputs a network of these layers has; None if as many as inputs."""
     return next((layer.units for layer in reversed(layers) if layer.units), None)
 
 
-def check_last_layer(loss: Loss, layers: Sequence["Layer"]) -> None:
+def check_last_layer(loss: Loss, layers: Sequence[Layer]) -> None:
     """Raise ValueError if the outputs of `layers` are not what `loss` takes."""
     if loss.task == "classes" and last_units(layers) == 1:
         binary = "binary_cross_entropy" if loss.name == "cross_entropy" else "hinge"

@@ -38,7 +38,8 @@ from typing import Any, Literal, NoReturn, SupportsFloat, TypeVar, overload
 
 import numpy as np
 
-from . import checks, config
+from . import checks
+from .config import Configured, Setting
 from .typing import Array, Floats, Integer, Integers, Real, Steps
 
 __all__ = [
@@ -65,18 +66,68 @@ def __dir__() -> list[str]:
 _T = TypeVar("_T")
 
 
-class Schedule(config.Configured):
-    """A function from 0-based steps to values, with its settings as attributes."""
+# ---------------------------------------------------------------------- checks of settings
 
-    def __init__(self, **settings: Any) -> None:
-        vars(self).update({name: _CHECKS[name](value, name) for name, value in settings.items()})
+
+def _value(value: object, name: str) -> float:
+    return checks.real(value, name, minimum=0)
+
+
+def _count(value: object, name: str) -> int:
+    return checks.integer(value, name, minimum=1)
+
+
+def _list(values: Any, name: str, check: Callable[[object, str], _T]) -> tuple[_T, ...]:
+    try:
+        values = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected a list, got {checks.describe(values)}") from None
+    return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
+
+
+def _milestones(values: object, name: str) -> tuple[int, ...]:
+    steps = _list(values, name, _count)
+    if sorted(set(steps)) != list(steps):
+        raise ValueError(f"{name}: expected increasing steps, got {list(steps)}")
+    return steps
+
+
+def _part(value: object, name: str) -> Callable[[Any], Any]:
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name}: expected a schedule, got {checks.describe(value)}; write it with parentheses"
+        )
+    return value if callable(value) else Constant(_value(value, name))
+
+
+def _parts(values: object, name: str) -> tuple[Callable[[Any], Any], ...]:
+    parts = _list(values, name, _part)
+    if not parts:
+        raise ValueError(f"{name}: expected at least one schedule, got none")
+    return parts
+
+
+def _power(value: object, name: str) -> float:
+    return checks.real(value, name, above=0)
+
+
+def _fraction(value: object, name: str) -> float:
+    return checks.real(value, name, above=0, below=1)
+
+
+def _mode(value: object, name: str) -> str:
+    return checks.choice(value, name, ("triangular", "triangular2", "exp_range"))
+
+
+def _strategy(value: object, name: str) -> str:
+    return checks.choice(value, name, ("cos", "linear"))
+
+
+class Schedule(Configured):
+    """A function from 0-based steps to values, with its settings as attributes."""
 
     def __setattr__(self, name: str, value: NoReturn) -> NoReturn:
         raise AttributeError(f"{name}: a schedule does not change; make a new one")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object, as a dict."""
-        return dict(vars(self))
 
     @overload
     def __call__(self, step: Integer) -> float: ...
@@ -166,10 +217,10 @@ class Constant(Schedule):
     array([0.1, 0.1, 0.1])
     """
 
-    value: float
+    value: Setting[float] = Setting(_value)
 
     def __init__(self, value: Real) -> None:
-        super().__init__(value=value)
+        self._set(value=value)
 
     def _at(self, step: Integers) -> Array:
         return np.full(len(step), self.value)
@@ -202,12 +253,12 @@ class Linear(Schedule):
     array([0.1  , 0.075, 0.05 , 0.025, 0.   , 0.   ])
     """
 
-    start: float
-    steps: int
-    end: float
+    start: Setting[float] = Setting(_value)
+    steps: Setting[int] = Setting(_count)
+    end: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
-        super().__init__(start=start, steps=steps, end=end)
+        self._set(start=start, steps=steps, end=end)
 
     def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps))
@@ -245,12 +296,12 @@ class Step(Schedule):
     array([0.1  , 0.1  , 0.05 , 0.05 , 0.025])
     """
 
-    start: float
-    step_size: int
-    gamma: float
+    start: Setting[float] = Setting(_value)
+    step_size: Setting[int] = Setting(_count)
+    gamma: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, step_size: Integer, *, gamma: Real = 0.1) -> None:
-        super().__init__(start=start, step_size=step_size, gamma=gamma)
+        self._set(start=start, step_size=step_size, gamma=gamma)
 
     def _at(self, step: Integers) -> Array:
         return self.start * self.gamma ** (step // self.step_size)
@@ -285,12 +336,12 @@ class MultiStep(Schedule):
     array([1.  , 1.  , 0.5 , 0.25, 0.25])
     """
 
-    start: float
-    milestones: tuple[int, ...]
-    gamma: float
+    start: Setting[float] = Setting(_value)
+    milestones: Setting[tuple[int, ...]] = Setting(_milestones)
+    gamma: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, milestones: Iterable[Integer], *, gamma: Real = 0.1) -> None:
-        super().__init__(start=start, milestones=milestones, gamma=gamma)
+        self._set(start=start, milestones=milestones, gamma=gamma)
 
     def _at(self, step: Integers) -> Array:
         return self.start * self.gamma ** np.searchsorted(self.milestones, step, side="right")
@@ -321,11 +372,11 @@ class Exponential(Schedule):
     array([1.   , 0.5  , 0.25 , 0.125])
     """
 
-    start: float
-    gamma: float
+    start: Setting[float] = Setting(_value)
+    gamma: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, gamma: Real) -> None:
-        super().__init__(start=start, gamma=gamma)
+        self._set(start=start, gamma=gamma)
 
     def _at(self, step: Integers) -> Array:
         return self.start * self.gamma**step
@@ -365,13 +416,13 @@ class Polynomial(Schedule):
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    ])
     """
 
-    start: float
-    steps: int
-    power: float
-    end: float
+    start: Setting[float] = Setting(_value)
+    steps: Setting[int] = Setting(_count)
+    power: Setting[float] = Setting(_power)
+    end: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, steps: Integer, *, power: Real = 1.0, end: Real = 0.0) -> None:
-        super().__init__(start=start, steps=steps, power=power, end=end)
+        self._set(start=start, steps=steps, power=power, end=end)
 
     def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps) ** self.power)
@@ -404,11 +455,11 @@ class InverseSqrt(Schedule):
     array([0.025, 0.05 , 0.075, 0.1  , 0.05 ])
     """
 
-    peak: float
-    warmup_steps: int
+    peak: Setting[float] = Setting(_value)
+    warmup_steps: Setting[int] = Setting(_count)
 
     def __init__(self, peak: Real, warmup_steps: Integer) -> None:
-        super().__init__(peak=peak, warmup_steps=warmup_steps)
+        self._set(peak=peak, warmup_steps=warmup_steps)
 
     def _at(self, step: Integers) -> Array:
         n = (step + 1) / self.warmup_steps
@@ -456,12 +507,12 @@ class Cosine(Schedule):
     True
     """
 
-    start: float
-    steps: int
-    end: float
+    start: Setting[float] = Setting(_value)
+    steps: Setting[int] = Setting(_count)
+    end: Setting[float] = Setting(_value)
 
     def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
-        super().__init__(start=start, steps=steps, end=end)
+        self._set(start=start, steps=steps, end=end)
 
     def _at(self, step: Integers) -> Array:
         return _blend(self.start, self.end, _cosine(_left(step, self.steps)))
@@ -501,15 +552,15 @@ class CosineWarmRestarts(Schedule):
     array([0.1   , 0.05  , 0.1   , 0.0854, 0.05  , 0.0146, 0.1   ])
     """
 
-    start: float
-    steps: int
-    multiplier: int
-    end: float
+    start: Setting[float] = Setting(_value)
+    steps: Setting[int] = Setting(_count)
+    multiplier: Setting[int] = Setting(_count)
+    end: Setting[float] = Setting(_value)
 
     def __init__(
         self, start: Real, steps: Integer, *, multiplier: Integer = 1, end: Real = 0.0
     ) -> None:
-        super().__init__(start=start, steps=steps, multiplier=multiplier, end=end)
+        self._set(start=start, steps=steps, multiplier=multiplier, end=end)
 
     def _at(self, step: Integers) -> Array:
         if self.multiplier == 1:
@@ -563,12 +614,12 @@ class Cyclic(Schedule):
     array([0.1, 0.3, 0.5, 0.3, 0.1, 0.3])
     """
 
-    start: float
-    peak: float
-    step_size_up: int
-    step_size_down: int
-    mode: str
-    gamma: float
+    start: Setting[float] = Setting(_value)
+    peak: Setting[float] = Setting(_value)
+    step_size_up: Setting[int] = Setting(_count)
+    step_size_down: Setting[int] = Setting(_count)
+    mode: Setting[str] = Setting(_mode)
+    gamma: Setting[float] = Setting(_value)
 
     def __init__(
         self,
@@ -580,7 +631,7 @@ class Cyclic(Schedule):
         mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
         gamma: Real = 1.0,
     ) -> None:
-        super().__init__(
+        self._set(
             start=start,
             peak=peak,
             step_size_up=step_size_up,
@@ -641,13 +692,13 @@ class OneCycle(Schedule):
     >>> optimizer = fnn.optim.SGD(lr=lr, momentum=lr.momentum())
     """
 
-    peak: float
-    steps: int
-    start: float
-    end: float
-    pct_start: float
-    anneal_strategy: str
-    three_phase: bool
+    peak: Setting[float] = Setting(_value)
+    steps: Setting[int] = Setting(_count)
+    start: Setting[float] = Setting(_value)
+    end: Setting[float] = Setting(_value)
+    pct_start: Setting[float] = Setting(_fraction)
+    anneal_strategy: Setting[str] = Setting(_strategy)
+    three_phase: Setting[bool] = Setting(checks.boolean)
 
     def __init__(
         self,
@@ -664,7 +715,7 @@ class OneCycle(Schedule):
             start = _value(peak, "peak") / 25
         if end is None:
             end = _value(start, "start") / 1e4
-        super().__init__(
+        self._set(
             peak=peak,
             steps=steps,
             start=start,
@@ -751,14 +802,14 @@ class Warmup(Schedule):
     array([0.    , 0.05  , 0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
     """
 
-    schedule: Callable[[Any], Any]
-    steps: int
-    start: float
+    schedule: Setting[Callable[[Any], Any]] = Setting(_part)
+    steps: Setting[int] = Setting(_count)
+    start: Setting[float] = Setting(_value)
 
     def __init__(
         self, schedule: Real | Callable[[Any], SupportsFloat], steps: Integer, *, start: Real = 0.0
     ) -> None:
-        super().__init__(schedule=schedule, steps=steps, start=start)
+        self._set(schedule=schedule, steps=steps, start=start)
 
     def _at(self, step: Integers) -> Array:
         def rise(step: Integers) -> Array:
@@ -789,15 +840,15 @@ class Sequence(Schedule):
     array([0.1  , 0.1  , 0.1  , 0.075, 0.05 , 0.025, 0.   ])
     """
 
-    schedules: tuple[Callable[[Any], Any], ...]
-    milestones: tuple[int, ...]
+    schedules: Setting[tuple[Callable[[Any], Any], ...]] = Setting(_parts)
+    milestones: Setting[tuple[int, ...]] = Setting(_milestones)
 
     def __init__(
         self,
         schedules: Iterable[Real | Callable[[Any], SupportsFloat]],
         milestones: Iterable[Integer],
     ) -> None:
-        super().__init__(schedules=schedules, milestones=milestones)
+        self._set(schedules=schedules, milestones=milestones)
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
                 f"milestones: expected {len(self.schedules) - 1}, one less than schedules, "
@@ -806,62 +857,3 @@ class Sequence(Schedule):
 
     def _at(self, step: Integers) -> Array:
         return _join(self.schedules, self.milestones, step)
-
-
-# ---------------------------------------------------------------------- checks
-
-
-def _value(value: object, name: str) -> float:
-    return checks.real(value, name, minimum=0)
-
-
-def _count(value: object, name: str) -> int:
-    return checks.integer(value, name, minimum=1)
-
-
-def _list(values: Any, name: str, check: Callable[[object, str], _T]) -> tuple[_T, ...]:
-    try:
-        values = tuple(values)
-    except TypeError:
-        raise TypeError(f"{name}: expected a list, got {checks.describe(values)}") from None
-    return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
-
-
-def _milestones(values: object, name: str) -> tuple[int, ...]:
-    steps = _list(values, name, _count)
-    if sorted(set(steps)) != list(steps):
-        raise ValueError(f"{name}: expected increasing steps, got {list(steps)}")
-    return steps
-
-
-def _part(value: object, name: str) -> Callable[[Any], Any]:
-    if isinstance(value, type):
-        raise TypeError(
-            f"{name}: expected a schedule, got {checks.describe(value)}; write it with parentheses"
-        )
-    return value if callable(value) else Constant(_value(value, name))
-
-
-def _parts(values: object, name: str) -> tuple[Callable[[Any], Any], ...]:
-    parts = _list(values, name, _part)
-    if not parts:
-        raise ValueError(f"{name}: expected at least one schedule, got none")
-    return parts
-
-
-# What a setting may be, whatever the schedule.
-_CHECKS = {
-    **dict.fromkeys(["value", "start", "end", "peak", "gamma"], _value),
-    **dict.fromkeys(["steps", "warmup_steps", "multiplier"], _count),
-    **dict.fromkeys(["step_size", "step_size_up", "step_size_down"], _count),
-    "power": lambda value, name: checks.real(value, name, above=0),
-    "milestones": _milestones,
-    "mode": lambda value, name: checks.choice(
-        value, name, ("triangular", "triangular2", "exp_range")
-    ),
-    "pct_start": lambda value, name: checks.real(value, name, above=0, below=1),
-    "anneal_strategy": lambda value, name: checks.choice(value, name, ("cos", "linear")),
-    "three_phase": checks.boolean,
-    "schedule": _part,
-    "schedules": _parts,
-}

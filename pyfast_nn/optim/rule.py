@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from .. import checks
-from ..config import Given, Held, Setting, settings
+from ..config import Held, Setting, settings
 from ..guidance import Guided, written
 from ..schedules import is_of_steps_alone
 from ..typing import Array, Floats, Rate, Shape
+
+Given = TypeVar("Given")  # what may be assigned to a setting
 
 Changing: TypeAlias = (
     float | Any
@@ -22,15 +24,15 @@ CURRENT, RATES, NUMBERS, ALL = range(4)
 STEPS_AHEAD = 64  # for which schedules are evaluated by one call
 
 
-class Hyper(Setting[Given, Held]):
+class Hyper(Setting[Held], Generic[Given, Held]):
     """A hyper-parameter, which a group may have as its own."""
 
     def __set__(self, rule: "Rule", value: Given) -> None:
-        super().__set__(rule, value)
+        vars(rule)[self.name] = self.check(value, self.name)
         rule._changed(RATES if self.name == "lr" else NUMBERS)
 
 
-class Option(Setting[Given, Held]):
+class Option(Setting[Held], Generic[Given, Held]):
     """An option around the step, of all parameters.
 
     `apart_from` names the other options that must be None when this one is given.
@@ -180,14 +182,12 @@ def has_update(cls: type[Rule]) -> bool:
 
 def hyper_parameters(rule: Rule) -> tuple[str, ...]:
     """Return the names of its hyper-parameters."""
-    cls: Any = type(rule)
-    return settings(cls, Hyper)
+    return settings(type(rule), Hyper)
 
 
 def options(rule: Rule) -> tuple[str, ...]:
     """Return the names of the options around its steps."""
-    cls: Any = type(rule)
-    return settings(cls, Option)
+    return settings(type(rule), Option)
 
 
 def given(rule: Rule) -> dict[str, Any]:

@@ -28,7 +28,7 @@ fnn.Sequential([fnn.Dense(3)], seed="one")  # type: ignore[arg-type]  # pyright:
 fnn.Dense("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.Dense(3, "he_normal")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 fnn.Dense(10, activation="relu")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-fnn.Dense(3).units = 4  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+fnn.Dense(3).units = 4  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 fnn.Dense(3).trainable_ = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 fnn.GELU("erf")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 fnn.Rescale(scale=[1.0])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
