@@ -1,7 +1,9 @@
 """Fits whose optimizer is more than one elementwise rule: groups, options, whole tensors."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -262,3 +264,18 @@ def test_without_parameters(options):
     history = model.fit(X, X, loss="mse", optimizer=optimizer, epochs=2, batch_size=50)
     assert history["loss"][0] == history["loss"][1] > 0
     assert optimizer.step_count == 8
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}])
+def test_states_are_freed_at_once(options):
+    """An optimizer is in no circle of references, whose large states would wait for the gc."""
+    optimizer = optim.Adam(**options)
+    fit(make(), optimizer)
+    alive = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -18,7 +18,7 @@ from .around import (
     check_positive,
     check_step,
 )
-from .bound import Bound, ParamGroup, Snapshot
+from .bound import Bound, ParamGroup, Snapshot, given_out
 from .rule import (
     Option,
     Rule,
@@ -296,7 +296,9 @@ class Optimizer(Rule):
     @property
     def param_groups(self) -> list[ParamGroup]:
         """The groups of parameters: list of mappings from hyper-parameters to values."""
-        return [] if self._bound is None or self._bound.fused else list(self._bound.groups)
+        if self._bound is None or self._bound.fused:
+            return []
+        return [given_out(group, self) for group in self._bound.groups]
 
     def _changed(self, what: int) -> None:
         bound = self.__dict__.get("_bound")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Container, Iterator, MutableMapping
 from typing import Any, NamedTuple
 
@@ -60,11 +61,16 @@ class ParamGroup(Guided, MutableMapping[str, Any]):
     _assigned = ("params",)
 
     def __init__(self, optimizer: Rule, own: dict[str, Any]) -> None:
-        self._optimizer = optimizer
+        self._of = weakref.ref(optimizer)  # no circle, or large states would wait to be collected
+        self._holds: Rule | None = None
         self._own: dict[str, Any] = {}
         self.params: list[str] = []
         for name, value in own.items():
             self[name] = value
+
+    @property
+    def _optimizer(self) -> Rule:
+        return _alive(self._of)
 
     def _advice(self, name: str) -> str:
         known = near(name, self) if name not in self else f'; write group["{name}"]'
@@ -120,6 +126,18 @@ BUFFERS = {"gradient": "accumulated_grad", "average": "average", "slow": "slow"}
 COUNTS = ("skipped", "accumulated", "averaged", "since_lookahead")
 
 
+def _alive(of: "weakref.ref[Rule]") -> Rule:
+    optimizer = of()
+    assert optimizer is not None  # which has what asks for it
+    return optimizer
+
+
+def given_out(group: ParamGroup, optimizer: Rule) -> ParamGroup:
+    """Return a group for the user, who need not hold the optimizer besides."""
+    group._holds = optimizer
+    return group
+
+
 def own_of(group: ParamGroup) -> dict[str, Any]:
     """Return what a group has of its own."""
     return group._own
@@ -160,7 +178,7 @@ class Bound:
 
         `flat`: what all tensors of a fit are parts of, one after the other.
         """
-        self._optimizer = optimizer
+        self._of = weakref.ref(optimizer)
         self.params = params
         self._tensors = tensors or _core.Tensors(params, as_array)
         self._places = places
@@ -205,6 +223,10 @@ class Bound:
         else:
             own, places = resolve_groups(_core.Tensors(params, as_array).keys, groups)
         return cls(optimizer, params, own, places, flat=flat)
+
+    @property
+    def _optimizer(self) -> Rule:
+        return _alive(self._of)
 
     @property
     def steps(self) -> int:
@@ -430,14 +452,14 @@ class Bound:
     def take_over(self, optimizer: Rule, other: "Bound") -> list[dict[str, Any]]:
         """Belong to `optimizer`, with the groups of the bound `other`; return what those become."""
         become = [{"_own": group._own} for group in self.groups]
-        self._optimizer, self.groups = optimizer, other.groups
+        self._of, self.groups = weakref.ref(optimizer), other.groups
         return become
 
     def hand_over(self, optimizer: Rule) -> None:
         """Belong to `optimizer`, whose hyper-parameters and options may be others."""
         owners: list[Bound | ParamGroup] = [self, *self.groups]
         for each in owners:
-            each._optimizer = optimizer
+            each._of = weakref.ref(optimizer)
         self.changed(ALL)
 
     def snapshot(self, what: str) -> Snapshot:
@@ -456,8 +478,10 @@ class Bound:
 
     def is_one_rule(self) -> bool:
         """Whether nothing sets some parameters apart, and nothing is kept around the steps."""
-        counts = [self.counts()[name] for name in (*COUNTS, "missed_steps")]
-        return len(self.groups) == 1 and not self.groups[0]._own and counts == [0, 0, 0, None, {}]
+        if len(self.groups) > 1 or self.groups[0]._own or any(self.updater.missed):
+            return False
+        counts = None if self.around is None else self.counts()
+        return counts is None or [counts[name] for name in COUNTS] == [0, 0, 0, None]
 
     def saved(self) -> dict[str, Any]:
         """Return what `restored` takes: the parameters themselves, and copies of all else."""
