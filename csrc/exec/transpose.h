@@ -99,7 +99,7 @@ inline void store_columns(const Panels<T>& to, const T* from, index r0, index n)
 
 // to = from', for the given rows of panel p of `from`.
 template <class T>
-inline void transpose(const Panels<T>& to, const Panels<const T>& from, index p, Range rows) {
+void transpose(const Panels<T>& to, const Panels<const T>& from, index p, Range rows) {
     constexpr index full = Panels<T>::full, w = lanes<T>;
     const index width = from.width(p), used = from.used(p);
     for (index q = rows.begin / full; q * full < rows.end; ++q) {
@@ -123,6 +123,9 @@ inline void transpose(const Panels<T>& to, const Panels<const T>& from, index p,
         }
     }
 }
+
+extern template decltype(transpose<float>) transpose<float>;
+extern template decltype(transpose<double>) transpose<double>;
 
 // to (columns, rows) = from', for a matrix from (rows, columns).
 template <class T>

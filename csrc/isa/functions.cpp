@@ -6,6 +6,23 @@
 
 namespace fnn::FNN_ISA {
 
+template decltype(net::gather<float>) net::gather<float>;
+template decltype(net::gather<double>) net::gather<double>;
+template decltype(net::activation_forward<float>) net::activation_forward<float>;
+template decltype(net::activation_forward<double>) net::activation_forward<double>;
+template decltype(net::activation_backward<float>) net::activation_backward<float>;
+template decltype(net::activation_backward<double>) net::activation_backward<double>;
+template decltype(net::activation_tangent_forward<float>) net::activation_tangent_forward<float>;
+template decltype(net::activation_tangent_forward<double>) net::activation_tangent_forward<double>;
+template decltype(net::activation_tangent_backward<float>) net::activation_tangent_backward<float>;
+template decltype(net::activation_tangent_backward<double>) net::activation_tangent_backward<double>;
+template decltype(net::loss_forward<float>) net::loss_forward<float>;
+template decltype(net::loss_forward<double>) net::loss_forward<double>;
+template decltype(net::loss_factor<float>) net::loss_factor<float>;
+template decltype(net::loss_factor<double>) net::loss_factor<double>;
+template decltype(net::loss_tangent<float>) net::loss_tangent<float>;
+template decltype(net::loss_tangent<double>) net::loss_tangent<double>;
+
 namespace {
 
 template <class T>

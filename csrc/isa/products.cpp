@@ -1,4 +1,5 @@
 // The micro-kernels, products of matrices, and what else runs below a network.
+#include "exec/gemm/few.h"
 #include "exec/gemm/gemm.h"
 #include "exec/gemm/kernel.h"
 #include "exec/lanczos.h"
@@ -9,6 +10,14 @@ namespace fnn::FNN_ISA {
 
 template const exec::TileKernels<float> exec::TileKernels<float>::all;
 template const exec::TileKernels<double> exec::TileKernels<double>::all;
+template decltype(exec::multiply<float>) exec::multiply<float>;
+template decltype(exec::multiply<double>) exec::multiply<double>;
+template decltype(exec::multiply_transposed<float>) exec::multiply_transposed<float>;
+template decltype(exec::multiply_transposed<double>) exec::multiply_transposed<double>;
+template decltype(exec::multiply_few<float>) exec::multiply_few<float>;
+template decltype(exec::multiply_few<double>) exec::multiply_few<double>;
+template decltype(exec::transpose<float>) exec::transpose<float>;
+template decltype(exec::transpose<double>) exec::transpose<double>;
 
 namespace {
 

@@ -66,8 +66,8 @@ inline void gather_sparse(exec::Panels<T> to, index r, const Source& from, index
 
 // Row r of `to` = row order[first + r] of `from`, or row first + r; mapped, if there is a map.
 template <class T>
-inline void gather(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first,
-                   exec::Range rows, exec::ColumnMap map = {}) {
+void gather(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first, exec::Range rows,
+            exec::ColumnMap map = {}) {
     constexpr DType same = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
     const auto for_rows = [&](const auto& put) {
         for (index r = rows.begin; r < rows.end; ++r) put(r, order ? order[first + r] : first + r);
@@ -88,5 +88,8 @@ inline void gather(exec::Panels<T> to, const Source& from, const std::int64_t* o
             exec::row_to_panels(to, r, row(example), from.col_stride, read);
         });
 }
+
+extern template decltype(gather<float>) gather<float>;
+extern template decltype(gather<double>) gather<double>;
 
 }  // namespace fnn::FNN_ISA::net

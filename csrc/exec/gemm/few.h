@@ -74,4 +74,7 @@ void multiply_few(Panels<T> c, Panels<const T> a, const T* b, const T* row, Rang
     }
 }
 
+extern template decltype(multiply_few<float>) multiply_few<float>;
+extern template decltype(multiply_few<double>) multiply_few<double>;
+
 }  // namespace fnn::FNN_ISA::exec

@@ -28,10 +28,28 @@ inline void set_initial(Tile<T>& t, Initial<T> initial, index p) {
     t.init_panel = initial.keep ? t.c_panel : initial.row ? panel_width<T> : 0;
 }
 
-// What happens to a finished tile while it is in the first-level cache: f(first, count) gets the tile as a
-// stretch of C's memory, `first` counted from C's first element.
 struct NoEpilogue {
     void operator()(index, index) const {}
+};
+
+// What happens to a finished tile while it is in the first-level cache: f(first, count) gets the tile as a
+// stretch of C's memory, `first` counted from C's first element. Called through a pointer, as the kernels
+// are, so that products are compiled once for all of them. Refers to f.
+class Epilogue {
+   public:
+    template <class F>
+    Epilogue(const F& f) : f(&f), call(call_to<F>) {}
+
+    void operator()(index first, index count) const { call(f, first, count); }
+
+   private:
+    template <class F>
+    static void call_to(const void* f, index first, index count) {
+        (*static_cast<const F*>(f))(first, count);
+    }
+
+    const void* f;
+    void (*call)(const void*, index, index);
 };
 
 // A slice of b, of one panel or two, is reused from the first-level cache by all rows of a block of a; the
@@ -75,9 +93,9 @@ inline void for_depths(Range r, index length, const F& f) {
 }
 
 // c[rows, panels] = initial + a b; a (m, k), b (k, n), c (m, n).
-template <class T, class Epilogue = NoEpilogue>
+template <class T>
 void multiply(const Panels<T>& c, const Panels<const T>& a, const Panels<const T>& b, Initial<T> initial,
-              Range rows, Range panels, const Epilogue& epilogue = {}) {
+              Range rows, Range panels, const Epilogue& epilogue = NoEpilogue{}) {
     constexpr index full = panel_width<T>;
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
         for (index p = panels.begin; p < panels.end; ++p) {
@@ -231,5 +249,10 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
         });
     });
 }
+
+extern template decltype(multiply<float>) multiply<float>;
+extern template decltype(multiply<double>) multiply<double>;
+extern template decltype(multiply_transposed<float>) multiply_transposed<float>;
+extern template decltype(multiply_transposed<double>) multiply_transposed<double>;
 
 }  // namespace fnn::FNN_ISA::exec

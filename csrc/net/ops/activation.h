@@ -11,7 +11,7 @@ using exec::Range;
 
 // f(rule) with the rule that an activation names.
 template <class T, class F>
-inline auto with_any_rule(const ActivationSpec& spec, const F& f) {
+inline auto with_rule(const ActivationSpec& spec, const F& f) {
     const T first = T(spec.values[0]), second = T(spec.values[1]);
     switch (spec.kind) {
         case Activation::relu:
@@ -42,12 +42,6 @@ inline auto with_any_rule(const ActivationSpec& spec, const F& f) {
             break;
     }
     return f(rules::Identity<T>{});
-}
-
-// The same; for the rule of most networks without a call.
-template <class T, class F>
-inline auto with_rule(const ActivationSpec& spec, const F& f) {
-    return spec.kind == Activation::relu ? f(rules::ReLU<T>{}) : with_any_rule<T>(spec, f);
 }
 
 template <class T>
@@ -106,32 +100,41 @@ struct TangentBackward {
 };
 
 template <class T>
-inline void activation_forward(const ActivationSpec& spec, T* a, const T* z, Range r) {
+void activation_forward(const ActivationSpec& spec, T* a, const T* z, Range r) {
     if (spec.kind == Activation::identity && a == z) return;
     with_rule<T>(spec, [&](auto rule) { exec::elementwise(r, Forward<T, decltype(rule)>{rule, a, z}); });
 }
 
 template <class T>
-inline void activation_backward(const ActivationSpec& spec, T* dz, const T* da, const T* s, Range r) {
+void activation_backward(const ActivationSpec& spec, T* dz, const T* da, const T* s, Range r) {
     if (spec.kind == Activation::identity && dz == da) return;
     with_rule<T>(spec,
                  [&](auto rule) { exec::elementwise(r, Backward<T, decltype(rule)>{rule, dz, da, s}); });
 }
 
 template <class T>
-inline void activation_tangent_forward(const ActivationSpec& spec, T* ra, const T* rz, const T* s, Range r) {
+void activation_tangent_forward(const ActivationSpec& spec, T* ra, const T* rz, const T* s, Range r) {
     if (spec.kind == Activation::identity && ra == rz) return;
     with_rule<T>(
         spec, [&](auto rule) { exec::elementwise(r, TangentForward<T, decltype(rule)>{rule, ra, rz, s}); });
 }
 
 template <class T>
-inline void activation_tangent_backward(const ActivationSpec& spec, T* rdz, const T* rda, const T* da,
-                                        const T* s, const T* rz, Range r) {
+void activation_tangent_backward(const ActivationSpec& spec, T* rdz, const T* rda, const T* da, const T* s,
+                                 const T* rz, Range r) {
     if (spec.kind == Activation::identity && rdz == rda) return;
     with_rule<T>(spec, [&](auto rule) {
         exec::elementwise(r, TangentBackward<T, decltype(rule)>{rule, rdz, rda, da, s, rz});
     });
 }
+
+extern template decltype(activation_forward<float>) activation_forward<float>;
+extern template decltype(activation_forward<double>) activation_forward<double>;
+extern template decltype(activation_backward<float>) activation_backward<float>;
+extern template decltype(activation_backward<double>) activation_backward<double>;
+extern template decltype(activation_tangent_forward<float>) activation_tangent_forward<float>;
+extern template decltype(activation_tangent_forward<double>) activation_tangent_forward<double>;
+extern template decltype(activation_tangent_backward<float>) activation_tangent_backward<float>;
+extern template decltype(activation_tangent_backward<double>) activation_tangent_backward<double>;
 
 }  // namespace fnn::FNN_ISA::net

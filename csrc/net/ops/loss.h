@@ -394,8 +394,8 @@ inline Lanes<T> scaled(const Lanes<T>& weight, T factor) {
 
 // The scores of the given rows, and dz = factor times weight times the gradient.
 template <class T>
-inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz,
-                         Range rows, T factor, const RowScores<T>& scores, T* scratch) {
+void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<T> dz, Range rows,
+                  T factor, const RowScores<T>& scores, T* scratch) {
     Block<T> b(scratch, z.cols, false);
     for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
         const Lanes<T> weighted = scaled(weight, factor);
@@ -426,8 +426,8 @@ inline void loss_forward(const LossSpec& loss, const Batch<T>& batch, Panels<con
 // s = S u, where S S' is factor times weight times the Hessian in the outputs: u (n, out) in the order of the
 // examples, row-major, or null for the column-th unit vector.
 template <class T>
-inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, const T* u,
-                        index column, Panels<T> s, Range rows, T factor, T* scratch) {
+void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, const T* u, index column,
+                 Panels<T> s, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols, true);
     for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
         std::fill(b.rz, b.rz + b.out * b.w, T(0));
@@ -458,8 +458,8 @@ inline void loss_factor(const LossSpec& loss, const Batch<T>& batch, Panels<cons
 
 // rdz = factor times weight times the Hessian in the outputs times rz.
 template <class T>
-inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
-                         Panels<T> rdz, Range rows, T factor, T* scratch) {
+void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<const T> z, Panels<const T> rz,
+                  Panels<T> rdz, Range rows, T factor, T* scratch) {
     Block<T> b(scratch, z.cols, true);
     for_blocks(b, loss, batch, z, rows, [&](index first, index n, const Lanes<T>& weight) {
         exec::load_columns(b.rz, rz, first, n);
@@ -482,5 +482,12 @@ inline void loss_tangent(const LossSpec& loss, const Batch<T>& batch, Panels<con
         exec::store_columns(rdz, b.rdz, first, n);
     });
 }
+
+extern template decltype(loss_forward<float>) loss_forward<float>;
+extern template decltype(loss_forward<double>) loss_forward<double>;
+extern template decltype(loss_factor<float>) loss_factor<float>;
+extern template decltype(loss_factor<double>) loss_factor<double>;
+extern template decltype(loss_tangent<float>) loss_tangent<float>;
+extern template decltype(loss_tangent<double>) loss_tangent<double>;
 
 }  // namespace fnn::FNN_ISA::net
