@@ -255,17 +255,21 @@ class Updater:
 
 class Around:
     def __init__(self, updater: Updater) -> None: ...
-    maximize: bool
-    clip_norm: float | None
-    clip_value: float | None
-    clip_units: float | None
-    unit_axis: int
-    skip_nonfinite: bool
-    accumulate: int
-    ema: float | None
-    swa: int | None
-    lookahead: tuple[int, float] | None
-    sam: float | None
+    def set_options(
+        self,
+        *,
+        maximize: bool,
+        clip_norm: float | None,
+        clip_value: float | None,
+        clip_units: float | None,
+        unit_axis: int,
+        skip_nonfinite: bool,
+        accumulate: int,
+        ema: float | None,
+        swa: int | None,
+        lookahead: tuple[int, float] | None,
+        sam: float | None,
+    ) -> None: ...
     skipped: int
     accumulated: int
     averaged: int

@@ -566,6 +566,46 @@ def test_the_end_of_averages_that_were_never_shown():
     np.testing.assert_array_equal(p, [0, 0])
 
 
+@pytest.mark.once
+def test_what_does_not_fit_the_core():
+    optimizer = Adam([np.ones(3), np.ones(2)], ema=0.5)
+    optimizer.step([np.ones(3), np.ones(2)])
+    updater, around = optimizer._bound.updater, optimizer._bound.around
+    with pytest.raises(ValueError, match="missed: expected 2 items, one for each tensor, got 1"):
+        updater.missed = [0]
+    with pytest.raises(ValueError, match="rates: expected 1 items, got 2"):
+        updater.set_rates([0.1, 0.1])
+    with pytest.raises(ValueError, match="arrays: expected one for each tensor, got 1"):
+        around.set_buffer("average", [np.ones(3)])
+    with pytest.raises(ValueError, match=r"average: expected shape \(2,\), got \(3,\)"):
+        around.set_buffer("average", [np.ones(3), np.ones(3)])
+    with pytest.raises(ValueError, match="name: expected 'gradient', 'average' or 'slow', got"):
+        around.set_buffer("original", [np.ones(3), np.ones(2)])
+    with pytest.raises(TypeError, match="set_options"):
+        around.set_options(ema=0.5)
+
+
+@pytest.mark.once
+def test_options_do_not_change_within_a_step():
+    p = np.ones(3)
+    optimizer = SGD([p], lr=1.0, clip_norm=1.0)
+
+    class Gradient:
+        def __dlpack__(self, **_):
+            optimizer.clip_norm = None
+            with pytest.raises(RuntimeError, match="being updated by another call"):
+                optimizer.state  # noqa: B018 (which hands the options over)
+            return np.ones(3).__dlpack__()
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    optimizer.step([Gradient()])
+    np.testing.assert_allclose(p, 1 - np.sqrt(1 / 3))
+    optimizer.step([np.ones(3)])
+    np.testing.assert_allclose(p, -np.sqrt(1 / 3))
+
+
 # What a walk assigns to each option, None for its default.
 VALUES = {
     "maximize": [None, True],

@@ -38,6 +38,11 @@ ONLY_IN = {
     "CUDA": (None, r"cuda\w*\.h|<<<|>>>\("),
 }
 
+# What a room must not contain: bindings check and call, and compute nothing.
+NOT_IN = {
+    "bindings": ("arithmetic", r"\bcmath\b|\bstd::(sqrt|pow|exp|log|hypot|fma|isfinite|isnan)\b"),
+}
+
 FORBIDDEN_FLAGS = re.compile(
     r"fast-math|Ofast|march=native|mtune=native|mcpu=native|unsafe-math|finite-math|"
     r"associative-math|reciprocal-math|ffp-contract=(fast|on)"
@@ -80,6 +85,9 @@ def violations(csrc):
         for what, (home, pattern) in ONLY_IN.items():
             if room != home and (match := re.search(pattern, code)):
                 found.append(f"{name}: {what} ({match[0]!r}) belong to {home}/ only")
+        what, pattern = NOT_IN.get(room, ("", r"(?!)"))
+        if match := re.search(pattern, code):
+            found.append(f"{name}: {what} ({match[0]!r}) does not belong to {room}/")
         if path.suffix == ".h" and "#pragma once" not in code:
             found.append(f"{name}: #pragma once is missing")
     return found
@@ -111,6 +119,7 @@ def test_dependencies_point_one_way():
         ("isa/a.cpp", '#include "bindings/b.h"'),
         ("exec/a.cpp", "#include <Python.h>"),
         ("exec/a.cpp", "PyErr_CheckSignals();"),
+        ("bindings/a.cpp", "double y = std::hypot(a, b);"),
         ("exec/a.cpp", "#include <common.h>"),
         ("exec/a.cpp", '#include "missing.h"'),
         ("cuda/a.cpp", ""),

@@ -102,6 +102,7 @@ PYBIND11_MODULE(_core, m) {
     fnn::bindings::register_kernels(m);
     fnn::bindings::register_ops(m);
     fnn::bindings::register_tensors(m);
+    fnn::bindings::register_updater(m);
     fnn::bindings::register_around(m);
     fnn::bindings::register_network(m);
     fnn::bindings::register_curvature(m);

@@ -115,6 +115,7 @@ void register_curvature(py::module_& m);
 void register_kernels(py::module_& m);
 void register_ops(py::module_& m);
 void register_tensors(py::module_& m);
+void register_updater(py::module_& m);
 void register_around(py::module_& m);
 void register_runtime(py::module_& m);
 

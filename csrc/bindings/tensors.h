@@ -8,6 +8,7 @@
 #include "bindings/network.h"
 #include "bindings/overlap.h"
 #include "bindings/tree.h"
+#include "optim/rows.h"
 
 namespace fnn::bindings {
 
@@ -42,31 +43,16 @@ class Tensors : public Shared {
     // Which tensors have a gradient, and not None.
     const std::vector<bool>& present() const { return present_; }
 
-    bool is_float64(std::size_t i) const { return tensors_[i].is_float64; }
     std::string path(std::size_t i) const { return tree_.path(i, "params"); }
     // Whether its numbers are counted in Fortran order, the first axis fastest.
     std::vector<bool> are_fortran() const;
-    // Its parts along an axis of the array, all of it where that is a vector or a scalar.
-    Units units(std::size_t i, index axis) const;
-
-    template <class T>
-    Segment<T> segment(std::size_t i) {
-        Tensor& t = tensors_[i];
-        Segment<T> s;
-        s.parameters = static_cast<T*>(t.array.mutable_data());
-        s.length = t.array.size();
-        s.parameter_places = t.places;
-        s.dims = int(t.shape.size());
-        s.shape = t.shape.data();
-        s.fortran = t.fortran;
-        return s;
-    }
-    // The gradient that was read.
-    template <class T>
-    void set_gradient(Segment<T>& s, std::size_t i) const {
-        s.gradient = gradients_[i] ? static_cast<const T*>(gradients_[i].data()) : nullptr;
-        s.gradient_places = tensors_[i].gradient_places;
-    }
+    // As the core takes them, and the gradients that were read.
+    std::vector<TensorView> views();
+    const std::vector<GradientView>& gradients() const { return gradients_; }
+    // The data of an array for tensor i: so many numbers of its type one after another, to be written to.
+    VectorView vector_of(std::size_t i, py::array& array, const char* name, index length) const;
+    // The parts of each along an axis of its array, all of it where that is a vector or a scalar.
+    std::vector<Units> units(index axis) const;
 
    private:
     struct Tensor {
@@ -75,7 +61,7 @@ class Tensors : public Shared {
         bool fortran;                       // counted so
         std::vector<index> shape, strides;  // in the order of counting
         std::vector<index> gradient_strides;
-        Places places, gradient_places;
+        Places places;
     };
 
     void read_gradient(std::size_t i, py::object& leaf, None none);
@@ -88,83 +74,9 @@ class Tensors : public Shared {
     bool spans_are_apart_ = true;
     bool in_use_ = false;
     std::vector<py::object> leaves_;
-    std::vector<py::array> gradients_;
+    std::vector<py::array> held_;  // the gradients
+    std::vector<GradientView> gradients_;
     std::vector<bool> present_;
-};
-
-// An update of tensors, by groups: which tensor belongs to which, and (update, lr) of each, or None where it
-// is left alone. Each hyper-parameter is a number, or an array of those of the next `steps` steps. States are
-// vectors, one list for each: of as many numbers as the tensor has or as its rule says.
-class Updater : public Shared {
-   public:
-    Updater(std::shared_ptr<Tensors> tensors, const std::vector<int>& group_of, int n_groups);
-
-    void set_updates(const py::list& updates, index steps);
-    void set_rates(const std::vector<double>& rates);  // of each group, where they are numbers
-    void set_states(const py::list& states);
-
-    // One step, of which `steps` counts those taken.
-    void step(const py::object& grads);
-    index steps = 0;
-
-    // How many of them each tensor had no part in: its gradient was None, as if there had been no step.
-    std::vector<index> missed;
-
-    // The parts of a step, to be called while the tensors are in use. `read` may fail and changes nothing;
-    // `update` does not fail. Tensors without gradient are left alone but those of `also`.
-    void read(const py::object& grads, Tensors::None none = Tensors::None::nothing,
-              const std::vector<bool>& also = {});
-    void update(const GradientMap& map);
-    // Of the step for which gradients were read: whether a tensor takes part.
-    const std::vector<bool>& present() const { return present_; }
-
-    // Tensors with as many steps, by groups.
-    template <class T>
-    struct Part {
-        std::vector<Segment<T>> segments;
-        std::vector<index> starts;
-        std::vector<std::size_t> tensors;
-        std::vector<Group> groups;
-        std::vector<std::size_t> group_of;  // of each of these groups, among all
-    };
-    template <class T>
-    struct Typed {
-        std::vector<Segment<T>> segments;
-        std::vector<index> starts = {0};
-        std::vector<std::size_t> tensors;  // of each segment
-        std::vector<Group> groups;
-        Part<T> part;  // of a step in which some tensors have no part, or had none in an earlier one
-        Arena arena;
-        void* scratch = nullptr;  // of a step, in the arena
-    };
-
-    // f(typed) for the tensors of each type.
-    template <class F>
-    void for_types(const F& f) {
-        f(float32_);
-        f(float64_);
-    }
-
-    Tensors& tensors() { return *tensors_; }
-
-   private:
-    void check_states();
-    void set_numbers_of_step();
-    void take_part();
-    template <class T>
-    Step<T> step_of(const Typed<T>& typed, const GradientMap& map) const;
-
-    std::shared_ptr<Tensors> tensors_;
-    int n_groups_;
-    int threads_ = 1;  // of the step for which gradients were read
-    Typed<float> float32_;
-    Typed<double> float64_;
-    std::vector<Schedules> schedules_;  // of each group
-    index first_ = 0, end_ = 0;         // the steps for which they are
-    std::vector<py::array> held_;
-    bool states_are_checked_ = false;
-    std::vector<bool> present_;
-    bool in_part_ = false;  // whether a step is of `part`
 };
 
 }  // namespace fnn::bindings

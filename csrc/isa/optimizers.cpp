@@ -1,7 +1,7 @@
 // Steps of optimizers over many tensors, and what stands around them.
 #include "isa/units.h"
-#include "optim/around.h"
 #include "optim/clip.h"
+#include "optim/pass.h"
 #include "optim/step.h"
 #include "optim/units.h"
 #include "optim/update.h"

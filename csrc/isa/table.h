@@ -6,13 +6,13 @@
 #include "exec/threads.h"
 #include "net/call.h"
 #include "net/plan.h"
-#include "optim/spec.h"
+#include "optim/loops.h"
 
 namespace fnn {
 
 // The functions of net/, optim/, exec/ and rules/ for one scalar type; what they do stands there.
 template <class T>
-struct Functions {
+struct Functions : LoopsOf<T> {
     void (*outputs)(const Context&, const T* parameters, const Source& x, const Order&, Link, T* out);
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
                      const LossSpec&, Score*);
@@ -59,11 +59,6 @@ struct Functions {
                               Interrupt interrupt);
     double (*loss_and_output_gradient)(const LossSpec&, const T* z, const Targets<T>& y, index rows,
                                        index cols, T* dz, int threads, Interrupt interrupt, Arena&);
-    std::size_t (*step_scratch)(const Step<T>&, int threads);
-    void (*step)(const Step<T>&, int threads);
-    void (*pass)(const Pass<T>&, int threads);
-    void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
-    double (*gradient_norm)(const Segments<T>&, int threads, Interrupt interrupt, Arena&);
     double (*clip_norm)(const Segments<T>&, double max_norm, int threads, Interrupt interrupt, Arena&);
     void (*transpose_matrix)(T* to, const T* from, index rows, index columns, int threads, Interrupt);
     double (*lanczos_step)(T* Q, index m, index n, index stride, const T* Aq, T factor, double negligible,

@@ -310,8 +310,8 @@ class Bound:
                 return
             self.around = _core.Around(self.updater)
         self._make_step = self.around.step
-        for name in rules.options(self._optimizer):
-            setattr(self.around, name, getattr(self._optimizer, name))
+        options = {name: getattr(self._optimizer, name) for name in rules.options(self._optimizer)}
+        self.around.set_options(**options)
 
     def check_parameters(self) -> None:
         """Raise ValueError if a parameter that is to be updated has no rule."""
