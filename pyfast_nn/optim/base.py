@@ -35,7 +35,8 @@ class Optimizer(Rule):
     """What all optimizers have in common.
 
     With `params` it updates those arrays, by `step`; without, it is what `Sequential.fit` takes.
-    Every hyper-parameter is an attribute that may be read, and assigned between two steps.
+    Every hyper-parameter is an attribute that may be read, and assigned between two steps. What a
+    callback assigns, options too, holds from the next epoch of its fit on.
 
     A copy (`copy.copy`) has a state of its own and trains the same model; one by `copy.deepcopy` or
     `pickle` the copy of the model that was made with it, or else the first one that it is given
