@@ -402,8 +402,8 @@ void read_field(const py::dict& fields, const char* name, F& to) {
     try {
         to = py::cast<F>(fields[name]);
     } catch (const py::cast_error&) {
-        throw py::type_error(expected("layers", std::string("a value that fits '") + name + "'",
-                                      repr_of(fields[name])));
+        throw py::type_error(
+            expected("layers", std::string("a value that fits '") + name + "'", repr_of(fields[name])));
     }
 }
 

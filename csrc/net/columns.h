@@ -31,7 +31,7 @@ inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x,
     };
     const auto for_own = [&](const Node& node, Panels<T> to, const auto& f) {
         exec.poll();
-        const Cut cut = cut_of(node, ws.run);
+        const Cut cut = Maps<T>::cut(node, ws.run);
         const bool wide = cut == Cut::products && to.count() > 1;
         go_on(cut == Cut::elements ? by_rows : cut != Cut::columns && !wide, wide);
         if (by_rows)
@@ -43,13 +43,14 @@ inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x,
     };
     gather<T>(ws.a(0), x, batch.order, batch.first, own, ws.input_map);
     for (const Node& node : ws.plan.nodes)
-        for_own(node, ws.z(node.output), [&](Range rows, Range panels) { forward(ws, node, rows, panels); });
+        for_own(node, ws.z(node.output),
+                [&](Range rows, Range panels) { Maps<T>::forward(ws, node, rows, panels); });
     go_on(true, false);
     score_outputs(exec, ws, loss, batch, own, factor);
     complete_output_gradient(ws, own);
     for_nodes_backward(ws, [&](const Node& node) {
         for_own(node, ws.da(node.input()),
-                [&](Range rows, Range panels) { backward(ws, node, rows, panels); });
+                [&](Range rows, Range panels) { Maps<T>::backward(ws, node, rows, panels); });
     });
 }
 

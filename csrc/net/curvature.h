@@ -280,53 +280,36 @@ void jacobian_products(const Context& call, const CurvatureOf<T>& of, const T* v
         [](index, index, const T*) {});
 }
 
-// `into` of a node alone: the gradients of its inputs, nothing added to them, where those move.
-template <class T>
-struct IntoScratch {
-    const Workspace<T>& ws;
-    const Node& node;
-    int value(int i) const { return node.inputs[std::size_t(i)].value; }
-    bool wants(int i) const { return ws.wants_gradient(value(i)) && ws.ra(value(i)).data != nullptr; }
-    bool adds(int i) const {
-        for (int before = 0; before < i; ++before)
-            if (value(before) == value(i)) return true;
-        return false;
-    }
-    void done(int, index, index) const {}
-};
-
-// Of a dense node: of (x + rx)(w + v), rx v, twice. Of another, what the movement of its way back makes of
+// Of a product: of (x + rx)(w + v), rx v, twice. Of another op, what the movement of its way back makes of
 // the derivatives in its inputs and its vectors, times how those move.
-template <class T, class Op>
-void add_second_order_of(Exec& exec, Workspace<T>& ws, const Node& node, Op op, T* sums, Range rows) {
+template <class T>
+void add_second_order_of(Exec& exec, Workspace<T>& ws, const Node& node, T* sums, Range rows) {
     const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
-    if constexpr (op.cut(Run{}) == Cut::products) {
+    if (Maps<T>::cut(node, ws.run) == Cut::products) {
         const Panels<T> rx = ws.ra(node.input());
         if (rx.data == nullptr) return;
         exec::multiply<T>(rd, rx, ws.direction_matrix(node), exec::Initial<T>::zero(), rows, {0, rd.count()});
         add_row_products<T>(sums, d, rd, 2, rows, true);
-    } else {
-        if (op.traits.piecewise_linear && !op.has_factors) return;
-        for_stretches(rd, rows, [&](Range r) { exec::elementwise(r, Clear<T>{rd.data}); });
-        const IntoScratch<T> into{ws, node};
-        for_node(exec, ws, node, ws.z(node.input()), rows,
-                 [&](Range r, Range panels) { op.tangent_backward(ws, node, r, panels, into); });
-        for (int i = 0; i < int(node.inputs.size()); ++i)
-            if (into.wants(i) && !into.adds(i))
-                add_row_products<T>(sums, ws.ra(into.value(i)), ws.rd(into.value(i)), 1, rows, true);
-        if constexpr (op.has_factors) {
-            alignas(exec::vector_bytes) T room[Panels<T>::full];
-            for (index k = 0; k < ws.own(node).count(); ++k) {
-                if (!op.has_factor(k)) continue;
-                const T* const way = ws.direction_vector(node, k);
-                for (index r = rows.begin; r < rows.end; ++r)
-                    for (index p = 0; p < d.count(); ++p) {
-                        const T* const change = op.factor_tangent(ws, node, k, {r, r + 1}, p, room);
-                        for (index j = 0; j < d.used(p); ++j)
-                            sums[r] += change[j] * d.row(p, r)[j] * way[p * d.full + j];
-                    }
+        return;
+    }
+    for_stretches(rd, rows, [&](Range r) { exec::elementwise(r, Clear<T>{rd.data}); });
+    for_node(exec, ws, node, ws.z(node.input()), rows,
+             [&](Range r, Range panels) { Maps<T>::tangent_backward_alone(ws, node, r, panels); });
+    const IntoScratch<T> into{ws, node};
+    for (int i = 0; i < int(node.inputs.size()); ++i)
+        if (into.wants(i) && !into.adds(i))
+            add_row_products<T>(sums, ws.ra(into.value(i)), ws.rd(into.value(i)), 1, rows, true);
+    if (node.parameters < 0) return;
+    alignas(exec::vector_bytes) T room[Panels<T>::full];
+    for (index k = 0; k < ws.own(node).count(); ++k) {
+        if (!Maps<T>::has_factor(node, k)) continue;
+        const T* const way = ws.direction_vector(node, k);
+        for (index r = rows.begin; r < rows.end; ++r)
+            for (index p = 0; p < d.count(); ++p) {
+                const T* const change = Maps<T>::factor_tangent(ws, node, k, {r, r + 1}, p, room);
+                for (index j = 0; j < d.used(p); ++j)
+                    sums[r] += change[j] * d.row(p, r)[j] * way[p * d.full + j];
             }
-        }
     }
 }
 
@@ -338,7 +321,7 @@ void add_second_order(Exec& exec, Workspace<T>& ws, T* sums, Range rows) {
     for (const Node& node : ws.plan.nodes) {
         const Panels<T> rz = ws.rz(node.output), rd = ws.rd(node.output);
         if (rd.data == nullptr) continue;  // it does not move
-        with_op<T>(node.op, [&](auto op) { add_second_order_of<T>(exec, ws, node, op, sums, rows); });
+        if (node.op.kind != OpKind::identity) add_second_order_of(exec, ws, node, sums, rows);
         const bool is_straight = activation_traits<T>(node.activation).piecewise_linear;
         if (is_straight) continue;
         for_stretches(rd, rows, [&](Range r) {

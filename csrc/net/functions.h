@@ -3,6 +3,7 @@
 
 #include "exec/gemm/gemm.h"
 #include "net/evaluate.h"
+#include "net/ops/dense.h"
 
 namespace fnn::FNN_ISA::net {
 

@@ -2,6 +2,7 @@
 // examples, and handed on while it is in the cache.
 #pragma once
 
+#include "net/ops/dense.h"
 #include "net/pass.h"
 
 namespace fnn::FNN_ISA::net {
@@ -176,14 +177,9 @@ struct GradientTerms {
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
         const Panels<T> d = ws.d(node.output);
-        with_op<T>(node.op, [&](auto op) {
-            if constexpr (op.has_factors)
-                if (op.has_factor(k))
-                    return for_products(
-                        d, examples, p, room,
-                        [&](Range rows, T* to) { return op.factor(ws, node, k, rows, p, to); }, f);
-            f(d.row(p, examples.begin), examples.size());
-        });
+        if (!Maps<T>::has_factor(node, k)) return f(d.row(p, examples.begin), examples.size());
+        const auto factor = [&](Range rows, T* to) { return Maps<T>::factor(ws, node, k, rows, p, to); };
+        for_products(d, examples, p, room, factor, f);
     }
 };
 
@@ -208,18 +204,13 @@ struct TangentTerms {
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
         const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
-        with_op<T>(node.op, [&](auto op) {
-            if constexpr (op.has_factors)
-                if (op.has_factor(k)) {
-                    for_products(
-                        rd, examples, p, room,
-                        [&](Range rows, T* to) { return op.factor(ws, node, k, rows, p, to); }, f);
-                    return for_products(
-                        d, examples, p, room,
-                        [&](Range rows, T* to) { return op.factor_tangent(ws, node, k, rows, p, to); }, f);
-                }
-            f(rd.row(p, examples.begin), examples.size());
-        });
+        if (!Maps<T>::has_factor(node, k)) return f(rd.row(p, examples.begin), examples.size());
+        const auto factor = [&](Range rows, T* to) { return Maps<T>::factor(ws, node, k, rows, p, to); };
+        const auto change = [&](Range rows, T* to) {
+            return Maps<T>::factor_tangent(ws, node, k, rows, p, to);
+        };
+        for_products(rd, examples, p, room, factor, f);
+        for_products(d, examples, p, room, change, f);
     }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/evaluate.h"
+#include "net/ops/dense.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -44,7 +45,7 @@ inline const Node* parting(const Plan& plan) {
 template <class T>
 void begin_points(Workspace<T>& here, const Node& first_dense, index k, Range rows) {
     for (const Node* node = here.plan.nodes.data(); node != &first_dense; ++node)
-        forward(here, *node, rows, {0, here.z(node->output).count()});
+        Maps<T>::forward(here, *node, rows, {0, here.z(node->output).count()});
     const auto products = [&](const Panels<T>& z, const Panels<T>& w, const T* b) {
         Dense<T>::forward(z, here.a(first_dense.input()), w, b, rows, {0, z.count()}, exec::NoEpilogue{});
     };
@@ -135,7 +136,7 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
                     exec.poll();
                     if (shared != nullptr) part(there, here, *shared, step, k, rows);
                     for (const Node* node = from; node != end; ++node)
-                        forward(there, *node, rows, {0, there.z(node->output).count()});
+                        Maps<T>::forward(there, *node, rows, {0, there.z(node->output).count()});
                     loss_forward<T>(loss, examples, there.a(last), there.da(last), rows, T(1), there.scores,
                                     there.scratch(0));
                 });

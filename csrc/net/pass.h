@@ -4,21 +4,13 @@
 #include <algorithm>
 
 #include "exec/cpu.h"
-#include "net/ops/with_op.h"
+#include "net/ops/maps.h"
+#include "net/ops/op.h"
 #include "net/workspace.h"
 
 namespace fnn::FNN_ISA::net {
 
 using exec::Exec;
-
-template <class T>
-index kept_numbers(const Node& node, const Plan& plan, index rows) {
-    return with_op<T>(node.op, [&](auto op) { return op.kept(node, plan, rows); });
-}
-
-inline Cut cut_of(const Node& node, const Run& run) {
-    return with_op<float>(node.op, [&](auto op) { return op.cut(run); });
-}
 
 // The walks over rows touch no other rows, so each thread takes its own through all nodes without waiting.
 // Those over parameters need the walks of all rows to be complete. Where rows are coupled, all threads come
@@ -26,24 +18,19 @@ inline Cut cut_of(const Node& node, const Run& run) {
 template <class T, class F>
 void for_node(Exec& exec, const Workspace<T>& ws, const Node& node, const Panels<T>& to, Range rows,
               const F& f) {
-    if (!ws.couples_rows() || cut_of(node, ws.run) != Cut::columns) return f(rows, Range{0, to.count()});
+    if (!ws.couples_rows() || Maps<T>::cut(node, ws.run) != Cut::columns)
+        return f(rows, Range{0, to.count()});
     exec.barrier();
     const Range own = exec.share(to.count());
     if (!own.empty()) f(Range{0, ws.rows}, own);
     exec.barrier();
 }
 
-// Of one node, some rows of some panels of its output.
-template <class T>
-void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op, [&](auto op) { op.forward(ws, node, rows, panels, Activate<T>{ws, node}); });
-}
-
 template <class T>
 void forward(Exec& exec, Workspace<T>& ws, Range rows) {
     for (const Node& node : ws.plan.nodes)
         for_node(exec, ws, node, ws.z(node.output), rows,
-                 [&](Range r, Range panels) { forward(ws, node, r, panels); });
+                 [&](Range r, Range panels) { Maps<T>::forward(ws, node, r, panels); });
 }
 
 // For all rows, which are few, from the parameters as they lie: threads share the columns of a layer, as
@@ -52,13 +39,10 @@ template <class T, class Share, class Wait>
 void forward_few(Workspace<T>& ws, const T* parameters, const Share& share, const Wait& wait) {
     for (const Node& node : ws.plan.nodes) {
         const index panels = ws.z(node.output).count();
-        with_op<T>(node.op, [&](auto op) {
-            const Activate<T> done{ws, node};
-            if constexpr (op.cut(Run{}) == Cut::products)
-                op.forward_few(ws, node, parameters, share(panels), done);
-            else
-                op.forward(ws, node, share(ws.rows), {0, panels}, done);
-        });
+        if (Maps<T>::cut(node, ws.run) == Cut::products)
+            Maps<T>::forward_few(ws, node, parameters, share(panels));
+        else
+            Maps<T>::forward(ws, node, share(ws.rows), {0, panels});
         wait();
     }
 }
@@ -68,12 +52,6 @@ template <class T>
 void complete_output_gradient(Workspace<T>& ws, Range rows) {
     const int last = ws.plan.output();
     for_stretches(ws.d(last), rows, [&](Range r) { complete_gradient(ws, last, r); });
-}
-
-// Of one node, some rows of some panels of its inputs.
-template <class T>
-void backward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op, [&](auto op) { op.backward(ws, node, rows, panels, IntoGradient<T>{ws, node}); });
 }
 
 // f(node) for those that go backward, from the last one.
@@ -92,7 +70,7 @@ void backward(Exec& exec, Workspace<T>& ws, Range rows) {
     complete_output_gradient(ws, rows);
     for_nodes_backward(ws, [&](const Node& node) {
         for_node(exec, ws, node, ws.da(node.input()), rows,
-                 [&](Range r, Range panels) { backward(ws, node, r, panels); });
+                 [&](Range r, Range panels) { Maps<T>::backward(ws, node, r, panels); });
     });
 }
 
@@ -100,11 +78,8 @@ void backward(Exec& exec, Workspace<T>& ws, Range rows) {
 template <class T>
 void tangent_forward(Exec& exec, Workspace<T>& ws, Range rows) {
     for (const Node& node : ws.plan.nodes)
-        for_node(exec, ws, node, ws.rz(node.output), rows, [&](Range r, Range panels) {
-            with_op<T>(node.op, [&](auto op) {
-                op.tangent_forward(ws, node, r, panels, ActivateTangent<T>{ws, node});
-            });
-        });
+        for_node(exec, ws, node, ws.rz(node.output), rows,
+                 [&](Range r, Range panels) { Maps<T>::tangent_forward(ws, node, r, panels); });
 }
 
 // The tangent of `backward`, which must have run; starts from rda of the output.
@@ -113,11 +88,8 @@ void tangent_backward(Exec& exec, Workspace<T>& ws, Range rows) {
     const int last = ws.plan.output();
     for_stretches(ws.rd(last), rows, [&](Range r) { complete_tangent(ws, last, r); });
     for_nodes_backward(ws, [&](const Node& node) {
-        for_node(exec, ws, node, ws.rda(node.input()), rows, [&](Range r, Range panels) {
-            with_op<T>(node.op, [&](auto op) {
-                op.tangent_backward(ws, node, r, panels, IntoTangent<T>{{ws, node}});
-            });
-        });
+        for_node(exec, ws, node, ws.rda(node.input()), rows,
+                 [&](Range r, Range panels) { Maps<T>::tangent_backward(ws, node, r, panels); });
     });
 }
 

@@ -74,22 +74,15 @@ void sum_squared_deltas(Exec& exec, const Walk<T>& walk, Workspace<T>& now, cons
 template <class T>
 void vector_traces(const Workspace<T>& ws, const Node& node, index k, T* sums, Range rows) {
     const Panels<T> squares = squared_deltas(ws, node);
-    with_op<T>(node.op, [&](auto op) {
-        if constexpr (op.has_factors)
-            if (op.has_factor(k)) {
-                alignas(exec::vector_bytes) T room[Panels<T>::full];
-                for (index r = rows.begin; r < rows.end; ++r) {
-                    sums[r] = 0;
-                    for (index p = 0; p < squares.count(); ++p) {
-                        const T* const u = op.factor(ws, node, k, {r, r + 1}, p, room);
-                        for (index j = 0; j < squares.used(p); ++j)
-                            sums[r] += u[j] * u[j] * squares.row(p, r)[j];
-                    }
-                }
-                return;
-            }
-        row_totals<T>(sums, squares, rows);
-    });
+    if (!Maps<T>::has_factor(node, k)) return row_totals<T>(sums, squares, rows);
+    alignas(exec::vector_bytes) T room[Panels<T>::full];
+    for (index r = rows.begin; r < rows.end; ++r) {
+        sums[r] = 0;
+        for (index p = 0; p < squares.count(); ++p) {
+            const T* const u = Maps<T>::factor(ws, node, k, {r, r + 1}, p, room);
+            for (index j = 0; j < squares.used(p); ++j) sums[r] += u[j] * u[j] * squares.row(p, r)[j];
+        }
+    }
 }
 
 // traces: of each matrix and vector, in the order of the parameters; 0 of those that are not trained. of_rows
@@ -154,19 +147,13 @@ struct SquareTerms {
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
         const Panels<T> squares = squared_deltas(ws, node);
-        with_op<T>(node.op, [&](auto op) {
-            if constexpr (op.has_factors)
-                if (op.has_factor(k))
-                    return for_products(
-                        squares, examples, p, room,
-                        [&](Range rows, T* to) {
-                            const T* const u = op.factor(ws, node, k, rows, p, to);
-                            exec::elementwise({0, rows.size() * squares.width(p)}, Square<T>{to, u});
-                            return to;
-                        },
-                        f);
-            f(squares.row(p, examples.begin), examples.size());
-        });
+        if (!Maps<T>::has_factor(node, k)) return f(squares.row(p, examples.begin), examples.size());
+        const auto squared_factor = [&](Range rows, T* to) {
+            const T* const u = Maps<T>::factor(ws, node, k, rows, p, to);
+            exec::elementwise({0, rows.size() * squares.width(p)}, Square<T>{to, u});
+            return to;
+        };
+        for_products(squares, examples, p, room, squared_factor, f);
     }
 };
 

@@ -39,9 +39,8 @@ struct Needs {
     int last_value = std::numeric_limits<int>::max();
 };
 
-// Of an op, see net/ops/op.h.
 template <class T>
-index kept_numbers(const Node& node, const Plan& plan, index rows);
+struct Maps;  // net/ops/maps.h
 
 // Memory that outlives a call; without any, all is the call's own.
 struct Shelf {
@@ -259,7 +258,7 @@ class Workspace {
                         tables.take<T*>(index(plan.nodes.size()))};
         T** kept = base.kept;
         for (const Node& node : plan.nodes) {
-            T* const numbers = take(memory, uses(node.output), kept_numbers<T>(node, plan, rows));
+            T* const numbers = take(memory, uses(node.output), Maps<T>::kept(node, plan, rows));
             if (kept != nullptr) *kept++ = numbers;
         }
         for (int b = 0; b < n; ++b) {

@@ -100,6 +100,21 @@ struct IntoTangent : IntoGradient<T> {
     }
 };
 
+// `into` of a node alone: the derivatives in its inputs, by themselves, where those move.
+template <class T>
+struct IntoScratch {
+    const Workspace<T>& ws;
+    const Node& node;
+    int value(int i) const { return node.inputs[std::size_t(i)].value; }
+    bool wants(int i) const { return ws.wants_gradient(value(i)) && ws.ra(value(i)).data != nullptr; }
+    bool adds(int i) const {
+        for (int before = 0; before < i; ++before)
+            if (value(before) == value(i)) return true;
+        return false;
+    }
+    void done(int, index, index) const {}
+};
+
 // `done` of one input, for products and the like that have an epilogue.
 template <class Into>
 struct DoneOf {
