@@ -12,12 +12,32 @@ namespace fnn {
 enum class InputKind { rescale, standardize };
 
 // What a node computes before its activation; each kind has its type in net/ops/, found by `with_op`.
-enum class OpKind { dense, identity, softmax, add, multiply, concatenate, dropout, scale };
+enum class OpKind {
+    dense,
+    identity,
+    softmax,
+    add,
+    multiply,
+    concatenate,
+    dropout,
+    gaussian_noise,
+    scale,
+    prelu,
+    layer_norm,
+    rms_norm,
+    group_norm,
+    batch_norm,
+};
 
 // A kind and its numbers; those of other kinds are 0.
 struct OpSpec {
     OpKind kind = OpKind::identity;
-    double rate = 0;  // dropout
+    double rate = 0;      // dropout
+    double std = 0;       // gaussian_noise
+    double eps = 0;       // norms
+    double groups = 0;    // group_norm
+    double momentum = 0;  // batch_norm
+    double affine = 0;    // norms: 1 if they learn a scale (and a shift)
 };
 
 enum class Activation {
