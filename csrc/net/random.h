@@ -12,14 +12,14 @@ template <class T>
 struct Uniform {
     std::uint64_t seed, stream;
     T* out;
-    void operator()(index i) const { out[i] = rules::uniform<T>(seed, stream, std::uint64_t(i)); }
+    FNN_HD void operator()(index i) const { out[i] = rules::uniform<T>(seed, stream, std::uint64_t(i)); }
 };
 
 template <class T>
 struct Normal {
     std::uint64_t seed, stream;
     T* out;
-    void operator()(index i) const { out[i] = rules::normal<T>(seed, stream, std::uint64_t(i)); }
+    FNN_HD void operator()(index i) const { out[i] = rules::normal<T>(seed, stream, std::uint64_t(i)); }
 };
 
 template <class T>
@@ -37,7 +37,7 @@ struct BitsBackwards {
     std::uint64_t seed, stream;
     index last;
     std::uint64_t* out;
-    void operator()(index i) const { out[i] = rules::bits(seed, stream, std::uint64_t(last - i)); }
+    FNN_HD void operator()(index i) const { out[i] = rules::bits(seed, stream, std::uint64_t(last - i)); }
 };
 
 // A random order of 0 ... n - 1: Fisher and Yates, as in Durstenfeld (1964). The random numbers, which are

@@ -33,7 +33,7 @@ struct Apply {
     const T* g;
     // On copies: a rule that read again what it has just stored would wait for the store to leave the core
     // wherever a vector lies across two lines of the cache, as most do in arrays of NumPy.
-    void operator()(index i) const {
+    FNN_HD void operator()(index i) const {
         T x = p[i];
         if constexpr (Rule::states == 0) {
             rule(x, g[i]);

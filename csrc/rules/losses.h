@@ -24,7 +24,9 @@ FNN_RULE T zero_of(T x) {
 template <class T>
 struct CrossEntropy {
     // The part of the value that belongs to an output of target t, but for t log(1 + rest).
-    FNN_RULE static T value(T z, T t, T max) { return (t == 0) | (z == max) ? 0 : 2 * t * (max / 2 - z / 2); }
+    FNN_RULE static T value(T z, T t, T max) {
+        return ((t == 0) | (z == max)) ? 0 : 2 * t * (max / 2 - z / 2);
+    }
     FNN_RULE static T log_normaliser(T rest, T mass) { return mass * log1p(rest); }
     FNN_RULE static T gradient(T p, T t, T mass) { return p * mass - t; }
     FNN_RULE static T largest_gradient(T share, T t, T mass) { return (mass - t) - share * mass; }

@@ -75,6 +75,9 @@ FNN_RULE T from_bits(Bits<T> bits) {
 
 // ---- small tools ------------------------------------------------------------------------------------------
 
+FNN_RULE float square_root(float x) { return __builtin_sqrtf(x); }
+FNN_RULE double square_root(double x) { return __builtin_sqrt(x); }
+
 // a * b + c, rounded once where the target fuses it and twice where it does not.
 template <class T>
 FNN_RULE T mul_add(T a, T b, T c) {

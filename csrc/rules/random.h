@@ -6,7 +6,6 @@
 // instruction set; normal numbers may differ in their last bits where the target has no fused multiply-add.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "rules/math.h"
@@ -110,7 +109,7 @@ FNN_RULE double positive_unit<double>(std::uint32_t high, std::uint32_t low) {
 template <class T>
 FNN_RULE T normal(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
     const Block block = philox(seed, stream, index);
-    const T radius = std::sqrt(T(-2) * log(positive_unit<T>(block.word[1], block.word[0])));
+    const T radius = square_root(T(-2) * log(positive_unit<T>(block.word[1], block.word[0])));
     return radius * cos_turn(unit_interval<T>(block.word[3], block.word[2]));
 }
 

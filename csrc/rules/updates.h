@@ -7,9 +7,6 @@
 
 namespace fnn::FNN_ISA::rules {
 
-FNN_RULE float square_root(float x) { return __builtin_sqrtf(x); }
-FNN_RULE double square_root(double x) { return __builtin_sqrt(x); }
-
 // The larger of both, or NaN if either is.
 template <class T>
 FNN_RULE T maximum(T x, T y) {

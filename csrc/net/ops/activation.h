@@ -66,7 +66,7 @@ struct Forward {
     Rule rule;
     T* a;
     const T* z;
-    void operator()(index i) const { a[i] = rule.value(z[i]); }
+    FNN_HD void operator()(index i) const { a[i] = rule.value(z[i]); }
 };
 
 // dz = da f'(z); dz may be da.
@@ -75,7 +75,7 @@ struct Backward {
     Rule rule;
     T* dz;
     const T *da, *s;
-    void operator()(index i) const { dz[i] = da[i] * rule.derivative(s[i]); }
+    FNN_HD void operator()(index i) const { dz[i] = da[i] * rule.derivative(s[i]); }
 };
 
 // ra = f'(z) rz
@@ -84,7 +84,7 @@ struct TangentForward {
     Rule rule;
     T* ra;
     const T *rz, *s;
-    void operator()(index i) const { ra[i] = rz[i] * rule.derivative(s[i]); }
+    FNN_HD void operator()(index i) const { ra[i] = rz[i] * rule.derivative(s[i]); }
 };
 
 // rdz = rda f'(z) + da f''(z) rz; rdz may be rda.
@@ -93,7 +93,7 @@ struct TangentBackward {
     Rule rule;
     T* rdz;
     const T *rda, *da, *s, *rz;
-    void operator()(index i) const {
+    FNN_HD void operator()(index i) const {
         rdz[i] = rda[i] * rule.derivative(s[i]);
         if constexpr (!Rule::piecewise_linear) rdz[i] += da[i] * rule.second_derivative(s[i]) * rz[i];
     }

@@ -1,0 +1,110 @@
+// Every rule in a kernel, and the loop bodies that apply them: tests/test_device.py compiles this where there
+// is nvcc or Clang with CUDA. Nothing runs it.
+#include "net/ops/activation.h"
+#include "net/random.h"
+#include "optim/update.h"
+#include "rules/adafactor.h"
+#include "rules/lamb.h"
+#include "rules/losses.h"
+#include "rules/muon.h"
+
+namespace fnn::FNN_ISA {
+
+template <class F>
+__global__ void kernel(F f) {
+    f(0);
+}
+
+// As if it were launched.
+template <class F>
+void (*launch(F))(F) {
+    return kernel<F>;
+}
+
+template <class T, class Rule>
+struct Loss {
+    Rule rule;
+    T *x, *y;
+    FNN_HD void operator()(index i) const {
+        const T z = x[i], t = y[i];
+        x[i] = rule.value(z, t) + rule.gradient(z, t) + rule.curvature(z, t, z);
+        y[i] = T(rule.is_right(z, t));
+    }
+};
+
+// What is not one function of a number, or needs sums over a row or a tensor between its parts.
+template <class T>
+struct Parts {
+    rules::LabelSmoothing<T> smoothing;
+    rules::MultiMargin<T> margin;
+    rules::Adafactor<T> adafactor;
+    rules::LAMB<T> lamb;
+    rules::Muon<T> muon;
+    T *x, *y;
+    FNN_HD void operator()(index i) const {
+        using Cross = rules::CrossEntropy<T>;
+        using Entropy = rules::NegativeEntropy<T>;
+        using Softmax = rules::Softmax<T>;
+        T z = x[i], t = smoothing(y[i]);
+        z += Softmax::exponential(z, t) + Softmax::logarithm(z, t, z) + Softmax::decided(z, t, z);
+        z += Softmax::product(z, t, z) + Softmax::product_tangent(z, t, z, t, z, t);
+        z += Cross::value(z, t, z) + Cross::log_normaliser(z, t) + Cross::gradient(z, t, z);
+        z += Cross::largest_gradient(z, t, z) + Cross::curvature(z, t, z, t);
+        z += Cross::factor(z, t, z, t) + Cross::largest_factor(z, t, z, t);
+        z += Entropy::value(z, t) + Entropy::gradient(z, t, z) + Entropy::curvature(z, t, z, t, z, t);
+        z += margin.half_value(z, t) + margin.gradient(z, t) + margin.curvature(z, t, z);
+        adafactor.average(z, t);
+        z += adafactor.row_factor(z, t) + adafactor.direction(z, t);
+        adafactor.move(z, t);
+        z += lamb.direction(z, t, z) + muon.average(z, t);
+        muon.move(z, t);
+        x[i] = z + rules::exp(z) + rules::log(z) + rules::log1p(z) + rules::tanh(z) + rules::erf(z);
+        y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));
+    }
+};
+
+template <class T>
+struct Kernels {
+    T *x, *y;
+
+    template <class Rule>
+    void activation(Rule rule) const {
+        launch(net::Forward<T, Rule>{rule, x, y});
+        launch(net::Backward<T, Rule>{rule, x, y, y});
+        launch(net::TangentForward<T, Rule>{rule, x, y, y});
+        launch(net::TangentBackward<T, Rule>{rule, x, y, y, y, y});
+    }
+    template <class Rule>
+    void loss(Rule rule) const {
+        launch(Loss<T, Rule>{rule, x, y});
+    }
+    template <class Rule>
+    void update(Rule rule) const {
+        launch(optim::Apply<T, Rule>{rule, x, x, x, x, y});
+    }
+
+    void all() const {
+        using namespace rules;
+        activation(Identity<T>{}), activation(ReLU<T>{}), activation(LeakyReLU<T>{}), activation(ELU<T>{});
+        activation(Tanh<T>{}), activation(Hardtanh<T>{}), activation(Sigmoid<T>{}), activation(Softplus<T>{});
+        activation(SiLU<T>{}), activation(GELUTanh<T>{}), activation(GELU<T>{}), activation(Step<T>{});
+        activation(Sign<T>{});
+        loss(BinaryCrossEntropy<T>{}), loss(Hinge<T>{}), loss(SquaredError<T>{}), loss(AbsoluteError<T>{});
+        loss(Huber<T>(1)), loss(Poisson<T>{}), loss(LogCosh<T>{}), loss(Quantile<T>(0.5));
+        update(SGD<T>{}), update(Momentum<T, false>{}), update(Momentum<T, true>{}), update(ASGD<T>{});
+        update(Adagrad<T>{}), update(Adadelta<T>{}), update(RMSprop<T, false, false>{});
+        update(RMSprop<T, false, true>{}), update(RMSprop<T, true, false>{}),
+            update(RMSprop<T, true, true>{});
+        update(Adam<T>{}), update(AMSGrad<T>{}), update(NAdam<T>{}), update(RAdamStart<T>{});
+        update(Adamax<T>{}), update(Rprop<T>{}), update(Lion<T>{});
+        update(Remember<T, false>{}), update(Remember<T, true>{}), update(Restore<T>{});
+        update(Average<T, false>{}), update(Average<T, true>{}), update(Lookahead<T>{}), update(Ascend<T>{});
+        launch(net::Uniform<T>{1, 2, x}), launch(net::Normal<T>{1, 2, x});
+        launch(Parts<T>{{0.1, 10}, {}, {}, {}, {}, x, y});
+    }
+};
+
+template struct Kernels<float>;
+template struct Kernels<double>;
+
+}  // namespace fnn::FNN_ISA
