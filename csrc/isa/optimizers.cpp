@@ -8,6 +8,9 @@
 
 namespace fnn::FNN_ISA {
 
+template decltype(optim::update_of<float>) optim::update_of<float>;
+template decltype(optim::update_of<double>) optim::update_of<double>;
+
 namespace {
 
 template <class T>

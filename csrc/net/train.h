@@ -70,15 +70,15 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
 }
 
 // Takes strips of the gradient: updates the parameters and their transposes.
-template <class T, class Rule>
+template <class T>
 struct StripUpdate {
     const Workspace<T>& ws;
-    const Rule& rule;
+    const optim::Update<T>& rule;
 
     void take(const Parameters&, const T* gradient, index place, index count) const {
         optim::Stretch<T> stretch{ws.parameters + place, gradient, {}};
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
-        optim::apply(rule, stretch, {0, count});
+        rule.apply(stretch, {0, count});
     }
     void finish(const Parameters& own, index panel, Range rows) const {
         if (ws.wants_transpose(own))
@@ -124,10 +124,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             Score sum;
             const bool finite = differentiate_step(exec, own, x, y, loss, epoch, step, sum, [&](Turn turn) {
                 epoch.set_schedules(update, step);
-                optim::with_update<T>(update, epoch.steps_before + step, [&](const auto& rule) {
-                    for_strips(own, exec.part(), turn, GradientTerms<T>{own},
-                               StripUpdate<T, std::decay_t<decltype(rule)>>{own, rule});
-                });
+                const optim::Update<T> rule = optim::update_of<T>(update, epoch.steps_before + step);
+                for_strips(own, exec.part(), turn, GradientTerms<T>{own}, StripUpdate<T>{own, rule});
             });
             if (!finite) {
                 if (exec.rank == 0) score->finite = false;

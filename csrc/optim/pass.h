@@ -5,24 +5,25 @@
 
 namespace fnn::FNN_ISA::optim {
 
-template <class T, class F>
-inline void with_pass(const Pass<T>& pass, const F& f) {
+template <class T>
+inline Update<T> update_of_pass(const Pass<T>& pass) {
     switch (pass.kind) {
         case PassKind::remember:
-            return f(rules::Remember<T, false>{});
+            return Update<T>(rules::Remember<T, false>{});
         case PassKind::remember_gradient:
-            return f(rules::Remember<T, true>{});
+            return Update<T>(rules::Remember<T, true>{});
         case PassKind::restore:
-            return f(rules::Restore<T>{});
+            return Update<T>(rules::Restore<T>{});
         case PassKind::average:
-            return f(rules::Average<T, false>{T(pass.weight)});
+            return Update<T>(rules::Average<T, false>{T(pass.weight)});
         case PassKind::average_gradient:
-            return f(rules::Average<T, true>{T(pass.weight)});
+            return Update<T>(rules::Average<T, true>{T(pass.weight)});
         case PassKind::lookahead:
-            return f(rules::Lookahead<T>{T(pass.weight)});
+            return Update<T>(rules::Lookahead<T>{T(pass.weight)});
         case PassKind::ascend:
-            return f(rules::Ascend<T>{});
+            return Update<T>(rules::Ascend<T>{});
     }
+    return {};
 }
 
 // This thread's part of all numbers of all tensors as one row, cut where the team's size says: where it is
@@ -39,11 +40,10 @@ inline Range own_numbers(const Exec& exec, const Segments<T>& all) {
 template <class T>
 void pass_all(const Pass<T>& pass, int threads) {
     const Segments<T>& all = pass.segments;
-    with_pass<T>(pass, [&](const auto& rule) {
-        exec::run(all.size() < smallest_shared ? 1 : threads, nullptr, [&](Exec& exec) {
-            for_segments(all, own_numbers(exec, all),
-                         [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, pass.gradient); });
-        });
+    const Update<T> rule = update_of_pass(pass);
+    exec::run(all.size() < smallest_shared ? 1 : threads, nullptr, [&](Exec& exec) {
+        for_segments(all, own_numbers(exec, all),
+                     [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, pass.gradient); });
     });
 }
 

@@ -21,17 +21,17 @@ struct RuleType {
 constexpr index line_bytes = 64;
 
 // The rule on some numbers of one tensor; one that reads no gradient needs none.
-template <class T, class Rule>
-inline void apply_to_segment(const Rule& rule, const Segment<T>& s, Range numbers, const GradientMap& map) {
+template <class T>
+void apply_to_segment(const Update<T>& rule, const Segment<T>& s, Range numbers, const GradientMap& map) {
     const bool strided = s.parameter_places.dims != 0;
     if (!strided && s.gradient_places.dims == 0 && !map.changes()) {
         Stretch<T> all{s.parameters, s.gradient != nullptr ? s.gradient : s.parameters, {}};
-        for (int k = 0; k < Rule::states; ++k) all.states[k] = s.states[k];
+        for (int k = 0; k < rule.states; ++k) all.states[k] = s.states[k];
         // First up to where a line of the cache begins: vectors that cross lines cost a third of the speed.
         const index odd = index(reinterpret_cast<std::uintptr_t>(s.parameters + numbers.begin) % line_bytes);
         const index head = exec::min(odd == 0 ? 0 : (line_bytes - odd) / index(sizeof(T)), numbers.size());
         const index cut = numbers.begin + head;
-        for (const Range part : {Range{numbers.begin, cut}, Range{cut, numbers.end}}) apply(rule, all, part);
+        for (const Range part : {Range{numbers.begin, cut}, Range{cut, numbers.end}}) rule.apply(all, part);
         return;
     }
     alignas(64) T parameters[tile_length], gradient[tile_length];
@@ -43,8 +43,8 @@ inline void apply_to_segment(const Rule& rule, const Segment<T>& s, Range number
             tile.parameters = parameters;
         }
         tile.gradient = s.gradient != nullptr ? gradient_of(s, here, map, gradient) : tile.parameters;
-        for (int k = 0; k < Rule::states; ++k) tile.states[k] = s.states[k] + at;
-        apply(rule, tile, {0, here.size()});
+        for (int k = 0; k < rule.states; ++k) tile.states[k] = s.states[k] + at;
+        rule.apply(tile, {0, here.size()});
         if (strided) scatter(s.parameters, s.parameter_places, here, parameters);
     }
 }
@@ -108,10 +108,9 @@ inline void step(Exec& exec, const Step<T>& now, int threads) {
                                            {group.starts[0], group.starts[group.count]});
         before += group.size();
         if (mine.empty()) return;
-        with_update<T>(group.update, group.step, [&](const auto& rule) {
-            for_segments(all, mine,
-                         [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, now.gradient); });
-        });
+        const Update<T> rule = update_of<T>(group.update, group.step);
+        for_segments(all, mine,
+                     [&](const Segment<T>& s, Range r) { apply_to_segment(rule, s, r, now.gradient); });
     });
     for_whole_groups(now, threads, [&](const GroupStep<T>& group, auto rule, std::size_t place) {
         typename decltype(rule)::type(group, static_cast<char*>(now.scratch) + place, threads).step(exec);

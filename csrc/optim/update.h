@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <type_traits>
 
 #include "exec/cpu.h"
@@ -58,12 +59,34 @@ struct Apply {
     }
 };
 
-// Not inlined: one loop of each rule, whoever calls it.
-template <class T, class Rule>
-__attribute__((noinline)) void apply(const Rule& rule, const Stretch<T>& s, exec::Range r) {
-    exec::elementwise(r,
-                      Apply<T, Rule>{rule, s.parameters, s.states[0], s.states[1], s.states[2], s.gradient});
-}
+// A rule, with its loop. Its type is forgotten, so that what updates one stretch after another is compiled
+// once for all rules.
+template <class T>
+class Update {
+   public:
+    int states = 0;
+
+    Update() = default;
+    template <class Rule>
+    explicit Update(const Rule& rule) : states(Rule::states), loop(loop_of<Rule>) {
+        static_assert(sizeof(Rule) <= sizeof(numbers) && std::is_trivially_copyable_v<Rule>);
+        std::memcpy(numbers, &rule, sizeof(Rule));
+    }
+
+    void apply(const Stretch<T>& s, exec::Range r) const { loop(numbers, s, r); }
+
+   private:
+    template <class Rule>
+    static void loop_of(const void* numbers, const Stretch<T>& s, exec::Range r) {
+        Rule rule;
+        std::memcpy(&rule, numbers, sizeof(Rule));
+        exec::elementwise(
+            r, Apply<T, Rule>{rule, s.parameters, s.states[0], s.states[1], s.states[2], s.gradient});
+    }
+
+    void (*loop)(const void* numbers, const Stretch<T>&, exec::Range) = nullptr;
+    T numbers[16];  // of the rule
+};
 
 // NAdam's momentum at step t, at the next, and the product of those so far, with the present beta1.
 struct NesterovMomentum {
@@ -82,7 +105,7 @@ struct NesterovMomentum {
     }
 };
 
-// with_update for Adam and its kin. The corrections are those of torch where the betas change, too: 1 -
+// with_update_rule for Adam and its kin. The corrections are those of torch where the betas change, too: 1 -
 // beta^t with the present beta.
 template <class T, class F>
 inline void with_moments(const UpdateSpec& spec, double t, const F& f) {
@@ -145,7 +168,7 @@ inline void with_rmsprop(const UpdateSpec& spec, const F& f) {
 
 // f(rule) with the rule for one step; step counts those already taken.
 template <class T, class F>
-inline void with_update(const UpdateSpec& spec, index step, const F& f) {
+inline void with_update_rule(const UpdateSpec& spec, index step, const F& f) {
     const T weight_decay = T(spec.weight_decay), eps = T(spec.eps);
     switch (spec.kind) {
         case UpdateKind::sgd:
@@ -179,6 +202,16 @@ inline void with_update(const UpdateSpec& spec, index step, const F& f) {
     }
 }
 
+template <class T>
+Update<T> update_of(const UpdateSpec& spec, index step) {
+    Update<T> update;
+    with_update_rule<T>(spec, step, [&](const auto& rule) { update = Update<T>(rule); });
+    return update;
+}
+
+extern template decltype(update_of<float>) update_of<float>;
+extern template decltype(update_of<double>) update_of<double>;
+
 // One update of n numbers.
 template <class T>
 void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* states, index n, index step,
@@ -186,10 +219,9 @@ void update(const UpdateSpec& spec, T* parameters, const T* gradient, T* const* 
     constexpr index smallest_shared = 50 * 1000;
     Stretch<T> s{parameters, gradient, {}};
     for (int k = 0; k < spec.states; ++k) s.states[k] = states[k];
-    with_update<T>(spec, step, [&](const auto& rule) {
-        exec::run(n < smallest_shared ? 1 : threads, nullptr,
-                  [&](exec::Exec& exec) { apply(rule, s, exec.share(n)); });
-    });
+    const Update<T> rule = update_of<T>(spec, step);
+    exec::run(n < smallest_shared ? 1 : threads, nullptr,
+              [&](exec::Exec& exec) { rule.apply(s, exec.share(n)); });
 }
 
 }  // namespace fnn::FNN_ISA::optim
