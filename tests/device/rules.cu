@@ -7,6 +7,7 @@
 #include "rules/lamb.h"
 #include "rules/losses.h"
 #include "rules/muon.h"
+#include "rules/norm.h"
 
 namespace fnn::FNN_ISA {
 
@@ -44,6 +45,7 @@ struct Parts {
     FNN_HD void operator()(index i) const {
         using Cross = rules::CrossEntropy<T>;
         using Entropy = rules::NegativeEntropy<T>;
+        using Norm = rules::Norm;
         using Softmax = rules::Softmax<T>;
         T z = x[i], t = smoothing(y[i]);
         z += Softmax::exponential(z, t) + Softmax::logarithm(z, t, z) + Softmax::decided(z, t, z);
@@ -53,6 +55,9 @@ struct Parts {
         z += Cross::factor(z, t, z, t) + Cross::largest_factor(z, t, z, t);
         z += Entropy::value(z, t) + Entropy::gradient(z, t, z) + Entropy::curvature(z, t, z, t, z, t);
         z += margin.half_value(z, t) + margin.gradient(z, t) + margin.curvature(z, t, z);
+        z += Norm::normalize(z, t, z) + Norm::product(z, t, z, t, z);
+        z += Norm::product_tangent(z, t, z, t, z, t, z, t, z, t);
+        rules::merge_moments(z, t, 2, z, t, 1);
         adafactor.average(z, t);
         z += adafactor.row_factor(z, t) + adafactor.direction(z, t);
         adafactor.move(z, t);
