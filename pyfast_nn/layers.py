@@ -480,9 +480,93 @@ class Sign(Layer):
     flat = True
 
 
+class Dropout(Layer):
+    """In training, zero with probability `rate`, else ``x / (1 - rate)``; otherwise ``x``.
+
+    Each number of each example is drawn anew in each step. As the first layer it drops inputs.
+
+    Parameters
+    ----------
+    rate : float
+        At least 0, less than 1; rounded to a multiple of 2**-16. Srivastava et al. advise 0.5 for
+        hidden layers and 0.2 for inputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    Notes
+    -----
+    The random numbers are functions of the model's seed, the epoch, the step, the layer, the
+    example's place in the step and the feature: a fit with the same seed repeats, whatever the
+    number of threads.
+
+    References
+    ----------
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov (2014), "Dropout: a
+    simple way to prevent neural networks from overfitting", JMLR 15.
+
+    Examples
+    --------
+    >>> layers = [fnn.Dropout(0.2), fnn.Dense(512), fnn.ReLU(), fnn.Dropout(0.5), fnn.Dense(10)]
+    >>> model = fnn.Sequential(layers)
+    """
+
+    kind = "dropout"
+
+    rate: Setting[float] = Setting(partial(checks.real, minimum=0, below=1))
+
+    def __init__(self, rate: Real) -> None:
+        self._set(rate=rate)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (self.rate,)
+
+
+class GaussianNoise(Layer):
+    """In training, ``x`` plus normal noise of mean 0 and standard deviation `std`; otherwise ``x``.
+
+    Parameters
+    ----------
+    std : float
+        At least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    Notes
+    -----
+    Each number of each example is drawn anew in each step, as in `Dropout`.
+
+    References
+    ----------
+    C. M. Bishop (1995), "Training with noise is equivalent to Tikhonov regularization", Neural
+    Computation 7(1).
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.GaussianNoise(0.1), fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)])
+    """
+
+    kind = "gaussian_noise"
+
+    std: Setting[float] = Setting(partial(checks.real, minimum=0))
+
+    def __init__(self, std: Real) -> None:
+        self._set(std=std)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (self.std,)
+
+
 LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
-    *(Hardtanh, Sigmoid, Softmax, Step, Sign),
+    *(Hardtanh, Sigmoid, Softmax, Step, Sign, Dropout, GaussianNoise),
 )
 
 

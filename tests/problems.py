@@ -48,6 +48,15 @@ NETWORKS = {
     "wide": (64, [dense(127), RELU, dense(63)]),
 }
 
+# What layers take that are not made without.
+ARGUMENTS = {"Dense": (4,), "Dropout": (0.5,), "GaussianNoise": (0.1,)}
+
+
+def example_of(layer):
+    """One of a class of layers."""
+    return layer(*ARGUMENTS.get(layer.__name__, ()))
+
+
 # How a test names what is compared: the loss, and the kind of its targets.
 TARGETS = ["mse", "labels", "probabilities"]
 

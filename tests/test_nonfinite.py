@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
+from problems import example_of
 
 ROW, COLUMN = 7, 2
 # name: (loss, outputs, targets of so many rows)
@@ -166,10 +167,10 @@ def test_finite_rows_whose_sums_overflow_have_no_label(rng, name):
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 @pytest.mark.parametrize("few", [False, True])
 def test_nan_passes_every_layer(rng, isa, dtype, layer, few):
-    first = [layer()] if issubclass(layer, fnn.layers.InputLayer) else []
+    first = [example_of(layer)] if issubclass(layer, fnn.layers.InputLayer) else []
     if layer is fnn.Rescale:
         first = [fnn.Rescale(2.0)]
-    middle = [] if first else [fnn.Dense(5) if layer is fnn.Dense else layer()]
+    middle = [] if first else [example_of(layer)]
     model = fnn.Sequential([*first, fnn.Dense(5), *middle, fnn.Dense(2)], dtype=dtype)
     X = rng.standard_normal((3 if few else 300, 4))
     if layer is fnn.Standardize:

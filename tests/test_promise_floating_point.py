@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
+from problems import example_of
 from pyfast_nn.layers import InputLayer, Layer
 
 ROWS, COLUMNS, OUT = 23, 6, 3
@@ -30,7 +31,7 @@ every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def make_layer(name):
-    return LAYERS[name](4) if name == "Dense" else LAYERS[name]()
+    return example_of(LAYERS[name])
 
 
 def make(layer, dtype):

@@ -1,29 +1,64 @@
 // Numbers that are kept or dropped, by bits.
 #pragma once
 
-#include "exec/elementwise.h"
-#include "exec/panels.h"
+#include <cstdint>
+
+#include "exec/simd.h"
 
 namespace fnn::FNN_ISA::exec {
 
-// to = factor from where the bit is set, else 0; n numbers, 32 at most.
+// x where its bit is set, else 0; the lowest bit is that of the first number.
 template <class T>
-inline void keep_where(T* to, const T* from, T factor, std::uint32_t bits, index n) {
-    elementwise({0, n}, [=](index i) { to[i] = (bits >> i & 1u) != 0 ? factor * from[i] : T(0); });
+inline Vector<T> keep(Vector<T> x, std::uint32_t bits) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return _mm512_maskz_mov_ps(__mmask16(bits), x);
+    else
+        return _mm512_maskz_mov_pd(__mmask8(bits), x);
+#else
+    using Word = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    alignas(vector_bytes) static constexpr Word powers[] = {1, 2, 4, 8, 16, 32, 64, 128};
+    static_assert(lanes<T> <= 8);
+    const Vector<Word> of_lanes = load(powers);
+    const Vector<Word> is_set = (broadcast(Word(bits)) & of_lanes) == of_lanes;
+    return Vector<T>(Vector<Word>(x) & is_set);
+#endif
 }
 
-template <class T>
-inline void add_where(T* to, const T* from, T factor, std::uint32_t bits, index n) {
-    elementwise({0, n}, [=](index i) { to[i] += (bits >> i & 1u) != 0 ? factor * from[i] : T(0); });
+// y = factor x where the bit is set, else 0, or y += that; for rows of a panel of N vectors, whose bits stand
+// in words of 16: those of row r in word[r], and, where a row has more numbers, in word[stride + r].
+template <class T, int N, bool add>
+inline void keep_rows(T* y, const T* x, T factor, const std::uint16_t* words, index stride, index rows) {
+    for (index r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) {
+            constexpr int each = int(lanes<T>);
+            const index at = (r * N + n) * each;
+            const std::uint32_t bits = words[n * each / 16 * stride + r];
+            const Vector<T> kept = keep<T>(load(x + at) * broadcast(factor), bits >> n * each % 16);
+            store(y + at, add ? load(y + at) + kept : kept);
+        }
 }
 
 // Bit i is set where x[i] >= least, of 16 numbers.
 inline std::uint32_t bits_at_least(const std::uint32_t* x, std::uint32_t least) {
 #if defined(__AVX512F__)
-    return _mm512_cmpge_epu32_mask(_mm512_loadu_si512(x), _mm512_set1_epi32(int(least)));
+    return _mm512_cmpge_epu32_mask(_mm512_load_si512(x), _mm512_set1_epi32(int(least)));
 #else
     std::uint32_t bits = 0;
+#if defined(__SSE2__)
+    constexpr int each = int(lanes<std::uint32_t>);
+    for (int i = 0; i < 16; i += each) {
+        const auto is_set = load(x + i) >= broadcast(least);
+#if defined(__AVX2__)
+        bits |= std::uint32_t(_mm256_movemask_ps(__m256(is_set))) << i;
+#else
+        bits |= std::uint32_t(_mm_movemask_ps(__m128(is_set))) << i;
+#endif
+    }
+#else
     for (int i = 0; i < 16; ++i) bits |= std::uint32_t(x[i] >= least) << i;
+#endif
     return bits;
 #endif
 }

@@ -47,6 +47,7 @@ const std::map<std::string, NamedOp> ops = {
     {"multiply", {OpKind::multiply, {}, "", {}, {}, true}},
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, true}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
+    {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"scale", {OpKind::scale, {}, "", {"weight"}, {}}},
 };
 

@@ -2,9 +2,9 @@
 //
 // The random numbers are functions of the seed, the step, the layer, the example and the feature: the same
 // for any team and any cut of the batch. 16 bits decide one number, so that a rate is rounded to a multiple
-// of 2^-16; what is kept is divided by the probability that it really has. N. Srivastava, G. Hinton, A.
-// Krizhevsky, I. Sutskever, R. Salakhutdinov (2014), "Dropout: a simple way to prevent neural networks from
-// overfitting", JMLR 15.
+// of 2^-16, below 1; what is kept is divided by the probability that it really has. N. Srivastava, G. Hinton,
+// A. Krizhevsky, I. Sutskever, R. Salakhutdinov (2014), "Dropout: a simple way to prevent neural networks
+// from overfitting", JMLR 15.
 #pragma once
 
 #include "exec/mask.h"
@@ -18,18 +18,17 @@ struct Dropout : OpBase {
     static constexpr Traits traits{false, /*is_random=*/true, false, /*piecewise_linear=*/true,
                                    /*exact_traces=*/true};
 
-    // A word of bits for each row of each panel.
+    // A bit for each number.
     static index kept(const Node& node, const Plan& plan, index rows) {
-        const Panels<T> z{nullptr, rows, plan.values[std::size_t(node.output)].features};
-        return exec::divide_up(rows * z.count() * index(sizeof(std::uint32_t)), index(sizeof(T)));
+        const index features = plan.values[std::size_t(node.output)].features;
+        const index bytes = rows * exec::divide_up(features, of_a_word) * index(sizeof(std::uint16_t));
+        return exec::divide_up(bytes, index(sizeof(T)));
     }
 
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
-        const Panels<T> z = ws.z(node.output), x = ws.a(node.input());
-        if (!ws.run.training) return pass_on(z, x, rows, panels, false, done);
-        draw(ws, node, rows, panels);
-        drop(ws, node, z, x, rows, panels, false, done);
+        if (ws.run.training) draw(ws, node, rows, panels);
+        drop(ws, node, ws.z(node.output), ws.a(node.input()), rows, panels, false, done);
     }
     template <class Into>
     static void backward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Into& into) {
@@ -52,14 +51,18 @@ struct Dropout : OpBase {
 
    private:
     static constexpr index full = Panels<T>::full;
-    static constexpr index group = 16;              // columns that are decided together,
-    static constexpr index of_a_block = 8 * group;  // and those for which random numbers are drawn together
+    static constexpr index group = 16;                               // columns that are decided together,
+    static constexpr index of_a_word = full < group ? full : group;  // and those whose bits stand in one word
+    static constexpr int groups_of_a_block = 8;  // for which random numbers are drawn together
 
     // Of 2^16 numbers, those below this one drop.
-    static std::uint32_t threshold(const Node& node) { return std::uint32_t(node.op.rate * 65536 + 0.5); }
+    static std::uint32_t threshold(const Node& node) {
+        return std::uint32_t(exec::min(index(node.op.rate * 65536 + 0.5), 65535));
+    }
 
-    static std::uint32_t* bits(const Workspace<T>& ws, const Node& node) {
-        return reinterpret_cast<std::uint32_t*>(ws.kept(node));
+    // Word by word of a row's columns; of each, those of all rows.
+    static std::uint16_t* words(const Workspace<T>& ws, const Node& node) {
+        return reinterpret_cast<std::uint16_t*>(ws.kept(node));
     }
 
     struct Draw {
@@ -70,37 +73,55 @@ struct Dropout : OpBase {
             for (int k = 0; k < 4; ++k) words[k][i] = block.word[k];
         }
     };
+    struct LowHalves {
+        std::uint32_t* to;
+        const std::uint32_t* from;
+        void operator()(index i) const { to[i] = from[i] << 16; }
+    };
+
+    // decided[g]: the bits of group 8 b + g, of all groups of all examples, one example after the other.
+    static void decide(std::uint32_t* decided, const Workspace<T>& ws, const Node& node, index b) {
+        const std::uint32_t least = threshold(node) << 16;
+        alignas(exec::vector_bytes) std::uint32_t drawn[4][group], low[group];
+        const std::uint64_t place = (std::uint64_t(node.random) << 48) + std::uint64_t(b * group);
+        exec::elementwise({0, group}, Draw{ws.run.seed, ws.run.stream(), place, drawn});
+        for (int k = 0; k < 4; ++k) {
+            exec::elementwise({0, group}, LowHalves{low, drawn[k]});
+            decided[2 * k] = exec::bits_at_least(low, least);
+            decided[2 * k + 1] = exec::bits_at_least(drawn[k], least);
+        }
+    }
 
     // The bits of some rows of some panels.
     static void draw(const Workspace<T>& ws, const Node& node, Range rows, Range panels) {
         const Panels<T> z = ws.z(node.output);
-        const index blocks = exec::divide_up(z.cols, of_a_block), end = exec::min(panels.end * full, z.cols);
-        const std::uint32_t least = threshold(node);
-        std::uint32_t* const to = bits(ws, node);
-        for (index b = panels.begin * full / of_a_block; b * of_a_block < end; ++b)
-            for (index r = rows.begin; r < rows.end; ++r) {
-                alignas(exec::vector_bytes) std::uint32_t words[4][group], halves[group];
-                const std::uint64_t place = std::uint64_t(ws.run.first + r) * std::uint64_t(blocks * group);
-                exec::elementwise(
-                    {0, group},
-                    Draw{ws.run.seed, ws.run.stream(),
-                         (std::uint64_t(node.random) << 48) + place + std::uint64_t(b * group), words});
-                std::uint32_t decided[8];
-                for (int g = 0; g < 8; ++g) {
-                    exec::elementwise({0, group}, [&, word = words[g / 2], shift = g % 2 * 16](index i) {
-                        halves[i] = word[i] >> shift & 0xffffu;
-                    });
-                    decided[g] = exec::bits_at_least(halves, least);
-                }
-                const Range of_block = exec::intersect(
-                    panels, {b * of_a_block / full, exec::divide_up((b + 1) * of_a_block, full)});
-                for (index p = of_block.begin; p < of_block.end; ++p) {
-                    const index j = p * full - b * of_a_block;
-                    std::uint32_t word = decided[j / group] >> (j % group);
-                    if (full > group && j / group + 1 < 8) word |= decided[j / group + 1] << group;
-                    to[p * z.rows + r] = word;
+        const index groups = exec::divide_up(z.cols, group);
+        const Range own{panels.begin * full / of_a_word,
+                        exec::min(panels.end * full / of_a_word, exec::divide_up(z.cols, of_a_word))};
+        std::uint16_t* const to = words(ws, node);
+        // Groups are numbered through; those that are wanted of a row, or all of all rows.
+        const auto go = [&](index r, index g, index count) {
+            index at = (ws.run.first + r) * groups + g;
+            const index end = at + count;
+            while (at < end) {
+                std::uint32_t decided[groups_of_a_block];
+                const index b = at / groups_of_a_block;
+                decide(decided, ws, node, b);
+                for (; at < exec::min(end, (b + 1) * groups_of_a_block); ++at) {
+                    const std::uint32_t bits = decided[at - b * groups_of_a_block];
+                    for (index k = 0; k < group / of_a_word; ++k) {
+                        const index word = g * (group / of_a_word) + k;
+                        if (own.begin <= word && word < own.end)
+                            to[word * z.rows + r] = std::uint16_t(bits >> k * of_a_word);
+                    }
+                    if (++g == groups) g = 0, ++r;
                 }
             }
+        };
+        if (panels.size() == z.count()) return go(rows.begin, 0, rows.size() * groups);
+        const index first = panels.begin * full / group;
+        const index end = exec::min(exec::divide_up(panels.end * full, group), groups);
+        for (index r = rows.begin; r < rows.end; ++r) go(r, first, end - first);
     }
 
     // y (+)= x where it is kept, divided by the probability of that.
@@ -108,16 +129,14 @@ struct Dropout : OpBase {
     static void drop(const Workspace<T>& ws, const Node& node, const Panels<T>& y, const Panels<T>& x,
                      Range rows, Range panels, bool add, const Done& done) {
         if (!ws.run.training || x.data == nullptr) return pass_on(y, x, rows, panels, add, done);
-        const std::uint32_t* const from = bits(ws, node);
         const T factor = T(65536.0 / (65536.0 - double(threshold(node))));
         for (index p = panels.begin; p < panels.end; ++p) {
             const index width = y.width(p);
-            const std::uint32_t* const words = from + p * y.rows;
-            for (index r = rows.begin; r < rows.end; ++r)
-                if (add)
-                    exec::add_where(y.row(p, r), x.row(p, r), factor, words[r], width);
-                else
-                    exec::keep_where(y.row(p, r), x.row(p, r), factor, words[r], width);
+            const auto keep = width == full
+                                  ? (add ? exec::keep_rows<T, 2, true> : exec::keep_rows<T, 2, false>)
+                                  : (add ? exec::keep_rows<T, 1, true> : exec::keep_rows<T, 1, false>);
+            keep(y.row(p, rows.begin), x.row(p, rows.begin), factor,
+                 words(ws, node) + p * full / of_a_word * y.rows + rows.begin, y.rows, rows.size());
             done(y.row(p, rows.begin) - y.data, rows.size() * width);
         }
     }

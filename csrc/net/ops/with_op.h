@@ -5,6 +5,7 @@
 #include "net/ops/dense.h"
 #include "net/ops/dropout.h"
 #include "net/ops/elementwise.h"
+#include "net/ops/gaussian_noise.h"
 #include "net/ops/scale.h"
 #include "net/ops/softmax.h"
 
@@ -26,6 +27,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(Concatenate<T>{});
         case OpKind::dropout:
             return f(Dropout<T>{});
+        case OpKind::gaussian_noise:
+            return f(GaussianNoise<T>{});
         case OpKind::scale:
             return f(Scale<T>{});
         case OpKind::identity:
