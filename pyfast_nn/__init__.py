@@ -11,6 +11,7 @@ array([0, 1, 2])
 """
 
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
+from .branches import Add, Concatenate, Multiply, Residual
 from .callbacks import Callback, ReduceLROnPlateau
 from .curvature.monitor import CurvatureMonitor
 from .history import History
@@ -25,6 +26,7 @@ from .layers import (
     LeakyReLU,
     ReLU,
     Rescale,
+    Scale,
     Sigmoid,
     Sign,
     SiLU,
@@ -44,7 +46,9 @@ __version__ = build_config()["version"]
 __all__ = [
     "ELU",
     "GELU",
+    "Add",
     "Callback",
+    "Concatenate",
     "CurvatureMonitor",
     "Dense",
     "Dropout",
@@ -54,9 +58,12 @@ __all__ = [
     "Identity",
     "LeakyReLU",
     "ModelFileError",
+    "Multiply",
     "ReLU",
     "ReduceLROnPlateau",
     "Rescale",
+    "Residual",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

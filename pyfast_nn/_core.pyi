@@ -62,6 +62,9 @@ class Network:
         order: _Integers | None = None,
         run: Run = ...,
     ) -> None: ...
+    def values(
+        self, parameters: _Array, X: Any, outs: list[_Array], model_state: _Floats | None = None
+    ) -> None: ...
     def evaluate(
         self,
         parameters: _Array,

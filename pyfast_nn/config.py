@@ -71,7 +71,7 @@ class Configured(Guided):
         arguments = [
             f"{config[p.name]!r}" if p.default is p.empty else f"{p.name}={config[p.name]!r}"
             for p in parameters
-            if config[p.name] != p.default
+            if p.name in config and config[p.name] != p.default
         ]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
@@ -84,7 +84,7 @@ class Configured(Guided):
 
 def check_rounded(item: Configured, dtype: np.dtype[Any], prefix: str = "") -> None:
     """Raise ValueError if a Configured object is impossible with the numbers that `dtype` has."""
-    config = item.get_config()
+    config = {name: getattr(item, name) for name in settings(type(item))}
     if not config or dtype == np.float64:  # which settings are in
         return
     rounded = {

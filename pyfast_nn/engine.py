@@ -4,12 +4,13 @@ Here alone layers become a network of the core, and parameters and state get the
 computes it does with inputs that are checked; `intake` makes those of what users pass.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import _core, data
+from .graph import Graph, changes
 from .labels import check_classes
 from .layers import Layer
 from .losses import Loss
@@ -34,6 +35,8 @@ class Engine:
     layers, dtype, seed, epochs_trained, loss, classes_, feature_names_in_, history
         See `Sequential`.
     net : _core.Network, None before it is built
+        Made anew after `trainable` of a layer has changed.
+    graph : Graph, None before it is built
     parameters : ndarray (n_parameters,)
     state : ndarray (n_state,), float64
     owner : Owner
@@ -46,7 +49,8 @@ class Engine:
         self.layers = tuple(layers)
         self.dtype = dtype
         self.seed = seed
-        self.net: Any = None  # this and the two that follow: when it is built
+        self._net: Any = None  # this and the three that follow: when it is built
+        self.graph: Any = None
         self.parameters: Any = None
         self.state: Any = None
         self.owner = Owner(tied=True)
@@ -57,6 +61,7 @@ class Engine:
         self.feature_names_in_: Array | None = None
         self.history: Any = None  # or a History
         self._claims: dict[str, object] = {}  # "fit": the token of the call that trains
+        self._changes = -1  # of `trainable` of any layer, when the network was made
 
     # ------------------------------------------------------------------ what it is
 
@@ -65,11 +70,21 @@ class Engine:
         """Whether the number of input features is known, and so the parameters exist (bool)."""
         return self.net is not None
 
+    @property
+    def net(self) -> Any:
+        if self._changes != changes() and self._net is not None:
+            seen, graph = changes(), Graph(self.layers, self._net.in_features)
+            if graph.places != self.graph.places:
+                self._net, self.graph = make_network(graph, self.dtype), graph
+            self._changes = seen
+        return self._net
+
     def network(self) -> _core.Network:
         """Return the core's network; RuntimeError if it is not built."""
-        if self.net is None:
+        net: _core.Network | None = self.net
+        if net is None:
             raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
-        return self.net
+        return net
 
     def build(self, in_features: int, values: Mapping[str, Array] | None = None) -> None:
         """Make the network, with initial parameters, or with the `values` of parameters and state.
@@ -77,58 +92,100 @@ class Engine:
         Nothing is changed where it raises ValueError: if there are classes for another number of
         outputs, or initial values are not finite.
         """
+        graph = Graph(self.layers, in_features)
         if self.classes_ is not None:
-            check_classes(self.classes_, self.widths(in_features)[-1])
-        net = make_network(self.layers, in_features, self.dtype)
+            check_classes(self.classes_, graph.features)
+        net = make_network(graph, self.dtype)
         parameters = data.aligned_zeros(net.n_parameters, self.dtype)
         state = np.full(net.n_state, np.nan)  # nothing learned
         if values is None:
-            self._initialize(net.parameter_layout, parameters)
+            self._initialize(graph, named(net.parameter_layout, parameters))
         else:
             for layout, vector in ((net.parameter_layout, parameters), (net.state_layout, state)):
                 for name, view in named(layout, vector).items():
                     view[...] = values[name]
-        self.net, self.parameters, self.state = net, parameters, state
+        self._net, self.graph, self.parameters, self.state = net, graph, parameters, state
 
-    def _initialize(self, layout: "Layout", parameters: Array) -> None:
-        views: dict[int, dict[str, Array]] = {}  # {number of the layer: {name: view}}
-        for path, name, view in _views(layout, parameters):
-            views.setdefault(int(path), {})[name] = view
-        followers, stream = (*self.layers[1:], None), 0
-        for i, of_layer in views.items():
-            layer = self.layers[i]
+    def _initialize(self, graph: Graph, views: dict[str, Array]) -> None:
+        stream = 0
+        for number, place in enumerate(graph.places):
+            names = place.layer.parameter_shapes(place.in_features)
+            if not names or place.shares >= 0:
+                continue
+            own = {name: views[f"{place.path}.{name}"] for name in names}
             with np.errstate(over="ignore", invalid="ignore"):
-                layer.initialize(of_layer, followers[i], self.seed, stream)
-            if not all(np.isfinite([view.min(), view.max()]).all() for view in of_layer.values()):
+                follower = next(graph.followers(number), None)
+                place.layer.initialize(own, follower, self.seed, stream)
+            if not all(np.isfinite([view.min(), view.max()]).all() for view in own.values()):
                 raise ValueError(
-                    f"layers[{i}]: expected initial values that are finite in {self.dtype}, "
-                    f"got those of {layer!r}"
+                    f"layers[{place.path}]: expected initial values that are finite in "
+                    f"{self.dtype}, got those of {place.layer!r}"
                 )
-            stream += len(of_layer)
+            stream += len(own)
 
-    def widths(self, in_features: int) -> list[int]:
-        """Return the number of columns in front of each layer, and behind the last."""
-        widths = [in_features]
-        for layer in self.layers:
-            widths.append(layer.units or widths[-1])
-        return widths
+    def out_features(self, in_features: int) -> int:
+        """Return the columns of the outputs for so many of X."""
+        return Graph(self.layers, in_features).features
 
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, without making them."""
-        widths = self.widths(in_features)
-        return {
-            f"{i}.{name}": shape
-            for i, layer in enumerate(self.layers)
-            for name, shape in layer.parameter_shapes(widths[i]).items()
-        }
+        return Graph(self.layers, in_features).parameter_shapes()
 
     def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all that layers keep, without making it."""
-        return {
-            f"{i}.{name}": shape
-            for i, layer in enumerate(self.layers)
-            for name, shape in layer.state_shapes(in_features).items()
+        return Graph(self.layers, in_features).state_shapes()
+
+    def share(self, whole: "Engine", first: int) -> None:
+        """Be the layers of a built engine from number `first` on, with its parameters and state."""
+        names = {f"{i}": f"{first + i}" for i in range(len(self.layers))}
+        inputs = [
+            place
+            for place in whole.graph.places
+            if place.path == f"{first}" or place.path.startswith(f"{first}.")
+        ]
+        graph = Graph(self.layers, inputs[0].in_features)
+        net = make_network(graph, self.dtype)
+        parts = []
+        for of_part, of_whole, vector in (
+            (net.parameter_layout, whole.net.parameter_layout, whole.parameters),
+            (net.state_layout, whole.net.state_layout, whole.state),
+        ):
+            offsets = {(path, name): offset for path, name, offset, _ in of_whole}
+            begin = None
+            for path, name, offset, _ in of_part:
+                head, _, rest = path.partition(".")
+                there = offsets.get((names[head] + (f".{rest}" if rest else ""), name))
+                begin = there if begin is None else begin
+                if there is None or there - begin != offset:
+                    raise ValueError(
+                        f"index: expected layers with parameters of their own, got layers[{path}] "
+                        "with those of a layer that is not among them"
+                    )
+            size = net.n_parameters if vector is whole.parameters else net.n_state
+            parts.append(vector[begin or 0 : (begin or 0) + size])
+        self._net, self.graph, (self.parameters, self.state) = net, graph, parts
+
+    def activations(self, X: Any) -> dict[str, Array]:
+        """Return {path: what the layer puts out} for all of them."""
+        net = make_network(self.graph, self.dtype, fused=False)
+        outs = [np.empty((X.shape[0], place.features), self.dtype) for place in self.graph.places]
+        net.values(self.parameters, X, outs, model_state=self.state)
+        return {place.path: out for place, out in zip(self.graph.places, outs, strict=True)}
+
+    def layer_at(self, path: str) -> Layer:
+        """Return the layer in a place."""
+        return next(place.layer for place in self.graph.places if place.path == path)
+
+    def trained_parameters(self, vector: Array | None = None) -> dict[str, Array]:
+        """Return {name: view} of those of `named_parameters` that are trained."""
+        frozen = {
+            f"{place.path}.{name}"
+            for place in self.graph.owners()
+            if not place.trainable
+            for name in place.layer.parameter_shapes(1)
         }
+        views = self.named_parameters(vector)
+        return {name: view for name, view in views.items() if name not in frozen}
 
     def named_parameters(self, vector: Array | None = None) -> dict[str, Array]:
         """Return {name: view} of the parameters, or of a vector of their layout."""
@@ -143,9 +200,10 @@ class Engine:
         """Return the arrays that hold all that has been learned."""
         return [self.parameters, self.state]
 
-    def first_bent_layer(self) -> int:
-        """Return the number of the first layer that is not piecewise linear."""
-        return int(self.network().nonlinear)
+    def first_bent_layer(self) -> str:
+        """Return the first layer that is not piecewise linear, as a text for messages."""
+        path = self.network().nonlinear
+        return f"layers[{path}], {self.layer_at(path)!r},"
 
     def claim(self, token: object) -> None:
         """Let a fit begin, of which there is one at a time."""
@@ -159,9 +217,11 @@ class Engine:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {
-            "net": None,
+            "_net": None,
+            "graph": None,
             "in_features": self.net.in_features if self.built else None,
             "_claims": {},
+            "_changes": -1,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -169,7 +229,8 @@ class Engine:
         in_features, vectors = state.pop("in_features"), (state["parameters"], state["state"])
         vars(self).update(state)
         if in_features is not None:
-            self.net = make_network(self.layers, in_features, self.dtype)
+            self.graph = Graph(self.layers, in_features)
+            self._net = make_network(self.graph, self.dtype)
             self.parameters = data.aligned_zeros(self.net.n_parameters, self.dtype)
             self.state = np.empty(self.net.n_state)
             for vector, values in zip(self.vectors(), vectors, strict=True):
@@ -249,7 +310,7 @@ class Engine:
         """
         net = self.network()
         if dtype != self.dtype:
-            net = make_network(self.layers, net.in_features, dtype)
+            net = make_network(self.graph, dtype)
         of_loss: dict[str, Any] = {}
         if loss is not None:
             of_loss = {"y": examples.targets, "loss": loss.spec(), "weights": examples.weights}
@@ -355,21 +416,15 @@ def _of(examples: data.Examples, loss: Loss) -> tuple[Any, Array, tuple[str, dic
 Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first place, shape
 
 
-def make_network(layers: Sequence[Layer], in_features: int, dtype: np.dtype[Any]) -> _core.Network:
-    """Return the core's network of these layers."""
-    return _core.Network(
-        dtype.name,
-        in_features,
-        [{"kind": x.kind, "units": x.units, "values": x.values} for x in layers],
-    )
+def make_network(graph: Graph, dtype: np.dtype[Any], fused: bool = True) -> _core.Network:
+    """Return the core's network of layers in their places."""
+    in_features = graph.width(0)
+    return _core.Network(dtype.name, in_features, graph.described(), fused)
 
 
 def named(layout: Layout, vector: Array) -> dict[str, Array]:
-    """Return ``{"0.weight": view}`` of the parts of a flat vector: number of the layer and name."""
-    return {f"{i}.{name}": view for i, name, view in _views(layout, vector)}
-
-
-def _views(layout: Layout, vector: Array) -> Iterator[tuple[str, str, Array]]:
-    """Yield (number of the layer, name, view) for each part of a flat vector."""
-    for i, name, offset, shape in layout:
-        yield i, name, vector[offset : offset + int(np.prod(shape))].reshape(shape)
+    """Return ``{"0.weight": view}`` of the parts of a flat vector: path of the layer and name."""
+    return {
+        f"{path}.{name}": vector[offset : offset + int(np.prod(shape))].reshape(shape)
+        for path, name, offset, shape in layout
+    }

@@ -48,9 +48,9 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
         engine.feature_names_in_ = names
     for name, view in engine.named_state().items():
         if np.isnan(view).any():
-            i, name = name.split(".")
+            path, _, name = name.rpartition(".")
             raise RuntimeError(
-                f"layers[{i}], {engine.layers[int(i)]!r}, has not learned its {name} yet; "
+                f"layers[{path}], {engine.layer_at(path)!r}, has not learned its {name} yet; "
                 "fit the model first"
             )
     if not allow_nonfinite:
@@ -119,7 +119,7 @@ def find_classes(
     engine: Engine, y: ArrayLike, loss: Loss, shape: tuple[int, int], rows: Integers | None
 ) -> Array | None:
     """Return `classes_` from a fit on some rows of inputs of that shape on."""
-    known, out_features = engine.classes_, engine.widths(shape[1])[-1]
+    known, out_features = engine.classes_, engine.out_features(shape[1])
     if known is None:
         return data.find_classes(y, loss, shape[0], out_features, rows=rows)
     own = loss.classes(out_features)
@@ -151,7 +151,7 @@ def examples(
     """
     classes = engine.classes_ if classes is None else classes
     dtype = engine.dtype if dtype is None else dtype
-    n, out_features = X.shape[0], engine.widths(X.shape[1])[-1]
+    n, out_features = X.shape[0], engine.out_features(X.shape[1])
     weights, rows = data.sample_weights(sample_weight, n, names[1])
     targets = data.targets(y, loss, n, out_features, classes, dtype, names[0], rows)
     given = data.everywhere(data.as_targets(y, names[0], rows), n, rows)

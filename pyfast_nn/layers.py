@@ -2,34 +2,69 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from . import checks, config, initializers
+from . import checks, graph, initializers
 from .config import Configured, Setting
 from .typing import Array, Floats, Integer, Real, Shape
-
-NOT_FROZEN = (  # what to do instead
-    "; freezing layers is not there yet, but an optimizer leaves parameters alone: "
-    "groups=lambda key: {'trainable': not key.startswith('0.')}"
-)
 
 
 class Layer(Configured):
     """What layers have in common."""
 
     kind = ""  # the core's name of this layer
+    passes_on = False  # initialisation of what is in front of it asks for what is behind it
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     default_init: str | initializers.Initializer = "xavier_uniform"  # of weights in front of it
 
     def _advice(self, name: str) -> str:
-        if name == "trainable":
-            return NOT_FROZEN
         if name in ("weight", "bias", "kernel", "weights", "parameters", "get_weights"):
             return "; parameters are the model's: model.named_parameters()"
         return super()._advice(name)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "trainable":
+                object.__setattr__(self, name, value)
+            else:
+                super().__setattr__(name, value)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *super().get_config().values()))
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+    def get_config(self) -> dict[str, Any]:
+        frozen = {} if self.trainable else {"trainable": False}
+        return super().get_config() | frozen
+
+    @property
+    def trainable(self) -> bool:
+        """Whether its parameters are trained (bool); False: they are constants.
+
+        It may be assigned at any time. No derivatives are computed for what is not trained: the
+        way back ends at the first layer that is. Gradients and products with curvature are zero
+        there, and optimizers keep no state for it.
+        """
+        return bool(vars(self).get("_trainable", True))
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = checks.boolean(value, "trainable")
+        if not self.learns:
+            raise AttributeError(f"trainable: a {type(self).__name__} has nothing to train")
+        vars(self)["_trainable"] = value
+        graph.count_change()
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters, of its own or in the layers that it is made of (bool)."""
+        return bool(self.parameter_shapes(1))
 
     @property
     def units(self) -> int:
@@ -48,6 +83,11 @@ class Layer(Configured):
     def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of what the layer keeps besides parameters."""
         return {}
+
+    def lay(self, network: "graph.Graph", path: str, value: int) -> int:
+        """Take its place in a network, where it reads `value`; return what it puts out."""
+        width = network.width(value)
+        return network.add(self, path, self.kind, (value,), self.units or width)
 
     def initialize(
         self, parameters: dict[str, Array], next_layer: "Layer | None", seed: int, stream: int
@@ -84,6 +124,8 @@ class Dense(Layer):
         Initial biases, the same choices but orthogonal ones; or ``"one_more_input"``: the bias is
         one more row of the weight, that of an input which is always 1, and drawn with it by `init`,
         for which there are then in_features + 1 inputs.
+    trainable : bool
+        False: its parameters are constants, see the attribute, which may be assigned later.
 
     Raises
     ------
@@ -133,8 +175,10 @@ class Dense(Layer):
         *,
         init: str | Real | initializers.Initializer | None = None,
         bias_init: str | Real | initializers.Initializer = "zeros",
+        trainable: bool = True,
     ) -> None:
         self._set(units=units, init=init, bias_init=bias_init)
+        self.trainable = trainable
         if self.bias_init == "orthogonal" or isinstance(bias_init, initializers.Orthogonal):
             raise ValueError(f"bias_init: expected a law for vectors, got {bias_init!r}")
 
@@ -158,9 +202,10 @@ class Dense(Layer):
 
 
 class Identity(Layer):
-    """``x``, unchanged."""
+    """``x``, unchanged: as a branch of `Concatenate`, say, that hands its input on."""
 
     kind = "identity"
+    passes_on = True
 
 
 class InputLayer(Layer):
@@ -255,6 +300,49 @@ class Standardize(InputLayer):
     def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of its output, having learned those of its input."""
         return np.zeros_like(mean), np.where(std > 0, 1.0, 0.0)
+
+
+class Scale(Layer):
+    """``x * weight``, with a factor for each feature, 1 at first.
+
+    Behind the layers of a `Residual`, with small factors, it lets deep networks begin near the
+    identity.
+
+    Parameters
+    ----------
+    init : float
+        What all factors begin with.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    References
+    ----------
+    H. Touvron, M. Cord, A. Sablayrolles, G. Synnaeve, H. Jegou (2021), "Going deeper with image
+    transformers", ICCV.
+
+    Examples
+    --------
+    >>> fnn.Residual([fnn.Dense(64), fnn.ReLU(), fnn.Dense(64), fnn.Scale(0.1)])
+    Residual([Dense(64), ReLU(), Dense(64), Scale(init=0.1)])
+    """
+
+    kind = "scale"
+    passes_on = True
+    init: Setting[float] = Setting(checks.real)
+
+    def __init__(self, init: Real = 1.0) -> None:
+        self._set(init=init)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        return {"weight": (in_features,)}
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        parameters["weight"].fill(self.init)
 
 
 class ReLU(Layer):
@@ -514,7 +602,7 @@ class Dropout(Layer):
     """
 
     kind = "dropout"
-
+    passes_on = True
     rate: Setting[float] = Setting(partial(checks.real, minimum=0, below=1))
 
     def __init__(self, rate: Real) -> None:
@@ -553,7 +641,7 @@ class GaussianNoise(Layer):
     """
 
     kind = "gaussian_noise"
-
+    passes_on = True
     std: Setting[float] = Setting(partial(checks.real, minimum=0))
 
     def __init__(self, std: Real) -> None:
@@ -566,15 +654,5 @@ class GaussianNoise(Layer):
 
 LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
-    *(Hardtanh, Sigmoid, Softmax, Step, Sign, Dropout, GaussianNoise),
+    *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, Dropout, GaussianNoise),
 )
-
-
-def from_config(description: object) -> Layer:
-    """Return the layer that `config.to_config` described; TypeError or ValueError if none."""
-    if isinstance(description, dict):
-        description = {
-            name: initializers.from_config(value) if isinstance(value, dict) else value
-            for name, value in description.items()
-        }
-    return config.from_config(description, LAYERS, "layer")

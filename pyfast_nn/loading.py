@@ -4,7 +4,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from . import checks, history, labels, layers, losses
+from . import branches, checks, history, labels, losses
 from .modelfile import (
     FIELDS,
     FORMAT_VERSION,
@@ -110,10 +110,8 @@ def _decode(raw: bytes) -> tuple[Sequential, Optimizer | None]:
 def _make_model(description: dict[str, Any]) -> Sequential:
     """Return the unbuilt model; TypeError or ValueError if a value is impossible."""
     checks.choice(description["weight_layout"], "weight_layout", (WEIGHT_LAYOUT,))
-    if not isinstance(description["layers"], list):
-        raise TypeError("layers: expected a list")
     model = Sequential(
-        [layers.from_config(config) for config in description["layers"]],
+        branches.from_config(description["layers"]),
         dtype=checks.choice(description["dtype"], "dtype", ("float32", "float64")),
         seed=checks.integer(description["seed"], "seed", minimum=0, maximum=2**64 - 1),
     )
@@ -124,7 +122,7 @@ def _make_model(description: dict[str, Any]) -> Sequential:
     model.loss = losses.from_config(description["loss"])
     classes = description["classes"]
     if classes is not None:
-        model.classes_ = labels.check_classes(classes, engine_of(model).widths(in_features)[-1])
+        model.classes_ = labels.check_classes(classes, engine_of(model).out_features(in_features))
     model.feature_names_in_ = _check_names(description["feature_names"], in_features)
     model.history = history.from_config(description["history"])
     return model

@@ -39,6 +39,7 @@ import numpy as np
 
 from . import checks
 from .config import Configured, Setting
+from .graph import Graph
 from .guidance import written
 from .layers import Layer
 from .typing import Array, Real
@@ -308,7 +309,7 @@ def check(loss: object) -> Loss:
 
 def last_units(layers: Sequence[Layer]) -> int | None:
     """Return how many outputs a network of these layers has; None if as many as inputs."""
-    return next((layer.units for layer in reversed(layers) if layer.units), None)
+    return Graph(tuple(layers)).features or None
 
 
 def check_last_layer(loss: Loss, layers: Sequence[Layer]) -> None:
@@ -319,13 +320,13 @@ def check_last_layer(loss: Loss, layers: Sequence[Layer]) -> None:
             f"loss: expected an output for each class, for {loss.name!r}, got a network with one; "
             f"take {binary!r} for two classes, or end it with Dense(2)"
         )
-    last = next((layer for layer in reversed(layers) if layer.kind != "identity"), None)
-    if loss.outputs != "values" and last is not None and last.makes_probabilities:
+    ends = [layer for layer in Graph(tuple(layers)).ends() if layer.makes_probabilities]
+    if loss.outputs != "values" and ends:
         theirs = ": the loss and predict_proba apply it themselves"
         why = theirs if loss.gives_probabilities else ""
         raise ValueError(
             f"loss: expected a network that ends with {loss.outputs}, for {loss.name!r}, got one "
-            f"that ends with {last!r}; remove it{why}"
+            f"that ends with {ends[0]!r}; remove it{why}"
         )
 
 

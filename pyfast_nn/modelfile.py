@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from . import atomic, config, history, losses
+from . import atomic, branches, history, losses
 from .engine import Engine
 from .typing import Array, Path
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHT_LAYOUT = "(out, in)"
 KEY = "pyfast_nn"
 FIELDS = {
@@ -68,7 +68,7 @@ def save(
     description = {
         "format_version": FORMAT_VERSION,
         "weight_layout": WEIGHT_LAYOUT,
-        "layers": [config.to_config(layer) for layer in engine.layers],
+        "layers": branches.to_config(engine.layers),
         "in_features": engine.network().in_features,
         "dtype": engine.dtype.name,
         "seed": engine.seed,

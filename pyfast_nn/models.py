@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from . import (
     _core,
+    branches,
     checks,
     columns,
     config,
@@ -20,10 +21,11 @@ from . import (
     training,
 )
 from .engine import Engine
-from .guidance import Guided, told, written
+from .graph import Graph, Place
+from .guidance import Guided, told
 from .history import History
 from .labels import check_classes
-from .layers import LAYERS, NOT_FROZEN, Dense, InputLayer, Layer
+from .layers import InputLayer, Layer
 from .listeners import CallbackLike
 from .metrics import MetricsLike
 from .metrics import check as check_metrics
@@ -133,7 +135,7 @@ class Sequential(Guided):
 
     def _advice(self, name: str) -> str:
         if name == "trainable":
-            return NOT_FROZEN
+            return "; layers are trained or not: model.layers[0].trainable = False"
         if name in ("train", "eval"):
             return "; there are no modes: fit trains, predict and evaluate do not"
         return super()._advice(name)
@@ -148,9 +150,9 @@ class Sequential(Guided):
     ) -> None:
         layers = _check_layers(layers)
         dtype = checks.dtype(dtype)
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, InputLayer):  # which are computed in float64
-                config.check_rounded(layer, dtype, f"layers[{i}]: ")
+        for place in Graph(layers).places:
+            if not isinstance(place.layer, InputLayer):  # which are computed in float64
+                config.check_rounded(place.layer, dtype, f"layers[{place.path}]: ")
         self._engine = Engine(layers, dtype, checks.seed(seed))
         if classes is not None:
             self.classes_ = check_classes(classes, losses.last_units(layers))
@@ -278,21 +280,113 @@ class Sequential(Guided):
         """
         return self._engine.named_state()
 
-    def summary(self) -> str:
-        """Return a table of layers, output shapes and numbers of parameters, for `print` (str)."""
-        lines = [f"{'':3} {'layer':32} {'output':>14} {'parameters':>14}"]
-        widths = self._engine.widths(self.in_features) if self.built else [0] * len(self.layers)
-        for i, (layer, width) in enumerate(zip(self.layers, widths, strict=False)):
-            output = f"(n, {layer.units or width})" if layer.units or self.built else "(n, ?)"
-            shapes = layer.parameter_shapes(width).values() if self.built else ()
-            count = f"{sum(int(np.prod(s)) for s in shapes):,}" if self.built else "?"
-            lines.append(f"{i:<3} {layer!r:32} {output:>14} {count:>14}")
+    @told
+    def summary(self, batch_size: Integer = 128) -> str:
+        """Return a table of the layers, for `print`.
+
+        Of each its output's shape, its parameters (``(frozen)`` behind those that are not trained,
+        ``(shared)`` where they are those of a layer before), and the multiply-adds that one row
+        costs on its way forward; the last line has the sums, and the memory of a training step.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of that step.
+
+        Returns
+        -------
+        str
+        """
+        batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+        engine = self._engine
+        graph = Graph(self.layers, self.in_features if self.built else 0)
+        lines = [f"{'':8} {'layer':32} {'output':>12} {'parameters':>20} {'multiply-adds':>14}"]
+        for place in graph.places:
+            features = f"(n, {place.features or '?'})"
+            counts = (
+                [_parameters_of(place), f"{place.multiply_adds:,}"] if self.built else ["?", "?"]
+            )
+            lines.append(
+                f"{place.path:<8} {_short(place.layer):32} {features:>12} {counts[0]:>20} "
+                f"{counts[1]:>14}"
+            )
+        if not self.built:
+            return "\n".join([*lines, f"not built, {self.dtype}"])
+        trained = engine.network().n_trainable
+        frozen = f", {trained:,} of them trained" if trained != self.n_parameters else ""
+        numbers = 2 * batch_size * (sum(p.features for p in graph.places) + self.in_features)
+        memory = (numbers + 2 * self.n_parameters + 2 * trained) * self.dtype.itemsize
         total = (
-            f"{self.n_parameters:,} parameters, {self.in_features} inputs"
-            if self.built
-            else "not built"
+            f"{self.n_parameters:,} parameters{frozen}, {self.in_features} inputs, {self.dtype}; "
+            f"{sum(p.multiply_adds for p in graph.places):,} multiply-adds a row; a step of "
+            f"{batch_size} rows takes about {memory / 2**20:.1f} MiB with two numbers for each "
+            "parameter that is trained, as Adam keeps"
         )
-        return "\n".join([*lines, f"{total}, {self.dtype}"])
+        return "\n".join([*lines, total])
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int | slice) -> "Sequential":
+        """Return some layers as a model, which shares its parameters and state with this one.
+
+        What one of the two learns, the other one knows. ``model[:-1]`` are all layers but the last,
+        ``model[2]`` is one. `trainable` belongs to the layers, which are the same.
+
+        Parameters
+        ----------
+        index : int or slice
+            Of `layers`, without a step.
+
+        Returns
+        -------
+        Sequential
+            Built if this model is.
+
+        Raises
+        ------
+        IndexError, TypeError
+            If it is none of that.
+        ValueError
+            If no layer is left, or a layer uses parameters of one that is not among them.
+        """
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"index: expected layers in a row, got a step of {step}")
+        else:
+            start = range(len(self))[checks.integer(index, "index", minimum=-len(self))]
+            stop = start + 1
+        part = type(self)(self.layers[start:stop], dtype=self.dtype, seed=self.seed)
+        if self.built:
+            part._engine.share(self._engine, start)
+        if stop == len(self):
+            part.loss, part.classes_ = self.loss, self.classes_
+        if start == 0:
+            part.feature_names_in_ = self.feature_names_in_
+        return part
+
+    def activations(self, X: Inputs) -> dict[str, Array]:
+        """Return what every layer puts out.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+            As in `forward`.
+
+        Returns
+        -------
+        dict
+            ``{"0": (n, features), "1": ..., "2.0": ...}``: by the place of the layer, in the order
+            of computation, as in `named_parameters`; a layer that is made of layers stands there
+            with what it puts out, after those. Layers act as in `predict`.
+
+        Examples
+        --------
+        >>> model.activations(X)["1"].shape == (len(X), 32)
+        True
+        """
+        return self._engine.activations(intake.features(self._engine, X))
 
     def __getstate__(self) -> dict[str, Any]:
         own = {k: v for k, v in vars(self).items() if not k.startswith("_")}
@@ -841,40 +935,29 @@ def _copy_in(values: ArrayLike, vector: Array, name: str) -> None:
     vector[:] = values
 
 
-def _as_layer(value: object) -> str:
-    """Return the end of a message: how a layer is written that came as its name or its units."""
-    if isinstance(value, str):
-        cls = {cls.__name__.lower(): cls for cls in LAYERS}.get(value.lower())
-        return "" if cls is None else f"; write {cls.__name__}({'units' * (cls is Dense)})"
-    is_units = isinstance(value, int) and not isinstance(value, bool)
-    return f"; write Dense({value})" if is_units else ""
+def _parameters_of(place: Place) -> str:
+    """Return the cell of a table: how many parameters a layer has in its place."""
+    if place.shares >= 0:
+        return "(shared)"
+    shapes = place.layer.parameter_shapes(place.in_features).values()
+    count = sum(int(np.prod(shape)) for shape in shapes)
+    return f"{count:,}" + (" (frozen)" if count and not place.trainable else "")
+
+
+def _short(layer: Layer) -> str:
+    text = repr(layer)
+    return text if len(text) <= 32 else f"{type(layer).__name__}(...)"
 
 
 def _check_layers(layers: Any) -> tuple[Layer, ...]:
-    try:
-        layers = tuple(layers)
-    except TypeError:
-        hint = f"; write Sequential([{layers!r}])" if isinstance(layers, Layer) else ""
-        raise TypeError(
-            f"layers: expected a list of layers, got {checks.describe(layers)}{hint}"
-        ) from None
-    if not layers:
-        raise ValueError("layers: expected at least one layer, got none")
+    layers = branches.as_layers(layers, "layers", outermost=True)
     for i, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            came = f"{checks.describe(layer)}{written(layer) or _as_layer(layer)}"
-            raise TypeError(f"layers[{i}]: expected a layer, got {came}")
         if isinstance(layer, InputLayer) and any(
             not isinstance(other, InputLayer) for other in layers[:i]
         ):
             raise ValueError(
                 f"layers[{i}]: expected {layer!r} in front of all other layers, as it is applied "
                 f"while the inputs are read, got it after {layers[i - 1]!r}"
-            )
-        if isinstance(layer, Dense) and any(layer is other for other in layers[:i]):
-            raise ValueError(
-                f"layers[{i}]: expected a layer of its own, got a Dense for the second time; "
-                "weights cannot be shared"
             )
     if isinstance(layers[-1], InputLayer):
         raise ValueError("layers: expected a layer after Rescale and Standardize, got none")

@@ -3,7 +3,6 @@
 import math
 import time
 import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 from . import _core, checks, data, intake, optim, outcome
 from .datasets.split import split_rows
 from .engine import Engine
+from .graph import Graph
 from .guidance import written
 from .history import History, add_record, amend_record, set_stopped_early
-from .layers import Layer
 from .listeners import check as check_callbacks
 from .listeners import tell
 from .losses import Loss
@@ -87,7 +86,7 @@ def _fit(
     if validation_split is not None:
         if validation is not None:
             raise ValueError("validation_split: expected None beside validation_data")
-        labels = intake.labels(loss, engine.widths(X.shape[1])[-1], classes)
+        labels = intake.labels(loss, engine.out_features(X.shape[1]), classes)
         examples, validation = (
             data.weigh(part, sample_weight, of_classes, loss, labels, engine.dtype)
             for part, of_classes in zip(
@@ -100,7 +99,7 @@ def _fit(
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
     listeners = check_callbacks(callbacks)
     optimizer = _check_optimizer(engine, optimizer)
-    _warn_of_flat_layers(engine.layers)
+    _warn_of_flat_layers(Graph(engine.layers, X.shape[1]))
 
     # The network with its plan, built once, and the optimizer's state.
     if not engine.built:
@@ -397,7 +396,7 @@ def _check_metrics(
     validation: data.Examples | None,
 ) -> list[Metric]:
     weighted = validation is not None and validation.weights is not None
-    metrics = check_metrics(metrics, loss, engine.widths(in_features)[-1], weighted)
+    metrics = check_metrics(metrics, loss, engine.out_features(in_features), weighted)
     if metrics and validation is None:
         raise ValueError(
             "metrics: expected validation_split or validation_data, of which they are, got neither"
@@ -428,13 +427,23 @@ def _check_stopping(
     return patience, min_delta
 
 
-def _warn_of_flat_layers(layers: Sequence[Layer]) -> None:
-    last = max((i for i, layer in enumerate(layers) if layer.flat), default=0)
-    frozen = [f"layers[{i}]" for i in range(last) if layers[i].parameter_shapes(1)]
-    if frozen:
+def _warn_of_flat_layers(graph: Graph) -> None:
+    """Tell of layers from which every way to the outputs leads through one without slope."""
+    reached = {len(graph.places)}
+    for number, place in reversed(list(enumerate(graph.places))):
+        if number + 1 in reached and not place.layer.flat:
+            reached.update(place.inputs)
+    stuck = [
+        place.path
+        for number, place in enumerate(graph.places)
+        if number + 1 not in reached and place.layer.parameter_shapes(1) and place.trainable
+    ]
+    if stuck:
+        flat = next(place for place in reversed(graph.places) if place.layer.flat)
+        names = ", ".join(f"layers[{path}]" for path in stuck)
         warnings.warn(
-            f"the derivative of layers[{last}], {layers[last]!r}, is zero almost everywhere: no "
-            f"gradient reaches the parameters in front of it, and {', '.join(frozen)} will not "
+            f"the derivative of layers[{flat.path}], {flat.layer!r}, is zero almost everywhere: no "
+            f"gradient reaches the parameters in front of it, and {names} will not "
             "learn. A smooth relative such as Sigmoid() or Tanh() learns",
             UserWarning,
             stacklevel=6,  # the caller of Sequential.fit

@@ -132,6 +132,29 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
     });
 }
 
+// What each layer puts out, of a network that is not fused.
+void values(Network& net, const py::array& parameters, const py::object& X, const py::list& outs,
+            const py::object& model_state) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        double* s = state_of(net, model_state);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        if (outs.size() != net.plan.outputs.size())
+            throw py::value_error(
+                expected("outs", "an array for each layer", std::to_string(outs.size()) + " arrays"));
+        std::vector<T*> pointers;
+        for (std::size_t i = 0; i < outs.size(); ++i) {
+            const index features = net.plan.values[std::size_t(net.plan.outputs[i])].features;
+            py::array out = py::cast<py::array>(outs[i]);
+            pointers.push_back(to_write<T>(out, "outs", {x.rows, features}));
+        }
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, s, {},
+             [&](const Context& context) { table.values(context, p, x, pointers.data()); });
+    });
+}
+
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
                                    const py::array& y, const py::tuple& loss_spec, const MaybeArray& weights,
                                    const py::object& model_state, const MaybeArray& order, const Run& run) {
@@ -467,6 +490,7 @@ void register_network(py::module_& m) {
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity",
              "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+        .def("values", values, "parameters"_a, "X"_a, "outs"_a, "model_state"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
         .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,

@@ -10,6 +10,7 @@ namespace {
 template <class T>
 void fill(Functions<T>& to) {
     to.outputs = net::outputs<T>;
+    to.values = net::values<T>;
     to.evaluate = net::evaluate<T>;
     to.losses_along = net::losses_along<T>;
     to.loss_and_gradient = net::loss_and_gradient<T>;

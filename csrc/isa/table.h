@@ -14,6 +14,7 @@ namespace fnn {
 template <class T>
 struct Functions : LoopsOf<T> {
     void (*outputs)(const Context&, const T* parameters, const Source& x, const Order&, Link, T* out);
+    void (*values)(const Context&, const T* parameters, const Source& x, T* const* outs);
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
                      const LossSpec&, Score*);
     void (*losses_along)(const Context&, const T* parameters, const T* directions, index k,

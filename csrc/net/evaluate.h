@@ -71,6 +71,28 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
     });
 }
 
+// What each layer of a plan that is not fused puts out: outs[i] (rows, its features).
+template <class T>
+void values(const Context& call, const T* parameters, const Source& x, T* const* outs) {
+    const Plan& plan = call.plan;
+    const index limit = chunk_limit(call, x.rows), most = chunk_size(call, x.rows);
+    const int threads = team_size(call.threads, most * plan.work_per_row());
+    Workspace<T> ws(call, most, {}, threads);
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
+        pack_parameters(exec, ws, parameters);
+        for_chunks(exec, x.rows, limit, [&](index first, index batch) {
+            Workspace<T> now = ws.of_batch(first, batch);
+            const auto put = [&](Range rows) {
+                gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
+                forward(exec, now, rows);
+                for (std::size_t i = 0; i < plan.outputs.size(); ++i)
+                    put_rows<T>(outs[i], now.a(plan.outputs[i]), first, rows);
+            };
+            for_own_pieces(exec, batch, put, now.couples_rows());
+        });
+    });
+}
+
 // The weighted sums of the losses and of the right answers.
 template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,

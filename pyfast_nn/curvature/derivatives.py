@@ -81,8 +81,7 @@ class Derivatives:
 
     def bent_layer(self) -> str:
         """Return the first layer that is not piecewise linear, as a text for messages."""
-        i = self._engine.first_bent_layer()
-        return f"layers[{i}], {self._engine.layers[i]!r},"
+        return self._engine.first_bent_layer()
 
 
 def check_columns(V: ArrayLike, n: int) -> Array:
@@ -134,7 +133,7 @@ def _slices(named: dict[str, Array], restrict: Any) -> dict[str, slice]:
         )
     chosen = set()
     for pick in picks:
-        keys = [key for key in slices if pick == key or str(pick) == key.split(".")[0]]
+        keys = [key for key in slices if pick == key or key.startswith(f"{pick}.")]
         if isinstance(pick, bool) or not isinstance(pick, (int, np.integer, str)) or not keys:
             raise ValueError(
                 f"restrict: expected layers or keys among {', '.join(slices)}, got {pick!r}"

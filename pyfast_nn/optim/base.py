@@ -474,10 +474,11 @@ class Optimizer(Rule):
             bound = Bound.of(self, params, self._groups, flat)
             bound.check_parameters()
             return bound
+        trained = sum(array.size for array in params.values())
         for vector in self._waiting.vectors.values():
-            if (vector.size, vector.dtype) != (flat.size, flat.dtype):
+            if (vector.size, vector.dtype) != (trained, flat.dtype):
                 raise ValueError(
-                    f"optimizer: expected the state of {flat.size} {flat.dtype} parameters, got "
+                    f"optimizer: expected the state of {trained} {flat.dtype} parameters, got "
                     f"{type(self).__name__} with that of {vector.size} {vector.dtype} parameters"
                 )
         try:
@@ -550,9 +551,12 @@ def attach(optimizer: Optimizer, engine: Engine) -> Bound:
             f"optimizer: expected a new one or that of this model, got {type(optimizer).__name__} "
             f"with the state of another model ({optimizer.step_count} steps); make a new one"
         )
-    bound = optimizer._bound
-    if bound is None:
-        bound = optimizer._bind(tensors(engine, engine.parameters), engine.parameters)
+    bound, params = optimizer._bound, tensors(engine, engine.parameters)
+    if bound is not None and bound.keys != list(params):  # `trainable` of a layer has changed
+        bound = saved.rebound(optimizer, bound, params, engine.parameters, optimizer._groups)
+        bound.fused = may_be_fused(optimizer, bound)
+    elif bound is None:
+        bound = optimizer._bind(params, engine.parameters)
         bound.fused = may_be_fused(optimizer, bound)
     elif bound.fused and not may_be_fused(optimizer, bound):
         bound.go_stepwise()  # and so it goes on
@@ -561,8 +565,11 @@ def attach(optimizer: Optimizer, engine: Engine) -> Bound:
 
 
 def tensors(engine: Engine, vector: Array) -> dict[str, Array]:
-    """Return the views {name: array} of a vector of the parameters' layout, at least one."""
-    return engine.named_parameters(vector) or {"": vector}
+    """Return the views {name: array} of what is trained in a vector of the parameters' layout.
+
+    At least one, which is empty if nothing is.
+    """
+    return engine.trained_parameters(vector) or {"": vector[:0]}
 
 
 def may_be_fused(optimizer: Optimizer, bound: Bound) -> bool:

@@ -352,7 +352,8 @@ class Bound:
         """Return a state of all parameters of a fit, made when first asked for."""
         if name not in self.vectors:
             assert self.flat is not None
-            self.vectors[name] = _vector_beside(self.flat, self.flat.size)
+            size = sum(array.size for array in self.arrays)
+            self.vectors[name] = _vector_beside(self.flat, size)
         return self.vectors[name]
 
     def check_at_rest(self, what: str) -> None:

@@ -60,6 +60,31 @@ def bind(then: Rule, params: dict[str, Array], flat: Array | None, now: Snapshot
     return bound
 
 
+def rebound(then: Rule, bound: Bound, params: dict[str, Array], flat: Array, groups: Any) -> Bound:
+    """Return other parameters of the same fit, with what is kept of those that were there before.
+
+    New ones begin now, as if all steps so far had been without them.
+    """
+    now = bound.snapshot("fit")
+    own, places = resolve_groups(list(params), groups)
+    if len(own) == len(now.groups):  # what has been assigned since
+        own = [{k: v for k, v in group.items() if k != "params"} for group in now.groups]
+    fresh = Bound(then, params, own, places, flat=flat)
+    missed = {key: now.counts["step_count"] for key in params if key not in now.state}
+    missed |= {key: n for key, n in now.counts["missed_steps"].items() if key in params}
+    counts = now.counts | {"missed_steps": missed}
+    with_gradient = [key for key, of_key in now.state.items() if BUFFERS["gradient"] in of_key]
+    fresh.set_counts(counts, fresh.new_buffers(counts, with_gradient))
+    fresh.allocate()
+    for key, of_key in fresh.named_state().items():
+        for name, array in of_key.items():
+            if key in now.state:
+                array[...] = now.state[key][name]
+            elif name in (BUFFERS["average"], BUFFERS["slow"]):
+                array[...] = params[key]
+    return fresh
+
+
 def resume(bound: Bound, counts: dict[str, Any], state: dict[str, dict[str, Array]]) -> None:
     """Go on from counts and arrays, which are copied."""
     with_gradient = [key for key, of_key in state.items() if BUFFERS["gradient"] in of_key]

@@ -1,0 +1,390 @@
+"""Layers that are made of layers: chains, and branches that join."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from . import checks, config, initializers
+from .graph import Graph
+from .guidance import written
+from .layers import LAYERS, InputLayer, Layer
+
+Branch: TypeAlias = Layer | Sequence[Any]
+
+
+class Chain(Layer):
+    """Layers one after the other, as one layer: what a list within a list of layers becomes.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Also lists and unbuilt models, which are chains.
+    """
+
+    passes_on = False
+
+    def __init__(self, layers: Sequence[Branch]) -> None:
+        vars(self)["layers"] = as_layers(layers, "layers")
+
+    @property
+    def learns(self) -> bool:
+        return any(layer.learns for layer in vars(self)["layers"])
+
+    @property
+    def units(self) -> int:
+        return Graph(vars(self)["layers"]).features
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layers": list(vars(self)["layers"])} | super().get_config()
+
+    def lay(self, network: Graph, path: str, value: int) -> int:
+        for i, layer in enumerate(vars(self)["layers"]):
+            value = network.lay(layer, f"{path}.{i}", value)
+        return value
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self)["layers"]))
+
+    def __repr__(self) -> str:
+        return repr(list(vars(self)["layers"]))
+
+
+class Residual(Layer):
+    """``x + layers(x)``, or ``shortcut(x) + layers(x)``.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        One after the other. Without a shortcut they put out as many columns as came in.
+    shortcut : Layer or sequence of Layer, optional
+        What `x` goes through on its other way, such as ``Dense(64)`` where the width changes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that; when the network is built, if the widths differ.
+
+    Notes
+    -----
+    The parameters of its layers are called ``"3.0.weight"`` where it is the layer 3 of the model,
+    those of the shortcut ``"3.shortcut.weight"``.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun (2016), "Deep residual learning for image recognition", CVPR.
+
+    Examples
+    --------
+    >>> block = fnn.Residual([fnn.LayerNorm(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(64)])
+    >>> model = fnn.Sequential([fnn.Dense(64), block, fnn.Dense(10)]).build(20)
+    >>> list(model.named_parameters())[2:5]
+    ['1.0.weight', '1.0.bias', '1.1.weight']
+    """
+
+    kind = "add"
+    passes_on = True
+
+    def __init__(self, layers: Sequence[Branch], shortcut: Branch | None = None) -> None:
+        vars(self)["layers"] = as_layers(layers, "layers")
+        vars(self)["shortcut"] = None if shortcut is None else as_layer(shortcut, "shortcut")
+
+    @property
+    def _branches(self) -> list[Layer]:
+        shortcut = vars(self)["shortcut"]
+        return [*vars(self)["layers"], *([] if shortcut is None else [shortcut])]
+
+    @property
+    def learns(self) -> bool:
+        return any(layer.learns for layer in self._branches)
+
+    @property
+    def units(self) -> int:
+        return Graph((self,)).features
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"layers": list(vars(self)["layers"]), "shortcut": vars(self)["shortcut"]}
+        return own | super().get_config()
+
+    def lay(self, network: Graph, path: str, value: int) -> int:
+        deep, short = value, value
+        for i, layer in enumerate(vars(self)["layers"]):
+            deep = network.lay(layer, f"{path}.{i}", deep)
+        if vars(self)["shortcut"] is not None:
+            short = network.lay(vars(self)["shortcut"], f"{path}.shortcut", value)
+        elif (network.width(deep) or network.width(value)) != network.width(value) != 0:
+            raise ValueError(
+                f"layers[{path}]: expected layers that put out {network.width(value)} features, as "
+                f"come in, got {network.width(deep)}; shortcut=Dense({network.width(deep)}) makes "
+                "the other way as wide"
+            )
+        width = network.same_width(self, path, (short, deep))
+        return network.add(self, path, self.kind, (short, deep), width)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._branches))
+
+
+class Joined(Layer):
+    """What layers have in common that join branches."""
+
+    passes_on = True
+    _fewest = 2
+
+    def __init__(self, *branches: Branch) -> None:
+        if len(branches) < self._fewest:
+            name = type(self).__name__
+            raise ValueError(
+                f"branches: expected at least {self._fewest}, {name}(one, other), got "
+                f"{len(branches)}; each is a layer or a list of layers, Identity() hands on what "
+                "comes in"
+            )
+        vars(self)["branches"] = tuple(
+            as_layer(branch, f"branches[{i}]") for i, branch in enumerate(branches)
+        )
+
+    @property
+    def learns(self) -> bool:
+        return any(layer.learns for layer in vars(self)["branches"])
+
+    @property
+    def units(self) -> int:
+        return Graph((self,)).features
+
+    def get_config(self) -> dict[str, Any]:
+        return {"branches": list(vars(self)["branches"])} | super().get_config()
+
+    def lay(self, network: Graph, path: str, value: int) -> int:
+        values = tuple(
+            network.lay(layer, f"{path}.{i}", value)
+            for i, layer in enumerate(vars(self)["branches"])
+        )
+        return self._join(network, path, values)
+
+    def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
+        return network.add(self, path, self.kind, values, network.same_width(self, path, values))
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self)["branches"]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, vars(self)['branches']))})"
+
+
+class Add(Joined):
+    """The sum of what its branches make of the same input.
+
+    Parameters
+    ----------
+    *branches : Layer or sequence of Layer
+        Two or more, which put out as many columns each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that; when the network is built, if the widths differ.
+
+    Examples
+    --------
+    >>> fnn.Add(fnn.Dense(8), [fnn.Dense(32), fnn.ReLU(), fnn.Dense(8)])
+    Add(Dense(8), [Dense(32), ReLU(), Dense(8)])
+    """
+
+    kind = "add"
+
+
+class Multiply(Joined):
+    """The product, element by element, of what its branches make of the same input: a gate.
+
+    Parameters
+    ----------
+    *branches : Layer or sequence of Layer
+        Two or more, which put out as many columns each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that; when the network is built, if the widths differ.
+
+    References
+    ----------
+    Y. N. Dauphin, A. Fan, M. Auli, D. Grangier (2017), "Language modeling with gated convolutional
+    networks", ICML. N. Shazeer (2020), "GLU variants improve transformer",
+    https://arxiv.org/abs/2002.05202.
+
+    Examples
+    --------
+    >>> fnn.Multiply(fnn.Dense(64), [fnn.Dense(64), fnn.Sigmoid()])
+    Multiply(Dense(64), [Dense(64), Sigmoid()])
+    """
+
+    kind = "multiply"
+    passes_on = False
+
+    def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
+        width = network.same_width(self, path, values)
+        product = values[0]
+        for value in values[1:]:  # two at a time
+            product = network.add(self, path, self.kind, (product, value), width)
+        return product
+
+
+class Concatenate(Joined):
+    """What its branches make of the same input, side by side.
+
+    Parameters
+    ----------
+    *branches : Layer or sequence of Layer
+        Two or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that.
+
+    Examples
+    --------
+    Wide and deep: a linear model beside a network.
+
+    >>> fnn.Concatenate(fnn.Identity(), [fnn.Dense(32), fnn.ReLU()])
+    Concatenate(Identity(), [Dense(32), ReLU()])
+    """
+
+    kind = "concatenate"
+
+    def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
+        widths = [network.width(value) for value in values]
+        return network.add(self, path, self.kind, values, sum(widths) if all(widths) else 0)
+
+
+# ---------------------------------------------------------------------- what users write
+
+JOINS = (Chain, Residual, Add, Multiply, Concatenate)
+
+
+def as_layers(layers: Any, name: str, outermost: bool = False) -> tuple[Layer, ...]:
+    """Return a list of layers as a tuple of Layer; TypeError or ValueError if it is none.
+
+    `outermost`: those of a model, which may begin with input layers.
+    """
+    layers = getattr(layers, "layers", layers) if _is_model(layers, name) else layers
+    try:
+        layers = tuple(layers)
+    except TypeError:
+        hint = f"; write [{layers!r}]" if isinstance(layers, Layer) else ""
+        raise TypeError(
+            f"{name}: expected a list of layers, got {checks.describe(layers)}{hint}"
+        ) from None
+    if not layers:
+        raise ValueError(f"{name}: expected at least one layer, got none")
+    return tuple(as_layer(layer, f"{name}[{i}]", outermost) for i, layer in enumerate(layers))
+
+
+def as_layer(layer: Any, name: str, outermost: bool = False) -> Layer:
+    """Return a layer, or a list or model as a chain; TypeError or ValueError if it is none."""
+    if isinstance(layer, InputLayer) and not outermost:
+        raise ValueError(
+            f"{name}: expected a layer, got {layer!r}, which is applied while the inputs are read; "
+            "it stands in front of all other layers of the model"
+        )
+    if isinstance(layer, Layer):
+        return layer
+    if isinstance(layer, (list, tuple)) or _is_model(layer, name):
+        return Chain(layer)
+    raise TypeError(
+        f"{name}: expected a layer, got {checks.describe(layer)}{written(layer) or _hint(layer)}"
+    )
+
+
+def _is_model(value: Any, name: str) -> bool:
+    if not hasattr(value, "layers") or not hasattr(value, "built") or isinstance(value, type):
+        return False
+    if value.built:
+        raise ValueError(
+            f"{name}: expected layers or a model that is not built, got one with parameters, which "
+            "would be lost; its layers are *model.layers"
+        )
+    return True
+
+
+def _hint(value: object) -> str:
+    """Return the end of a message: how a layer is written that came as its name or its units."""
+    if isinstance(value, str):
+        cls = {cls.__name__.lower(): cls for cls in (*LAYERS, *JOINS)}.get(value.lower())
+        return (
+            "" if cls is None else f"; write {cls.__name__}({'units' * (cls.__name__ == 'Dense')})"
+        )
+    is_units = isinstance(value, int) and not isinstance(value, bool)
+    return f"; write Dense({value})" if is_units else ""
+
+
+# ---------------------------------------------------------------------- in files
+
+
+def to_config(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """Return layers as plain values; one that learns and stands in several places once."""
+    numbers: dict[int, int] = {}  # {id of a layer: how many came before it}
+    count = itertools.count()
+
+    def describe(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [describe(each) for each in value]
+        if not isinstance(value, Layer):
+            return config.to_config(value) if isinstance(value, config.Configured) else value
+        if value.learns and id(value) in numbers:
+            return {"type": "same", "as": numbers[id(value)]}
+        numbers[id(value)] = next(count)
+        own = {name: describe(each) for name, each in value.get_config().items()}
+        return {"type": type(value).__name__, **own}
+
+    described: list[dict[str, Any]] = describe(layers)
+    return described
+
+
+def from_config(description: object) -> list[Layer]:
+    """Return the layers that `to_config` described; TypeError or ValueError if it did not."""
+    if not isinstance(description, list):
+        raise TypeError("layers: expected a list")
+    seen: list[Layer | None] = []
+
+    def layer_of(value: dict[str, Any]) -> Layer:
+        if value.get("type") == "same":
+            number = value.get("as")
+            known = dict(enumerate(seen))
+            same = known.get(number) if type(number) is int else None
+            if set(value) != {"type", "as"} or same is None or not same.learns:
+                raise ValueError(f"layers: expected the number of a layer before, got {number!r}")
+            return same
+        place = len(seen)
+        seen.append(None)
+        arguments = {name: made_of(each) for name, each in value.items()}
+        trainable = arguments.pop("trainable", True)
+        branches = arguments.pop("branches", None)
+        if branches is not None:
+            kinds = {cls.__name__: cls for cls in JOINS if issubclass(cls, Joined)}
+            kind = checks.choice(arguments.pop("type", None), "layer type", tuple(kinds))
+            if arguments or not isinstance(branches, list):
+                raise ValueError(f"layers: expected branches of {kind}, got {value!r}")
+            layer: Layer = kinds[kind](*branches)
+        else:
+            layer = config.from_config(arguments, (*LAYERS, *JOINS), "layer")
+        seen[place] = layer
+        if layer.learns:
+            layer.trainable = checks.boolean(trainable, "trainable")
+        return layer
+
+    def made_of(value: Any) -> Any:
+        if isinstance(value, list):
+            return [made_of(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        by_name = {cls.__name__ for cls in (*LAYERS, *JOINS)}
+        if value.get("type") in by_name or value.get("type") == "same":
+            return layer_of(value)
+        return initializers.from_config(value)
+
+    layers = []
+    for each in description:
+        if not isinstance(each, dict):
+            raise TypeError(f"layer: expected a dict, got {checks.describe(each)}")
+        layers.append(layer_of(each))
+    return layers

@@ -1,0 +1,193 @@
+"""Layers in their places: which reads what another puts out, and how wide that is."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .typing import Shape
+
+
+class Place(NamedTuple):
+    """A layer where it stands in a network.
+
+    Attributes
+    ----------
+    path : str
+        ``"3.0"`` is the first layer of the one that is the fourth.
+    layer : Layer
+    kind : str
+        The core's name of what it computes.
+    inputs : tuple of int
+        The values that it reads: 0 is the network's input, i + 1 the output of the i-th place.
+    in_features, features : int
+        Columns of (the first) input and of the output; 0 if not known.
+    shares : int
+        The place where the layer stands first, if it learns and stands in several; else -1.
+    trainable : bool
+    """
+
+    path: str
+    layer: Any
+    kind: str
+    inputs: tuple[int, ...]
+    in_features: int
+    features: int
+    shares: int
+    trainable: bool
+
+    @property
+    def multiply_adds(self) -> int:
+        """What one row costs on its way forward (int)."""
+        shapes = self.layer.parameter_shapes(self.in_features).values()
+        products = sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2)
+        return products or self.features
+
+
+class Graph:
+    """The places of all layers, in the order of computation.
+
+    Attributes
+    ----------
+    places : list of Place
+    """
+
+    def __init__(self, layers: tuple[Any, ...], in_features: int = 0) -> None:
+        self.places: list[Place] = []
+        self._widths = [in_features]
+        self._first: dict[int, int] = {}  # {id of a layer that learns: its first place}
+        self._trainable = True
+        value = 0
+        for i, layer in enumerate(layers):
+            value = self.lay(layer, str(i), value)
+
+    @property
+    def features(self) -> int:
+        """Columns of the last output (int); 0 if not known."""
+        return self._widths[-1]
+
+    def width(self, value: int) -> int:
+        """Return the columns of a value; 0 if not known."""
+        return self._widths[value]
+
+    def lay(self, layer: Any, path: str, value: int) -> int:
+        """Put a layer that reads `value` into its place; return what it puts out."""
+        before, self._trainable = self._trainable, self._trainable and layer.trainable
+        try:
+            out: int = layer.lay(self, path, value)
+        finally:
+            self._trainable = before
+        return out
+
+    def add(self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], features: int) -> int:
+        """Add a place; return its value."""
+        here, in_features = len(self.places), self._widths[inputs[0]]
+        shares = -1
+        if layer.parameter_shapes(1):
+            first = self._first.setdefault(id(layer), here)
+            shares = -1 if first == here else first
+        if shares >= 0 and layer.state_shapes(1):
+            raise ValueError(
+                f"layers[{path}]: expected a {type(layer).__name__} of its own, got that of "
+                f"layers[{self.places[shares].path}]; its statistics are those of one place"
+            )
+        if shares >= 0 and 0 != in_features != self.places[shares].in_features != 0:
+            raise ValueError(
+                f"layers[{path}]: expected {self.places[shares].in_features} features, as at "
+                f"layers[{self.places[shares].path}], where the same {layer!r} stands, got "
+                f"{in_features}"
+            )
+        self.places.append(
+            Place(path, layer, kind, inputs, in_features, features, shares, self._trainable)
+        )
+        self._widths.append(features)
+        return here + 1
+
+    def same_width(self, layer: Any, path: str, values: tuple[int, ...]) -> int:
+        """Return the width of all the values; ValueError if they differ."""
+        known = sorted({self.width(value) for value in values} - {0})
+        if len(known) > 1:
+            raise ValueError(
+                f"layers[{path}]: expected branches of one width for {layer!r}, got "
+                f"{' and '.join(map(str, known))} features; a Dense in a branch changes its width"
+            )
+        return known[0] if known else 0
+
+    def readers(self, value: int) -> Iterator[tuple[int, Place]]:
+        """Yield (number, place) of those that read a value."""
+        for i, place in enumerate(self.places):
+            if value in place.inputs:
+                yield i, place
+
+    def followers(self, place: int) -> Iterator[Any]:
+        """Yield the layers that make something of what a place puts out, in their order.
+
+        It looks through those that only pass on: norms, dropout, sums.
+        """
+        for i, reader in self.readers(place + 1):
+            if reader.layer.passes_on:
+                yield from self.followers(i)
+            else:
+                yield reader.layer
+
+    def ends(self, value: int | None = None) -> Iterator[Any]:
+        """Yield the layers of the last outputs, through those that only pass on."""
+        value = len(self.places) if value is None else value
+        if value == 0:
+            return
+        place = self.places[value - 1]
+        if place.layer.passes_on:
+            for before in place.inputs:
+                yield from self.ends(before)
+        else:
+            yield place.layer
+
+    def owners(self) -> Iterator[Place]:
+        """Yield the places of layers that learn, each layer once."""
+        for place in self.places:
+            if place.shares < 0 and place.layer.parameter_shapes(1):
+                yield place
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """Return {name: shape} of all parameters."""
+        return {
+            f"{place.path}.{name}": shape
+            for place in self.owners()
+            for name, shape in place.layer.parameter_shapes(place.in_features).items()
+        }
+
+    def state_shapes(self) -> dict[str, Shape]:
+        """Return {name: shape} of all that layers keep."""
+        return {
+            f"{place.path}.{name}": shape
+            for place in self.places
+            for name, shape in place.layer.state_shapes(place.in_features).items()
+        }
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return the places as the core takes them."""
+        return [
+            {
+                "kind": place.kind,
+                "units": place.layer.units if place.kind == place.layer.kind else 0,
+                "values": place.layer.values if place.kind == place.layer.kind else (),
+                "path": place.path,
+                "inputs": list(place.inputs),
+                "shares": place.shares,
+                "trainable": place.trainable,
+            }
+            for place in self.places
+        ]
+
+
+# How often `trainable` of any layer has been set: an engine compares it with what it saw last.
+_changes = 0
+
+
+def count_change() -> None:
+    """Note that `trainable` of a layer has been set."""
+    global _changes
+    _changes += 1
+
+
+def changes() -> int:
+    """Return how often `trainable` of any layer has been set."""
+    return _changes
