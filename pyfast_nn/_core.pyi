@@ -57,13 +57,14 @@ class Network:
         parameters: _Array,
         X: Any,
         out: _Array,
+        *,
         link: str = "identity",
         model_state: _Floats | None = None,
         order: _Integers | None = None,
         run: Run = ...,
     ) -> None: ...
     def values(
-        self, parameters: _Array, X: Any, outs: list[_Array], model_state: _Floats | None = None
+        self, parameters: _Array, X: Any, outs: list[_Array], *, model_state: _Floats | None = None
     ) -> None: ...
     def evaluate(
         self,
@@ -71,6 +72,7 @@ class Network:
         X: Any,
         y: _Array,
         loss: _Loss,
+        *,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
@@ -85,6 +87,7 @@ class Network:
         y: _Array,
         loss: _Loss,
         losses: _Floats,
+        *,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
@@ -96,6 +99,7 @@ class Network:
         y: _Array,
         loss: _Loss,
         grad: _Array,
+        *,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
@@ -106,6 +110,7 @@ class Network:
         parameters: _Array,
         X: Any,
         out: _Array,
+        *,
         model_state: _Floats | None = None,
         run: Run = ...,
     ) -> Pullback: ...
@@ -116,6 +121,7 @@ class Network:
         X: Any,
         out: _Array,
         dout: _Array,
+        *,
         model_state: _Floats | None = None,
         run: Run = ...,
     ) -> None: ...
@@ -127,6 +133,7 @@ class Network:
         y: _Array,
         loss: _Loss,
         hv: _Array,
+        *,
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         order: _Integers | None = None,
@@ -138,6 +145,7 @@ class Network:
         X: Any,
         y: _Array,
         loss: _Loss,
+        *,
         order: _Integers,
         batch_size: int,
         lr: float | _Floats,
@@ -156,6 +164,7 @@ class Network:
         X: Any,
         y: _Array,
         loss: _Loss,
+        *,
         order: _Integers,
         batch_size: int,
         gradient: _Array,
@@ -298,6 +307,7 @@ class Operator:
         kind: str,
         parameters: _Array,
         X: Any,
+        *,
         y: _Array | None = None,
         loss: _Loss | None = None,
         weights: _Array | None = None,

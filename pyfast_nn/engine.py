@@ -245,7 +245,7 @@ class Engine:
         """Return what the link makes of the outputs for (some rows of) features."""
         n = X.shape[0] if rows is None else len(rows)
         out = np.empty((n, self.net.out_features), self.dtype)
-        self.net.forward(self.parameters, X, out, link, model_state=self.state, order=rows)
+        self.net.forward(self.parameters, X, out, link=link, model_state=self.state, order=rows)
         return out
 
     def means(self, examples: data.Examples, loss: Loss) -> tuple[float, float]:
@@ -355,17 +355,17 @@ class Engine:
         self.net.train(
             self.parameters,
             *_of(examples, loss),
-            order,
-            batch_size,
-            lr,
-            update,
-            states,
-            step,
-            report,
-            examples.weights,
-            self.state,
-            batches_per_step,
-            self._run_of_epoch(),
+            order=order,
+            batch_size=batch_size,
+            lr=lr,
+            update=update,
+            state=states,
+            step=step,
+            report=report,
+            weights=examples.weights,
+            model_state=self.state,
+            batches_per_step=batches_per_step,
+            run=self._run_of_epoch(),
         )
 
     def train_stepwise(
@@ -387,15 +387,15 @@ class Engine:
         self.net.train_stepwise(
             self.parameters,
             *_of(examples, loss),
-            order,
-            batch_size,
-            gradient,
-            take_step,
-            report,
-            examples.weights,
-            self.state,
-            batches_per_step,
-            self._run_of_epoch(),
+            order=order,
+            batch_size=batch_size,
+            gradient=gradient,
+            take_step=take_step,
+            report=report,
+            weights=examples.weights,
+            model_state=self.state,
+            batches_per_step=batches_per_step,
+            run=self._run_of_epoch(),
         )
 
     def _run_of_epoch(self) -> _core.Run:

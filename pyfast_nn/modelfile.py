@@ -20,7 +20,7 @@ from . import atomic, branches, history, losses
 from .engine import Engine
 from .typing import Array, Path
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 2
 WEIGHT_LAYOUT = "(out, in)"
 KEY = "pyfast_nn"
 FIELDS = {

@@ -288,8 +288,9 @@ def test_same_bits_for_any_number_of_threads(isa, dtype, rng, layer, restore_thr
 
     def everything():
         trained, report = problem.parameters.copy(), np.zeros(3)
-        arguments = (trained, problem.X, problem.y, problem.loss, np.arange(530), 300)
-        problem.net.train(*arguments, np.full(2, 0.01), update, [], 0, report)
+        epoch = {"order": np.arange(530), "batch_size": 300, "lr": 0.01, "update": update}
+        epoch |= {"state": [], "step": 0, "report": report}
+        problem.net.train(trained, problem.X, problem.y, problem.loss, **epoch)
         return (
             problem.forward(),
             *problem.jvp(v),
@@ -313,9 +314,10 @@ def test_training(isa, rng, layer):
     update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
     order, lr, report = rng.permutation(50), np.full(7, 1e-3), np.zeros(3)
     trained, expected = problem.parameters.copy(), problem.parameters.copy()
-    arguments = (problem.X, problem.y, oracle.MSE, order, 8, lr, update, [], 0)
-    problem.net.train(trained, *arguments, report)
-    problem.reference.train(expected, *arguments)
+    examples = problem.X, problem.y, oracle.MSE
+    epoch = {"order": order, "batch_size": 8, "lr": lr, "update": update, "state": [], "step": 0}
+    problem.net.train(trained, *examples, **epoch, report=report)
+    problem.reference.train(expected, *examples, **epoch)
     assert not np.array_equal(trained, problem.parameters)
     assert_close(trained, expected, "float64", 100)
 

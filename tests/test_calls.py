@@ -46,7 +46,8 @@ def train(net, parameters, X, batch_size, state=None, steps=1, report=None):
     state = [np.zeros_like(parameters)] if state is None else state
     y = np.zeros(len(X), np.int64)
     report = np.zeros(3) if report is None else report
-    net.train(parameters, X, y, oracle.CROSS_ENTROPY, order, batch_size, lr, SGD, state, 0, report)
+    epoch = {"order": order, "batch_size": batch_size, "lr": lr, "update": SGD, "state": state}
+    net.train(parameters, X, y, oracle.CROSS_ENTROPY, **epoch, step=0, report=report)
     return report
 
 
@@ -110,11 +111,10 @@ def test_a_handler_may_not_train_the_network_it_interrupts(alarm, restore_thread
 def test_states_must_be_arrays(wrong):
     """A converted copy would be written to, and lost."""
     net = core_network("float64", 4, [("dense", 7, ())])
-    order, X = np.arange(3), np.ones((3, 4))
-    y, report = np.zeros((3, 7)), np.zeros(3)
-    arguments = (X, y, oracle.MSE, order, 2, np.zeros(2), SGD, [wrong], 0, report)
+    examples = np.ones((3, 4)), np.zeros((3, 7)), oracle.MSE
+    epoch = {"order": np.arange(3), "batch_size": 2, "lr": 0.0, "update": SGD, "step": 0}
     with pytest.raises(TypeError, match=r"state\[0\]: expected an array, got"):
-        net.train(np.zeros(35), *arguments)
+        net.train(np.zeros(35), *examples, **epoch, state=[wrong], report=np.zeros(3))
 
 
 def test_native_byte_order_by_another_name():
@@ -179,7 +179,8 @@ if child == 0:  # the reader is not in this process
     sgd = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
     y, order = np.zeros(4, np.int64), np.arange(4)
     loss = ("cross_entropy", {"label_smoothing": 0.0, "confidence_penalty": 0.0})
-    net.train(parameters, X[:4], y, loss, order, 4, np.zeros(1), sgd, [], 0, np.zeros(3))
+    epoch = {"order": order, "batch_size": 4, "lr": 0.0, "update": sgd, "state": [], "step": 0}
+    net.train(parameters, X[:4], y, loss, **epoch, report=np.zeros(3))
     os._exit(0 if _core.fma_peak(1e-3, 2) > 0 else 1)
 reader.join()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -215,9 +215,8 @@ def test_more_than_2_to_the_31_numbers():
     model = fnn.Sequential([fnn.Dense(1, init=1.0)]).build(columns)
     order = np.array([rows - 1, 0, rows - 3, 1])
     report, y = np.zeros(3), np.zeros((rows, 1), np.float32)
-    engine_of(model).net.train(
-        model.parameters, X, y, ("mse", {}), order, 4, np.array([0.0]), UPDATE, [], 0, report
-    )
+    epoch = {"order": order, "batch_size": 4, "lr": 0.0, "update": UPDATE, "state": [], "step": 0}
+    engine_of(model).net.train(model.parameters, X, y, ("mse", {}), **epoch, report=report)
     assert report[0] == 3**2 + 1**2
     np.testing.assert_array_equal(model.forward(X)[-4:, 0], [0, 1, 2, 3])
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import pyfast_nn as fnn
-from pyfast_nn import config, layers
+from pyfast_nn import branches
 from pyfast_nn import initializers as I
 
 pytestmark = pytest.mark.once
@@ -226,8 +226,8 @@ def test_wrong_settings(make, name):
 
 def test_wrong_descriptions():
     """What a damaged model file may say."""
-    good = config.to_config(fnn.Dense(2, init=I.HeNormal()))
-    assert layers.from_config(good) == fnn.Dense(2, init=I.HeNormal())
+    (good,) = branches.to_config([fnn.Dense(2, init=I.HeNormal())])
+    assert branches.from_config([good]) == [fnn.Dense(2, init=I.HeNormal())]
     for init in (
         {},
         {"type": "Dense", "units": 3},
@@ -239,4 +239,4 @@ def test_wrong_descriptions():
         ["HeNormal"],
     ):
         with pytest.raises((TypeError, ValueError)):
-            layers.from_config({**good, "init": init})
+            branches.from_config([{**good, "init": init}])

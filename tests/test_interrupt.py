@@ -71,9 +71,15 @@ class Training:
 
     def run(self, steps):
         order, lr = self.order[: steps * self.batch_size], self.lr[:steps]
-        arguments = (self.problem.X, self.problem.y, self.problem.loss, order, self.batch_size, lr)
         self.problem.net.train(
-            self.parameters, *arguments, self.update, self.state, self.steps, self.report
+            *(self.parameters, self.problem.X, self.problem.y, self.problem.loss),
+            order=order,
+            batch_size=self.batch_size,
+            lr=lr,
+            update=self.update,
+            state=self.state,
+            step=self.steps,
+            report=self.report,
         )
 
     def run_until_raised(self, exception):
@@ -153,9 +159,14 @@ def test_ctrl_c_in_every_moment(restore_threads, handlers):
         try:
             timer.start()
             problem.net.train(
-                training.parameters,
-                *(problem.X, problem.y, problem.loss, order, batch_size, training.lr[:remaining]),
-                *(ADAM, training.state, training.steps, training.report),
+                *(training.parameters, problem.X, problem.y, problem.loss),
+                order=order,
+                batch_size=batch_size,
+                lr=training.lr[:remaining],
+                update=ADAM,
+                state=training.state,
+                step=training.steps,
+                report=training.report,
             )
             timer.cancel()
             timer.join()
@@ -233,8 +244,9 @@ def pull():
     pullback(out, dparameters, dX)
 
 def train():
-    arguments = (problem.X, problem.y, problem.loss, np.arange(10), 10, np.ones(1), SGD, [], 0)
-    problem.net.train(problem.parameters.copy(), *arguments, np.zeros(3))
+    examples = problem.X, problem.y, problem.loss
+    epoch = dict(order=np.arange(10), batch_size=10, lr=1.0, update=SGD, state=[], step=0)
+    problem.net.train(problem.parameters.copy(), *examples, **epoch, report=np.zeros(3))
 
 calls, answers = {{"pull": pull, "train": train, "forward": forward}}, []
 

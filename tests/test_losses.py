@@ -70,14 +70,16 @@ class Outputs:
         """Return the loss, its gradient in Z, and its Hessian times dz."""
         gradient, product = np.full((2, *self.parameters.shape), np.nan, self.net.dtype)
         call = (self.X, y, loss)
-        value = self.net.loss_and_grad(self.parameters, *call, gradient, weights)
-        self.net.hvp(self.parameters, self.flat(dz), *call, product, weights)
-        np.testing.assert_equal(self.net.evaluate(self.parameters, *call, weights)[0], value)
+        value = self.net.loss_and_grad(self.parameters, *call, gradient, weights=weights)
+        self.net.hvp(self.parameters, self.flat(dz), *call, product, weights=weights)
+        np.testing.assert_equal(
+            self.net.evaluate(self.parameters, *call, weights=weights)[0], value
+        )
         size = self.rows * self.width
         return value, *(x[:size].reshape(self.rows, self.width) for x in (gradient, product))
 
     def accuracy(self, y, loss, weights=None):
-        return self.net.evaluate(self.parameters, self.X, y, loss, weights)[1]
+        return self.net.evaluate(self.parameters, self.X, y, loss, weights=weights)[1]
 
 
 def assert_near(actual, expected, dtype, rows):
@@ -353,12 +355,12 @@ def test_dense_hessian(isa, rng, case, weighted):
 
     def at(parameters):
         gradient = np.empty(n)
-        return net.loss_and_grad(parameters, *call, gradient, weights), gradient
+        return net.loss_and_grad(parameters, *call, gradient, weights=weights), gradient
 
     hessian, by_differences, gradient = np.empty((n, n)), np.empty((n, n)), np.empty(n)
     step = 1e-5
     for i, unit in enumerate(np.eye(n)):
-        net.hvp(problem.parameters, unit, *call, hessian[i], weights)
+        net.hvp(problem.parameters, unit, *call, hessian[i], weights=weights)
         ends = [at(problem.parameters + sign * step * unit) for sign in (1, -1)]
         by_differences[i] = (ends[0][1] - ends[1][1]) / (2 * step)
         gradient[i] = (ends[0][0] - ends[1][0]) / (2 * step)
@@ -379,19 +381,21 @@ def test_network_against_the_oracle(isa, dtype, rng, case):
     for weights in (None, rng.uniform(0, 2, rows).astype(dtype)):
         value, gradient = reference.loss_and_grad(problem.parameters, *call, weights)
         actual, product = problem.empty_vector(), problem.empty_vector()
-        core_value = net.loss_and_grad(problem.parameters, *call, actual, weights)
+        core_value = net.loss_and_grad(problem.parameters, *call, actual, weights=weights)
         assert_close(core_value, value, dtype, problem.inner)
         assert_close(actual, gradient, dtype, problem.inner)
         v = problem.vector(rng)
-        net.hvp(problem.parameters, v, *call, product, weights)
+        net.hvp(problem.parameters, v, *call, product, weights=weights)
         expected = reference.hvp(problem.parameters, v, *call, weights)
         assert_close(product, expected, dtype, problem.inner)
 
         trained, exact = problem.parameters.copy(), problem.parameters.astype(np.float64)
         order, lr, report = rng.permutation(rows)[:70], np.full(10, 0.01), np.zeros(3)
         update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
-        net.train(trained, *call, order, 7, lr, update, [], 0, report, weights)
-        expected = reference.train(exact, *call, order, 7, lr, update, [], 0, weights)
+        epoch = {"order": order, "batch_size": 7, "lr": lr, "update": update}
+        epoch |= {"state": [], "step": 0, "weights": weights}
+        net.train(trained, *call, **epoch, report=report)
+        expected = reference.train(exact, *call, **epoch)
         assert_close(trained, exact, dtype, 100)
         assert_close(report[0], expected[0], dtype, 100)
         assert report[2] == expected[2]
@@ -405,15 +409,16 @@ def test_bits_do_not_depend_on_threads(isa, dtype, rng, restore_threads, case):
     weights = rng.uniform(0, 2, rows).astype(dtype)
     order, lr = rng.permutation(rows), np.full(2, 0.01)
     update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
+    epoch = {"order": order, "batch_size": 150, "lr": lr, "update": update, "state": [], "step": 0}
     expected = None
     for count in THREADS if FULL else (1, 2, 5):
         _core.set_num_threads(count)
         trained, report = problem.parameters.copy(), np.zeros(3)
-        problem.net.train(trained, *call, order, 150, lr, update, [], 0, report, weights)
+        problem.net.train(trained, *call, **epoch, report=report, weights=weights)
         product = problem.empty_vector()
         v = np.ones_like(problem.parameters)
-        problem.net.hvp(problem.parameters, v, *call, product, weights)
-        scores = np.array(problem.net.evaluate(problem.parameters, *call, weights))
+        problem.net.hvp(problem.parameters, v, *call, product, weights=weights)
+        scores = np.array(problem.net.evaluate(problem.parameters, *call, weights=weights))
         results = (trained, report, product, scores)
         expected = expected or results
         for a, e in zip(results, expected, strict=True):

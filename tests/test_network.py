@@ -306,7 +306,8 @@ def check_X(net, reference, parameters, X, clean, y):
         trained, report = parameters.copy(), np.zeros(3)
         update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
         order, lr = np.arange(rows, dtype=np.int64)[::-1].copy(), np.full(-(-rows // 4), 0.1)
-        net.train(trained, X, y, oracle.MSE, order, 4, lr, update, [], 0, report)
+        epoch = {"order": order, "batch_size": 4, "lr": lr, "update": update, "state": []}
+        net.train(trained, X, y, oracle.MSE, **epoch, step=0, report=report)
         loss = np.array([loss, net.evaluate(parameters, X, y, oracle.MSE)[0]])
         return out, dout_, grad, hv, dparameters, dX, trained, report, loss
 
@@ -589,13 +590,13 @@ def test_wrong_arguments(name, argument, value):
     arguments = {**good_arguments()[name], argument: value}
     net = core_network("float64", 5, [dense(4), TANH, dense(3)])
     if name == "pullback":
-        function = net.vjp(*good_arguments()["vjp"].values())
+        function = net.vjp(**good_arguments()["vjp"])
     else:
         function = getattr(net, name.split()[0])
     arrays = [array for array in arguments.values() if isinstance(array, np.ndarray)]
     before = [array.copy() for array in arrays]
     with pytest.raises((ValueError, TypeError), match=rf"\b{argument}\b"):
-        function(*arguments.values())
+        function(**arguments)
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -605,10 +606,10 @@ def test_right_arguments(name):
     """What test_wrong_arguments starts from is accepted."""
     net = core_network("float64", 5, [dense(4), TANH, dense(3)])
     if name == "pullback":
-        function = net.vjp(*good_arguments()["vjp"].values())
+        function = net.vjp(**good_arguments()["vjp"])
     else:
         function = getattr(net, name.split()[0])
-    function(*good_arguments()[name].values())
+    function(**good_arguments()[name])
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,16 @@ def train(problem, batch_size, update=ADAM, epochs=1, order=None, parameters=Non
     state = oracle.initial_state(update, parameters.size, problem.net.dtype) or state
     reports = np.full((epochs, 3), np.nan)
     for epoch, report in enumerate(reports):
-        arguments = (problem.X, problem.y, problem.loss, order, batch_size, np.full(steps, 1e-3))
-        problem.net.train(parameters, *arguments, update, state, epoch * steps, report)
+        problem.net.train(
+            *(parameters, problem.X, problem.y, problem.loss),
+            order=order,
+            batch_size=batch_size,
+            lr=np.full(steps, 1e-3),
+            update=update,
+            state=state,
+            step=epoch * steps,
+            report=report,
+        )
     return [parameters, *state, reports]
 
 
@@ -370,8 +378,9 @@ def test_failed_allocation_leaves_parameters_alone(dtype):
     _core.fail_allocation(1)
     try:
         with pytest.raises(MemoryError):
-            arguments = (problem.X, problem.y, oracle.MSE, np.arange(256), 64, np.ones(4), ADAM)
-            problem.net.train(parameters, *arguments, state, 0, np.zeros(3))
+            epoch = {"order": np.arange(256), "batch_size": 64, "lr": 1.0, "update": ADAM}
+            epoch |= {"state": state, "step": 0, "report": np.zeros(3)}
+            problem.net.train(parameters, problem.X, problem.y, oracle.MSE, **epoch)
     finally:
         _core.fail_allocation(0)
     assert_same_bits(parameters, problem.parameters)

@@ -50,8 +50,18 @@ def train(problem, order, batch_size, update, batches_per_step=1, lr=LR, weights
     parameters = problem.parameters.copy()
     state = oracle.initial_state(update, parameters.size, problem.net.dtype)
     report = np.full(3, np.nan)
-    arguments = (problem.X, problem.y, problem.loss, order, batch_size, lr, update, state, 0)
-    problem.net.train(parameters, *arguments, report, weights, batches_per_step=batches_per_step)
+    problem.net.train(
+        *(parameters, problem.X, problem.y, problem.loss),
+        order=order,
+        batch_size=batch_size,
+        lr=lr,
+        update=update,
+        state=state,
+        step=0,
+        report=report,
+        weights=weights,
+        batches_per_step=batches_per_step,
+    )
     return [parameters, *state, report]
 
 
@@ -152,19 +162,18 @@ def test_accumulation_stops_before_the_update(isa, dtype, rng, bad):
     done = bad // 24
     parameters, report = problem.parameters.copy(), np.full(3, np.nan)
     state = oracle.initial_state(CONSTANT["adam"], parameters.size, dtype)
-    arguments = (
-        problem.X,
-        problem.y,
-        problem.loss,
-        np.arange(75),
-        8,
-        LR[:4],
-        CONSTANT["adam"],
-        state,
-        0,
-    )
     with pytest.raises(FloatingPointError, match=rf"step {done}\b"):
-        problem.net.train(parameters, *arguments, report, batches_per_step=3)
+        problem.net.train(
+            *(parameters, problem.X, problem.y, problem.loss),
+            order=np.arange(75),
+            batch_size=8,
+            lr=LR[:4],
+            update=CONSTANT["adam"],
+            state=state,
+            step=0,
+            report=report,
+            batches_per_step=3,
+        )
     expected = train(problem, np.arange(24 * done), 8, CONSTANT["adam"], 3, LR[:done])
     for a, b in zip([parameters, *state, report], expected, strict=True):
         assert_same_bits(a, b)
@@ -193,12 +202,12 @@ def train_stepwise(problem, order, batch_size, take_step, batches_per_step=1, we
         problem.X,
         problem.y,
         problem.loss,
-        order,
-        batch_size,
-        gradient,
-        lambda finite: take_step(parameters, gradient, finite),
-        report,
-        weights,
+        order=order,
+        batch_size=batch_size,
+        gradient=gradient,
+        take_step=lambda finite: take_step(parameters, gradient, finite),
+        report=report,
+        weights=weights,
         batches_per_step=batches_per_step,
     )
     return [parameters, report]

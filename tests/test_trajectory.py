@@ -53,8 +53,16 @@ def train(problem, parameters, state, order, batch_size, update, step=0):
     """Train in place on `order`; the rates go on where `step` earlier steps ended."""
     report = np.full(3, np.nan)
     steps = -(-len(order) // batch_size)
-    arguments = (problem.X, problem.y, problem.loss, order, batch_size, rates[step:][:steps].copy())
-    problem.net.train(parameters, *arguments, update, state, step, report)
+    problem.net.train(
+        *(parameters, problem.X, problem.y, problem.loss),
+        order=order,
+        batch_size=batch_size,
+        lr=rates[step:][:steps].copy(),
+        update=update,
+        state=state,
+        step=step,
+        report=report,
+    )
     return report
 
 
@@ -173,8 +181,9 @@ def test_repeated_rows(isa, dtype, rng):
         (problem.X[order], problem.y[order], np.arange(64)),
     ]:
         results.append((problem.parameters.copy(), np.zeros(3)))
-        arguments = (results[-1][0], X, y, oracle.CROSS_ENTROPY, rows, 7, rates[:10].copy())
-        problem.net.train(*arguments, sgd(), [], 0, results[-1][1])
+        epoch = {"order": rows, "batch_size": 7, "lr": rates[:10].copy(), "update": sgd()}
+        epoch |= {"state": [], "step": 0, "report": results[-1][1]}
+        problem.net.train(results[-1][0], X, y, oracle.CROSS_ENTROPY, **epoch)
     assert_same_bits(results[0][0], results[1][0])
     assert_same_bits(results[0][1], results[1][1])
 
@@ -200,13 +209,15 @@ def test_nonfinite_loss_stops_before_the_update(isa, dtype, rng, update, bad, wi
         parameters = problem.parameters.copy()
         state = oracle.initial_state(update, parameters.size, dtype)
         kept.append((parameters, *state))
-        arguments = (problem.X, problem.y, oracle.MSE, order, 10, rates[: len(order) // 10].copy())
+        arguments = (parameters, problem.X, problem.y, oracle.MSE)
         report.append(np.full(3, np.nan))
+        epoch = {"order": order, "batch_size": 10, "lr": rates[: len(order) // 10].copy()}
+        epoch |= {"update": update, "state": state, "step": 0, "report": report[-1]}
         if len(order) == 50:
             with pytest.raises(FloatingPointError, match=rf"step {bad}\b"):
-                problem.net.train(parameters, *arguments, update, state, 0, report[-1])
+                problem.net.train(*arguments, **epoch)
         else:
-            problem.net.train(parameters, *arguments, update, state, 0, report[-1])
+            problem.net.train(*arguments, **epoch)
     for actual, expected in zip(*kept, strict=True):
         assert_same_bits(actual, expected)
     assert_same_bits(report[0], report[1])

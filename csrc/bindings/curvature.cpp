@@ -230,9 +230,9 @@ void register_curvature(py::module_& m) {
                  return std::make_shared<Operator>(net, kind, parameters, X, y, loss, weights, model_state,
                                                    order, memory_budget, run);
              }),
-             "net"_a, "kind"_a, "parameters"_a, "X"_a, "y"_a = py::none(), "loss"_a = py::none(),
-             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
-             "memory_budget"_a = 0.0, "run"_a = Run{})
+             "net"_a, "kind"_a, "parameters"_a, "X"_a, py::kw_only(), "y"_a = py::none(),
+             "loss"_a = py::none(), "weights"_a = py::none(), "model_state"_a = py::none(),
+             "order"_a = py::none(), "memory_budget"_a = 0.0, "run"_a = Run{})
         .def_property_readonly("kept_chunks", &Operator::kept_chunks)
         .def("products", &Operator::products, "V"_a, "out"_a)
         .def("quadratic_forms", &Operator::quadratic_forms, "V"_a, "out"_a)

@@ -488,25 +488,27 @@ void register_network(py::module_& m) {
         .def_property_readonly("has_state", [](const Network& n) { return n.plan.traits.has_state; })
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
-        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, "link"_a = "identity",
+        .def("forward", forward, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "link"_a = "identity",
              "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
-        .def("values", values, "parameters"_a, "X"_a, "outs"_a, "model_state"_a = py::none())
-        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
-        .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
-             "losses"_a, "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none())
-        .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a,
+        .def("values", values, "parameters"_a, "X"_a, "outs"_a, py::kw_only(), "model_state"_a = py::none())
+        .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
-        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, "model_state"_a = py::none(), "run"_a = Run{})
-        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, "model_state"_a = py::none(),
+        .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
+             "losses"_a, py::kw_only(), "weights"_a = py::none(), "model_state"_a = py::none(),
+             "order"_a = py::none())
+        .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a, py::kw_only(),
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+        .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "model_state"_a = py::none(),
              "run"_a = Run{})
-        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
-        .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a, "batch_size"_a, "lr"_a,
-             "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
+        .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, py::kw_only(),
+             "model_state"_a = py::none(), "run"_a = Run{})
+        .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+        .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
+             "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})
-        .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, "order"_a,
-             "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
+        .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
+             "order"_a, "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{});
 }
 

@@ -1,5 +1,5 @@
-// Normalisation: h = (x - mean) s with s = 1 / sqrt(variance + eps), where mean and variance are those of some
-// numbers, as of a row or a column, and m() is the mean over these. For numbers and for vectors of them.
+// Normalisation: h = (x - mean) s with s = 1 / sqrt(variance + eps), where mean and variance are those of
+// some numbers, as of a row or a column, and m() is the mean over these. For numbers and for vectors of them.
 //
 // Derivatives: with r the tangent, c = m(h rx) is what moves s: rs = -s s c. The Jacobian of h in x is
 // symmetric, so that one formula serves both ways. Where mean and variance are constants, m() is 0.
