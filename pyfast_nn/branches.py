@@ -75,10 +75,10 @@ class Residual(Layer):
 
     Examples
     --------
-    >>> block = fnn.Residual([fnn.LayerNorm(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(64)])
+    >>> block = fnn.Residual([fnn.Dense(64), fnn.ReLU(), fnn.Dense(64)])
     >>> model = fnn.Sequential([fnn.Dense(64), block, fnn.Dense(10)]).build(20)
     >>> list(model.named_parameters())[2:5]
-    ['1.0.weight', '1.0.bias', '1.1.weight']
+    ['1.0.weight', '1.0.bias', '1.2.weight']
     """
 
     kind = "add"
