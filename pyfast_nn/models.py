@@ -300,14 +300,17 @@ class Sequential(Guided):
         batch_size = checks.integer(batch_size, "batch_size", minimum=1)
         engine = self._engine
         graph = Graph(self.layers, self.in_features if self.built else 0)
-        lines = [f"{'':8} {'layer':32} {'output':>12} {'parameters':>20} {'multiply-adds':>14}"]
+        paths = max([8, *(len(place.path) for place in graph.places)])
+        lines = [
+            f"{'':{paths}} {'layer':32} {'output':>12} {'parameters':>20} {'multiply-adds':>14}"
+        ]
         for place in graph.places:
             features = f"(n, {place.features or '?'})"
             counts = (
                 [_parameters_of(place), f"{place.multiply_adds:,}"] if self.built else ["?", "?"]
             )
             lines.append(
-                f"{place.path:<8} {_short(place.layer):32} {features:>12} {counts[0]:>20} "
+                f"{place.path:<{paths}} {_short(place.layer):32} {features:>12} {counts[0]:>20} "
                 f"{counts[1]:>14}"
             )
         if not self.built:
