@@ -76,7 +76,7 @@ class TestTrain:
         assert model.seed == 3
         assert model.epochs_trained == 2 and fnn.get_num_threads() == 1
 
-    @pytest.mark.parametrize("name", cli.train._ACTIVATIONS)
+    @pytest.mark.parametrize("name", cli.hidden.ACTIVATIONS)
     def test_activations(self, name, out, capfd):
         options = f"--activation {name} --hidden 30,20 --epochs 8 --dtype float64 --out {out}"
         code, text, _ = run(capfd, "train", *options.split())
@@ -95,6 +95,29 @@ class TestTrain:
     def test_no_hidden_layer(self, out, capfd):
         code, _, _ = run(capfd, "train", "--hidden", "none", "--epochs", 1, "--out", out)
         assert code == 0 and len(fnn.load(out).layers) == 2
+
+    def test_dropout(self, out, capfd):
+        options = f"--hidden 30,20 --dropout 0.25 --epochs 8 --out {out}"
+        code, text, _ = run(capfd, "train", *options.split())
+        assert code == 0 and accuracy(text, "test") > 80
+        hidden = [[fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25)] for units in (30, 20)]
+        assert list(fnn.load(out).layers[1:]) == [*hidden[0], *hidden[1], fnn.Dense(10)]
+
+    def test_residual(self, out, capfd):
+        options = f"--hidden 40,40,20 --residual --dropout 0.25 --epochs 8 --out {out}"
+        code, text, _ = run(capfd, "train", *options.split())
+        assert code == 0 and accuracy(text, "test") > 90
+
+        def block(units, shortcut=None):
+            within = [fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25), fnn.Dense(units)]
+            return fnn.Residual(within, shortcut)
+
+        blocks = [fnn.Dense(40), block(40), block(20, fnn.Dense(20)), fnn.ReLU()]
+        assert list(fnn.load(out).layers[1:]) == [*blocks, fnn.Dense(10)]
+
+        code, text, _ = run(capfd, "info", out)
+        assert code == 0 and "2.2 " in text and "Dropout(0.25)" in text
+        assert re.search(r"^3\.shortcut +Dense\(20\) ", text, re.MULTILINE)
 
     def test_npz_with_names(self, out, capfd, tmp_path):
         rng = np.random.default_rng(0)
@@ -229,6 +252,12 @@ class TestRegression:
         )
         assert mse == pytest.approx(sklearn.metrics.mean_squared_error(true, predictions), rel=1e-4)
         assert r2 > 0.98
+
+    def test_numbers_by_a_residual_network(self, capfd, tmp_path, rng):
+        X = rng.normal(size=(500, 3))
+        options = ("--hidden", "32,32", "--residual", "--dropout", "0.1")
+        text, _ = train(capfd, tmp_path, X, 2e5 + 3e4 * X[:, 0], *options, epochs=40)
+        assert float(re.search(r"test R2 +(\S+)", text)[1]) > 0.9
 
     def test_asked_for(self, table, capfd, tmp_path):
         X, y = table
@@ -756,6 +785,11 @@ def folder(tmp_path, monkeypatch):
         ("train --activation best", "invalid choice"),
         ("train --hidden 10,,20", "--hidden"),
         ("train --hidden 0", "--hidden"),
+        ("train --dropout 1", "--dropout: expected a finite number >= 0 and < 1, got 1.0"),
+        ("train --dropout nan", "--dropout"),
+        ("train --hidden none --dropout 0.5", "--dropout: expected hidden layers"),
+        ("train --hidden none --residual", "hidden layers, got --hidden none"),
+        ("train --hidden 64 --residual", "hidden layers, got --hidden 64;"),
         ("train --seed -1", "seed: expected"),
         ("train --threads 0", "--threads: expected"),
         ("train --threads 100000", "--threads: expected an integer from 1 to 1024, got 100000"),

@@ -15,20 +15,9 @@ from .. import atomic, checks, data, datasets, layers, modelfile, optim, runtime
 from ..history import History
 from ..models import Sequential
 from ..typing import Array
-from . import curves, files, report, tasks
+from . import curves, files, hidden, report, tasks
 
 _OPTIMIZERS: dict[str, type] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
-_ACTIVATIONS = {
-    "relu": layers.ReLU,
-    "leaky_relu": layers.LeakyReLU,
-    "elu": layers.ELU,
-    "gelu": layers.GELU,
-    "silu": layers.SiLU,
-    "softplus": layers.Softplus,
-    "tanh": layers.Tanh,
-    "hardtanh": layers.Hardtanh,
-    "sigmoid": layers.Sigmoid,
-}
 # Of --lr and the number of all steps.
 _SCHEDULES = {
     "constant": lambda lr, steps: lr,
@@ -77,14 +66,7 @@ def add_to(commands: Any) -> None:
         help="'balanced' gives all classes the same weight, however many examples they have",
         choices=("balanced",),
     )
-    add(
-        "--hidden",
-        help="hidden units, or 'none'",
-        type=_units,
-        default="512,256",
-        metavar="N,N",
-    )
-    add("--activation", help="between the layers", choices=_ACTIVATIONS, default="relu")
+    hidden.add_options(add)
     add("--epochs", help="passes over the training data", type=int, default=40, metavar="N")
     add(
         "--patience",
@@ -195,10 +177,7 @@ def _read(
 def _network(
     arguments: argparse.Namespace, task: tasks.Task, input_layers: list[layers.Layer]
 ) -> Sequential:
-    stack = [*input_layers]
-    for units in arguments.hidden:
-        stack += [layers.Dense(units), _ACTIVATIONS[arguments.activation]()]
-    stack.append(layers.Dense(task.out_features))
+    stack = [*input_layers, *hidden.hidden_layers(arguments), layers.Dense(task.out_features)]
     return Sequential(stack, classes=task.classes, dtype=arguments.dtype, seed=arguments.seed)
 
 
@@ -275,6 +254,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
             checks.integer(value, f"--{name.replace('_', '-')}", minimum=1)
     checks.integer(arguments.seed, "--seed", minimum=0, maximum=2**64 - 1)
     _optimizer(arguments, 1)
+    hidden.check_options(arguments)
     for name in ("val", "test"):
         checks.real(getattr(arguments, name), f"--{name}", minimum=0, below=1)
     if arguments.val + arguments.test >= 1:
@@ -304,17 +284,6 @@ def _optimizer(arguments: argparse.Namespace, n: int) -> optim.Optimizer:
     steps = arguments.epochs * math.ceil(n / arguments.batch_size)
     optimizer.lr = _SCHEDULES[arguments.schedule](optimizer.lr, steps)
     return optimizer
-
-
-def _units(text: str) -> list[int]:
-    if text.strip() == "none":
-        return []
-    try:
-        return [checks.integer(int(units), "--hidden", minimum=1) for units in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers such as 128,64, or none; got {text!r}"
-        ) from None
 
 
 def _are_pixels(X: Array) -> bool:

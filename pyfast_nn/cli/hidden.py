@@ -1,0 +1,98 @@
+"""The hidden layers that the options of `pyfast-nn train` describe."""
+
+import argparse
+from collections.abc import Callable
+
+from .. import checks, layers
+from ..branches import Residual
+
+ACTIVATIONS = {
+    "relu": layers.ReLU,
+    "leaky_relu": layers.LeakyReLU,
+    "elu": layers.ELU,
+    "gelu": layers.GELU,
+    "silu": layers.SiLU,
+    "softplus": layers.Softplus,
+    "tanh": layers.Tanh,
+    "hardtanh": layers.Hardtanh,
+    "sigmoid": layers.Sigmoid,
+}
+
+
+def add_options(add: Callable[..., None]) -> None:
+    add(
+        "--hidden",
+        help="hidden units, or 'none'",
+        type=_units,
+        default="512,256",
+        metavar="N,N",
+    )
+    add("--activation", help="between the layers", choices=ACTIVATIONS, default="relu")
+    add(
+        "--dropout",
+        help="probability with which each hidden unit is left out of a step of the training",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+    )
+    add(
+        "--residual",
+        help="make each hidden layer but the first a block of two layers whose input is added to "
+        "its output, through one more layer where their widths differ",
+        action="store_true",
+    )
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    checks.real(arguments.dropout, "--dropout", minimum=0, below=1)
+    if arguments.dropout > 0 and not arguments.hidden:
+        raise ValueError("--dropout: expected hidden layers, got --hidden none")
+    if arguments.residual and len(arguments.hidden) < 2:
+        given = ",".join(map(str, arguments.hidden)) or "none"
+        raise ValueError(
+            f"--residual: expected at least two hidden layers, got --hidden {given}; all but the "
+            "first become blocks"
+        )
+
+
+def hidden_layers(arguments: argparse.Namespace) -> list[layers.Layer]:
+    return _blocks(arguments) if arguments.residual else _chain(arguments)
+
+
+def _chain(arguments: argparse.Namespace) -> list[layers.Layer]:
+    stack: list[layers.Layer] = []
+    for units in arguments.hidden:
+        stack += [layers.Dense(units), _activation(arguments), *_dropout(arguments)]
+    return stack
+
+
+def _blocks(arguments: argparse.Namespace) -> list[layers.Layer]:
+    """The ResNet of Gorishniy et al. (2021), "Revisiting deep learning models for tabular data"."""
+    width, *widths = arguments.hidden
+    stack: list[layers.Layer] = [layers.Dense(width)]
+    for units in widths:
+        within = [layers.Dense(units), _activation(arguments), *_dropout(arguments)]
+        shortcut = None if units == width else layers.Dense(units)
+        stack.append(Residual([*within, layers.Dense(units)], shortcut))
+        width = units
+    return [*stack, _activation(arguments)]
+
+
+def _activation(arguments: argparse.Namespace) -> layers.Layer:
+    activation: layers.Layer = ACTIVATIONS[arguments.activation]()
+    return activation
+
+
+def _dropout(arguments: argparse.Namespace) -> list[layers.Layer]:
+    return [layers.Dropout(arguments.dropout)] if arguments.dropout > 0 else []
+
+
+def _units(text: str) -> list[int]:
+    if text.strip() == "none":
+        return []
+    try:
+        return [checks.integer(int(units), "--hidden", minimum=1) for units in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers such as 128,64, or none; got {text!r}"
+        ) from None
