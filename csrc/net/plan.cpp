@@ -37,15 +37,15 @@ struct NamedOp {
     std::string matrix;                     // names of what it learns
     std::vector<std::string> vectors;
     std::vector<std::string> states;  // names of what it keeps: each (features,)
-    bool many = false;                // takes several inputs
+    std::size_t inputs = 1;           // how many it takes; any: 0
 };
 
 const std::map<std::string, NamedOp> ops = {
     {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
     {"softmax", {OpKind::softmax, {}, "", {}, {}}},
-    {"add", {OpKind::add, {}, "", {}, {}, true}},
-    {"multiply", {OpKind::multiply, {}, "", {}, {}, true}},
-    {"concatenate", {OpKind::concatenate, {}, "", {}, {}, true}},
+    {"add", {OpKind::add, {}, "", {}, {}, 0}},
+    {"multiply", {OpKind::multiply, {}, "", {}, {}, 2}},
+    {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"scale", {OpKind::scale, {}, "", {"weight"}, {}}},
@@ -55,6 +55,12 @@ void check_count(const std::string& kind, const std::vector<double>& values, std
     if (values.size() != expected)
         throw std::invalid_argument("'" + kind + "': expected " + std::to_string(expected) + " values, got " +
                                     std::to_string(values.size()));
+}
+
+void check_inputs(const LayerSpec& layer, std::size_t expected) {
+    if (layer.inputs.size() != expected)
+        throw std::invalid_argument("inputs: expected " + std::to_string(expected) + ", got " +
+                                    std::to_string(layer.inputs.size()));
 }
 
 // Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
@@ -173,8 +179,7 @@ struct Plan::Building {
 
     void add_op(const LayerSpec& layer, const NamedOp& op) {
         check_count(layer.kind, layer.values, op.numbers.size());
-        if (!op.many && layer.inputs.size() != 1)
-            throw std::invalid_argument("inputs: expected one, got " + std::to_string(layer.inputs.size()));
+        if (op.inputs != 0) check_inputs(layer, op.inputs);
         const index in = features(value_of(layer.inputs[0])), width = width_of(layer, op);
         Node& node = add_node(layer, width);
         node.op.kind = op.kind;
@@ -206,7 +211,9 @@ struct Plan::Building {
             const int shared = owner < owners_.size() ? owners_[owner] : -1;
             if (shared < 0) throw std::invalid_argument("shares: expected a layer before it with parameters");
             const Parameters& own = plan.parameters[std::size_t(shared)];
-            if (own.rows != rows || own.cols != cols || own.matrix != op.matrix || own.vectors != op.vectors)
+            if (own.matrix != op.matrix || own.vectors != op.vectors)
+                throw std::invalid_argument("shares: expected a layer of its own kind");
+            if (own.rows != rows || own.cols != cols)
                 throw std::invalid_argument("expected inputs as wide as where it was used first, got " +
                                             std::to_string(rows == 0 ? cols : rows) + " features, not " +
                                             std::to_string(own.rows == 0 ? own.cols : own.rows));
@@ -227,8 +234,7 @@ struct Plan::Building {
     }
 
     void add_activation(const LayerSpec& layer, const ActivationSpec& activation) {
-        if (layer.inputs.size() != 1)
-            throw std::invalid_argument("inputs: expected one, got " + std::to_string(layer.inputs.size()));
+        check_inputs(layer, 1);
         const int value = value_of(layer.inputs[0]), producer = plan.values[std::size_t(value)].producer;
         const bool passes = activation.kind == Activation::identity;
         if (passes && !plan.nodes.empty()) {
