@@ -1,0 +1,384 @@
+"""Networks that are graphs: the reference, in float64 NumPy, with an autodiff of its own.
+
+An op is one formula over `Traced` arrays. Derivatives are made of the same operations, so they have
+derivatives themselves: Jacobian and Hessian products follow for every network. Nothing is shared
+with the C++. A layer is what the core takes, a dict with "kind", "units", "values", "inputs" (0 is
+the network's input, i + 1 the output of layers[i]), "shares" and "trainable".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import oracle
+from oracle import ACTIVATIONS
+from test_noise import TRAINING, factors, philox
+
+# ---------------------------------------------------------------------------------------- autodiff
+
+_count = itertools.count()
+
+
+class Traced:
+    """An array and how it was made: pairs of a source and what a derivative becomes there."""
+
+    __array_ufunc__ = None  # NumPy leaves mixed operations to this class
+
+    def __init__(self, data, sources=()):
+        self.data = np.asarray(data, np.float64)
+        self.sources = sources
+        self.place = next(_count)  # behind its sources
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    def __add__(self, other):
+        other = traced(other)
+        pairs = [(x, lambda g, x=x: sum_to(g, x.shape)) for x in (self, other)]
+        return Traced(self.data + other.data, pairs)
+
+    def __mul__(self, other):
+        other = traced(other)
+        pairs = [
+            (x, lambda g, x=x, y=y: sum_to(g * y, x.shape))
+            for x, y in ((self, other), (other, self))
+        ]
+        return Traced(self.data * other.data, pairs)
+
+    def __matmul__(self, other):
+        pairs = [(self, lambda g: g @ other.T), (other, lambda g: self.T @ g)]
+        return Traced(self.data @ other.data, pairs)
+
+    def __pow__(self, exponent):
+        value = self.data**exponent
+        return Traced(value, [(self, lambda g: g * exponent * self ** (exponent - 1))])
+
+    def __neg__(self):
+        return self * -1.0
+
+    def __sub__(self, other):
+        return self + -traced(other)
+
+    def __truediv__(self, other):
+        return self * traced(other) ** -1.0
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __getitem__(self, key):
+        return Traced(self.data[key], [(self, lambda g: put(g, key, self.shape))])
+
+    @property
+    def T(self):
+        return Traced(self.data.T, [(self, lambda g: g.T)])
+
+    def reshape(self, *shape):
+        return Traced(self.data.reshape(shape), [(self, lambda g: g.reshape(*self.shape))])
+
+    def sum(self, axis=None):
+        """The axis stays, with length one."""
+        total = self.data.sum(axis=axis, keepdims=True)
+        return Traced(total, [(self, lambda g: g * np.ones(self.shape))])
+
+    def mean(self, axis):
+        return self.sum(axis) * (1.0 / self.shape[axis])
+
+
+def traced(x):
+    return x if isinstance(x, Traced) else Traced(x)
+
+
+def put(x, key, shape):
+    """Zeros of that shape, but for x at the key."""
+    data = np.zeros(shape)
+    data[key] = x.data
+    return Traced(data, [(x, lambda g: g[key])])
+
+
+def sum_to(x, shape):
+    """The sum over what broadcasting had added to an array of that shape."""
+    if x.shape == shape:
+        return x
+    for axis in range(len(x.shape) - len(shape)):
+        x = x.sum(axis)
+    x = x.reshape(*x.shape[len(x.shape) - len(shape) :])
+    for axis, length in enumerate(shape):
+        if length == 1:
+            x = x.sum(axis)
+    return x
+
+
+def exp(x):
+    value = Traced(np.exp(x.data))
+    value.sources = [(x, lambda g: g * value)]
+    return value
+
+
+def concatenate(xs):
+    """Along the columns."""
+    ends = np.cumsum([x.shape[1] for x in xs])
+    pairs = [
+        (x, lambda g, a=end - x.shape[1], b=end: g[:, a:b]) for x, end in zip(xs, ends, strict=True)
+    ]
+    return Traced(np.concatenate([x.data for x in xs], axis=1), pairs)
+
+
+def activation(kind, values, x, order=0):
+    """An activation of the oracle, or its first derivative; the second has none here."""
+    functions = ACTIVATIONS[kind]
+    data = functions[order](x.data, *values)
+    if order == 2:
+        return Traced(data)
+    return Traced(data, [(x, lambda g: g * activation(kind, values, x, order + 1))])
+
+
+def derivatives(y, sources, seed=None):
+    """Of sum(y * seed) in each of the sources, as functions of everything that y is made of."""
+    gradients = {id(y): traced(np.ones(y.shape)) if seed is None else traced(seed)}
+    reached, waiting = {}, [y]
+    while waiting:
+        node = waiting.pop()
+        if id(node) not in reached:
+            reached[id(node)] = node
+            waiting += [source for source, _ in node.sources]
+    for node in sorted(reached.values(), key=lambda node: -node.place):
+        if id(node) not in gradients:
+            continue
+        for source, pull in node.sources:
+            part = pull(gradients[id(node)])
+            gradients[id(source)] = (
+                gradients[id(source)] + part if id(source) in gradients else part
+            )
+    return [gradients.get(id(source), Traced(np.zeros(source.shape))) for source in sources]
+
+
+# -------------------------------------------------------------------------------------------- ops
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a formula may look at besides its inputs and parameters."""
+
+    layer: dict
+    training: bool
+    seed: int
+    step: int
+    dtype: str  # the core's
+    random: int  # its number among the layers that draw random numbers
+    state: list  # of its states (features,), views that it may write
+
+
+@dataclass(frozen=True)
+class Op:
+    """One line of the registry of test_ops_of_networks.py."""
+
+    formula: Callable  # (inputs, parameters, call) -> Traced
+    values: tuple = ()  # numbers of a layer of this kind
+    parameters: tuple = ()  # names
+    states: tuple = ()  # names, each with what it is in the tests
+    inputs: tuple = (1,)  # how many it may have
+    random: bool = False  # in training
+    couples_rows: bool = False  # in training
+    piecewise_linear: bool = False
+    exact: bool = True  # traces, diagonals and gradients of examples
+    widths: tuple = (1, 2, 15, 16, 17, 31, 33, 100)
+
+    def shape(self, name, in_features, out_features):
+        return (in_features, out_features) if name == self.matrix else (out_features,)
+
+    matrix: str = ""  # which of the parameters is one
+
+
+def product(xs):
+    result = xs[0]
+    for x in xs[1:]:
+        result = result * x
+    return result
+
+
+def total(xs):
+    result = xs[0]
+    for x in xs[1:]:
+        result = result + x
+    return result
+
+
+def softmax(x):
+    e = exp(x - x.data.max(axis=1, keepdims=True))
+    return e / e.sum(1)
+
+
+def dropout(xs, parameters, call):
+    (x,) = xs
+    if not call.training:
+        return x
+    where = {"seed": call.seed, "step": call.step, "number": call.random}
+    return x * factors(*call.layer["values"], *x.shape, **where)
+
+
+def gaussian_noise(xs, parameters, call):
+    """Box and Muller (1958), as in tests/test_random.py."""
+    (x,) = xs
+    if not call.training:
+        return x
+    counter = (call.random << 48) + np.arange(x.data.size)
+    a, b, c, d = (w.astype(np.float64) for w in philox(call.seed, TRAINING | call.step, counter))
+    if call.dtype == "float32":
+        radius, angle = (b // 2 + 1) * 2.0**-31, d // 256 * 2.0**-24
+    else:
+        radius = 1 - (b * 2.0**-32 + a // 2**11 * 2.0**-53)
+        angle = d * 2.0**-32 + c // 2**11 * 2.0**-53
+    normal = np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
+    return x + call.layer["values"][0] * normal.reshape(x.shape)
+
+
+OPS = {
+    "dense": Op(
+        lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
+        parameters=("weight", "bias"),
+        matrix="weight",
+        piecewise_linear=True,
+    ),
+    "softmax": Op(lambda xs, p, call: softmax(xs[0])),
+    "add": Op(lambda xs, p, call: total(xs), inputs=(1, 2, 3), piecewise_linear=True),
+    "multiply": Op(lambda xs, p, call: product(xs), inputs=(2,)),
+    "concatenate": Op(lambda xs, p, call: concatenate(xs), inputs=(1, 2, 3), piecewise_linear=True),
+    "dropout": Op(dropout, values=(0.3,), random=True, piecewise_linear=True),
+    "gaussian_noise": Op(gaussian_noise, values=(0.4,), random=True, piecewise_linear=True),
+    "scale": Op(
+        lambda xs, p, call: xs[0] * p["weight"], parameters=("weight",), piecewise_linear=True
+    ),
+    "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
+}
+
+
+# ----------------------------------------------------------------------------------------- networks
+
+
+@dataclass
+class Graph:
+    """The same network as the core's; functions of flat parameters (n,) and inputs X (rows, in)."""
+
+    in_features: int
+    layers: list
+    training: bool = False
+    seed: int = 0
+    step: int = 0
+    dtype: str = "float64"
+    state: np.ndarray | None = None  # (n_state,) float64
+    slots: list = field(default_factory=list)  # (layer, name, offset, shape)
+    state_slots: list = field(default_factory=list)
+
+    def __post_init__(self):
+        widths, at, at_state = [self.in_features], 0, 0
+        for i, layer in enumerate(self.layers):
+            into = [widths[k] for k in self.inputs(i)]
+            op = OPS.get(layer["kind"])
+            width = layer["units"] if layer["kind"] == "dense" else into[0]
+            widths.append(sum(into) if layer["kind"] == "concatenate" else width)
+            if op is not None and "shares" not in layer:
+                for name in self.names(i):
+                    shape = op.shape(name, into[0], widths[-1])
+                    self.slots.append((i, name, at, shape))
+                    at += int(np.prod(shape))
+            for name, _ in op.states if op is not None else ():
+                self.state_slots.append((i, name, at_state, (widths[-1],)))
+                at_state += widths[-1]
+        self.n_parameters, self.n_state, self.out_features = at, at_state, widths[-1]
+        self.widths = widths
+
+    def inputs(self, i):
+        return self.layers[i].get("inputs", [i])
+
+    def names(self, i):
+        """Of what a layer learns: without its parameters a norm has none."""
+        layer = self.layers[i]
+        op = OPS[layer["kind"]]
+        return () if "affine" in layer and not layer["affine"] else op.parameters
+
+    def is_trained(self):
+        """Of each parameter, (n,) bools."""
+        trained = np.ones(self.n_parameters, bool)
+        for i, _, offset, shape in self.slots:
+            trained[offset : offset + int(np.prod(shape))] = self.layers[i].get("trainable", True)
+        return trained
+
+    def values(self, parameters, X):
+        """Input and output of every layer, of Traced flat parameters and inputs."""
+        own = {}
+        for i, name, offset, shape in self.slots:
+            part = parameters[offset : offset + int(np.prod(shape))]
+            own.setdefault(i, {})[name] = part.reshape(*shape)
+        values, random = [X], 0
+        for i, layer in enumerate(self.layers):
+            xs = [values[k] for k in self.inputs(i)]
+            op = OPS.get(layer["kind"])
+            if op is None:
+                values.append(activation(layer["kind"], layer.get("values", ()), xs[0]))
+                continue
+            state = [
+                self.state[offset : offset + shape[0]]
+                for j, _, offset, shape in self.state_slots
+                if j == i
+            ]
+            run = (self.training, self.seed, self.step, self.dtype)
+            call = Call(layer, *run, random, state)
+            values.append(op.formula(xs, own.get(layer.get("shares", i), {}), call))
+            random += op.random
+        return values
+
+    def traced(self, parameters, X):
+        """(parameters, inputs, outputs), traced"""
+        parameters, X = Traced(parameters), Traced(X)
+        return parameters, X, self.values(parameters, X)[-1]
+
+    def forward(self, parameters, X):
+        return self.traced(parameters, X)[2].data
+
+    def _trained(self, gradient):
+        return np.where(self.is_trained(), gradient, 0.0)
+
+    def vjp(self, parameters, X, dout):
+        """(in the parameters, in X)"""
+        p, x, out = self.traced(parameters, X)
+        dparameters, dx = derivatives(out, [p, x], dout)
+        return self._trained(dparameters.data), dx.data
+
+    def jvp(self, parameters, v, X):
+        """(out, dout): the derivative of u' J v in u."""
+        p, _, out = self.traced(parameters, X)
+        u = Traced(np.zeros(out.shape))
+        (pulled,) = derivatives(out, [p], u)
+        (dout,) = derivatives(pulled, [u], self._trained(v))
+        return out.data, dout.data
+
+    def loss_and_grad(self, parameters, X, y, loss, weights=None):
+        out = self.forward(parameters, X)
+        dout = oracle.loss_gradient(out, y, loss, weights)
+        return oracle.loss_value(out, y, loss, weights), self.vjp(parameters, X, dout)[0]
+
+    def gauss_newton_product(self, parameters, v, X, y, loss, weights=None):
+        out, dout = self.jvp(parameters, v, X)
+        return self.vjp(parameters, X, oracle.loss_hvp(out, dout, y, loss, weights))[0]
+
+    def hvp(self, parameters, v, X, y, loss, weights=None):
+        """What the loss and what the network curves."""
+        p, _, out = self.traced(parameters, X)
+        (gradient,) = derivatives(out, [p], oracle.loss_gradient(out.data, y, loss, weights))
+        (second,) = derivatives(gradient, [p], self._trained(v))
+        first = self.gauss_newton_product(parameters, v, X, y, loss, weights)
+        return first + self._trained(second.data)
+
+    def jacobian(self, parameters, X):
+        """(rows, out, n)"""
+        p, _, out = self.traced(parameters, X)
+        jacobian = np.empty((*out.shape, self.n_parameters))
+        for place in np.ndindex(out.shape):
+            seed = np.zeros(out.shape)
+            seed[place] = 1
+            jacobian[place] = self._trained(derivatives(out, [p], seed)[0].data)
+        return jacobian
