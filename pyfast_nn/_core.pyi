@@ -139,6 +139,7 @@ class Network:
         order: _Integers | None = None,
         run: Run = ...,
     ) -> None: ...
+    def keep_memory(self, keeps: bool) -> None: ...
     def train(
         self,
         parameters: _Array,

@@ -114,6 +114,8 @@ def _fit(
 
     try:
         with ExitStack() as ends:  # on every way out, the last of them first
+            engine.net.keep_memory(True)  # large networks: for the next epoch
+            ends.callback(engine.net.keep_memory, False)
             for listener in listeners:
                 tell(listener, "on_fit_begin", model)
                 ends.callback(tell, listener, "on_fit_end", model, history)

@@ -12,6 +12,8 @@ namespace fnn::bindings {
 
 namespace {
 
+constexpr std::size_t large = std::size_t{64} << 20;  // bytes of an arena
+
 thread_local const Gate::Pass* innermost = nullptr;
 
 }  // namespace
@@ -64,10 +66,16 @@ Arena Pool::take() {
 }
 
 void Pool::give(Arena arena) {
-    constexpr std::size_t large = std::size_t{64} << 20;  // bytes
-    if (arena.capacity() > large) return;
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (waiting_ < free_.size()) free_[waiting_++] = std::move(arena);
+    if (waiting_ < free_.size() && (keeps_large_ || arena.capacity() <= large))
+        free_[waiting_++] = std::move(arena);
+}
+
+void Pool::keep_large(bool keeps) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    keeps_large_ = keeps;
+    for (std::size_t i = 0; !keeps && i < waiting_; ++i)
+        if (free_[i].capacity() > large) free_[i] = Arena();
 }
 
 Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers,
@@ -504,6 +512,7 @@ void register_network(py::module_& m) {
              "model_state"_a = py::none(), "run"_a = Run{})
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+        .def("keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})

@@ -48,13 +48,16 @@ class Gate {
     int forks_ = forks();  // after another fork, those who were inside are not in this process
 };
 
-// Arenas that wait for the next call; large ones, and those that find no place, are freed.
+// Arenas that wait for the next call; those that find no place are freed, and large ones unless calls follow
+// each other.
 class Pool {
    public:
     Arena take();
     void give(Arena arena);
+    void keep_large(bool keeps);
 
    private:
+    bool keeps_large_ = false;
     std::mutex mutex_;
     std::array<Arena, 4> free_;
     std::size_t waiting_ = 0;

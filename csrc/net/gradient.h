@@ -65,6 +65,7 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
     ws.layout.for_layers(part, [&](const Parameters& own, Range panels, Range rows, Range vectors) {
         if (!own.trainable) return;
         const Panels<T> w = ws.layout.matrix(ws.parameters, own);
+        const exec::Beside<T> beside = sink.beside(w);
         const auto place = [&](const T* p) { return p - ws.parameters; };
         exec::for_pieces(rows, most_rows, full, [&](Range piece) {
             // Whole panels follow each other without a gap: many small ones are one stretch. (No rows come
@@ -79,7 +80,8 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                     bool add = false;
                     for_nodes(own, [&](const Node& node) {
                         terms.for_matrix(node, [&](const Panels<const T>& x, const Panels<const T>& dz) {
-                            Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add, of_panels);
+                            Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add, of_panels,
+                                                      beside);
                             add = true;
                         });
                     });
@@ -142,6 +144,7 @@ struct Kept {
         std::memcpy(image + place, values, std::size_t(count) * sizeof(T));
     }
     void finish(const Parameters&, index, Range) const {}
+    exec::Beside<T> beside(const Panels<T>&) const { return {}; }
 };
 
 // Terms are computed for some rows at a time, unless they lie somewhere.

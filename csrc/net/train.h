@@ -80,6 +80,15 @@ struct StripUpdate {
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
         rule.apply(stretch, {0, count});
     }
+    // The parameters and states, where they are more than the second-level cache holds.
+    exec::Beside<T> beside(const Panels<T>& matrix) const {
+        constexpr index near = index{1} << 20;  // bytes
+        exec::Beside<T> all{matrix};
+        if ((1 + ws.needs.states) * ws.layout.size() * index(sizeof(T)) < near) return all;
+        all.count = 1 + ws.needs.states;
+        for (int k = 0; k < ws.needs.states; ++k) all.offsets[1 + k] = ws.states[k] - ws.parameters;
+        return all;
+    }
     void finish(const Parameters& own, index panel, Range rows) const {
         if (ws.wants_transpose(own))
             ws.layout.transpose(ws.transposed, ws.parameters, own, panel, rows, false);

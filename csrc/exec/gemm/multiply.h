@@ -194,7 +194,8 @@ struct Strips {
 // the rows go through; meanwhile the rows after them are fetched.
 template <class T>
 void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<const T>& a,
-                         const Panels<const T>& b, Range inner, Range rows, Range panels, Part turn = {}) {
+                         const Panels<const T>& b, Range inner, Range rows, Range panels, Part turn = {},
+                         const Beside<T>& beside = {}) {
     constexpr index full = panel_width<T>;
     if (const BlasGemm<T> blas = blas_gemm<T>()) {
         for (index p = panels.begin; p < panels.end; ++p) {
@@ -227,16 +228,20 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
             const index tiles = fetches ? divide_up(own.size(), group.height) : 1;
             Part part{of_all.rank * tiles, of_all.size * tiles};
             t.narrow = a.width(q) < full;
-            t.aheads = fetches;
             for_pieces(own, group.height, [&](Range tile) {
                 t.c = c.row(before, tile.begin, width);
                 t.init = t.shared_init ? zeros<T> : from.row(before, tile.begin, width);
                 t.a = a.row(q, depth.begin) + (tile.begin - q * full);
+                t.aheads = 0;
                 if (fetches) {
-                    t.ahead[0] = Ahead<T>::spread(a.row(next, depth.begin), t.k * a.width(next) / lanes<T>,
-                                                  depths, part);
+                    t.ahead[t.aheads++] = Ahead<T>::spread(
+                        a.row(next, depth.begin), t.k * a.width(next) / lanes<T>, depths, part);
                     ++part.rank;
                 }
+                for (int i = 0; depth.end == inner.end && depths > 0 && i < beside.count; ++i)
+                    for (index p = group.first; p < group.first + group.panels; ++p)
+                        t.ahead[t.aheads++] = Ahead<T>::spread(
+                            beside.row(i, p, tile.begin), tile.size() * width / lanes<T>, depths, {});
                 kernel[tile.size() - 1](t);
             });
         }

@@ -30,6 +30,17 @@ struct Ahead {
     }
 };
 
+// Matrices of the shape of a product, of which each tile fetches its own part while it is computed: what is done
+// with the product next reads them.
+template <class T>
+struct Beside {
+    Panels<const T> first;
+    index offsets[4] = {};  // from the first to each
+    int count = 0;
+
+    const T* row(int i, index p, index r) const { return first.row(p, r) + offsets[i]; }
+};
+
 template <class T>
 struct Tile {
     T* c;           // (H, N vectors), contiguous
@@ -44,7 +55,7 @@ struct Tile {
     index rest;                          // by rows: columns used in the last panel
     bool narrow;  // the last panel of a (by rows), or the panel that is read (by columns), is one vector wide
     index k;      // by columns: rows of a
-    Ahead<T> ahead[3];
+    Ahead<T> ahead[9];
     int aheads;  // of them used
 
     void fetch(index depth) const {

@@ -60,8 +60,9 @@ struct Dense : OpBase {
 
     // strips of dw (+)= x' dz, some rows of some panels, summed over some examples
     static void weight_gradient(exec::Strips<T> dw, In x, In dz, Range examples, Range rows, Range panels,
-                                bool add, Part turn = {}) {
-        exec::multiply_transposed<T>(dw, add ? dw : exec::Strips<T>{}, x, dz, examples, rows, panels, turn);
+                                bool add, Part turn = {}, const exec::Beside<T>& beside = {}) {
+        exec::multiply_transposed<T>(dw, add ? dw : exec::Strips<T>{}, x, dz, examples, rows, panels, turn,
+                                     beside);
     }
 
     // panel p of db = column sums of dz over some examples
