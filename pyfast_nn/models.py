@@ -300,9 +300,11 @@ class Sequential(Guided):
         batch_size = checks.integer(batch_size, "batch_size", minimum=1)
         engine = self._engine
         graph = Graph(self.layers, self.in_features if self.built else 0)
-        paths = max([8, *(len(place.path) for place in graph.places)])
+        paths = max([3, *(len(place.path) for place in graph.places)])
+        names = max([24, *(len(_short(place.layer)) for place in graph.places)])
         lines = [
-            f"{'':{paths}} {'layer':32} {'output':>12} {'parameters':>20} {'multiply-adds':>14}"
+            f"{'':{paths}} {'layer':{names}} {'output':>12} {'parameters':>18} "
+            f"{'multiply-adds':>14}"
         ]
         for place in graph.places:
             features = f"(n, {place.features or '?'})"
@@ -310,8 +312,8 @@ class Sequential(Guided):
                 [_parameters_of(place), f"{place.multiply_adds:,}"] if self.built else ["?", "?"]
             )
             lines.append(
-                f"{place.path:<{paths}} {_short(place.layer):32} {features:>12} {counts[0]:>20} "
-                f"{counts[1]:>14}"
+                f"{place.path:<{paths}} {_short(place.layer):{names}} {features:>12} "
+                f"{counts[0]:>18} {counts[1]:>14}"
             )
         if not self.built:
             return "\n".join([*lines, f"not built, {self.dtype}"])
@@ -949,7 +951,7 @@ def _parameters_of(place: Place) -> str:
 
 def _short(layer: Layer) -> str:
     text = repr(layer)
-    return text if len(text) <= 32 else f"{type(layer).__name__}(...)"
+    return text if len(text) <= 40 else f"{type(layer).__name__}(...)"
 
 
 def _check_layers(layers: Any) -> tuple[Layer, ...]:

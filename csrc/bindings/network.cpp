@@ -512,7 +512,8 @@ void register_network(py::module_& m) {
              "model_state"_a = py::none(), "run"_a = Run{})
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
-        .def("keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
+        .def(
+            "keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})

@@ -234,14 +234,14 @@ void multiply_transposed(Strips<T> c, Strips<const T> initial, const Panels<cons
                 t.a = a.row(q, depth.begin) + (tile.begin - q * full);
                 t.aheads = 0;
                 if (fetches) {
-                    t.ahead[t.aheads++] = Ahead<T>::spread(
-                        a.row(next, depth.begin), t.k * a.width(next) / lanes<T>, depths, part);
+                    t.ahead[t.aheads++] = Ahead<T>::spread(a.row(next, depth.begin),
+                                                           t.k * a.width(next) / lanes<T>, depths, part);
                     ++part.rank;
                 }
                 for (int i = 0; depth.end == inner.end && depths > 0 && i < beside.count; ++i)
                     for (index p = group.first; p < group.first + group.panels; ++p)
-                        t.ahead[t.aheads++] = Ahead<T>::spread(
-                            beside.row(i, p, tile.begin), tile.size() * width / lanes<T>, depths, {});
+                        t.ahead[t.aheads++] = Ahead<T>::spread(beside.row(i, p, tile.begin),
+                                                               tile.size() * width / lanes<T>, depths, {});
                 kernel[tile.size() - 1](t);
             });
         }

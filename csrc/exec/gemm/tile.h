@@ -30,8 +30,8 @@ struct Ahead {
     }
 };
 
-// Matrices of the shape of a product, of which each tile fetches its own part while it is computed: what is done
-// with the product next reads them.
+// Matrices of the shape of a product, of which each tile fetches its own part while it is computed: what is
+// done with the product next reads them.
 template <class T>
 struct Beside {
     Panels<const T> first;
