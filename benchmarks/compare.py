@@ -1,7 +1,7 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
     python benchmarks/compare.py                  # everything below except busy and mnist
-    python benchmarks/compare.py training         # whole training steps, three networks
+    python benchmarks/compare.py training         # whole training steps
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
     python benchmarks/compare.py optim            # steps of optimizers on arrays of one's own
@@ -43,7 +43,9 @@ def parse_arguments():
     parser.add_argument(
         "--seconds", type=float, default=0.5, help="length of one run (default 0.5)"
     )
-    parser.add_argument("--only", metavar="NETWORK", help="training: this network only")
+    parser.add_argument(
+        "--only", metavar="NETWORK", help="training: this row only; a wrong name lists them"
+    )
     parser.add_argument(
         "--readme", action="store_true", help="write the tables into docs/speed.rst and README.md"
     )

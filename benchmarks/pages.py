@@ -21,7 +21,7 @@ SIX = [
 # A column of the README, and what the sections call it.
 LIBRARIES = {
     "torch": ("torch eager", "torch, fused", "torch.func", "PyHessian, 30 probes"),
-    "JAX": ("JAX, epoch scanned",),
+    "JAX": ("JAX, epoch scanned", "JAX, step by step"),
     "scikit-learn": ("scikit-learn",),
     "NumPy": ("NumPy",),
 }
@@ -47,7 +47,8 @@ def six_rows(page):
         times = []
         for known in LIBRARIES.values():
             found = [float(row["times ours"]) for row in rows if row["library"] in known]
-            times.append(f"{found[0]:.{0 if found[0] >= 10 else 1}f}x" if found else "")
+            best = min(found, default=0)
+            times.append(f"{best:.{0 if best >= 10 else 1}f}x" if found else "")
         lines.append([title, f"{ours['us']} us", *times])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

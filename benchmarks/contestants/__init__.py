@@ -1,25 +1,26 @@
 """One module for each library: the network, trained and used as its users would.
 
-Each offers ``NAME`` and
+Each offers ``NAME``, the ``KINDS`` of layers that it has (`networks.py` describes them), and one or
+both of
 
-- ``trainer(sizes, x, y, batch_size)``: a function ``run(epochs)`` that trains a ReLU network of
-  these sizes with Adam (rate 1e-3) on softmax cross-entropy in float32, rows shuffled in each
-  epoch, the data in memory from the start;
-- ``predictor(sizes, x)``: a function ``run(count)`` that computes so many times the probabilities
+- ``trainer(layers, x, y, batch_size)``: a function ``run(epochs)`` that trains the network
+  with Adam (rate 1e-3) on softmax cross-entropy in float32, rows shuffled in each epoch, the data
+  in memory from the start;
+- ``predictor(layers, x)``: a function ``run(count)`` that computes so many times the probabilities
   of the classes for all rows of x, a NumPy array, into a NumPy array.
 """
 
 from importlib import import_module
 
-MODULES = ("pyfast_mlp", "torch_mlp", "jax_mlp", "sklearn_mlp", "numpy_mlp")
+MODULES = ("pyfast_mlp", "torch_mlp", "jax_mlp", "jax_step", "sklearn_mlp", "numpy_mlp")
 
 
-def installed():
-    """The modules whose library is installed, ours first, and the names of those left out."""
-    present, absent = [], []
+def installed(what):
+    """The modules that offer `what`, ours first, and the names of libraries that are not there."""
+    present, absent = [], {}
     for name in MODULES:
         try:
             present.append(import_module(f"contestants.{name}"))
         except ImportError:
-            absent.append(name.removesuffix("_mlp"))
-    return present, absent
+            absent[name.partition("_")[0]] = None
+    return [module for module in present if hasattr(module, what)], list(absent)

@@ -1,7 +1,6 @@
 """JAX: a whole epoch is one compiled `lax.scan`, buffers donated; Adam is optax's if installed."""
 
 from functools import partial
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +11,65 @@ try:
 except ImportError:
     optax = None
 
+from contestants import networks
+
 NAME = "JAX, epoch scanned"
+KINDS = networks.ALL
 
 
-def initial_parameters(sizes, rng):
-    return [
-        (
-            jnp.asarray(rng.normal(0, np.sqrt(2 / inputs), (inputs, outputs)), jnp.float32),
-            jnp.zeros(outputs, jnp.float32),
-        )
-        for inputs, outputs in pairwise(sizes)
-    ]
+def initial(layers, rng):
+    """Parameters and running statistics of each layer."""
+    parameters, statistics = [], []
+    for kind, *numbers in layers:
+        own, running = (), ()
+        if kind == "dense":
+            w = rng.normal(0, np.sqrt(2 / numbers[0]), numbers)
+            own = jnp.asarray(w, jnp.float32), jnp.zeros(numbers[1])
+        elif kind in ("batch_norm", "layer_norm"):
+            own = jnp.ones(numbers), jnp.zeros(numbers)
+            running = (jnp.zeros(numbers), jnp.ones(numbers)) if kind == "batch_norm" else ()
+        elif kind == "residual":
+            own, running = initial(numbers[0], rng)
+        parameters.append(own)
+        statistics.append(running)
+    return parameters, statistics
 
 
-def outputs(parameters, x):
-    *hidden, (w_last, b_last) = parameters
-    for w, b in hidden:
-        x = jax.nn.relu(x @ w + b)
-    return x @ w_last + b_last
+def outputs(layers, parameters, statistics, x, key):
+    """Of a step of the training; also the running statistics after it."""
+    after = []
+    for i, (kind, *numbers) in enumerate(layers):
+        own, running = parameters[i], statistics[i]
+        if kind == "dense":
+            x = x @ own[0] + own[1]
+        elif kind == "relu":
+            x = jax.nn.relu(x)
+        elif kind == "dropout":
+            keep = 1 - numbers[0]
+            mask = jax.random.bernoulli(jax.random.fold_in(key, i), keep, x.shape)
+            x = jnp.where(mask, x / keep, 0)
+        elif kind == "layer_norm":
+            x = normalized(x, x.mean(1, keepdims=True), x.var(1, keepdims=True), own)
+        elif kind == "batch_norm":
+            mean, var = x.mean(0), x.var(0)
+            unbiased = var * (len(x) / (len(x) - 1))
+            running = 0.9 * running[0] + 0.1 * mean, 0.9 * running[1] + 0.1 * unbiased
+            x = normalized(x, mean, var, own)
+        elif kind == "residual":
+            deep, running = outputs(numbers[0], own, running, x, jax.random.fold_in(key, i))
+            x = x + deep
+        after.append(running)
+    return x, after
 
 
-def mean_loss(parameters, x, y):
-    log_p = jax.nn.log_softmax(outputs(parameters, x))
-    return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
+def normalized(x, mean, var, parameters):
+    return (x - mean) * jax.lax.rsqrt(var + 1e-5) * parameters[0] + parameters[1]
+
+
+def mean_loss(parameters, layers, statistics, x, y, key):
+    z, statistics = outputs(layers, parameters, statistics, x, key)
+    log_p = jax.nn.log_softmax(z)
+    return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1)), statistics
 
 
 def plain_adam(lr, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -69,12 +104,12 @@ def optax_adam(lr):
     return adam.init, update
 
 
-def predictor(sizes, x):
-    parameters = initial_parameters(sizes, np.random.default_rng(0))
+def predictor(layers, x):
+    parameters, statistics = initial(layers, np.random.default_rng(0))
 
     @jax.jit
     def probabilities(parameters, x):
-        return jax.nn.softmax(outputs(parameters, x))
+        return jax.nn.softmax(outputs(layers, parameters, statistics, x, None)[0])
 
     def run(count):
         for _ in range(count):
@@ -83,30 +118,38 @@ def predictor(sizes, x):
     return run
 
 
-def trainer(sizes, x, y, batch_size):
+def trainer(layers, x, y, batch_size, scanned=True):
     rng = np.random.default_rng(0)
     init, update = (optax_adam if optax else plain_adam)(1e-3)
     x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
     steps = len(x) // batch_size
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def epoch(parameters, state, x, y, order):
-        def step(carry, rows):
-            parameters, state = carry
-            loss, grads = jax.value_and_grad(mean_loss)(parameters, x[rows], y[rows])
-            return update(grads, state, parameters), loss
+    def step(carry, batch, x, y):
+        parameters, state, statistics = carry
+        rows, seed = batch
+        (loss, statistics), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+            parameters, layers, statistics, x[rows], y[rows], jax.random.key(seed)
+        )
+        return (*update(grads, state, parameters), statistics), loss
 
-        (parameters, state), losses = jax.lax.scan(step, (parameters, state), order)
-        return parameters, state, losses.mean()
+    @partial(jax.jit, donate_argnums=0)
+    def epoch(carry, batches, x, y):
+        return jax.lax.scan(lambda carry, batch: step(carry, batch, x, y), carry, batches)
 
-    parameters = initial_parameters(sizes, rng)
-    carry = parameters, init(parameters)
+    one_step = jax.jit(step, donate_argnums=0)
+    parameters, statistics = initial(layers, rng)
+    carry = parameters, init(parameters), statistics
 
     def run(epochs):
         nonlocal carry
         for _ in range(epochs):
             order = rng.permutation(len(x)).astype(np.int32).reshape(steps, batch_size)
-            *carry, loss = epoch(*carry, x, y, order)
+            seeds = rng.integers(2**31, size=steps, dtype=np.int32)
+            if scanned:
+                carry, loss = epoch(carry, (order, seeds), x, y)
+            else:
+                for batch in zip(order, seeds, strict=True):
+                    carry, loss = one_step(carry, batch, x, y)
         loss.block_until_ready()
 
     return run

@@ -1,10 +1,11 @@
 """Plain NumPy: the loop that one writes by hand, with the obvious in-place operations."""
 
-from itertools import pairwise
-
 import numpy as np
 
+from contestants import networks
+
 NAME = "NumPy"
+KINDS = networks.CHAIN
 
 
 class Adam:
@@ -26,10 +27,10 @@ class Adam:
             p -= rate * m / (np.sqrt(v) / root + self.eps)
 
 
-def initial_parameters(sizes, rng):
+def initial_parameters(layers, rng):
     """w, b, w, b, ..."""
     parameters = []
-    for inputs, outputs in pairwise(sizes):
+    for inputs, outputs in networks.dense_sizes(layers):
         w = rng.normal(0, np.sqrt(2 / inputs), (inputs, outputs))
         parameters += [w.astype(np.float32), np.zeros(outputs, np.float32)]
     return parameters
@@ -62,8 +63,8 @@ def gradients(parameters, x, y):
     return grads[::-1]
 
 
-def predictor(sizes, x):
-    parameters = initial_parameters(sizes, np.random.default_rng(0))
+def predictor(layers, x):
+    parameters = initial_parameters(layers, np.random.default_rng(0))
 
     def run(count):
         for _ in range(count):
@@ -72,9 +73,9 @@ def predictor(sizes, x):
     return run
 
 
-def trainer(sizes, x, y, batch_size):
+def trainer(layers, x, y, batch_size):
     rng = np.random.default_rng(0)
-    parameters = initial_parameters(sizes, rng)
+    parameters = initial_parameters(layers, rng)
     adam = Adam(parameters)
 
     def run(epochs):

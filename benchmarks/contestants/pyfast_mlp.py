@@ -3,20 +3,32 @@
 import numpy as np
 
 import pyfast_nn as fnn
+from contestants import networks
 
 NAME = "pyfast_nn"
+KINDS = networks.ALL
+LAYERS = {
+    "dense": lambda inputs, outputs: fnn.Dense(outputs),
+    "relu": fnn.ReLU,
+    "dropout": fnn.Dropout,
+    "batch_norm": lambda features: fnn.BatchNorm(),
+    "layer_norm": lambda features: fnn.LayerNorm(),
+    "residual": lambda layers: fnn.Residual(translate(layers)),
+}
 
 
-def network(sizes):
-    layers = [fnn.Dense(sizes[1])]
-    for size in sizes[2:]:
-        layers += [fnn.ReLU(), fnn.Dense(size)]
-    return fnn.Sequential(layers, dtype="float32", seed=0)
+def translate(layers):
+    return [LAYERS[kind](*numbers) for kind, *numbers in layers]
 
 
-def predictor(sizes, x):
-    model = network(sizes)
-    labels = np.arange(len(x)) % sizes[-1]
+def network(layers):
+    return fnn.Sequential(translate(layers), dtype="float32", seed=0)
+
+
+def predictor(layers, x):
+    model = network(layers)
+    model.build(x.shape[1])
+    labels = np.arange(len(x)) % model.out_features
     model.fit(x, labels, loss="cross_entropy", epochs=1, verbose=0)
 
     def run(count):
@@ -26,8 +38,8 @@ def predictor(sizes, x):
     return run
 
 
-def trainer(sizes, x, y, batch_size):
-    model = network(sizes)
+def trainer(layers, x, y, batch_size):
+    model = network(layers)
     adam = fnn.optim.Adam(lr=1e-3)
 
     def run(epochs):

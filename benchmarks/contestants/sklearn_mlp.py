@@ -6,15 +6,19 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
+from contestants import networks
+
 NAME = "scikit-learn"
+KINDS = networks.CHAIN
 
 
-def predictor(sizes, x):
-    model = MLPClassifier(hidden_layer_sizes=sizes[1:-1], max_iter=1, random_state=0)
+def predictor(layers, x):
+    _, *hidden, classes = networks.widths(layers)
+    model = MLPClassifier(hidden_layer_sizes=hidden, max_iter=1, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        examples = x[np.arange(max(len(x), sizes[-1])) % len(x)]  # every class must occur
-        model.fit(examples, np.arange(len(examples)) % sizes[-1])
+        examples = x[np.arange(max(len(x), classes)) % len(x)]  # every class must occur
+        model.fit(examples, np.arange(len(examples)) % classes)
 
     def run(count):
         for _ in range(count):
@@ -23,9 +27,10 @@ def predictor(sizes, x):
     return run
 
 
-def trainer(sizes, x, y, batch_size):
+def trainer(layers, x, y, batch_size):
+    _, *hidden, _ = networks.widths(layers)
     model = MLPClassifier(
-        hidden_layer_sizes=sizes[1:-1],
+        hidden_layer_sizes=hidden,
         solver="adam",
         alpha=0.0,
         batch_size=batch_size,

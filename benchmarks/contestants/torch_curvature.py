@@ -11,8 +11,8 @@ _LOSS = torch.nn.CrossEntropyLoss()
 class Transforms:
     """``torch.func``: the derivative of the gradient along a direction."""
 
-    def __init__(self, sizes, x, y):
-        model = network(sizes)
+    def __init__(self, layers, x, y):
+        model = network(layers)
         x, y = torch.from_numpy(x), torch.from_numpy(y)
         self._parameters = {k: p.detach() for k, p in model.named_parameters()}
 
@@ -54,22 +54,22 @@ class Transforms:
         return torch.cat([piece.ravel() for piece in product.values()])
 
 
-def curvlinops_hessian(sizes, x, y):
+def curvlinops_hessian(layers, x, y):
     """Return the operator, which takes and gives tensors."""
     from curvlinops import HessianLinearOperator
 
-    model = network(sizes)
+    model = network(layers)
     examples = [(torch.from_numpy(x), torch.from_numpy(y))]
     parameters = list(model.parameters())
     return HessianLinearOperator(model, _LOSS, parameters, examples, check_deterministic=False)
 
 
-def pyhessian_trace(sizes, x, y, probes):
+def pyhessian_trace(layers, x, y, probes):
     """Return a function that makes the estimate from so many probes."""
     from pyhessian import hessian
 
     data = (torch.from_numpy(x), torch.from_numpy(y))
-    operator = hessian(network(sizes), _LOSS, data=data, cuda=False)
+    operator = hessian(network(layers), _LOSS, data=data, cuda=False)
     return lambda: np.mean(operator.trace(maxIter=probes, tol=0))
 
 

@@ -1,22 +1,43 @@
 """PyTorch, eager: the usual loop with fused Adam, batches taken by index_select."""
 
-from itertools import pairwise
-
 import torch
 
+from contestants import networks
+
 NAME = "torch eager"
+KINDS = networks.ALL
 
 
-def network(sizes):
+class Residual(torch.nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = translate(layers)
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+LAYERS = {
+    "dense": torch.nn.Linear,
+    "relu": torch.nn.ReLU,
+    "dropout": torch.nn.Dropout,
+    "batch_norm": torch.nn.BatchNorm1d,
+    "layer_norm": torch.nn.LayerNorm,
+    "residual": Residual,
+}
+
+
+def translate(layers):
+    return torch.nn.Sequential(*(LAYERS[kind](*numbers) for kind, *numbers in layers))
+
+
+def network(layers):
     torch.manual_seed(0)
-    layers = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])
+    return translate(layers)
 
 
-def predictor(sizes, x):
-    model = network(sizes).eval()
+def predictor(layers, x):
+    model = network(layers).eval()
 
     def run(count):
         with torch.inference_mode():
@@ -26,8 +47,8 @@ def predictor(sizes, x):
     return run
 
 
-def trainer(sizes, x, y, batch_size):
-    model = network(sizes).train()
+def trainer(layers, x, y, batch_size):
+    model = network(layers).train()
     loss_function = torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, y = torch.from_numpy(x), torch.from_numpy(y)

@@ -6,14 +6,15 @@ import sys
 from contextlib import contextmanager
 
 from contestants import pyfast_mlp
+from contestants.networks import mlp
 from machine import set_threads
 from measure import timed
 from sections.table import markdown_table
 from sections.training import Workload
 
 WORKLOADS = [
-    Workload("64-512-256-10", (64, 512, 256, 10), batch=32, steps=56),
-    Workload("784-512-512-10", (784, 512, 512, 10), batch=256, steps=24),
+    Workload("64-512-256-10", mlp(64, 512, 256, 10), batch=32, steps=56),
+    Workload("784-512-512-10", mlp(784, 512, 512, 10), batch=256, steps=24),
 ]
 
 
@@ -36,7 +37,7 @@ def run(arguments):
     for workload in WORKLOADS:
         x, y = workload.data()
         ours = {
-            count: pyfast_mlp.trainer(workload.sizes, x, y, workload.batch)
+            count: pyfast_mlp.trainer(workload.layers, x, y, workload.batch)
             for count in {1, threads}
         }
         trainers = {(f"pyfast_nn, {count} threads", count): run for count, run in ours.items()}
@@ -45,7 +46,7 @@ def run(arguments):
         except ImportError:
             pass
         else:
-            torch = torch_mlp.trainer(workload.sizes, x, y, workload.batch)
+            torch = torch_mlp.trainer(workload.layers, x, y, workload.batch)
             trainers[f"torch, {threads} threads", threads] = torch
         for processes in (0, threads // 2, threads, 2 * threads):
             with busy(processes):

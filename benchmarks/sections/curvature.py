@@ -46,9 +46,10 @@ def torch_runs(x, y, V):
     with suppress(ImportError):
         import torch
 
-        from contestants import torch_curvature
+        from contestants import networks, torch_curvature
 
-        transforms = torch_curvature.Transforms(SIZES, x, y)
+        layers = networks.mlp(*SIZES)
+        transforms = torch_curvature.Transforms(layers, x, y)
         one = transforms.direction(torch.from_numpy(np.ascontiguousarray(V[:, 0])))
         all_of_them = transforms.direction(torch.from_numpy(np.ascontiguousarray(V.T)))
         runs["H @ v"]["torch.func"] = (lambda: transforms.product(one), 1)
@@ -64,12 +65,12 @@ def torch_runs(x, y, V):
             5**2,  # one after another: few are enough to know the time of each
         )
         with suppress(ImportError):
-            operator = torch_curvature.curvlinops_hessian(SIZES, x, y)
+            operator = torch_curvature.curvlinops_hessian(layers, x, y)
             v, many = torch.from_numpy(V[:, 0].copy()), torch.from_numpy(V)
             runs["H @ v"]["curvlinops"] = (lambda: operator @ v, 1)
             runs["H @ V"]["curvlinops"] = (lambda: operator @ many, PROBES)
         with suppress(ImportError):
-            estimate = torch_curvature.pyhessian_trace(SIZES, x, y, TRACE_PROBES)
+            estimate = torch_curvature.pyhessian_trace(layers, x, y, TRACE_PROBES)
             runs["trace"][f"PyHessian, {TRACE_PROBES} probes"] = (estimate, 1)
     return runs
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from contestants import installed
+from contestants import installed, networks
 from machine import set_threads
 from measure import interleave, note_disturbed
 from sections.table import markdown_table, microseconds
@@ -19,12 +19,12 @@ WORKLOADS = [
 
 def run(arguments):
     set_threads(arguments.threads)
-    modules, absent = installed()
+    modules, absent = installed("predictor")
     rows, notes = [], ""
     for sizes, n in WORKLOADS:
         name = f"{'-'.join(map(str, sizes))}, {n}"
         x = np.random.default_rng(0).standard_normal((n, sizes[0]), dtype=np.float32)
-        predictors = {module.NAME: module.predictor(sizes, x) for module in modules}
+        predictors = {module.NAME: module.predictor(networks.mlp(*sizes), x) for module in modules}
         results = interleave(
             predictors,
             seconds=arguments.seconds,
