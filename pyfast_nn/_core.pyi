@@ -15,8 +15,18 @@ _LanczosState = tuple[float, float, float, float, bool]
 
 class Run:
     def __init__(
-        self, *, training: bool = False, learns_state: bool = False, seed: int = 0, step: int = 0
+        self,
+        *,
+        training: bool = False,
+        learns_state: bool = False,
+        seed: int = 0,
+        step: int = 0,
+        first: int = 0,
     ) -> None: ...
+    @property
+    def training(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
 
 class Network:
     def __init__(

@@ -4,6 +4,7 @@ Here alone layers become a network of the core, and parameters and state get the
 computes it does with inputs that are checked; `intake` makes those of what users pass.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from . import _core, data
 from .graph import Graph, changes
 from .labels import check_classes
-from .layers import Layer
+from .layers import Identity, InputLayer, Layer
 from .losses import Loss
 from .typing import Array, Floats, Integers, Shape
+
+PREDICTS = _core.Run()  # how layers act in predictions
 
 
 class Owner:
@@ -50,7 +53,7 @@ class Engine:
         self.dtype = dtype
         self.seed = seed
         self._net: Any = None  # this and the three that follow: when it is built
-        self.graph: Any = None
+        self._graph: Any = None
         self.parameters: Any = None
         self.state: Any = None
         self.owner = Owner(tied=True)
@@ -74,10 +77,14 @@ class Engine:
     def net(self) -> Any:
         if self._changes != changes() and self._net is not None:
             seen, graph = changes(), Graph(self.layers, self._net.in_features)
-            if graph.places != self.graph.places:
-                self._net, self.graph = make_network(graph, self.dtype), graph
+            if graph.places != self._graph.places:
+                self._net, self._graph = make_network(graph, self.dtype), graph
             self._changes = seen
         return self._net
+
+    @property
+    def graph(self) -> Any:
+        return self._graph if self.net is not None else None
 
     def network(self) -> _core.Network:
         """Return the core's network; RuntimeError if it is not built."""
@@ -104,7 +111,7 @@ class Engine:
             for layout, vector in ((net.parameter_layout, parameters), (net.state_layout, state)):
                 for name, view in named(layout, vector).items():
                     view[...] = values[name]
-        self._net, self.graph, self.parameters, self.state = net, graph, parameters, state
+        self._net, self._graph, self.parameters, self.state = net, graph, parameters, state
 
     def _initialize(self, graph: Graph, views: dict[str, Array]) -> None:
         stream = 0
@@ -137,39 +144,62 @@ class Engine:
 
     def share(self, whole: "Engine", first: int) -> None:
         """Be the layers of a built engine from number `first` on, with its parameters and state."""
-        names = {f"{i}": f"{first + i}" for i in range(len(self.layers))}
-        inputs = [
-            place
-            for place in whole.graph.places
-            if place.path == f"{first}" or place.path.startswith(f"{first}.")
-        ]
-        graph = Graph(self.layers, inputs[0].in_features)
+        views = whole.views_of(self.layers, first)
+        graph = Graph(self.layers, whole.width_before(first))
         net = make_network(graph, self.dtype)
         parts = []
-        for of_part, of_whole, vector in (
-            (net.parameter_layout, whole.net.parameter_layout, whole.parameters),
-            (net.state_layout, whole.net.state_layout, whole.state),
+        for layout, vector in (
+            (net.parameter_layout, whole.parameters),
+            (net.state_layout, whole.state),
         ):
-            offsets = {(path, name): offset for path, name, offset, _ in of_whole}
-            begin = None
-            for path, name, offset, _ in of_part:
-                head, _, rest = path.partition(".")
-                there = offsets.get((names[head] + (f".{rest}" if rest else ""), name))
+            begin, end = None, 0
+            for path, name, offset, _ in layout:
+                view = views[f"{path}.{name}"]
+                there = (view.ctypes.data - vector.ctypes.data) // vector.itemsize
                 begin = there if begin is None else begin
-                if there is None or there - begin != offset:
+                if there - begin != offset:
                     raise ValueError(
-                        f"index: expected layers with parameters of their own, got layers[{path}] "
-                        "with those of a layer that is not among them"
+                        "index: expected layers whose parameters lie side by side, got "
+                        f"layers[{_moved(path, first)}] with those of a layer in front of others"
                     )
-            size = net.n_parameters if vector is whole.parameters else net.n_state
-            parts.append(vector[begin or 0 : (begin or 0) + size])
-        self._net, self.graph, (self.parameters, self.state) = net, graph, parts
+                end = there + view.size
+            parts.append(vector[begin or 0 : end])
+        self._net, self._graph, (self.parameters, self.state) = net, graph, parts
+
+    def width_before(self, first: int) -> int:
+        """Return the columns of what comes into the layer of that number."""
+        inside = (place for place in self.graph.places if place.path.split(".")[0] == f"{first}")
+        width: int = next(inside).in_features
+        return width
+
+    def views_of(self, layers: tuple[Layer, ...], first: int) -> dict[str, Array]:
+        """Return {name: view} of what those layers, the ones from number `first` on, have learned.
+
+        By the names that they have by themselves.
+        """
+        all_views = self.named_parameters() | self.named_state()
+        owners = {
+            place.path: self.graph.places[place.shares].path if place.shares >= 0 else place.path
+            for place in self.graph.places
+        }
+        part = Graph(layers, self.width_before(first))
+        views = {}
+        for name in part.parameter_shapes() | part.state_shapes():
+            path, _, own = name.rpartition(".")
+            views[name] = all_views[f"{owners[_moved(path, first)]}.{own}"]
+        return views
 
     def activations(self, X: Any) -> dict[str, Array]:
         """Return {path: what the layer puts out} for all of them."""
         net = make_network(self.graph, self.dtype, fused=False)
         outs = [np.empty((X.shape[0], place.features), self.dtype) for place in self.graph.places]
         net.values(self.parameters, X, outs, model_state=self.state)
+        for i, (place, out) in enumerate(zip(self.graph.places, outs, strict=True)):
+            if isinstance(place.layer, InputLayer):  # the core knows them all together
+                until = Graph((*self.layers[: i + 1], Identity()), X.shape[1])
+                inputs = make_network(until, self.dtype)
+                state = self.state[: inputs.n_state]
+                inputs.forward(self.parameters[:0], X, out, model_state=state)
         return {place.path: out for place, out in zip(self.graph.places, outs, strict=True)}
 
     def layer_at(self, path: str) -> Layer:
@@ -217,8 +247,9 @@ class Engine:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {
+            "layers": copy.deepcopy(self.layers),  # `trainable` may be assigned
             "_net": None,
-            "graph": None,
+            "_graph": None,
             "in_features": self.net.in_features if self.built else None,
             "_claims": {},
             "_changes": -1,
@@ -229,8 +260,8 @@ class Engine:
         in_features, vectors = state.pop("in_features"), (state["parameters"], state["state"])
         vars(self).update(state)
         if in_features is not None:
-            self.graph = Graph(self.layers, in_features)
-            self._net = make_network(self.graph, self.dtype)
+            self._graph = Graph(self.layers, in_features)
+            self._net = make_network(self._graph, self.dtype)
             self.parameters = data.aligned_zeros(self.net.n_parameters, self.dtype)
             self.state = np.empty(self.net.n_state)
             for vector, values in zip(self.vectors(), vectors, strict=True):
@@ -241,41 +272,51 @@ class Engine:
 
     # ------------------------------------------------------------------ what it computes
 
-    def outputs(self, X: Any, link: str = "identity", rows: Integers | None = None) -> Array:
+    def outputs(
+        self,
+        X: Any,
+        link: str = "identity",
+        rows: Integers | None = None,
+        run: _core.Run = PREDICTS,
+    ) -> Array:
         """Return what the link makes of the outputs for (some rows of) features."""
         n = X.shape[0] if rows is None else len(rows)
         out = np.empty((n, self.net.out_features), self.dtype)
-        self.net.forward(self.parameters, X, out, link=link, model_state=self.state, order=rows)
+        beside = {"model_state": self.state, "order": rows, "run": run}
+        self.net.forward(self.parameters, X, out, link=link, **beside)
         return out
 
     def means(self, examples: data.Examples, loss: Loss) -> tuple[float, float]:
         """Return the means of losses and of right answers."""
         return self.net.evaluate(self.parameters, *_of(examples, loss), **self._beside(examples))
 
-    def loss_and_grad(self, examples: data.Examples, loss: Loss) -> tuple[float, Array]:
+    def loss_and_grad(
+        self, examples: data.Examples, loss: Loss, run: _core.Run
+    ) -> tuple[float, Array]:
         """Return the mean loss and its gradient in the parameters."""
         grad = np.empty_like(self.parameters)
         value = self.net.loss_and_grad(
-            self.parameters, *_of(examples, loss), grad, **self._beside(examples)
+            self.parameters, *_of(examples, loss), grad, **self._beside(examples), run=run
         )
         return value, grad
 
-    def vjp(self, X: Any) -> tuple[Array, _core.Pullback]:
+    def vjp(self, X: Any, run: _core.Run) -> tuple[Array, _core.Pullback]:
         """Return the outputs, and what pulls their gradient back."""
         out = np.empty((X.shape[0], self.net.out_features), self.dtype)
-        return out, self.net.vjp(self.parameters, X, out, model_state=self.state)
+        return out, self.net.vjp(self.parameters, X, out, model_state=self.state, run=run)
 
-    def jvp(self, X: Any, v: Array) -> tuple[Array, Array]:
+    def jvp(self, X: Any, v: Array, run: _core.Run) -> tuple[Array, Array]:
         """Return the outputs and their derivative along `v` (n_parameters,)."""
         out = np.empty((X.shape[0], self.net.out_features), self.dtype)
         dout = np.empty_like(out)
-        self.net.jvp(self.parameters, v, X, out, dout, model_state=self.state)
+        self.net.jvp(self.parameters, v, X, out, dout, model_state=self.state, run=run)
         return out, dout
 
-    def hvp(self, examples: data.Examples, loss: Loss, v: Array) -> Array:
+    def hvp(self, examples: data.Examples, loss: Loss, v: Array, run: _core.Run) -> Array:
         """Return the product of the Hessian of the mean loss with `v` (n_parameters,)."""
         hv = np.empty_like(self.parameters)
-        self.net.hvp(self.parameters, v, *_of(examples, loss), hv, **self._beside(examples))
+        arguments = (self.parameters, v, *_of(examples, loss), hv)
+        self.net.hvp(*arguments, **self._beside(examples), run=run)
         return hv
 
     def losses_along(
@@ -303,6 +344,7 @@ class Engine:
         loss: Loss | None,
         dtype: np.dtype[Any],
         memory_budget: int,
+        run: _core.Run,
     ) -> tuple[_core.Operator, _core.Network]:
         """Return a snapshot for products of curvature, and its network; without a loss of outputs.
 
@@ -323,6 +365,7 @@ class Engine:
             model_state=self.state,
             order=examples.rows,
             memory_budget=float(memory_budget),
+            run=run,
         )
         return operator, net
 
@@ -412,6 +455,13 @@ def _of(examples: data.Examples, loss: Loss) -> tuple[Any, Array, tuple[str, dic
 
 
 # ---------------------------------------------------------------------- layers of the core
+
+
+def _moved(path: str, by: int) -> str:
+    """Return the path of the same layer where so many others stand in front of it."""
+    head, *rest = path.split(".")
+    return ".".join([str(int(head) + by), *rest])
+
 
 Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first place, shape
 

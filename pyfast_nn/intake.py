@@ -27,6 +27,45 @@ def check_loss(engine: Engine, loss: str | Loss | None) -> Loss:
     return checked
 
 
+# ---------------------------------------------------------------------- how layers act
+
+
+def check_run(training: object, seed: object) -> _core.Run:
+    """Return how layers act, as the arguments `training` and `seed` of a method say."""
+    training = checks.boolean(training, "training")
+    if seed is None:
+        return _core.Run(training=training)
+    if not training:
+        raise ValueError(
+            f"seed: expected None without training=True, got {seed!r}; nothing is random then"
+        )
+    return _core.Run(training=True, seed=checks.seed(seed))
+
+
+def check_passes(engine: Engine, samples: object, seed: object) -> list[_core.Run]:
+    """Return the passes whose mean is predicted: one in which nothing is random, or `samples`."""
+    if samples is None:
+        if seed is not None:
+            raise ValueError(
+                f"seed: expected None without samples, got {seed!r}; predictions are "
+                "deterministic, predict(X, samples=50, seed=0) is the mean of random ones"
+            )
+        return [_core.Run()]
+    samples = checks.integer(samples, "samples", minimum=1)
+    seed = 0 if seed is None else checks.seed(seed)
+    net = engine.network()
+    if not net.is_random:
+        raise ValueError(
+            f"samples: expected None, as no layer draws random numbers, got {samples}; Dropout does"
+        )
+    if net.couples_rows:
+        raise ValueError(
+            "samples: expected None, as a prediction would depend on the rows beside it, by "
+            f"BatchNorm, got {samples}"
+        )
+    return [_core.Run(training=True, seed=seed, step=i) for i in range(samples)]
+
+
 # ---------------------------------------------------------------------- features
 
 

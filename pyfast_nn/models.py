@@ -567,24 +567,45 @@ class Sequential(Guided):
 
     # ------------------------------------------------------------------ using it
 
-    def forward(self, X: Inputs, *, training: bool = False) -> Array:
+    def forward(self, X: Inputs, *, training: bool = False, seed: Integer | None = None) -> Array:
         """Return the raw outputs.
 
         Parameters
         ----------
         X : array_like (n, in_features)
         training : bool
-            Whether layers act as in training; those of this version act alike.
+            Whether layers act as in training: `Dropout` drops, say. Nothing is learned by that,
+            neither parameters nor state.
+        seed : int, optional
+            Of the random numbers that layers draw then, from 0 to 2**64 - 1; None is 0. They are a
+            function of it and of the row's place in X, the same in all that takes `training` and
+            `seed`: `hvp` is the derivative of the gradient that `loss_and_grad` returns. None
+            unless `training`. A network without such layers draws none.
 
         Returns
         -------
         ndarray (n, out_features)
             Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives.
+
+        Examples
+        --------
+        Samples of Monte-Carlo dropout; `predict_proba` takes their mean.
+
+        >>> noisy = fnn.Sequential([fnn.Dense(32), fnn.ReLU(), fnn.Dropout(0.5), fnn.Dense(10)])
+        >>> np.stack([noisy.forward(X, training=True, seed=i) for i in range(20)]).std(0).shape
+        (1197, 10)
         """
-        return self._engine.outputs(intake.features(self._engine, X))
+        run = intake.check_run(training, seed)
+        return self._engine.outputs(intake.features(self._engine, X), run=run)
 
     def predict(
-        self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
+        self,
+        X: Inputs,
+        *,
+        loss: str | losses.Loss | None = None,
+        allow_nonfinite: bool = False,
+        samples: Integer | None = None,
+        seed: Integer | None = None,
     ) -> Array:
         """Return what the loss makes of the outputs.
 
@@ -598,6 +619,9 @@ class Sequential(Guided):
         allow_nonfinite : bool
             Take NaN and infinity in X, too. NaN makes the outputs of its row NaN. No label says
             so: then labels come as objects, with None where the outputs have no order.
+        samples, seed
+            As for `predict_proba`. The mean of so many random passes: of the values, or the labels
+            of the mean probabilities, or of the mean scores where the loss gives none.
 
         Returns
         -------
@@ -613,7 +637,7 @@ class Sequential(Guided):
         ValueError
             If the model has not been fitted, and there is no `loss`; `forward` gives the raw
             outputs of any model. If a number of X is not finite; the message names its row and
-            column.
+            column. If there are `samples` and nothing random in the network.
         FloatingPointError
             If labels are due, and the outputs of a row of finite numbers are NaN, or several the
             largest at infinity, as sums overflow.
@@ -630,7 +654,7 @@ class Sequential(Guided):
         """
         engine, loss = self._engine, intake.check_loss(self._engine, loss)
         X = intake.features(engine, X, allow_nonfinite)
-        out = engine.outputs(X, outcome.link_of_values(loss))
+        out = outcome.outputs(engine, X, loss, intake.check_passes(engine, samples, seed))
         predictions, unknown = outcome.predictions(engine, out, loss)
         if allow_nonfinite and unknown is not None:
             predictions = predictions.astype(object)
@@ -645,7 +669,13 @@ class Sequential(Guided):
         return predictions
 
     def predict_proba(
-        self, X: Inputs, *, loss: str | losses.Loss | None = None, allow_nonfinite: bool = False
+        self,
+        X: Inputs,
+        *,
+        loss: str | losses.Loss | None = None,
+        allow_nonfinite: bool = False,
+        samples: Integer | None = None,
+        seed: Integer | None = None,
     ) -> Array:
         """Return the probability of each class.
 
@@ -657,6 +687,14 @@ class Sequential(Guided):
             As for `predict`.
         allow_nonfinite : bool
             Take NaN and infinity in X, too. Where outputs are NaN so are probabilities.
+        samples : int, optional
+            Return the mean of so many passes in which `Dropout` and `GaussianNoise` act as in
+            training: Monte-Carlo dropout, an average over networks that are uncertain in different
+            ways [1]_. None: one pass in which nothing is random.
+        seed : int, optional
+            Of the random numbers of these passes, from 0 to 2**64 - 1; None is 0. They are a
+            function of it and of the row's place in X. None without `samples`. `forward` returns
+            single samples.
 
         Returns
         -------
@@ -668,7 +706,20 @@ class Sequential(Guided):
         ------
         ValueError
             If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``. If a number
-            of X is not finite.
+            of X is not finite. If there are `samples`, and no layer draws random numbers, or one
+            makes the outputs of a row depend on other rows while training.
+
+        References
+        ----------
+        .. [1] Y. Gal, Z. Ghahramani (2016), "Dropout as a Bayesian approximation: representing
+           model uncertainty in deep learning", ICML, https://arxiv.org/abs/1506.02142.
+
+        Examples
+        --------
+        >>> noisy = fnn.Sequential([fnn.Dense(32), fnn.ReLU(), fnn.Dropout(0.5), fnn.Dense(10)])
+        >>> history = noisy.fit(X, y, loss="cross_entropy")
+        >>> noisy.predict_proba(X, samples=50, seed=0).shape
+        (1197, 10)
         """
         loss = intake.check_loss(self._engine, loss)
         if not loss.gives_probabilities:
@@ -677,11 +728,8 @@ class Sequential(Guided):
                 f"probabilities, got {loss.name!r}; predict and forward take any"
             )
         X = intake.features(self._engine, X, allow_nonfinite)
-        if loss.task == "binary" and self.out_features == 1:
-            out = self._engine.outputs(X)
-            # The probability of the other class is that of -out; 1 - p is 0 where p rounds to 1.
-            return _core.activation(loss.link, (), np.hstack([-out, out]), None)
-        return self._engine.outputs(X, loss.link)
+        passes = intake.check_passes(self._engine, samples, seed)
+        return outcome.probabilities(self._engine, X, loss, passes)
 
     @told
     def evaluate(
@@ -746,6 +794,7 @@ class Sequential(Guided):
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
         training: bool = False,
+        seed: Integer | None = None,
     ) -> tuple[float, Array]:
         """Return the mean loss and its gradient in the parameters.
 
@@ -753,7 +802,7 @@ class Sequential(Guided):
         ----------
         X, y, loss, sample_weight, class_weight
             As for `evaluate`.
-        training : bool
+        training, seed
             As for `forward`.
 
         Returns
@@ -766,20 +815,21 @@ class Sequential(Guided):
         >>> loss, grad = model.loss_and_grad(X, y, loss="cross_entropy")
         >>> model.parameters -= 0.1 * grad
         """
+        run = intake.check_run(training, seed)
         loss = intake.check_loss(self._engine, loss)
         X = intake.features(self._engine, X)
         examples = intake.examples(self._engine, X, y, loss, sample_weight, class_weight)
-        return self._engine.loss_and_grad(examples, loss)
+        return self._engine.loss_and_grad(examples, loss, run)
 
     def vjp(
-        self, X: Inputs, *, training: bool = False
+        self, X: Inputs, *, training: bool = False, seed: Integer | None = None
     ) -> tuple[Array, Callable[[ArrayLike], tuple[Array, Array]]]:
         """Return the raw outputs and a function that pulls their gradient back; for own losses.
 
         Parameters
         ----------
         X : array_like (n, in_features)
-        training : bool
+        training, seed
             As for `forward`.
 
         Returns
@@ -796,12 +846,15 @@ class Sequential(Guided):
         >>> out, pullback = model.vjp(X)
         >>> dparams, dX = pullback(2 * (out - np.eye(10)[y]) / out.size)
         """
+        run = intake.check_run(training, seed)
         order = columns.order_of(columns.names_of(X, "X"), self.feature_names_in_, "X")
         X = intake.features(self._engine, X)
-        out, pullback = self._engine.vjp(X)
+        out, pullback = self._engine.vjp(X, run)
         return out, _Pullback(self._engine, pullback, X.shape, order)
 
-    def jvp(self, X: Inputs, v: ArrayLike, *, training: bool = False) -> tuple[Array, Array]:
+    def jvp(
+        self, X: Inputs, v: ArrayLike, *, training: bool = False, seed: Integer | None = None
+    ) -> tuple[Array, Array]:
         """Return the raw outputs and their directional derivative along `v`.
 
         Parameters
@@ -809,15 +862,16 @@ class Sequential(Guided):
         X : array_like (n, in_features)
         v : array_like (n_parameters,)
             Direction in the space of parameters.
-        training : bool
+        training, seed
             As for `forward`.
 
         Returns
         -------
         out, dout : ndarray (n, out_features)
         """
+        run = intake.check_run(training, seed)
         X = intake.features(self._engine, X)
-        return self._engine.jvp(X, data.contiguous(v, self.dtype, "v"))
+        return self._engine.jvp(X, data.contiguous(v, self.dtype, "v"), run)
 
     def hvp(
         self,
@@ -829,6 +883,7 @@ class Sequential(Guided):
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
         training: bool = False,
+        seed: Integer | None = None,
     ) -> Array:
         """Return the product of the Hessian of the mean loss, in the parameters, with `v`.
 
@@ -837,7 +892,7 @@ class Sequential(Guided):
         X, y, loss, sample_weight, class_weight
             As for `evaluate`.
         v : array_like (n_parameters,)
-        training : bool
+        training, seed
             As for `forward`.
 
         Returns
@@ -849,10 +904,11 @@ class Sequential(Guided):
         B. A. Pearlmutter (1994), "Fast exact multiplication by the Hessian", Neural Computation
         6(1), https://doi.org/10.1162/neco.1994.6.1.147.
         """
+        run = intake.check_run(training, seed)
         loss = intake.check_loss(self._engine, loss)
         X = intake.features(self._engine, X)
         examples = intake.examples(self._engine, X, y, loss, sample_weight, class_weight)
-        return self._engine.hvp(examples, loss, data.contiguous(v, self.dtype, "v"))
+        return self._engine.hvp(examples, loss, data.contiguous(v, self.dtype, "v"), run)
 
     # ------------------------------------------------------------------ file
 

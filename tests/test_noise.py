@@ -342,14 +342,26 @@ def train(case, batch_size, batches_per_step=1, first_step=0, order=None, seed=3
             return False
 
         case.net.train_stepwise(
-            *(parameters, case.X, case.y, LOSS, order, batch_size, gradient, take_step, report),
+            *(parameters, case.X, case.y, LOSS),
+            order=order,
+            batch_size=batch_size,
+            gradient=gradient,
+            take_step=take_step,
+            report=report,
             batches_per_step=batches_per_step,
             run=now,
         )
     else:
         update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
         case.net.train(
-            *(parameters, case.X, case.y, LOSS, order, batch_size, 0.1, update, [], 0, report),
+            *(parameters, case.X, case.y, LOSS),
+            order=order,
+            batch_size=batch_size,
+            lr=0.1,
+            update=update,
+            state=[],
+            step=0,
+            report=report,
             batches_per_step=batches_per_step,
             run=now,
         )

@@ -468,11 +468,13 @@ std::vector<LayerSpec> layers_of(const py::list& given) {
 
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
-    py::class_<Run>(m, "Run").def(
-        py::init([](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step) {
-            return Run{training, learns_state, seed, step};
-        }),
-        py::kw_only(), "training"_a = false, "learns_state"_a = false, "seed"_a = 0, "step"_a = 0);
+    py::class_<Run>(m, "Run")
+        .def(py::init([](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step,
+                         index first) { return Run{training, learns_state, seed, step, first}; }),
+             py::kw_only(), "training"_a = false, "learns_state"_a = false, "seed"_a = 0, "step"_a = 0,
+             "first"_a = 0)
+        .def_readonly("training", &Run::training)
+        .def_readonly("seed", &Run::seed);
     py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")

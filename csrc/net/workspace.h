@@ -107,10 +107,10 @@ class Workspace {
         return result;
     }
 
-    // The same of a batch that begins at this place of its step.
+    // The same of a batch that begins so many rows behind the first.
     Workspace of_batch(index first, index count) const {
         Workspace result = of_rows(count);
-        result.run.first = first;
+        result.run.first += first;
         return result;
     }
 

@@ -39,10 +39,11 @@ class Derivatives:
         restrict: Restrict,
         dtype: np.dtype[Any],
         memory_budget: Integer,
+        run: _core.Run,
     ) -> None:
         budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
         self.kind, self.loss = kind, loss
-        self.core, self.net = engine.operator(kind, examples, loss, dtype, budget)
+        self.core, self.net = engine.operator(kind, examples, loss, dtype, budget, run)
         self.dtype = dtype
         self.all_keys = list(engine.named_parameters())
         self.slices = _slices(engine.named_parameters(), restrict)
@@ -51,6 +52,7 @@ class Derivatives:
         self.n_rows = examples.n
         self.damping: Any = None
         self._engine = engine
+        self._training = run.training
 
     def damp(self, damping: ArrayLike) -> None:
         """Add `damping`, checked, to the diagonal."""
@@ -78,6 +80,19 @@ class Derivatives:
         ends = np.cumsum([piece.stop - piece.start for piece in self.slices.values()])
         starts = [0, *ends[:-1]]
         return {key: slice(a, b) for key, a, b in zip(self.keys, starts, ends, strict=True)}
+
+    def check_each_row(self, name: str, cure: str) -> None:
+        """Raise ValueError unless it is known what each example adds to traces and gradients."""
+        if self._training and self.net.couples_rows:
+            raise ValueError(
+                "training: expected False where each row counts for itself, got True for a "
+                "network whose rows depend on each other in training, by BatchNorm"
+            )
+        if self.net.inexact:
+            raise ValueError(
+                f"{name}: expected a network of which it is known what each example adds, got one "
+                f"where {self.net.inexact}; {cure}"
+            )
 
     def bent_layer(self) -> str:
         """Return the first layer that is not piecewise linear, as a text for messages."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .operators import SymmetricOperator
 
 _STREAM = 2**62 + 2**61  # of random signs
+_SINGLE = "loss_and_grad of single rows gives their gradients"
 
 
 @overload
@@ -52,7 +53,9 @@ def exact_trace(A: "SymmetricOperator", *, per_parameter: bool = False) -> float
         If `A` is none of these.
     ValueError
         If it cannot be done exactly so: the Hessian of a network with a layer that is not piecewise
-        linear, or a loss with a confidence penalty. `hutchinson_trace` estimates those.
+        linear, a loss with a confidence penalty, or a network with a layer in several places
+        (tied weights), or, in training, with rows that depend on each other (`BatchNorm`).
+        `hutchinson_trace` estimates those.
 
     Examples
     --------
@@ -215,6 +218,8 @@ def per_example_gradient_norms(
     loss: "str | Loss | None" = None,
     *,
     dtype: DTypeLike | None = None,
+    training: bool = False,
+    seed: Integer | None = None,
 ) -> Floats:
     """Return the norm of the gradient of each example's loss, without those gradients.
 
@@ -228,11 +233,19 @@ def per_example_gradient_norms(
         As for `Sequential.evaluate`.
     dtype : {"float32", "float64"}, optional
         In which it is computed; that of the model unless given.
+    training, seed
+        As for `Sequential.forward`.
 
     Returns
     -------
     ndarray (n_rows,), float64
         From squares in that dtype: a float32 norm below 1e-19 may be 0, and one above 1e19 inf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is impossible. If a layer stands in several places (tied weights), or in
+        training rows depend on each other (`BatchNorm`).
 
     References
     ----------
@@ -246,7 +259,9 @@ def per_example_gradient_norms(
     """
     from .operators import EmpiricalFisher, derivatives_of
 
-    of = derivatives_of(EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0))
+    acts: Any = {"training": training, "seed": seed}
+    of = derivatives_of(EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0, **acts))
+    of.check_each_row("model", _SINGLE)
     of_rows = np.array(of.core.traces()[1])
     return np.sqrt(of_rows * len(of_rows))
 
@@ -259,6 +274,8 @@ def per_example_gradients(
     *,
     batch_size: Integer = 64,
     dtype: DTypeLike | None = None,
+    training: bool = False,
+    seed: Integer | None = None,
 ) -> Iterator[Array]:
     """Yield the gradients of the examples' losses, some examples at a time.
 
@@ -273,11 +290,18 @@ def per_example_gradients(
         Rows of each array but the last, at least 1.
     dtype : {"float32", "float64"}, optional
         Of the gradients; that of the model unless given.
+    training, seed
+        As for `Sequential.forward`.
 
     Yields
     ------
     ndarray (m, n_parameters)
         Row by row the gradient of an example's loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `per_example_gradient_norms`.
 
     Examples
     --------
@@ -287,18 +311,24 @@ def per_example_gradients(
     from .operators import EmpiricalFisher, derivatives_of
 
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    acts: Any = {"training": training, "seed": seed}
     # What is wrong shows now, not with the first batch.
-    EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0)
-    model = copy.deepcopy(model)
-    rows, targets = intake.features(engine_of(model), X), data.as_targets(y)
+    all_rows = EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0, **acts)
+    derivatives_of(all_rows).check_each_row("model", _SINGLE)
+    engine = engine_of(copy.deepcopy(model))
+    checked, run = intake.check_loss(engine, loss), intake.check_run(training, seed)
+    rows, targets = intake.features(engine, X), data.as_targets(y)
 
     def batches() -> Iterator[Array]:
         for first in range(0, rows.shape[0], batch_size):
             batch = slice(first, first + batch_size)
             X, y = rows[batch], targets[batch]
-            of = derivatives_of(EmpiricalFisher(model, X, y, loss, dtype=dtype, memory_budget=0))
-            gradients = np.empty((of.n_rows, of.n), of.dtype)
-            of.core.example_gradients(gradients)
+            examples = intake.examples(engine, X, y, checked, dtype=all_rows.dtype)
+            now = _core.Run(training=run.training, seed=run.seed, first=first)
+            of = Derivatives(
+                engine, "empirical_fisher", examples, checked, None, all_rows.dtype, 0, now
+            )
+            of.core.example_gradients(gradients := np.empty((of.n_rows, of.n), of.dtype))
             yield gradients
 
     return batches()
@@ -314,6 +344,7 @@ def _check(A: object) -> Derivatives:
             f"{checks.describe(A)}; hutchinson_trace estimates the trace of other operators"
         )
     of = derivatives_of(A)
+    of.check_each_row("A", "hutchinson_trace and hutchinson_diagonal estimate it")
     if of.kind == "empirical_fisher":
         return of
     if getattr(of.loss, "confidence_penalty", 0) != 0:

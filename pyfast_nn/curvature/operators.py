@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .. import checks, data, intake, losses
+from .. import _core, checks, data, intake, losses
 from ..guidance import Guided
 from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
@@ -65,9 +65,10 @@ class ModelOperator(ScipyOperator):
         restrict: Restrict,
         dtype: np.dtype[Any],
         memory_budget: Integer,
+        run: _core.Run,
     ) -> None:
         self._derivatives = Derivatives(
-            engine_of(model), kind, examples, loss, restrict, dtype, memory_budget
+            engine_of(model), kind, examples, loss, restrict, dtype, memory_budget, run
         )
         self.keys: list[str] = self._derivatives.keys
 
@@ -97,15 +98,16 @@ class SymmetricOperator(ModelOperator):
         dtype: npt.DTypeLike | None = None,
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
+        seed: Integer | None = None,
     ) -> None:
-        checks.boolean(training, "training")
+        run = intake.check_run(training, seed)
         engine = engine_of(model)
         dtype = engine.dtype if dtype is None else checks.dtype(dtype)
         loss = intake.check_loss(engine, loss)
         self._check_loss(loss)
         X = intake.features(engine, X)
         examples = intake.examples(engine, X, y, loss, sample_weight, class_weight, dtype=dtype)
-        super().__init__(model, self._kind, examples, loss, restrict, dtype, memory_budget)
+        super().__init__(model, self._kind, examples, loss, restrict, dtype, memory_budget, run)
         self._derivatives.damp(damping)
         n = self._derivatives.n
         LinearOperator.__init__(self, dtype, (n, n))
@@ -165,15 +167,17 @@ class Hessian(SymmetricOperator):
     damping : float or array_like (n,)
         What is added to the diagonal, at least 0.
     restrict : int, str, or list of those, optional
-        Layers by their number, or parameters by their key (``"0.weight"``): only these vary, and
-        the operator is that block of the whole.
+        Layers by their number or path (``"3.0"``, within a layer that is made of layers), or
+        parameters by their key (``"0.weight"``): only these vary, and the operator is that block
+        of the whole.
     dtype : {"float32", "float64"}, optional
         In which it computes; that of the model unless given.
     memory_budget : int
         Bytes for what the forward and backward passes of examples leave. What has no room is
         computed again by each block of products.
-    training : bool
-        As for `Sequential.forward`.
+    training, seed
+        As for `Sequential.forward`: an operator in training is linear and symmetric, too, as its
+        random numbers are those of its seed.
 
     Attributes
     ----------
@@ -215,7 +219,7 @@ class GaussNewton(SymmetricOperator):
     Parameters
     ----------
     model, X, y, loss, sample_weight, class_weight
-    damping, restrict, dtype, memory_budget, training
+    damping, restrict, dtype, memory_budget, training, seed
         As for `Hessian`.
 
     References
@@ -244,7 +248,7 @@ class Fisher(SymmetricOperator):
     Parameters
     ----------
     model, X, y, sample_weight, class_weight
-    damping, restrict, dtype, memory_budget, training
+    damping, restrict, dtype, memory_budget, training, seed
         As for `Hessian`; of `y` only the shape matters.
     loss : str or Loss, optional
         One of those. Under ``"mse"`` the labels are normal, with the variance for which that is
@@ -296,7 +300,7 @@ class EmpiricalFisher(SymmetricOperator):
     Parameters
     ----------
     model, X, y, loss, sample_weight, class_weight
-    damping, restrict, dtype, memory_budget, training
+    damping, restrict, dtype, memory_budget, training, seed
         As for `Hessian`.
 
     References
@@ -325,7 +329,7 @@ class Jacobian(ModelOperator):
     ----------
     model : Sequential
     X : array_like (n_rows, in_features)
-    restrict, dtype, memory_budget, training
+    restrict, dtype, memory_budget, training, seed
         As for `Hessian`.
 
     Examples
@@ -347,13 +351,14 @@ class Jacobian(ModelOperator):
         dtype: npt.DTypeLike | None = None,
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
+        seed: Integer | None = None,
     ) -> None:
-        checks.boolean(training, "training")
+        run = intake.check_run(training, seed)
         engine = engine_of(model)
         dtype = engine.dtype if dtype is None else checks.dtype(dtype)
         X = intake.features(engine, X)
         examples = data.Examples(X, X, X)  # without targets
-        super().__init__(model, "jacobian", examples, None, restrict, dtype, memory_budget)
+        super().__init__(model, "jacobian", examples, None, restrict, dtype, memory_budget, run)
         of = self._derivatives
         LinearOperator.__init__(self, dtype, (of.n_rows * of.net.out_features, of.n))
 
@@ -378,7 +383,7 @@ class NTK(ScipyOperator):
 
     Parameters
     ----------
-    model, X, restrict, dtype, memory_budget, training
+    model, X, restrict, dtype, memory_budget, training, seed
         As for `Jacobian`.
 
     References
@@ -404,6 +409,7 @@ class NTK(ScipyOperator):
         dtype: npt.DTypeLike | None = None,
         memory_budget: Integer = MEMORY_BUDGET,
         training: bool = False,
+        seed: Integer | None = None,
     ) -> None:
         self.jacobian: Jacobian = Jacobian(
             model,
@@ -412,6 +418,7 @@ class NTK(ScipyOperator):
             dtype=dtype,
             memory_budget=memory_budget,
             training=training,
+            seed=seed,
         )
         self.keys: list[str] = self.jacobian.keys
         m = self.jacobian.shape[0]
