@@ -357,7 +357,7 @@ def from_config(description: object) -> list[Layer]:
         place = len(seen)
         seen.append(None)
         arguments = {name: made_of(each) for name, each in value.items()}
-        trainable = arguments.pop("trainable", True)
+        trainable = arguments.pop("trainable", None)
         branches = arguments.pop("branches", None)
         if branches is not None:
             kinds = {cls.__name__: cls for cls in JOINS if issubclass(cls, Joined)}
@@ -368,8 +368,10 @@ def from_config(description: object) -> list[Layer]:
         else:
             layer = config.from_config(arguments, (*LAYERS, *JOINS), "layer")
         seen[place] = layer
-        if layer.learns:
-            layer.trainable = checks.boolean(trainable, "trainable")
+        if trainable is not None:
+            if not layer.learns:
+                raise ValueError(f"trainable: expected a layer that learns, got {layer!r}")
+            layer.trainable = trainable
         return layer
 
     def made_of(value: Any) -> Any:

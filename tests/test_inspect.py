@@ -51,7 +51,7 @@ class TestUnitActivity:
     )
     def test_by_hand(self, layer, active, dead, linear, dtype):
         activity = unit_activity(fnn.Sequential([layer], dtype=dtype), self.Z)
-        assert activity.layers == (0,) and activity.names == (f"0 {type(layer).__name__}",)
+        assert activity.layers == ("0",) and activity.names == (f"0 {type(layer).__name__}",)
         np.testing.assert_allclose(activity.active[0], active, rtol=1e-15)
         np.testing.assert_array_equal(activity.dead[0], dead)
         np.testing.assert_array_equal(activity.linear[0], linear)
@@ -82,7 +82,7 @@ class TestUnitActivity:
         z = (X - X.mean(axis=0)) / X.std(axis=0) @ named["2.weight"] + named["2.bias"]
         z2 = np.tanh(np.maximum(z, 0)) @ named["5.weight"] + named["5.bias"]
         activity = unit_activity(model, X)
-        assert activity.layers == (3, 6)
+        assert activity.layers == ("3", "6")
         for i, pre in enumerate((z, z2)):
             np.testing.assert_allclose(activity.active[i], np.mean(pre > 0, axis=0), rtol=1e-12)
         never, always = np.all(z <= 0, axis=0), np.all(z > 0, axis=0)

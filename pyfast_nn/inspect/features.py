@@ -78,6 +78,8 @@ def local_features(model: Sequential, X: Inputs, k: Integer = 10) -> "Features":
 def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None) -> "Features":
     """Return the singular values and vectors of what comes into the last `Dense` layer.
 
+    Of several, the one that is computed last, also within other layers.
+
     These features and a constant one are what the last layer's weights see, and for those of one
     output they are the local features.
 
@@ -109,14 +111,15 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
     >>> axes = features.plot(local.plot())
     """
     X = _examples(model, X)
-    last = max((i for i, layer in enumerate(model.layers) if isinstance(layer, Dense)), default=-1)
-    if last < 0:
+    engine = engine_of(model)
+    dense = [place for place in engine.graph.places if isinstance(place.layer, Dense)]
+    if not dense:
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
-    values = X
-    for number, stage in stages(model):
-        if number == last:
-            break
-        values = stage.forward(values)
+    last, value = dense[-1].path, dense[-1].inputs[0]
+    if value == 0:
+        values = next(stages(model))[1].forward(X)
+    else:
+        values = engine.activations(X)[engine.graph.places[value - 1].path]
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))
     _check_finite(values, f"features before layers[{last}]")
     U, sigma, Vt = np.linalg.svd(values.astype(np.float64), full_matrices=False)

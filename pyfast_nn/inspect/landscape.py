@@ -20,7 +20,7 @@ def random_directions(model: Sequential, k: Integer = 1, *, seed: Integer | None
 
     Filter normalisation of H. Li et al. 2018 [1]_: what is drawn for the weights into a unit is
     scaled to their length, so that pictures of networks with differently scaled weights can be
-    compared. Biases are held.
+    compared. Biases and other vectors are held, and so are parameters that are not trained.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def random_directions(model: Sequential, k: Integer = 1, *, seed: Integer | None
     """
     k = checks.integer(k, "k", minimum=1)
     rng = np.random.default_rng(checks.seed(seed))
+    engine = engine_of(model)
     directions = np.zeros((k, model.n_parameters))
     for direction in directions:
-        start = 0
-        for weight in model.named_parameters().values():
-            part = direction[start : start + weight.size].reshape(weight.shape)
-            start += weight.size
+        parts = engine.trained_parameters(direction)
+        for name, weight in engine.trained_parameters().items():
+            part = parts[name]
             if weight.ndim > 1:
                 filters = tuple(range(weight.ndim - 1))  # all axes but that of the units
                 part[...] = rng.standard_normal(weight.shape)

@@ -1,32 +1,37 @@
 """A model cut between its layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from ..layers import Identity, InputLayer
-from ..models import Sequential
+from ..layers import Identity, InputLayer, Layer
+from ..models import Sequential, engine_of
 
 
-def stages(model: Sequential) -> list[tuple[int, Sequential]]:
-    """Return models which, one after the other, compute what `model` does.
+def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
+    """Yield models which, one after the other, compute what `model` does.
 
     The first is all input layers, or hands its input on if there are none; then one for each other
-    layer, which shares the model's parameters.
+    layer, with a copy of its parameters and state.
 
     Parameters
     ----------
     model : Sequential
         Built.
 
-    Returns
-    -------
-    list of (int, Sequential)
+    Yields
+    ------
+    (int, Sequential)
         Each with the number of its layer in the model; -1 for the first.
     """
     first = sum(isinstance(layer, InputLayer) for layer in model.layers)
-    inputs = Sequential((*model.layers[:first], Identity()), dtype=model.dtype)
-    inputs.build(model.in_features)
-    inputs.state = model.state[: len(inputs.state)]
-    return [(-1, inputs), *((i, model[i]) for i in range(first, len(model)))]
+    yield -1, _copy_of(model, 0, (*model.layers[:first], Identity()))
+    for i in range(first, len(model)):
+        yield i, _copy_of(model, i, model.layers[i : i + 1])
+
+
+def _copy_of(model: Sequential, first: int, layers: tuple[Layer, ...]) -> Sequential:
+    engine, part = engine_of(model), Sequential(layers, dtype=model.dtype)
+    engine_of(part).build(engine.width_before(first), engine.views_of(layers, first))
+    return part
 
 
 def layer_names(model: Sequential, numbers: Iterable[int]) -> tuple[str, ...]:

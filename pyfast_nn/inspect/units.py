@@ -1,6 +1,6 @@
 """Units that never bend: dead ones, and those that stay on one straight piece."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,13 @@ from ..layers import Hardtanh, Layer, LeakyReLU, ReLU
 from ..models import Sequential, engine_of
 from ..pictures import axes_or_new, tick_layers
 from ..typing import Array, Floats, Inputs
-from .stages import layer_names, stages
+from .stages import stages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_KINDS = (ReLU, LeakyReLU, Hardtanh)
+_ROWS = 1024  # at a time
 
 
 def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
@@ -22,7 +25,7 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     Parameters
     ----------
     model : Sequential
-        With at least one layer `ReLU`, `LeakyReLU` or `Hardtanh`.
+        With at least one layer `ReLU`, `LeakyReLU` or `Hardtanh`, also within others.
     X : array_like (n, in_features)
         At least one row, of finite numbers.
 
@@ -38,41 +41,47 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
 
     Notes
     -----
-    Costs one forward pass, and memory for the widest two layers at all rows.
+    Costs one forward pass, and memory for the activations of all layers at 1,024 rows.
 
     Examples
     --------
     >>> activity = fnn.inspect.unit_activity(model, X)
     >>> activity.layers, activity.active[0].shape
-    ((1,), (32,))
+    (('1',), (32,))
     >>> int(activity.dead[0].sum())
     0
     """
-    z = intake.features(engine_of(model), X, allow_nonfinite=False)
-    if not z.shape[0]:
-        raise ValueError(f"X: expected at least one row, got shape {z.shape}")
-    numbers, active = [], []
-    dead: list[Any] = []
-    linear: list[Any] = []
-    for number, stage in stages(model):
-        piece = _pieces(stage.layers[-1], z)
-        if piece is not None:
-            if np.isnan(z).any():
-                raise ValueError(
-                    f"model: expected numbers before layers[{number}], got NaN for "
-                    f"{np.isnan(z).any(axis=1).sum()} of {len(z)} rows of X"
-                )
-            on, slope_off = piece
-            numbers.append(number)
-            active.append(on.mean(axis=0))
-            never = ~on.any(axis=0)
-            dead.append(never & (slope_off == 0))
-            linear.append(on.all(axis=0) | (never & (slope_off != 0)))
-        z = stage.forward(z)
-    if not numbers:
+    engine = engine_of(model)
+    X = intake.features(engine, X, allow_nonfinite=False)
+    n = X.shape[0]
+    if not n:
+        raise ValueError(f"X: expected at least one row, got shape {X.shape}")
+    places = [place for place in engine.graph.places if isinstance(place.layer, _KINDS)]
+    if not places:
         raise ValueError(f"model: expected a ReLU, LeakyReLU or Hardtanh, got {model!r}")
-    names = layer_names(model, numbers)
-    return UnitActivity(tuple(numbers), names, active, dead, linear)
+    counts = [np.zeros(place.features, np.intp) for place in places]  # of the rows that are on
+    nan = np.zeros(len(places), np.intp)  # rows
+    for first in range(0, n, _ROWS):
+        values = [next(stages(model))[1].forward(X[first : first + _ROWS])]
+        values += engine.activations(X[first : first + _ROWS]).values()
+        for i, place in enumerate(places):
+            z = values[place.inputs[0]]
+            counts[i] += _is_on(place.layer, z).sum(axis=0)
+            nan[i] += np.isnan(z).any(axis=1).sum()
+    if nan.any():
+        first = int(np.flatnonzero(nan)[0])
+        raise ValueError(
+            f"model: expected numbers before layers[{places[first].path}], got NaN for "
+            f"{nan[first]} of {n} rows of X"
+        )
+    dead, linear = [], []
+    for place, count in zip(places, counts, strict=True):
+        never, slope = count == 0, _slope_off(place.layer)
+        dead.append(never & (slope == 0))
+        linear.append((count == n) | (never & (slope != 0)))
+    paths = tuple(place.path for place in places)
+    names = tuple(f"{place.path} {type(place.layer).__name__}" for place in places)
+    return UnitActivity(paths, names, [count / n for count in counts], dead, linear)
 
 
 class UnitActivity:
@@ -80,8 +89,9 @@ class UnitActivity:
 
     Attributes
     ----------
-    layers : tuple of int
-        Numbers of the layers; each list that follows has one array (units,) for each.
+    layers : tuple of str
+        Where the layers stand, as in `Sequential.activations`; each list that follows has one array
+        (units,) for each.
     names : tuple of str
         ``"1 ReLU"``, ...
     active : list of ndarray, float64
@@ -96,7 +106,7 @@ class UnitActivity:
 
     def __init__(
         self,
-        layers: tuple[int, ...],
+        layers: tuple[str, ...],
         names: tuple[str, ...],
         active: list[Floats],
         dead: list[NDArray[np.bool_]],
@@ -143,12 +153,12 @@ class UnitActivity:
         return ax
 
 
-def _pieces(layer: Layer, z: Array) -> tuple[Array, float] | None:
-    """Return where units are on (n, units) and their slope when off; None for other layers."""
-    if isinstance(layer, ReLU):
-        return z > 0, 0.0
-    if isinstance(layer, LeakyReLU):
-        return z > 0, layer.negative_slope
+def _is_on(layer: Layer, z: Array) -> Array:
+    """Return where units are on (n, units)."""
     if isinstance(layer, Hardtanh):
-        return (z > layer.min_val) & (z < layer.max_val), 0.0
-    return None
+        return (z > layer.min_val) & (z < layer.max_val)
+    return z > 0
+
+
+def _slope_off(layer: Layer) -> float:
+    return layer.negative_slope if isinstance(layer, LeakyReLU) else 0.0

@@ -552,16 +552,25 @@ def attach(optimizer: Optimizer, engine: Engine) -> Bound:
             f"with the state of another model ({optimizer.step_count} steps); make a new one"
         )
     bound, params = optimizer._bound, tensors(engine, engine.parameters)
-    if bound is not None and bound.keys != list(params):  # `trainable` of a layer has changed
-        bound = saved.rebound(optimizer, bound, params, engine.parameters, optimizer._groups)
+    if bound is None:
+        bound = optimizer._bind(_of_before(optimizer, engine) or params, engine.parameters)
         bound.fused = may_be_fused(optimizer, bound)
-    elif bound is None:
-        bound = optimizer._bind(params, engine.parameters)
+    if bound.keys != list(params):  # `trainable` of a layer has changed
+        bound = saved.rebound(optimizer, bound, params, engine.parameters, optimizer._groups)
         bound.fused = may_be_fused(optimizer, bound)
     elif bound.fused and not may_be_fused(optimizer, bound):
         bound.go_stepwise()  # and so it goes on
     vars(optimizer).update(_owner=engine.owner, _bound=bound, _waiting=None)
     return bound
+
+
+def _of_before(optimizer: Optimizer, engine: Engine) -> dict[str, Array]:
+    """Return those parameters of which an optimizer from a file or a copy has the state, if any."""
+    if optimizer._waiting is None:
+        return {}
+    params = engine.named_parameters() | {"": engine.parameters[:0]}
+    keys = {key for group in optimizer._waiting.groups for key in group["params"]}
+    return {key: params[key] for key in params if key in keys} if keys <= set(params) else {}
 
 
 def tensors(engine: Engine, vector: Array) -> dict[str, Array]:

@@ -63,12 +63,21 @@ def bind(then: Rule, params: dict[str, Array], flat: Array | None, now: Snapshot
 def rebound(then: Rule, bound: Bound, params: dict[str, Array], flat: Array, groups: Any) -> Bound:
     """Return other parameters of the same fit, with what is kept of those that were there before.
 
-    New ones begin now, as if all steps so far had been without them.
+    New ones begin now, as if all steps so far had been without them. `groups` says in which group;
+    those of a file or a copy, where nobody does, go where nothing differs from the optimizer.
     """
     now = bound.snapshot("fit")
-    own, places = resolve_groups(list(params), groups)
-    if len(own) == len(now.groups):  # what has been assigned since
-        own = [{k: v for k, v in group.items() if k != "params"} for group in now.groups]
+    of_now = {key: place for place, group in enumerate(now.groups) for key in group["params"]}
+    given = [{k: v for k, v in group.items() if k != "params"} for group in now.groups]
+    if groups is None:
+        own = given if {} in given or len(given) == 1 else [*given, {}]
+        fallback = 0 if len(own) == 1 else own.index({})
+        places = [of_now.get(key, fallback) for key in params]
+    else:
+        own, places = resolve_groups(list(params), groups)
+        for key, place in zip(params, places, strict=True):
+            if key in of_now:  # with what has been assigned since
+                own[place] = given[of_now[key]]
     fresh = Bound(then, params, own, places, flat=flat)
     missed = {key: now.counts["step_count"] for key in params if key not in now.state}
     missed |= {key: n for key, n in now.counts["missed_steps"].items() if key in params}
