@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import oracle
+import pyfast_nn as fnn
 from pyfast_nn import _core
 
 
@@ -49,7 +50,15 @@ NETWORKS = {
 }
 
 # What layers take that are not made without.
-ARGUMENTS = {"Dense": (4,), "Dropout": (0.5,), "GaussianNoise": (0.1,)}
+ARGUMENTS = {
+    "Dense": (4,),
+    "Dropout": (0.5,),
+    "GaussianNoise": (0.1,),
+    "Residual": ([fnn.Tanh()],),
+    "Add": (fnn.Identity(), [fnn.Tanh()]),
+    "Multiply": (fnn.Identity(), [fnn.Sigmoid()]),
+    "Concatenate": (fnn.Identity(), [fnn.Tanh()]),
+}
 
 
 def example_of(layer):

@@ -329,11 +329,17 @@ def test_a_cut_of_the_examples_draws_the_same(isa, rng, name):
     np.testing.assert_allclose(grad, whole, rtol=1e-9, atol=1e-14)
 
 
-def train(case, batch_size, batches_per_step=1, first_step=0, order=None, seed=3, stepwise=False):
+def train(case, batch_size, batches_per_step=1, first_step=0, stepwise=False):
     """The parameters after an epoch of SGD."""
     parameters, report = case.parameters.copy(), np.full(3, np.nan)
-    now = _core.Run(training=True, learns_state=True, seed=seed, step=first_step)
-    order = np.arange(len(case.X)) if order is None else order
+    arguments = (parameters, case.X, case.y, LOSS)
+    options = {
+        "order": np.arange(len(case.X)),
+        "batch_size": batch_size,
+        "batches_per_step": batches_per_step,
+        "report": report,
+        "run": _core.Run(training=True, learns_state=True, seed=3, step=first_step),
+    }
     if stepwise:
         gradient = np.full_like(parameters, np.nan)
 
@@ -341,30 +347,10 @@ def train(case, batch_size, batches_per_step=1, first_step=0, order=None, seed=3
             parameters[...] -= np.asarray(0.1, parameters.dtype) * gradient
             return False
 
-        case.net.train_stepwise(
-            *(parameters, case.X, case.y, LOSS),
-            order=order,
-            batch_size=batch_size,
-            gradient=gradient,
-            take_step=take_step,
-            report=report,
-            batches_per_step=batches_per_step,
-            run=now,
-        )
+        case.net.train_stepwise(*arguments, gradient=gradient, take_step=take_step, **options)
     else:
         update = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
-        case.net.train(
-            *(parameters, case.X, case.y, LOSS),
-            order=order,
-            batch_size=batch_size,
-            lr=0.1,
-            update=update,
-            state=[],
-            step=0,
-            report=report,
-            batches_per_step=batches_per_step,
-            run=now,
-        )
+        case.net.train(*arguments, lr=0.1, update=update, state=[], step=0, **options)
     return parameters
 
 
