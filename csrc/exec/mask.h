@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "exec/simd.h"
 
@@ -39,6 +40,25 @@ inline void keep_rows(T* y, const T* x, T factor, const std::uint16_t* words, in
             store(y + at, add ? load(y + at) + kept : kept);
         }
 }
+
+// The product of a factor and the lower 32 bits of each number, and its upper half. (Compilers make more of
+// it where a processor multiplies numbers of 64 bits, slowly.)
+struct MultiplyWords {
+    using Wide = Vector<std::uint64_t>;
+    void operator()(Wide x, std::uint32_t factor, Wide& high, Wide& low) const {
+#if defined(__AVX512F__)
+        // with all lanes, as the headers of GCC 12 warn of themselves without a mask
+        low = Wide(_mm512_maskz_mul_epu32(0xff, __m512i(x), _mm512_set1_epi64(factor)));
+#elif defined(__AVX2__)
+        low = Wide(_mm256_mul_epu32(__m256i(x), _mm256_set1_epi64x(factor)));
+#elif defined(__SSE2__)
+        low = Wide(_mm_mul_epu32(__m128i(x), _mm_set1_epi64x(factor)));
+#else
+        low = (x & 0xffffffffu) * std::uint64_t(factor);
+#endif
+        high = low >> 32;
+    }
+};
 
 // Bit i is set where x[i] >= least, of 16 numbers.
 inline std::uint32_t bits_at_least(const std::uint32_t* x, std::uint32_t least) {

@@ -16,21 +16,37 @@ struct Block {
     std::uint32_t word[4];
 };
 
-FNN_RULE Block philox(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-    std::uint32_t a = std::uint32_t(index), b = std::uint32_t(index >> 32);
-    std::uint32_t c = std::uint32_t(stream), d = std::uint32_t(stream >> 32);
-    std::uint32_t key0 = std::uint32_t(seed), key1 = std::uint32_t(seed >> 32);
+// The rounds, on a counter of four words; multiply(x, factor, high, low) makes the two words of a product. A
+// Word may be a vector, of as many counters, and may have more bits, which neither count nor are kept clean.
+template <class Word, class Key, class Multiply>
+FNN_RULE void philox_rounds(Word (&word)[4], Key key0, Key key1, const Multiply& multiply) {
     for (int round = 0; round < 10; ++round) {
-        const std::uint64_t p = std::uint64_t(0xD2511F53u) * a;
-        const std::uint64_t q = std::uint64_t(0xCD9E8D57u) * c;
-        a = std::uint32_t(q >> 32) ^ b ^ key0;
-        b = std::uint32_t(q);
-        c = std::uint32_t(p >> 32) ^ d ^ key1;
-        d = std::uint32_t(p);
+        Word p_high, p_low, q_high, q_low;
+        multiply(word[0], 0xD2511F53u, p_high, p_low);
+        multiply(word[2], 0xCD9E8D57u, q_high, q_low);
+        word[0] = q_high ^ word[1] ^ key0;
+        word[1] = q_low;
+        word[2] = p_high ^ word[3] ^ key1;
+        word[3] = p_low;
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
-    return {{a, b, c, d}};
+}
+
+struct MultiplyWords {
+    FNN_RULE void operator()(std::uint32_t x, std::uint32_t factor, std::uint32_t& high,
+                             std::uint32_t& low) const {
+        const std::uint64_t product = std::uint64_t(factor) * x;
+        high = std::uint32_t(product >> 32);
+        low = std::uint32_t(product);
+    }
+};
+
+FNN_RULE Block philox(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
+    Block block{{std::uint32_t(index), std::uint32_t(index >> 32), std::uint32_t(stream),
+                 std::uint32_t(stream >> 32)}};
+    philox_rounds(block.word, std::uint32_t(seed), std::uint32_t(seed >> 32), MultiplyWords{});
+    return block;
 }
 
 // 64 random bits.

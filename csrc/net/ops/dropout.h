@@ -65,30 +65,33 @@ struct Dropout : OpBase {
         return reinterpret_cast<std::uint16_t*>(ws.kept(node));
     }
 
-    struct Draw {
-        std::uint64_t seed, stream, first;
-        std::uint32_t (*words)[group];
-        void operator()(index i) const {
-            const rules::Block block = rules::philox(seed, stream, first + std::uint64_t(i));
-            for (int k = 0; k < 4; ++k) words[k][i] = block.word[k];
-        }
-    };
-    struct LowHalves {
+    struct Shifted {
         std::uint32_t* to;
-        const std::uint32_t* from;
-        void operator()(index i) const { to[i] = from[i] << 16; }
+        const std::uint64_t* from;
+        int left;
+        void operator()(index i) const { to[i] = std::uint32_t(from[i]) << left; }
     };
 
-    // decided[g]: the bits of group 8 b + g, of all groups of all examples, one example after the other.
-    static void decide(std::uint32_t* decided, const Workspace<T>& ws, const Node& node, index b) {
-        const std::uint32_t least = threshold(node) << 16;
-        alignas(exec::vector_bytes) std::uint32_t drawn[4][group], low[group];
-        const std::uint64_t place = (std::uint64_t(node.random) << 48) + std::uint64_t(b * group);
-        exec::elementwise({0, group}, Draw{ws.run.seed, ws.run.stream(), place, drawn});
-        for (int k = 0; k < 4; ++k) {
-            exec::elementwise({0, group}, LowHalves{low, drawn[k]});
-            decided[2 * k] = exec::bits_at_least(low, least);
-            decided[2 * k + 1] = exec::bits_at_least(drawn[k], least);
+    // decided[g]: the bits of group 8 b + g, of all groups of all examples, one example after the other. The
+    // column is decided by the block of its number within the group, the group by half a word.
+    static void decide(std::uint32_t* decided, const Run& run, int layer, std::uint32_t threshold, index b) {
+        using Wide = exec::Vector<std::uint64_t>;
+        constexpr std::uint64_t low = 0xffffffff;
+        constexpr index lanes = exec::lanes<std::uint64_t>;
+        alignas(exec::vector_bytes) std::uint64_t drawn[4][group], places[lanes];
+        alignas(exec::vector_bytes) std::uint32_t halves[group];
+        for (index i = 0; i < group; i += lanes) {
+            const std::uint64_t first = (std::uint64_t(layer) << 48) + std::uint64_t(b * group + i);
+            for (index k = 0; k < lanes; ++k) places[k] = first + std::uint64_t(k);
+            const Wide place = exec::load(places);
+            Wide words[4] = {place, place >> 32, exec::broadcast(run.stream() & low),
+                             exec::broadcast(run.stream() >> 32)};
+            rules::philox_rounds(words, run.seed & low, run.seed >> 32, exec::MultiplyWords{});
+            for (int k = 0; k < 4; ++k) exec::store(drawn[k] + i, words[k]);
+        }
+        for (int g = 0; g < groups_of_a_block; ++g) {
+            exec::elementwise({0, group}, Shifted{halves, drawn[g / 2], g % 2 == 0 ? 16 : 0});
+            decided[g] = exec::bits_at_least(halves, threshold << 16);
         }
     }
 
@@ -99,6 +102,7 @@ struct Dropout : OpBase {
         const Range own{panels.begin * full / of_a_word,
                         exec::min(panels.end * full / of_a_word, exec::divide_up(z.cols, of_a_word))};
         std::uint16_t* const to = words(ws, node);
+        const std::uint32_t least = threshold(node);
         // Groups are numbered through; those that are wanted of a row, or all of all rows.
         const auto go = [&](index r, index g, index count) {
             index at = (ws.run.first + r) * groups + g;
@@ -106,7 +110,7 @@ struct Dropout : OpBase {
             while (at < end) {
                 std::uint32_t decided[groups_of_a_block];
                 const index b = at / groups_of_a_block;
-                decide(decided, ws, node, b);
+                decide(decided, ws.run, node.random, least, b);
                 for (; at < exec::min(end, (b + 1) * groups_of_a_block); ++at) {
                     const std::uint32_t bits = decided[at - b * groups_of_a_block];
                     for (index k = 0; k < group / of_a_word; ++k) {
