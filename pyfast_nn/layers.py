@@ -568,6 +568,39 @@ class Sign(Layer):
     flat = True
 
 
+class PReLU(Layer):
+    """``x`` where it is positive, else ``weight * x``: a slope for each feature, learned.
+
+    Notes
+    -----
+    ``weight`` has shape (features,) and begins as 0.25, as in the paper and in torch. It is also
+    the derivative at 0.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun (2015), "Delving deep into rectifiers: surpassing human-level
+    performance on ImageNet classification", ICCV, https://arxiv.org/abs/1502.01852.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Dense(64), fnn.PReLU(), fnn.Dense(10)]).build(20)
+    >>> model.named_parameters()["1.weight"].shape
+    (64,)
+    """
+
+    kind = "prelu"
+    initial_slope = 0.25
+    default_init: str | initializers.Initializer = initializers.HeNormal(initial_slope)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        return {"weight": (in_features,)}
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        parameters["weight"][...] = self.initial_slope
+
+
 class Dropout(Layer):
     """In training, zero with probability `rate`, else ``x / (1 - rate)``; otherwise ``x``.
 
@@ -654,5 +687,5 @@ class GaussianNoise(Layer):
 
 LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
-    *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, Dropout, GaussianNoise),
+    *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
 )

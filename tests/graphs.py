@@ -236,6 +236,12 @@ def gaussian_noise(xs, parameters, call):
     return x + call.layer["values"][0] * normal.reshape(x.shape)
 
 
+def prelu(xs, parameters, call):
+    (x,) = xs
+    positive = (x.data > 0).astype(np.float64)
+    return x * positive + x * (1.0 - positive) * parameters["weight"]
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
@@ -252,6 +258,7 @@ OPS = {
     "scale": Op(
         lambda xs, p, call: xs[0] * p["weight"], parameters=("weight",), piecewise_linear=True
     ),
+    "prelu": Op(prelu, parameters=("weight",), piecewise_linear=True),
     "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
 }
 

@@ -48,6 +48,7 @@ const std::map<std::string, NamedOp> ops = {
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
+    {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
     {"scale", {OpKind::scale, {}, "", {"weight"}, {}}},
 };
 

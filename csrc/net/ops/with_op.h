@@ -6,6 +6,7 @@
 #include "net/ops/dropout.h"
 #include "net/ops/elementwise.h"
 #include "net/ops/gaussian_noise.h"
+#include "net/ops/prelu.h"
 #include "net/ops/scale.h"
 #include "net/ops/softmax.h"
 
@@ -31,6 +32,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(GaussianNoise<T>{});
         case OpKind::scale:
             return f(Scale<T>{});
+        case OpKind::prelu:
+            return f(PReLU<T>{});
         case OpKind::identity:
             break;
     }
