@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from . import checks, config, initializers
 from .graph import Graph
 from .guidance import written
-from .layers import LAYERS, InputLayer, Layer
+from .layers import LAYERS, InputLayer, Layer, MaxNorm
 
 Branch: TypeAlias = Layer | Sequence[Any]
 
@@ -382,6 +382,8 @@ def from_config(description: object) -> list[Layer]:
         by_name = {cls.__name__ for cls in (*LAYERS, *JOINS)}
         if value.get("type") in by_name or value.get("type") == "same":
             return layer_of(value)
+        if value.get("type") == MaxNorm.__name__:
+            return config.from_config(value, (MaxNorm,), "constraint")
         return initializers.from_config(value)
 
     layers = []

@@ -173,6 +173,7 @@ class Graph:
                 "inputs": list(place.inputs),
                 "shares": place.shares,
                 "trainable": place.trainable,
+                "max_norm": place.layer.max_norm if place.kind == place.layer.kind else 0.0,
             }
             for place in self.places
         ]

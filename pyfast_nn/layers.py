@@ -76,6 +76,11 @@ class Layer(Configured):
         """Numbers that the core needs besides."""
         return ()
 
+    @property
+    def max_norm(self) -> float:
+        """The largest norm of a column of the weight after a step; 0: any."""
+        return 0.0
+
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of the parameters when the input has `in_features` columns."""
         return {}
@@ -96,6 +101,48 @@ class Layer(Configured):
 
         `next_layer` is a Layer or None.
         """
+
+
+class MaxNorm(Configured):
+    """Constraint of a `Dense` layer: no unit's incoming weights have a norm above `max_norm`.
+
+    Parameters
+    ----------
+    max_norm : float
+        Positive. Srivastava et al. advise 3 to 4, with dropout and a large learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that.
+
+    Notes
+    -----
+    After each step of a fit every column of ``weight`` (in_features, units) with a larger Euclidean
+    norm is scaled down to it. Biases are free, and so are initial weights and those of a layer that
+    is not trained. `fit` sees to it; who steps an optimizer by hand does so.
+
+    References
+    ----------
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov (2014), "Dropout: a
+    simple way to prevent neural networks from overfitting", JMLR 15, section 5.1.
+
+    Examples
+    --------
+    >>> fnn.Dense(256, constraint=fnn.MaxNorm(3.0))
+    Dense(256, constraint=MaxNorm(3.0))
+    """
+
+    max_norm: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, max_norm: Real) -> None:
+        self._set(max_norm=max_norm)
+
+
+def _check_constraint(value: object, name: str) -> MaxNorm | None:
+    if value is None or isinstance(value, MaxNorm):
+        return value
+    raise TypeError(f"{name}: expected None or a MaxNorm, got {checks.describe(value)}")
 
 
 Init: TypeAlias = str | float | initializers.Initializer
@@ -124,6 +171,8 @@ class Dense(Layer):
         Initial biases, the same choices but orthogonal ones; or ``"one_more_input"``: the bias is
         one more row of the weight, that of an input which is always 1, and drawn with it by `init`,
         for which there are then in_features + 1 inputs.
+    constraint : None or pyfast_nn.MaxNorm
+        What holds of the weights after each step of a fit.
     trainable : bool
         False: its parameters are constants, see the attribute, which may be assigned later.
 
@@ -149,6 +198,7 @@ class Dense(Layer):
     units: Setting[int] = Setting(partial(checks.integer, minimum=1))
     init: Setting[Init | None] = Setting(_check_init)
     bias_init: Setting[Init] = Setting(_check_bias_init)
+    constraint: Setting[MaxNorm | None] = Setting(_check_constraint)
 
     @classmethod
     def _cure(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -175,12 +225,17 @@ class Dense(Layer):
         *,
         init: str | Real | initializers.Initializer | None = None,
         bias_init: str | Real | initializers.Initializer = "zeros",
+        constraint: MaxNorm | None = None,
         trainable: bool = True,
     ) -> None:
-        self._set(units=units, init=init, bias_init=bias_init)
+        self._set(units=units, init=init, bias_init=bias_init, constraint=constraint)
         self.trainable = trainable
         if self.bias_init == "orthogonal" or isinstance(bias_init, initializers.Orthogonal):
             raise ValueError(f"bias_init: expected a law for vectors, got {bias_init!r}")
+
+    @property
+    def max_norm(self) -> float:
+        return 0.0 if self.constraint is None else self.constraint.max_norm
 
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         return {"weight": (in_features, self.units), "bias": (self.units,)}

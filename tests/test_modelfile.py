@@ -86,9 +86,21 @@ class TestRoundTrip:
             "format_version": 2,
             "weight_layout": "(out, in)",
             "layers": [
-                {"type": "Dense", "units": 3, "init": "xavier_normal", "bias_init": 0.5},
+                {
+                    "type": "Dense",
+                    "units": 3,
+                    "init": "xavier_normal",
+                    "bias_init": 0.5,
+                    "constraint": None,
+                },
                 {"type": "ReLU"},
-                {"type": "Dense", "units": 2, "init": None, "bias_init": "zeros"},
+                {
+                    "type": "Dense",
+                    "units": 2,
+                    "init": None,
+                    "bias_init": "zeros",
+                    "constraint": None,
+                },
             ],
             "in_features": 4,
             "dtype": "float32",

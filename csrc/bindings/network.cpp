@@ -441,8 +441,8 @@ void read_field(const py::dict& fields, const char* name, F& to) {
 // Of {"kind": ..., "units": ..., ...}, with the names of LayerSpec. What is left out: the layer before is
 // read, the path is the number.
 std::vector<LayerSpec> layers_of(const py::list& given) {
-    static const std::vector<std::string> known = {"kind",   "units",  "values",   "path",
-                                                   "inputs", "shares", "trainable"};
+    static const std::vector<std::string> known = {"kind",   "units",  "values",    "path",
+                                                   "inputs", "shares", "trainable", "max_norm"};
     std::vector<LayerSpec> layers;
     for (const py::handle item : given) {
         const py::dict fields = py::cast<py::dict>(item);
@@ -459,6 +459,7 @@ std::vector<LayerSpec> layers_of(const py::list& given) {
         read_field(fields, "inputs", layer.inputs);
         read_field(fields, "shares", layer.shares);
         read_field(fields, "trainable", layer.trainable);
+        read_field(fields, "max_norm", layer.max_norm);
         layers.push_back(std::move(layer));
     }
     return layers;

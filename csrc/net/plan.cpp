@@ -126,6 +126,9 @@ struct Plan::Building {
 
     void add(std::size_t i) {
         const LayerSpec& layer = layers[i];
+        if (layer.max_norm != 0 && layer.kind != "dense")
+            throw std::invalid_argument("max_norm: expected that of a dense layer, got one of '" +
+                                        layer.kind + "'");
         if (readers[std::size_t(roots[i + 1])] == 0)
             throw std::invalid_argument("expected something that reads what it puts out, got nothing");
         const auto op = ops.find(layer.kind);
@@ -224,6 +227,7 @@ struct Plan::Building {
         own.layer = layer.path, own.matrix = op.matrix, own.vectors = op.vectors;
         own.rows = rows, own.cols = cols, own.offset = plan.n_parameters;
         own.trainable = layer.trainable, own.trained_before = plan.n_trainable;
+        own.max_norm = layer.max_norm;
         plan.n_parameters += own.size();
         if (own.trainable) plan.n_trainable += own.size();
         if (plan.n_parameters > largest_plan)

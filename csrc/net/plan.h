@@ -100,7 +100,9 @@ struct Parameters {
     bool trainable = true;     // otherwise they are constants
     index trained_before = 0;  // numbers in front of them that are trained
     std::vector<int> nodes;    // that use them
+    double max_norm = 0;       // of each column of the matrix, held after every update; 0: any
 
+    bool is_constrained() const { return trainable && max_norm > 0; }
     index vector_offset(index k) const { return offset + (rows + k) * cols; }
     index count() const { return index(vectors.size()); }
     index tensors() const { return count() + (rows > 0 ? 1 : 0); }
@@ -152,6 +154,7 @@ struct LayerSpec {
         inputs;       // which values it reads: 0 is the network's input, i + 1 the output of layers[i]
     int shares = -1;  // the layer before it whose parameters it uses, or none
     bool trainable = true;
+    double max_norm = 0;  // of each column of its matrix; 0: any
 };
 
 class Plan {

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "net/columns.h"
+#include "net/constraint.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA::net {
@@ -90,7 +91,7 @@ struct StripUpdate {
         return all;
     }
     void finish(const Parameters& own, index panel, Range rows) const {
-        if (ws.wants_transpose(own))
+        if (ws.wants_transpose(own) && !own.is_constrained())
             ws.layout.transpose(ws.transposed, ws.parameters, own, panel, rows, false);
     }
 };
@@ -112,6 +113,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             ws.layout.unpack_trained(epoch.states[k], ws.states[k], exec.part());
     };
 
+    const bool constrained = is_constrained(call.plan);
     std::atomic<bool> packed{false};
     index next = 0;  // the step after the present one, for threads that have rested
     const auto walk = [&](Exec& exec) {
@@ -135,6 +137,12 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
                 epoch.set_schedules(update, step);
                 const optim::Update<T> rule = optim::update_of<T>(update, epoch.steps_before + step);
                 for_strips(own, exec.part(), turn, GradientTerms<T>{own}, StripUpdate<T>{own, rule});
+                if (!constrained) return;
+                exec.barrier();
+                constrain(exec, own, [&](const Parameters& of, index panel) {
+                    if (own.wants_transpose(of))
+                        own.layout.transpose(own.transposed, own.parameters, of, panel, {0, of.rows}, false);
+                });
             });
             if (!finite) {
                 if (exec.rank == 0) score->finite = false;
@@ -190,6 +198,14 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
             first = false;
             again = epoch.take_step(epoch.caller, finite);
         }
+        if (is_constrained(call.plan))
+            exec::run(crew.size(), nullptr, [&](Exec& exec) {
+                ws.layout.pack(ws.parameters, epoch.parameters, exec.part());
+                exec.barrier();
+                constrain(exec, ws, [](const Parameters&, index) {});
+                exec.barrier();
+                ws.layout.unpack(epoch.parameters, ws.parameters, exec.part());
+            });
         score->add(sum);
         score->steps = step + 1;
     }
