@@ -191,16 +191,22 @@ class Engine:
 
     def activations(self, X: Any) -> dict[str, Array]:
         """Return {path: what the layer puts out} for all of them."""
+        outs = self.values(X)
+        return {path: outs[value - 1] for path, value in self.graph.outputs.items()}
+
+    def values(self, X: Any) -> list[Array]:
+        """Return what is put out in each place of the graph."""
         net = make_network(self.graph, self.dtype, fused=False)
-        outs = [np.empty((X.shape[0], place.features), self.dtype) for place in self.graph.places]
+        places = self.graph.places
+        outs = [np.empty((X.shape[0], place.features), self.dtype) for place in places]
         net.values(self.parameters, X, outs, model_state=self.state)
-        for i, (place, out) in enumerate(zip(self.graph.places, outs, strict=True)):
+        for i, (place, out) in enumerate(zip(places, outs, strict=True)):
             if isinstance(place.layer, InputLayer):  # the core knows them all together
                 until = Graph((*self.layers[: i + 1], Identity()), X.shape[1])
                 inputs = make_network(until, self.dtype)
                 state = self.state[: inputs.n_state]
                 inputs.forward(self.parameters[:0], X, out, model_state=state)
-        return {place.path: out for place, out in zip(self.graph.places, outs, strict=True)}
+        return outs
 
     def layer_at(self, path: str) -> Layer:
         """Return the layer in a place."""

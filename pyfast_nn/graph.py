@@ -48,10 +48,13 @@ class Graph:
     Attributes
     ----------
     places : list of Place
+    outputs : dict of int
+        ``{path: value}``: what each layer puts out, also one that is made of others.
     """
 
     def __init__(self, layers: tuple[Any, ...], in_features: int = 0) -> None:
         self.places: list[Place] = []
+        self.outputs: dict[str, int] = {}
         self._widths = [in_features]
         self._first: dict[int, int] = {}  # {id of a layer that learns: its first place}
         self._trainable = True
@@ -75,6 +78,7 @@ class Graph:
             out: int = layer.lay(self, path, value)
         finally:
             self._trainable = before
+        self.outputs[path] = out
         return out
 
     def add(self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], features: int) -> int:

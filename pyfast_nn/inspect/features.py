@@ -119,7 +119,7 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
     if value == 0:
         values = next(stages(model))[1].forward(X)
     else:
-        values = engine.activations(X)[engine.graph.places[value - 1].path]
+        values = engine.values(X)[value - 1]
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))
     _check_finite(values, f"features before layers[{last}]")
     U, sigma, Vt = np.linalg.svd(values.astype(np.float64), full_matrices=False)

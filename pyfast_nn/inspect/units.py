@@ -62,8 +62,8 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     counts = [np.zeros(place.features, np.intp) for place in places]  # of the rows that are on
     nan = np.zeros(len(places), np.intp)  # rows
     for first in range(0, n, _ROWS):
-        values = [next(stages(model))[1].forward(X[first : first + _ROWS])]
-        values += engine.activations(X[first : first + _ROWS]).values()
+        block = X[first : first + _ROWS]
+        values = [next(stages(model))[1].forward(block), *engine.values(block)]
         for i, place in enumerate(places):
             z = values[place.inputs[0]]
             counts[i] += _is_on(place.layer, z).sum(axis=0)
