@@ -116,10 +116,7 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
     if not dense:
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
     last, value = dense[-1].path, dense[-1].inputs[0]
-    if value == 0:
-        values = next(stages(model))[1].forward(X)
-    else:
-        values = engine.values(X)[value - 1]
+    values = engine.values(X)[value - 1] if value else next(stages(model))[1].forward(X)
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))
     _check_finite(values, f"features before layers[{last}]")
     U, sigma, Vt = np.linalg.svd(values.astype(np.float64), full_matrices=False)
