@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -740,7 +740,156 @@ class GaussianNoise(Layer):
         return (self.std,)
 
 
+def _check_eps(value: object, name: str) -> float | None:
+    return None if value is None else checks.real(value, name, above=0)
+
+
+class RowNorm(Layer):
+    """What normalisations of rows have in common."""
+
+    passes_on = True
+    learned: ClassVar[Mapping[str, float]] = {"weight": 1.0, "bias": 0.0}  # and how they begin
+    affine: Setting[bool] = Setting(checks.boolean)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        return dict.fromkeys(self.learned, (in_features,)) if self.affine else {}
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        for name, view in parameters.items():
+            view.fill(self.learned[name])
+
+
+class LayerNorm(RowNorm):
+    """``weight * (x - mean) / sqrt(var + eps) + bias``, with mean and variance of each row.
+
+    Parameters
+    ----------
+    eps : float
+        Positive.
+    affine : bool
+        Whether there are `weight` and `bias` to learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that.
+
+    Notes
+    -----
+    `var` is divided by the number of features. ``weight`` begins as 1 and ``bias`` as 0, both
+    (in_features,).
+
+    References
+    ----------
+    J. L. Ba, J. R. Kiros, G. E. Hinton (2016), "Layer normalization",
+    https://arxiv.org/abs/1607.06450.
+
+    Examples
+    --------
+    >>> block = fnn.Residual([fnn.LayerNorm(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(64)])
+    >>> model = fnn.Sequential([fnn.Dense(64), block, fnn.LayerNorm(), fnn.Dense(10)])
+    """
+
+    kind = "layer_norm"
+    eps: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, eps: Real = 1e-5, affine: bool = True) -> None:
+        self._set(eps=eps, affine=affine)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (self.eps, float(self.affine))
+
+
+class RMSNorm(RowNorm):
+    """``weight * x / sqrt(mean(x**2) + eps)``, with the mean of each row.
+
+    Parameters
+    ----------
+    eps : None or float
+        Positive. None, as in torch, is the machine epsilon of the model's dtype:
+        ``np.finfo(dtype).eps``.
+    affine : bool
+        Whether there is a `weight` to learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that.
+
+    Notes
+    -----
+    ``weight`` (in_features,) begins as 1.
+
+    References
+    ----------
+    B. Zhang, R. Sennrich (2019), "Root mean square layer normalization", NeurIPS,
+    https://arxiv.org/abs/1910.07467.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Dense(64), fnn.RMSNorm(), fnn.SiLU(), fnn.Dense(10)])
+    """
+
+    kind = "rms_norm"
+    learned: ClassVar[Mapping[str, float]] = {"weight": 1.0}
+    eps: Setting[float | None] = Setting(_check_eps)
+
+    def __init__(self, eps: Real | None = None, affine: bool = True) -> None:
+        self._set(eps=eps, affine=affine)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (0.0 if self.eps is None else self.eps, float(self.affine))
+
+
+class GroupNorm(RowNorm):
+    """`LayerNorm` of each of `groups` groups of features, which follow each other.
+
+    Parameters
+    ----------
+    groups : int
+        At least 1; divides the number of features.
+    eps : float
+        Positive.
+    affine : bool
+        Whether there are `weight` and `bias` to learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that; when the network is built, if the groups do not divide the
+        features.
+
+    Notes
+    -----
+    ``weight`` begins as 1 and ``bias`` as 0, both (in_features,): a number for each feature.
+
+    References
+    ----------
+    Y. Wu, K. He (2018), "Group normalization", ECCV, https://arxiv.org/abs/1803.08494.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Dense(64), fnn.GroupNorm(4), fnn.ReLU(), fnn.Dense(10)])
+    """
+
+    kind = "group_norm"
+    groups: Setting[int] = Setting(partial(checks.integer, minimum=1))
+    eps: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, groups: Integer, eps: Real = 1e-5, affine: bool = True) -> None:
+        self._set(groups=groups, eps=eps, affine=affine)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (float(self.groups), self.eps, float(self.affine))
+
+
 LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
+    *(LayerNorm, RMSNorm, GroupNorm),
 )

@@ -191,6 +191,7 @@ class Op:
         return (in_features, out_features) if name == self.matrix else (out_features,)
 
     matrix: str = ""  # which of the parameters is one
+    affine: int | None = None  # the place among the values of the one that is 0 without parameters
 
 
 def product(xs):
@@ -198,6 +199,29 @@ def product(xs):
     for x in xs[1:]:
         result = result * x
     return result
+
+
+def row_norm(groups, eps, *, centred=True):
+    """(x - mean) / sqrt(variance + eps) over the columns of each group, then affine."""
+
+    def formula(xs, p, call):
+        (x,) = xs
+        rows, features = x.shape
+        count = groups(call)
+        grouped = x.reshape(rows * count, features // count)
+        if centred:
+            grouped = grouped - grouped.mean(1)
+        h = grouped * ((grouped * grouped).mean(1) + eps(call)) ** -0.5
+        h = h.reshape(rows, features)
+        for name, apply in (("weight", Traced.__mul__), ("bias", Traced.__add__)):
+            h = apply(h, p[name]) if name in p else h
+        return h
+
+    return formula
+
+
+def machine_eps(call):
+    return call.layer["values"][0] or float(np.finfo(call.dtype).eps)
 
 
 def total(xs):
@@ -259,6 +283,24 @@ OPS = {
         lambda xs, p, call: xs[0] * p["weight"], parameters=("weight",), piecewise_linear=True
     ),
     "prelu": Op(prelu, parameters=("weight",), piecewise_linear=True),
+    "layer_norm": Op(
+        row_norm(lambda call: 1, lambda call: call.layer["values"][0]),
+        values=(0.1, 1),
+        parameters=("weight", "bias"),
+        affine=1,
+    ),
+    "rms_norm": Op(
+        row_norm(lambda call: 1, machine_eps, centred=False),
+        values=(0.1, 1),
+        parameters=("weight",),
+        affine=1,
+    ),
+    "group_norm": Op(
+        row_norm(lambda call: int(call.layer["values"][0]), lambda call: call.layer["values"][1]),
+        values=(1, 0.1, 1),
+        parameters=("weight", "bias"),
+        affine=2,
+    ),
     "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
 }
 
@@ -302,10 +344,9 @@ class Graph:
         return self.layers[i].get("inputs", [i])
 
     def names(self, i):
-        """Of what a layer learns: without its parameters a norm has none."""
-        layer = self.layers[i]
-        op = OPS[layer["kind"]]
-        return () if "affine" in layer and not layer["affine"] else op.parameters
+        """Of what a layer learns."""
+        op, values = OPS[self.layers[i]["kind"]], self.layers[i].get("values", ())
+        return op.parameters if op.affine is None or values[op.affine] else ()
 
     def is_trained(self):
         """Of each parameter, (n,) bools."""

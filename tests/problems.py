@@ -54,6 +54,7 @@ ARGUMENTS = {
     "Dense": (4,),
     "Dropout": (0.5,),
     "GaussianNoise": (0.1,),
+    "GroupNorm": (1,),
     "Residual": ([fnn.Tanh()],),
     "Add": (fnn.Identity(), [fnn.Tanh()]),
     "Multiply": (fnn.Identity(), [fnn.Sigmoid()]),

@@ -50,6 +50,10 @@ const std::map<std::string, NamedOp> ops = {
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
     {"scale", {OpKind::scale, {}, "", {"weight"}, {}}},
+    {"layer_norm", {OpKind::layer_norm, {&OpSpec::eps, &OpSpec::affine}, "", {"weight", "bias"}, {}}},
+    {"rms_norm", {OpKind::rms_norm, {&OpSpec::eps, &OpSpec::affine}, "", {"weight"}, {}}},
+    {"group_norm",
+     {OpKind::group_norm, {&OpSpec::groups, &OpSpec::eps, &OpSpec::affine}, "", {"weight", "bias"}, {}}},
 };
 
 void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
@@ -62,6 +66,12 @@ void check_inputs(const LayerSpec& layer, std::size_t expected) {
     if (layer.inputs.size() != expected)
         throw std::invalid_argument("inputs: expected " + std::to_string(expected) + ", got " +
                                     std::to_string(layer.inputs.size()));
+}
+
+void check_groups(index groups, index features) {
+    if (groups < 1 || features % groups != 0)
+        throw std::invalid_argument("groups: expected a divisor of " + std::to_string(features) +
+                                    " features, got " + std::to_string(groups));
 }
 
 // Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
@@ -188,9 +198,12 @@ struct Plan::Building {
         Node& node = add_node(layer, width);
         node.op.kind = op.kind;
         for (std::size_t k = 0; k < op.numbers.size(); ++k) node.op.*op.numbers[k] = layer.values[k];
+        if (op.kind == OpKind::group_norm) check_groups(index(node.op.groups), width);
         const Traits traits = traits_of(node.op);
         if (traits.is_random) node.random = n_random_++;
-        if (!op.matrix.empty() || !op.vectors.empty()) {
+        const bool may_learn = !op.matrix.empty() || !op.vectors.empty();
+        const bool affine = std::count(op.numbers.begin(), op.numbers.end(), &OpSpec::affine) > 0;
+        if (affine ? node.op.affine != 0 : may_learn) {
             node.parameters = parameters_of(layer, op, op.matrix.empty() ? 0 : in, width);
             Parameters& own = plan.parameters[std::size_t(node.parameters)];
             own.nodes.push_back(int(plan.nodes.size()) - 1);

@@ -7,6 +7,7 @@
 #include "net/ops/elementwise.h"
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/prelu.h"
+#include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
 #include "net/ops/softmax.h"
 
@@ -34,6 +35,12 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(Scale<T>{});
         case OpKind::prelu:
             return f(PReLU<T>{});
+        case OpKind::layer_norm:
+            return f(LayerNorm<T>{});
+        case OpKind::rms_norm:
+            return f(RMSNorm<T>{});
+        case OpKind::group_norm:
+            return f(GroupNorm<T>{});
         case OpKind::identity:
             break;
     }
