@@ -4,7 +4,6 @@ import pyfast_nn as fnn
 
 from .common import LOSS, THREADS, make_data
 
-
 BETWEEN = {
     "nothing": list,
     "dropout": lambda: [fnn.Dropout(0.5)],
