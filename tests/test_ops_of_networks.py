@@ -264,6 +264,12 @@ class Problem:
         self.operator(kind).quadratic_forms(self.V, forms)
         return forms
 
+    def losses_along(self, steps):
+        losses = np.full(len(steps), np.nan)
+        arguments = (self.parameters, self.V[:2], steps, self.X, self.y, self.loss, losses)
+        self.net.losses_along(*arguments, model_state=self.state)
+        return losses
+
     def train(self, batch_size, batches_per_step=1):
         """Parameters after an epoch of gradient descent."""
         parameters, state = self.parameters.copy(), None
@@ -324,6 +330,12 @@ def check_maps(problem):
     close(out, outputs)
     close(dout, reference.jvp(parameters, problem.V[0], X)[1])
     close(problem.hvp(), reference.hvp(parameters, problem.V[0], X, y, loss))
+
+    if problem.net.n_parameters > 0 and not problem.training:
+        steps = np.array([[0.0, 0.0], [0.3, 0.0], [0.0, -0.2], [0.1, 0.2]])
+        moved = parameters + steps @ problem.V[:2].astype(np.float64)
+        along = [reference.loss_and_grad(there, X, y, loss)[0] for there in moved]
+        close(problem.losses_along(steps), along)
 
     step = np.where(reference.is_trained(), 0.1 * (gradient + 0.1 * parameters), 0)
     close(problem.train(len(X)), parameters - step)
