@@ -103,20 +103,30 @@ class TestTrain:
         hidden = [[fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25)] for units in (30, 20)]
         assert list(fnn.load(out).layers[1:]) == [*hidden[0], *hidden[1], fnn.Dense(10)]
 
-    def test_residual(self, out, capfd):
-        options = f"--hidden 40,40,20 --residual --dropout 0.25 --epochs 8 --out {out}"
+    @pytest.mark.parametrize("name, norm", [("layer", fnn.LayerNorm)])
+    def test_norm(self, name, norm, out, capfd):
+        options = f"--hidden 30,20 --norm {name} --dropout 0.1 --epochs 8 --out {out}"
         code, text, _ = run(capfd, "train", *options.split())
+        assert code == 0 and accuracy(text, "test") > 90
+        first, second = (
+            [fnn.Dense(units), norm(), fnn.ReLU(), fnn.Dropout(0.1)] for units in (30, 20)
+        )
+        assert list(fnn.load(out).layers[1:]) == [*first, *second, fnn.Dense(10)]
+
+    def test_residual(self, out, capfd):
+        options = "--hidden 40,40,20 --residual --norm layer --dropout 0.25 --epochs 8"
+        code, text, _ = run(capfd, "train", *options.split(), "--out", out)
         assert code == 0 and accuracy(text, "test") > 90
 
         def block(units, shortcut=None):
             within = [fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25), fnn.Dense(units)]
-            return fnn.Residual(within, shortcut)
+            return fnn.Residual([fnn.LayerNorm(), *within], shortcut)
 
-        blocks = [fnn.Dense(40), block(40), block(20, fnn.Dense(20)), fnn.ReLU()]
+        blocks = [fnn.Dense(40), block(40), block(20, fnn.Dense(20)), fnn.LayerNorm(), fnn.ReLU()]
         assert list(fnn.load(out).layers[1:]) == [*blocks, fnn.Dense(10)]
 
         code, text, _ = run(capfd, "info", out)
-        assert code == 0 and "2.2 " in text and "Dropout(0.25)" in text
+        assert code == 0 and re.search(r"^2\.3 +Dropout\(0.25\) ", text, re.MULTILINE)
         assert re.search(r"^3\.shortcut +Dense\(20\) ", text, re.MULTILINE)
 
     def test_npz_with_names(self, out, capfd, tmp_path):
@@ -255,7 +265,7 @@ class TestRegression:
 
     def test_numbers_by_a_residual_network(self, capfd, tmp_path, rng):
         X = rng.normal(size=(500, 3))
-        options = ("--hidden", "32,32", "--residual", "--dropout", "0.1")
+        options = ("--hidden", "32,32", "--residual", "--norm", "layer", "--dropout", "0.1")
         text, _ = train(capfd, tmp_path, X, 2e5 + 3e4 * X[:, 0], *options, epochs=40)
         assert float(re.search(r"test R2 +(\S+)", text)[1]) > 0.9
 
@@ -788,6 +798,7 @@ def folder(tmp_path, monkeypatch):
         ("train --dropout 1", "--dropout: expected a finite number >= 0 and < 1, got 1.0"),
         ("train --dropout nan", "--dropout"),
         ("train --hidden none --dropout 0.5", "--dropout: expected hidden layers"),
+        ("train --hidden none --norm layer", "--norm: expected hidden layers"),
         ("train --hidden none --residual", "hidden layers, got --hidden none"),
         ("train --hidden 64 --residual", "hidden layers, got --hidden 64;"),
         ("train --seed -1", "seed: expected"),

@@ -17,6 +17,7 @@ ACTIVATIONS = {
     "hardtanh": layers.Hardtanh,
     "sigmoid": layers.Sigmoid,
 }
+NORMS = {"none": None, "layer": layers.LayerNorm}
 
 
 def add_options(add: Callable[..., None]) -> None:
@@ -28,6 +29,13 @@ def add_options(add: Callable[..., None]) -> None:
         metavar="N,N",
     )
     add("--activation", help="between the layers", choices=ACTIVATIONS, default="relu")
+    add(
+        "--norm",
+        help="normalisation in front of each activation, or of each block with --residual: over "
+        "the units of a layer (layer)",
+        choices=NORMS,
+        default="none",
+    )
     add(
         "--dropout",
         help="probability with which each hidden unit is left out of a step of the training",
@@ -45,8 +53,9 @@ def add_options(add: Callable[..., None]) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     checks.real(arguments.dropout, "--dropout", minimum=0, below=1)
-    if arguments.dropout > 0 and not arguments.hidden:
-        raise ValueError("--dropout: expected hidden layers, got --hidden none")
+    for name, given in {"dropout": arguments.dropout > 0, "norm": arguments.norm != "none"}.items():
+        if given and not arguments.hidden:
+            raise ValueError(f"--{name}: expected hidden layers, got --hidden none")
     if arguments.residual and len(arguments.hidden) < 2:
         given = ",".join(map(str, arguments.hidden)) or "none"
         raise ValueError(
@@ -62,7 +71,7 @@ def hidden_layers(arguments: argparse.Namespace) -> list[layers.Layer]:
 def _chain(arguments: argparse.Namespace) -> list[layers.Layer]:
     stack: list[layers.Layer] = []
     for units in arguments.hidden:
-        stack += [layers.Dense(units), _activation(arguments), *_dropout(arguments)]
+        stack += [layers.Dense(units), *_activation(arguments), *_dropout(arguments)]
     return stack
 
 
@@ -71,16 +80,20 @@ def _blocks(arguments: argparse.Namespace) -> list[layers.Layer]:
     width, *widths = arguments.hidden
     stack: list[layers.Layer] = [layers.Dense(width)]
     for units in widths:
-        within = [layers.Dense(units), _activation(arguments), *_dropout(arguments)]
-        shortcut = None if units == width else layers.Dense(units)
-        stack.append(Residual([*within, layers.Dense(units)], shortcut))
+        between = [ACTIVATIONS[arguments.activation](), *_dropout(arguments)]
+        within = [*_norm(arguments), layers.Dense(units), *between, layers.Dense(units)]
+        stack.append(Residual(within, None if units == width else layers.Dense(units)))
         width = units
-    return [*stack, _activation(arguments)]
+    return [*stack, *_activation(arguments)]
 
 
-def _activation(arguments: argparse.Namespace) -> layers.Layer:
-    activation: layers.Layer = ACTIVATIONS[arguments.activation]()
-    return activation
+def _activation(arguments: argparse.Namespace) -> list[layers.Layer]:
+    return [*_norm(arguments), ACTIVATIONS[arguments.activation]()]
+
+
+def _norm(arguments: argparse.Namespace) -> list[layers.Layer]:
+    norm = NORMS[arguments.norm]
+    return [] if norm is None else [norm()]
 
 
 def _dropout(arguments: argparse.Namespace) -> list[layers.Layer]:
