@@ -266,6 +266,17 @@ def prelu(xs, parameters, call):
     return x * positive + x * (1.0 - positive) * parameters["weight"]
 
 
+def batch_norm(xs, parameters, call):
+    (x,) = xs
+    eps, affine, _ = call.layer["values"]
+    mean, variance = call.state
+    if call.training:
+        mean = x.mean(0)
+        variance = ((x - mean) ** 2).mean(0)
+    h = (x - mean) * (traced(variance) + eps) ** -0.5
+    return h * parameters["weight"] + parameters["bias"] if affine else h
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
@@ -300,6 +311,18 @@ OPS = {
         values=(1, 0.1, 1),
         parameters=("weight", "bias"),
         affine=2,
+    ),
+    "batch_norm": Op(
+        batch_norm,
+        values=(0.1, 1.0, 0.3),
+        parameters=("weight", "bias"),
+        states=(
+            ("running_mean", lambda rng, n: rng.standard_normal(n)),
+            ("running_var", lambda rng, n: rng.uniform(0.5, 2, n)),
+        ),
+        affine=1,
+        couples_rows=True,
+        piecewise_linear=True,
     ),
     "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
 }

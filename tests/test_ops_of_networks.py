@@ -151,6 +151,8 @@ PLACES = [
 
 
 def is_possible(kind, place):
+    if place is used_twice and OPS[kind].states:
+        return False
     if place in (frozen_itself, used_twice):
         return bool(OPS[kind].parameters)
     return place is not in_a_residual or kind != "concatenate"

@@ -36,6 +36,7 @@ class Operator : public Shared {
             of.x = x_;
             of.order = order_of(order, x_, places_);
             rows_ = of.order.rows;
+            need_batch(*net_, run_, rows_);
             if (const double* state = state_of(*net_, model_state))
                 state_.assign(state, state + net_->plan.n_state);
             if (of.kind != Curvature::jacobian) {

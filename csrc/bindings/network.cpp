@@ -99,6 +99,12 @@ void need_rows(index n) {
     if (n == 0) throw py::value_error(expected("X", "at least one row, as the mean is taken", "none"));
 }
 
+void need_batch(const Network& net, const Run& run, index n, const char* argument) {
+    if (n == 1 && run.training && net.plan.traits.couples_rows)
+        throw py::value_error(
+            expected(argument, "batches of two rows or more, as layers take statistics of them", "one row"));
+}
+
 namespace {
 
 // Runs f(context) without the GIL, with an arena and the number of threads of this call.
@@ -133,6 +139,7 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
+        need_batch(net, run, rows.rows);
         T* o = to_write<T>(out, "out", {rows.rows, net.plan.out_features()});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run,
@@ -174,6 +181,7 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_rows(rows.rows);
+        need_batch(net, run, rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
@@ -225,6 +233,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_rows(rows.rows);
+        need_batch(net, run, rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
@@ -248,9 +257,26 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
         T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
+        need_batch(net, run, x.rows);
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run,
              [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
+    });
+}
+
+// Statistics that layers have learned in passing, anew of these examples, into `model_state`.
+void calibrate(Network& net, const py::array& parameters, const py::object& X,
+               const py::object& model_state) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        Run run;
+        run.learns_state = true;
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        double* s = state_of(net, model_state, run);
+        const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
+        need_rows(x.rows);
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, s, run, [&](const Context& context) { table.calibrate(context, p, x); });
     });
 }
 
@@ -274,6 +300,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         epoch.order = order_of(order, x, places);
         need_at_least(1, batch_size, "batch_size");
         need_at_least(1, batches_per_step, "batches_per_step");
+        if (epoch.order.rows > 0) need_batch(net, run, (epoch.order.rows - 1) % batch_size + 1, "batch_size");
         const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
         const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
@@ -349,15 +376,17 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
 class Pullback : public Shared {
    public:
-    Pullback(std::shared_ptr<Network> net, index rows, const Run& run)
-        : net_(std::move(net)), rows_(rows), run_(run), table_(&current_table()) {}
+    Pullback(std::shared_ptr<Network> net, const double* state, index rows, const Run& run)
+        : net_(std::move(net)), rows_(rows), run_(run), table_(&current_table()) {
+        if (state != nullptr) state_.assign(state, state + net_->plan.n_state);
+    }
 
     template <class T>
-    void run_forward(const T* parameters, double* state, const Source& x, T* out) {
+    void run_forward(const T* parameters, const Source& x, T* out) {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
-        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state, run_};
+        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -371,7 +400,7 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan, arena_, get_num_threads(), interrupt, nullptr, run_};
+            const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }
@@ -380,6 +409,7 @@ class Pullback : public Shared {
     std::shared_ptr<Network> net_;
     index rows_;
     Run run_;
+    std::vector<double> state_;
     const Table* table_;
     Arena arena_;
     std::mutex mutex_;
@@ -391,11 +421,12 @@ std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::arr
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net->plan.in_features());
-        double* s = state_of(*net, model_state, run);
+        const double* s = state_of(*net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
         T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
-        auto pullback = std::make_shared<Pullback>(net, x.rows, run);
-        pullback->run_forward(p, s, x, o);
+        need_batch(*net, run, x.rows);
+        auto pullback = std::make_shared<Pullback>(net, s, x.rows, run);
+        pullback->run_forward(p, x, o);
         return pullback;
     });
 }
@@ -517,6 +548,7 @@ void register_network(py::module_& m) {
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
         .def(
             "keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
+        .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})

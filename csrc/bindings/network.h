@@ -108,6 +108,9 @@ double* state_of(const Network& net, const py::object& model_state, const Run& r
 // Throws py::value_error for a mean over no examples.
 void need_rows(index n);
 
+// Throws py::value_error where layers are to take statistics of one row. Of none there is nothing to compute.
+void need_batch(const Network& net, const Run& run, index n, const char* argument = "X");
+
 // The product of the Hessian of the mean loss with v (n_parameters,), into hv.
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,

@@ -1,5 +1,6 @@
 // Networks: outputs, losses, gradients.
 #include "isa/units.h"
+#include "net/calibrate.h"
 #include "net/evaluate.h"
 #include "net/landscape.h"
 
@@ -17,6 +18,7 @@ void fill(Functions<T>& to) {
     to.outputs_for_pullback = net::outputs_for_pullback<T>;
     to.pull_back = net::pull_back<T>;
     to.push_forward = net::push_forward<T>;
+    to.calibrate = net::calibrate<T>;
 }
 
 }  // namespace

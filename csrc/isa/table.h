@@ -26,6 +26,7 @@ struct Functions : LoopsOf<T> {
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
     void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
                          T* dout);
+    void (*calibrate)(const Context&, const T* parameters, const Source& x);
     index (*chunks_within)(const Context&, const CurvatureOf<T>&, double bytes);
     std::size_t (*shelf_bytes)(const Context&, const CurvatureOf<T>&, index chunks);
     void (*keep)(const Context&, const CurvatureOf<T>&, const T* parameters);

@@ -6,6 +6,7 @@
 
 #include "net/carver.h"
 #include "net/team.h"
+#include "rules/norm.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -60,8 +61,7 @@ struct Moments {
 };
 
 // Adds N vectors of columns of a block x (n, N vectors) to the moments of `before` rows: within the block
-// after Welford (1962), which keeps a constant column's deviations at zero; the two parts together as Chan,
-// Golub and LeVeque (1979).
+// after Welford (1962), which keeps a constant column's deviations at zero.
 template <int N>
 inline void add_moments(Moments to, index before, const double* x, index n) {
     using Vector = exec::Vector<double>;
@@ -75,13 +75,13 @@ inline void add_moments(Moments to, index before, const double* x, index n) {
             m2[k] += d * (v - mean[k]);
         }
     }
-    const double share = double(n) / double(before + n);
     for (int k = 0; k < N; ++k) {
         double *const all_mean = to.mean + k * w, *const all_m2 = to.m2 + k * w;
-        const Vector old = exec::load(all_mean), d = mean[k] - old;
-        exec::store(all_mean, before == 0 ? mean[k] : old + d * share);
-        exec::store(all_m2,
-                    before == 0 ? m2[k] : exec::load(all_m2) + m2[k] + d * d * (double(before) * share));
+        if (before > 0)
+            rules::merge_moments(mean[k], m2[k], double(n), exec::load(all_mean), exec::load(all_m2),
+                                 double(before));
+        exec::store(all_mean, mean[k]);
+        exec::store(all_m2, m2[k]);
     }
 }
 

@@ -54,6 +54,12 @@ const std::map<std::string, NamedOp> ops = {
     {"rms_norm", {OpKind::rms_norm, {&OpSpec::eps, &OpSpec::affine}, "", {"weight"}, {}}},
     {"group_norm",
      {OpKind::group_norm, {&OpSpec::groups, &OpSpec::eps, &OpSpec::affine}, "", {"weight", "bias"}, {}}},
+    {"batch_norm",
+     {OpKind::batch_norm,
+      {&OpSpec::eps, &OpSpec::affine, &OpSpec::momentum},
+      "",
+      {"weight", "bias"},
+      {"running_mean", "running_var"}}},
 };
 
 void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
@@ -211,6 +217,8 @@ struct Plan::Building {
                 plan.inexact = "the parameters of layer " + own.layer + " are used more than once";
             plan.values.back().learns |= own.trainable;
         }
+        if (!op.states.empty() && layer.shares >= 0)
+            throw std::invalid_argument("shares: expected none, as its statistics are those of one place");
         node.state = plan.n_state;
         for (const std::string& name : op.states) add_state(layer.path, name, width);
         merge(traits, layer.path, layer.kind.c_str());

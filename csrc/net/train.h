@@ -37,6 +37,14 @@ inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
     return team_size(call.threads, 3 * rows_at_a_time(epoch) * call.plan.work_per_row());
 }
 
+// What layers keep of a batch that has gone forward; each thread learns some columns.
+template <class T>
+inline void learn_state(Exec& exec, const Workspace<T>& ws) {
+    if (!ws.run.learns_state) return;
+    for (const Node& node : ws.plan.nodes)
+        if (Maps<T>::has_state(node)) Maps<T>::learn(ws, node, exec.share(ws.z(node.output).count()));
+}
+
 // The derivatives of the loss of a step, by all threads: sum(w l) / n over the n rows of its batches, whose
 // weights w have mean 1 over all rows of the epoch, so that it is unbiased. The gradient of the parameters is
 // added up for all batches but the last, for which this calls last(turn), without a barrier. False if the
@@ -62,6 +70,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
         sum.add(add_up(ws.scores, batch));
         if (!std::isfinite(sum.loss)) return false;
+        learn_state(exec, ws);
         if (examples.first + batch < end)
             parameter_gradient(ws, exec.part(), {!more, false});
         else
@@ -185,6 +194,7 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                 pack_parameters<T>(exec, ws, epoch.parameters);
                 Score own;
                 Workspace<T> view = ws;
+                view.run.learns_state &= first;
                 const bool is_finite =
                     differentiate_step(exec, view, x, y, loss, epoch, step, own,
                                        [&](Turn turn) { parameter_gradient(view, exec.part(), turn); });

@@ -158,6 +158,7 @@ class Workspace {
 
     // What a node has left for its way back.
     T* kept(const Node& node) const { return base_.kept[&node - plan.nodes.data()]; }
+    T* kept_tangent(const Node& node) const { return moving_.kept[&node - plan.nodes.data()]; }
 
     RowScores<T> scores;
     T* row_sums(index i) const { return row_sums_ + i * rows_of_sums_; }  // (rows,)
@@ -202,7 +203,7 @@ class Workspace {
         T **z, **a, **d, **da, **kept;
     };
     struct Moving {
-        T **rz, **ra, **rd;
+        T **rz, **ra, **rd, **kept;
     };
 
     Workspace(const Context& call, index rows, Needs needs)
@@ -276,7 +277,14 @@ class Workspace {
 
     Moving lay_out_moving(Carver& own) const {
         const index n = index(plan.values.size());
-        const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n)};
+        const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n),
+                            own.take<T*>(index(plan.nodes.size()))};
+        T** kept = moving.kept;
+        for (const Node& node : plan.nodes) {
+            const bool moves = uses(node.output) && needs.tangent;
+            T* const numbers = take(own, moves, Maps<T>::kept_tangent(node, plan, rows));
+            if (kept != nullptr) *kept++ = numbers;
+        }
         for (int b = 0; b < n; ++b) {
             const bool back = uses(b) && (wants_gradient(b) || b == plan.output() || needs.squares);
             const bool moves = uses(b) && needs.tangent && b != 0;

@@ -9,6 +9,7 @@ namespace fnn::FNN_ISA::net {
 template <class T>
 struct Maps {
     static index kept(const Node& node, const Plan& plan, index rows);
+    static index kept_tangent(const Node& node, const Plan& plan, index rows);
     static Cut cut(const Node& node, const Run& run);
 
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels);
@@ -24,6 +25,10 @@ struct Maps {
     static const T* factor(const Workspace<T>& ws, const Node& node, index k, Range rows, index p, T* room);
     static const T* factor_tangent(const Workspace<T>& ws, const Node& node, index k, Range rows, index p,
                                    T* room);
+
+    static bool has_state(const Node& node);
+    static void learn(const Workspace<T>& ws, const Node& node, Range panels);
+    static void calibrate(const Workspace<T>& ws, const Node& node, index before, Range panels);
 };
 
 }  // namespace fnn::FNN_ISA::net

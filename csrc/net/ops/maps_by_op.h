@@ -12,6 +12,11 @@ index Maps<T>::kept(const Node& node, const Plan& plan, index rows) {
 }
 
 template <class T>
+index Maps<T>::kept_tangent(const Node& node, const Plan& plan, index rows) {
+    return with_op<T>(node.op, [&](auto op) { return op.kept_tangent(node, plan, rows); });
+}
+
+template <class T>
 Cut Maps<T>::cut(const Node& node, const Run& run) {
     return with_op<T>(node.op, [&](auto op) { return op.cut(run); });
 }
@@ -74,6 +79,25 @@ const T* Maps<T>::factor_tangent(const Workspace<T>& ws, const Node& node, index
     return with_op<T>(node.op, [&](auto op) -> const T* {
         if constexpr (op.has_factors) return op.factor_tangent(ws, node, k, rows, p, room);
         return nullptr;
+    });
+}
+
+template <class T>
+bool Maps<T>::has_state(const Node& node) {
+    return with_op<T>(node.op, [&](auto op) { return op.traits.has_state; });
+}
+
+template <class T>
+void Maps<T>::learn(const Workspace<T>& ws, const Node& node, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.traits.has_state) op.learn(ws, node, panels);
+    });
+}
+
+template <class T>
+void Maps<T>::calibrate(const Workspace<T>& ws, const Node& node, index before, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.traits.has_state) op.calibrate(ws, node, before, panels);
     });
 }
 

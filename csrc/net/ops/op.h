@@ -8,6 +8,8 @@
 //               rows).
 //   kept(node, plan, rows)
 //               Numbers that the way forward leaves for the way back, in ws.kept(node).
+//   kept_tangent(node, plan, rows)
+//               The same of its tangent, for each direction, in ws.kept_tangent(node).
 //
 // The four maps. Each writes all of its part and then calls done(...) for every finished stretch of it:
 // that is where activations and their derivatives are computed, while the numbers are in the cache.
@@ -32,6 +34,14 @@
 //               u: rows of panel p, in `room` or where they lie
 //   factor_tangent(ws, node, k, rows, p, room)
 //               its tangent along the direction
+//
+// What it keeps besides, if it says `has_state`: numbers at ws.state + node.state.
+//
+//   learn(ws, node, panels)
+//               from a batch that has gone forward in training, once its loss is known to be finite
+//   calibrate(ws, node, before, panels)
+//               from a and all rows of the inputs: so that the state is that of these rows and of `before`
+//               others, which it has been calibrated by
 //
 // It may read a, z, kept of what went forward, and d, rd, ra, rz, as the workspace says when they are there;
 // z and a of the output are one memory unless the activation needs both, so an op whose way back reads its
@@ -134,6 +144,7 @@ constexpr Traits linear_traits{false, false, false, /*piecewise_linear=*/true, /
 struct OpBase {
     static constexpr Cut cut(const Run&) { return Cut::elements; }
     static index kept(const Node&, const Plan&, index) { return 0; }
+    static index kept_tangent(const Node&, const Plan&, index) { return 0; }
     static constexpr bool has_factors = false;
 };
 

@@ -1,6 +1,7 @@
 // The one place that knows every op.
 #pragma once
 
+#include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
 #include "net/ops/dense.h"
 #include "net/ops/dropout.h"
@@ -41,6 +42,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(RMSNorm<T>{});
         case OpKind::group_norm:
             return f(GroupNorm<T>{});
+        case OpKind::batch_norm:
+            return f(BatchNorm<T>{});
         case OpKind::identity:
             break;
     }
