@@ -18,6 +18,7 @@ from .history import History
 from .layers import (
     ELU,
     GELU,
+    BatchNorm,
     Dense,
     Dropout,
     GaussianNoise,
@@ -52,6 +53,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Add",
+    "BatchNorm",
     "Callback",
     "Concatenate",
     "CurvatureMonitor",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, data
-from .graph import Graph, changes
+from .graph import Graph, Place, changes
 from .labels import check_classes
 from .layers import Identity, InputLayer, Layer
 from .losses import Loss
@@ -104,9 +104,13 @@ class Engine:
             check_classes(self.classes_, graph.features)
         net = make_network(graph, self.dtype)
         parameters = data.aligned_zeros(net.n_parameters, self.dtype)
-        state = np.full(net.n_state, np.nan)  # nothing learned
+        state = np.empty(net.n_state)
         if values is None:
             self._initialize(graph, named(net.parameter_layout, parameters))
+            initial = named(net.state_layout, state)
+            for place in graph.places:
+                for name, first in place.layer.initial_state.items():
+                    initial[f"{place.path}.{name}"][...] = first
         else:
             for layout, vector in ((net.parameter_layout, parameters), (net.state_layout, state)):
                 for name, view in named(layout, vector).items():
@@ -232,6 +236,21 @@ class Engine:
         """Return {name: view} of the state."""
         return named(self.network().state_layout, self.state)
 
+    def statistics(self) -> dict[str, Floats]:
+        """Return {name: view} of what the first fit learns of the state; NaN until then."""
+        state = self.named_state()
+        return {
+            f"{place.path}.{name}": state[f"{place.path}.{name}"]
+            for place in self.graph.places
+            for name, first in place.layer.initial_state.items()
+            if np.isnan(first)
+        }
+
+    def first_that_couples_rows(self) -> Place | None:
+        """Return where the first layer stands that does."""
+        places = Graph(self.layers).places
+        return next((place for place in places if place.layer.couples_rows), None)
+
     def vectors(self) -> list[Array]:
         """Return the arrays that hold all that has been learned."""
         return [self.parameters, self.state]
@@ -324,6 +343,17 @@ class Engine:
         arguments = (self.parameters, v, *_of(examples, loss), hv)
         self.net.hvp(*arguments, **self._beside(examples), run=run)
         return hv
+
+    def calibrate(self, X: Any) -> None:
+        """Let running statistics be those of features; FloatingPointError if they overflow."""
+        state = self.state.copy()
+        self.network().calibrate(self.parameters, X, state)
+        if not np.isfinite(state).all():
+            raise FloatingPointError(
+                "calibrate: the statistics of these features are not finite; nothing was changed. "
+                "Likely cure: inputs scaled to about -1 to 1"
+            )
+        self.state[:] = state
 
     def losses_along(
         self, examples: data.Examples, loss: Loss, directions: Array, steps: Floats

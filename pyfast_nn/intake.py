@@ -85,7 +85,7 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
     if not engine.built:
         engine.build(X.shape[1])
         engine.feature_names_in_ = names
-    for name, view in engine.named_state().items():
+    for name, view in engine.statistics().items():
         if np.isnan(view).any():
             path, _, name = name.rpartition(".")
             raise RuntimeError(
@@ -124,7 +124,7 @@ def learn_statistics(
     engine: Engine, X: Any, names: Array | None = None, rows: Integers | None = None
 ) -> None:
     """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
-    if not np.isnan(engine.state).any():
+    if not any(np.isnan(view).any() for view in engine.statistics().values()):
         return
     mean, std = np.empty(X.shape[1]), np.empty(X.shape[1])
     _core.column_statistics(X, mean, std, rows)

@@ -1,5 +1,6 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -18,6 +19,10 @@ class Layer(Configured):
     passes_on = False  # initialisation of what is in front of it asks for what is behind it
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
+    couples_rows = False  # in training the output of a row depends on the others of its batch
+    # What the layer keeps of each column besides parameters, and its first values; NaN: what the
+    # first fit learns.
+    initial_state: ClassVar[Mapping[str, float]] = {}
     default_init: str | initializers.Initializer = "xavier_uniform"  # of weights in front of it
 
     def _advice(self, name: str) -> str:
@@ -87,7 +92,7 @@ class Layer(Configured):
 
     def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of what the layer keeps besides parameters."""
-        return {}
+        return dict.fromkeys(self.initial_state, (in_features,))
 
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
         """Take its place in a network, where it reads `value`; return what it puts out."""
@@ -348,9 +353,7 @@ class Standardize(InputLayer):
     """
 
     kind = "standardize"
-
-    def state_shapes(self, in_features: int) -> dict[str, Shape]:
-        return {"mean": (in_features,), "std": (in_features,)}
+    initial_state: ClassVar[Mapping[str, float]] = {"mean": math.nan, "std": math.nan}
 
     def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of its output, having learned those of its input."""
@@ -744,8 +747,8 @@ def _check_eps(value: object, name: str) -> float | None:
     return None if value is None else checks.real(value, name, above=0)
 
 
-class RowNorm(Layer):
-    """What normalisations of rows have in common."""
+class Norm(Layer):
+    """What normalisations have in common."""
 
     passes_on = True
     learned: ClassVar[Mapping[str, float]] = {"weight": 1.0, "bias": 0.0}  # and how they begin
@@ -761,7 +764,7 @@ class RowNorm(Layer):
             view.fill(self.learned[name])
 
 
-class LayerNorm(RowNorm):
+class LayerNorm(Norm):
     """``weight * (x - mean) / sqrt(var + eps) + bias``, with mean and variance of each row.
 
     Parameters
@@ -803,7 +806,7 @@ class LayerNorm(RowNorm):
         return (self.eps, float(self.affine))
 
 
-class RMSNorm(RowNorm):
+class RMSNorm(Norm):
     """``weight * x / sqrt(mean(x**2) + eps)``, with the mean of each row.
 
     Parameters
@@ -845,7 +848,7 @@ class RMSNorm(RowNorm):
         return (0.0 if self.eps is None else self.eps, float(self.affine))
 
 
-class GroupNorm(RowNorm):
+class GroupNorm(Norm):
     """`LayerNorm` of each of `groups` groups of features, which follow each other.
 
     Parameters
@@ -888,8 +891,76 @@ class GroupNorm(RowNorm):
         return (float(self.groups), self.eps, float(self.affine))
 
 
+def _check_momentum(value: object, name: str) -> float:
+    momentum = checks.real(value, name, minimum=0)
+    if momentum > 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+    return momentum
+
+
+class BatchNorm(Norm):
+    """``weight * (x - mean) / sqrt(var + eps) + bias`` of each column.
+
+    In training, `mean` and `var` are those of the batch (`var` divided by n), and running ones
+    follow them; otherwise they are the running ones.
+
+    Parameters
+    ----------
+    momentum : float
+        From 0 to 1: how much the running statistics learn from each batch, as in torch:
+        ``running = (1 - momentum) * running + momentum * batch``, with a `var` divided by n - 1.
+        (TensorFlow's is one minus this.)
+    eps : float
+        Positive.
+    affine : bool
+        Whether there are `weight` and `bias` to learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that.
+
+    Notes
+    -----
+    ``weight`` begins as 1 and ``bias`` as 0, both (in_features,). ``running_mean`` and
+    ``running_var``, which begin as 0 and 1, are part of the model's `state` and its file; only
+    `fit` changes them, once for each batch whose loss is finite. `Sequential.calibrate` replaces
+    them by those of all data.
+
+    Rows of a batch depend on each other in training, so that a batch of one row is refused, and so
+    is whatever asks for the part of each example with ``training=True``. Weights of examples do not
+    count in the statistics, but that a row of weight 0 is not there.
+
+    References
+    ----------
+    S. Ioffe, C. Szegedy (2015), "Batch normalization: accelerating deep network training by
+    reducing internal covariate shift", ICML, https://arxiv.org/abs/1502.03167.
+
+    Examples
+    --------
+    >>> layers = [fnn.Dense(64), fnn.BatchNorm(), fnn.ReLU(), fnn.Dense(10)]
+    >>> model = fnn.Sequential(layers).build(64)
+    >>> list(model.named_state())
+    ['1.running_mean', '1.running_var']
+    """
+
+    kind = "batch_norm"
+    couples_rows = True
+    initial_state: ClassVar[Mapping[str, float]] = {"running_mean": 0.0, "running_var": 1.0}
+
+    momentum: Setting[float] = Setting(_check_momentum)
+    eps: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, momentum: Real = 0.1, eps: Real = 1e-5, affine: bool = True) -> None:
+        self._set(momentum=momentum, eps=eps, affine=affine)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (self.eps, float(self.affine), self.momentum)
+
+
 LAYERS = (
     *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
-    *(LayerNorm, RMSNorm, GroupNorm),
+    *(LayerNorm, RMSNorm, GroupNorm, BatchNorm),
 )

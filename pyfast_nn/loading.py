@@ -129,12 +129,18 @@ def _make_model(description: dict[str, Any]) -> Sequential:
 
 
 def _check_state(model: Sequential) -> None:
-    """Statistics are numbers by which one can divide, or all unknown."""
-    if np.isnan(model.state).all():
-        return
+    """Statistics are numbers by which one can divide; those of the first fit may all be unknown."""
+    first = engine_of(model).statistics()
+    unknown = all(np.isnan(view).all() for view in first.values())
     for name, view in model.named_state().items():
-        if not np.isfinite(view).all() or (name.endswith(".std") and not (view > 0).all()):
-            expected = "positive numbers" if name.endswith(".std") else "finite numbers"
+        if unknown and name in first:
+            continue
+        expected, right = "finite numbers", np.isfinite(view)
+        if name.endswith(".std"):
+            expected, right = "positive numbers", right & (view > 0)
+        if name.endswith(".running_var"):
+            expected, right = "numbers of at least 0", right & (view >= 0)
+        if not right.all():
             raise ModelFileError(f"tensor {name!r} has impossible values; expected {expected}")
 
 

@@ -257,10 +257,11 @@ class Sequential(Guided):
     def state(self) -> Floats:
         """What layers keep besides parameters: a writable view of one flat float64 vector.
 
-        `Standardize` keeps mean and standard deviation of each column, NaN until the first fit. In
-        float64 whatever the model's dtype: a mean may be far larger than the spread around it. It
-        is saved with the model, and neither differentiated nor touched by optimizers. Assignment
-        copies the values in; their shape must be (n_state,).
+        `Standardize` keeps mean and standard deviation of each column, NaN until the first fit;
+        `BatchNorm` keeps running means and variances. In float64 whatever the model's dtype: a mean
+        may be far larger than the spread around it. It is saved with the model, and neither
+        differentiated nor touched by optimizers. Assignment copies the values in; their shape must
+        be (n_state,).
         """
         self._engine.network()
         return self._engine.state[:]
@@ -564,6 +565,55 @@ class Sequential(Guided):
             callbacks=callbacks,
             verbose=verbose,
         )
+
+    @told
+    def calibrate(self, X: Inputs) -> "Sequential":
+        """Replace the running statistics of each `BatchNorm` by those of X.
+
+        Running statistics lag behind the parameters, and average over the few rows of each batch.
+        These are exact: mean and variance (divided by n) of all rows of what comes into the layer,
+        layer after layer, where those before it have their new statistics already. Then `forward`
+        of X is what training would compute of all of X as one batch.
+
+        Parameters
+        ----------
+        X : array_like (n, in_features)
+            Finite real numbers, at least two rows: those that the model was trained on, or enough
+            of them. They are read once for each `BatchNorm`, in parts.
+
+        Returns
+        -------
+        Sequential
+            The model itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is none of that. If the model has no `BatchNorm`.
+        FloatingPointError
+            If numbers overflow on their way; nothing is changed then.
+        RuntimeError
+            If another thread trains the model.
+
+        References
+        ----------
+        Y. Wu, J. Johnson (2021), "Rethinking 'Batch' in BatchNorm",
+        https://arxiv.org/abs/2105.07576.
+
+        Examples
+        --------
+        >>> layers = [fnn.Dense(64), fnn.BatchNorm(), fnn.ReLU(), fnn.Dense(10)]
+        >>> model = fnn.Sequential(layers)
+        >>> history = model.fit(X, y, loss="cross_entropy")
+        >>> accuracy = model.calibrate(X).evaluate(Xt, yt)["accuracy"]
+        """
+        if self._engine.first_that_couples_rows() is None:
+            raise ValueError("calibrate: expected a model with a BatchNorm, got one without")
+        X = intake.features(self._engine, X, allow_nonfinite=False)
+        if X.shape[0] < 2:
+            raise ValueError(f"X: expected at least two rows, got shape {X.shape}")
+        self._engine.calibrate(X)
+        return self
 
     # ------------------------------------------------------------------ using it
 

@@ -95,6 +95,7 @@ def _fit(
                 strict=True,
             )
         )
+    _check_batches(engine, examples.n, batch_size)
     metrics = _check_metrics(engine, metrics, loss, X.shape[1], validation)
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
     listeners = check_callbacks(callbacks)
@@ -135,11 +136,12 @@ def _fit(
                 if stopping.is_over or any(stops):
                     set_stopped_early(history, epoch + 1 < epochs)
                     break
-            if not np.isfinite(engine.parameters).all():
-                raise FloatingPointError(
-                    f"the parameters are not finite after epoch {history.epochs}: the last "
-                    "step overflowed. Likely cure: a lower learning rate"
-                )
+            for vector, name in zip(engine.vectors(), ("parameters", "statistics"), strict=True):
+                if not np.isfinite(vector).all():
+                    raise FloatingPointError(
+                        f"the {name} are not finite after epoch {history.epochs}: the last "
+                        "step overflowed. Likely cure: a lower learning rate"
+                    )
     finally:
         stopping.restore()  # Ctrl-C may have come before the first time
     return history
@@ -358,6 +360,21 @@ def _class_labels(targets: Array, loss: Loss) -> Array | None:
 
 
 # ---------------------------------------------------------------------- checks
+
+
+def _check_batches(engine: Engine, n: int, batch_size: int) -> None:
+    """One row has no statistics."""
+    place = engine.first_that_couples_rows()
+    if place is None or (n - 1) % batch_size > 0:  # rows of the last batch besides one
+        return
+    why = f"as layers[{place.path}], {place.layer!r}, takes statistics of each batch"
+    if n == 1:
+        raise ValueError(f"X: expected at least two rows to train on, {why}; got one")
+    cure = next(size for size in range(batch_size + 1, n + 1) if (n - 1) % size > 0)
+    raise ValueError(
+        f"batch_size: expected one that leaves no batch with a single row, {why}; got "
+        f"{batch_size}, and one of the {n} rows is alone; batch_size={cure}, say"
+    )
 
 
 def _check_validation(
