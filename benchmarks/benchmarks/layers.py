@@ -8,6 +8,8 @@ BETWEEN = {
     "nothing": list,
     "dropout": lambda: [fnn.Dropout(0.5)],
     "gaussian noise": lambda: [fnn.GaussianNoise(0.1)],
+    "batch norm": lambda: [fnn.BatchNorm()],
+    "layer norm": lambda: [fnn.LayerNorm()],
     "scale": lambda: [fnn.Scale()],
     "residual": lambda: [fnn.Residual([fnn.Dense(256), fnn.ReLU(), fnn.Dense(256)])],
 }
