@@ -103,7 +103,7 @@ class TestTrain:
         hidden = [[fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25)] for units in (30, 20)]
         assert list(fnn.load(out).layers[1:]) == [*hidden[0], *hidden[1], fnn.Dense(10)]
 
-    @pytest.mark.parametrize("name, norm", [("layer", fnn.LayerNorm)])
+    @pytest.mark.parametrize("name, norm", [("batch", fnn.BatchNorm), ("layer", fnn.LayerNorm)])
     def test_norm(self, name, norm, out, capfd):
         options = f"--hidden 30,20 --norm {name} --dropout 0.1 --epochs 8 --out {out}"
         code, text, _ = run(capfd, "train", *options.split())
@@ -112,6 +112,13 @@ class TestTrain:
             [fnn.Dense(units), norm(), fnn.ReLU(), fnn.Dropout(0.1)] for units in (30, 20)
         )
         assert list(fnn.load(out).layers[1:]) == [*first, *second, fnn.Dense(10)]
+
+    def test_no_example_is_alone_in_a_step_with_batch_norm(self, out, capfd):
+        options = f"--batch-size 419 --epochs 1 --out {out}"  # 1,258 examples to train on
+        code, text, _ = run(capfd, "train", "--norm", "batch", *options.split())
+        assert code == 0 and "steps of 420 examples: with 419, the last one" in text
+        code, text, _ = run(capfd, "train", "--norm", "layer", *options.split())
+        assert code == 0 and "steps of" not in text
 
     def test_residual(self, out, capfd):
         options = "--hidden 40,40,20 --residual --norm layer --dropout 0.25 --epochs 8"
@@ -265,7 +272,7 @@ class TestRegression:
 
     def test_numbers_by_a_residual_network(self, capfd, tmp_path, rng):
         X = rng.normal(size=(500, 3))
-        options = ("--hidden", "32,32", "--residual", "--norm", "layer", "--dropout", "0.1")
+        options = ("--hidden", "32,32", "--residual", "--norm", "batch", "--dropout", "0.1")
         text, _ = train(capfd, tmp_path, X, 2e5 + 3e4 * X[:, 0], *options, epochs=40)
         assert float(re.search(r"test R2 +(\S+)", text)[1]) > 0.9
 
@@ -799,6 +806,7 @@ def folder(tmp_path, monkeypatch):
         ("train --dropout nan", "--dropout"),
         ("train --hidden none --dropout 0.5", "--dropout: expected hidden layers"),
         ("train --hidden none --norm layer", "--norm: expected hidden layers"),
+        ("train --norm batch --batch-size 1", "--norm batch: expected a --batch-size"),
         ("train --hidden none --residual", "hidden layers, got --hidden none"),
         ("train --hidden 64 --residual", "hidden layers, got --hidden 64;"),
         ("train --seed -1", "seed: expected"),

@@ -17,7 +17,7 @@ ACTIVATIONS = {
     "hardtanh": layers.Hardtanh,
     "sigmoid": layers.Sigmoid,
 }
-NORMS = {"none": None, "layer": layers.LayerNorm}
+NORMS = {"none": None, "batch": layers.BatchNorm, "layer": layers.LayerNorm}
 
 
 def add_options(add: Callable[..., None]) -> None:
@@ -32,7 +32,7 @@ def add_options(add: Callable[..., None]) -> None:
     add(
         "--norm",
         help="normalisation in front of each activation, or of each block with --residual: over "
-        "the units of a layer (layer)",
+        "the examples of a step (batch) or the units of a layer (layer)",
         choices=NORMS,
         default="none",
     )
@@ -56,6 +56,8 @@ def check_options(arguments: argparse.Namespace) -> None:
     for name, given in {"dropout": arguments.dropout > 0, "norm": arguments.norm != "none"}.items():
         if given and not arguments.hidden:
             raise ValueError(f"--{name}: expected hidden layers, got --hidden none")
+    if arguments.norm == "batch" and arguments.batch_size < 2:
+        raise ValueError("--norm batch: expected a --batch-size of at least 2, got 1")
     if arguments.residual and len(arguments.hidden) < 2:
         given = ",".join(map(str, arguments.hidden)) or "none"
         raise ValueError(
@@ -66,6 +68,18 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 def hidden_layers(arguments: argparse.Namespace) -> list[layers.Layer]:
     return _blocks(arguments) if arguments.residual else _chain(arguments)
+
+
+def batch_size(arguments: argparse.Namespace, n: int) -> int:
+    """Return how many of `n` examples a step takes: the next number above --batch-size that leaves
+    no example alone in the last step, of which batch norm has no statistics."""
+    size: int = arguments.batch_size
+    if arguments.norm == "batch":
+        if n < 2:
+            raise ValueError(f"--norm batch: expected at least 2 examples to train on, got {n}")
+        while n % size == 1:
+            size += 1
+    return size
 
 
 def _chain(arguments: argparse.Namespace) -> list[layers.Layer]:

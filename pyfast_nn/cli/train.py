@@ -130,6 +130,13 @@ def run(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     X, task, input_layers, remarks = _read(arguments)
     parts = _split(task.strata, arguments.val, arguments.test, arguments.seed)
+    batch_size = hidden.batch_size(arguments, len(parts["train"]))
+    if batch_size != arguments.batch_size:
+        remarks.append(
+            f"steps of {batch_size} examples: with {arguments.batch_size}, the last one would be "
+            "alone, of which --norm batch has no statistics"
+        )
+        arguments.batch_size = batch_size
     optimizer = _optimizer(arguments, len(parts["train"]))
     model = _network(arguments, task, input_layers).build(X.shape[1])
     if not arguments.quiet:
