@@ -1,15 +1,25 @@
 """Layers that are made of layers: chains, and branches that join."""
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from . import checks, config, initializers
 from .graph import Graph
 from .guidance import written
 from .layers import LAYERS, InputLayer, Layer, MaxNorm
 
-Branch: TypeAlias = Layer | Sequence[Any]
+
+class Unbuilt(Protocol):
+    """A model without parameters yet, which stands for its layers."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def built(self) -> bool: ...
+
+
+Branch: TypeAlias = Layer | list[Any] | tuple[Any, ...] | Unbuilt
 
 
 class Chain(Layer):
@@ -23,7 +33,7 @@ class Chain(Layer):
 
     passes_on = False
 
-    def __init__(self, layers: Sequence[Branch]) -> None:
+    def __init__(self, layers: Iterable[Branch] | Unbuilt) -> None:
         vars(self)["layers"] = as_layers(layers, "layers")
 
     @property
@@ -84,7 +94,7 @@ class Residual(Layer):
     kind = "add"
     passes_on = True
 
-    def __init__(self, layers: Sequence[Branch], shortcut: Branch | None = None) -> None:
+    def __init__(self, layers: Iterable[Branch] | Unbuilt, shortcut: Branch | None = None) -> None:
         vars(self)["layers"] = as_layers(layers, "layers")
         vars(self)["shortcut"] = None if shortcut is None else as_layer(shortcut, "shortcut")
 

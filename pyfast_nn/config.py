@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable
 from ctypes import c_float
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 import numpy as np
 
@@ -28,6 +28,10 @@ class Setting(Generic[Held]):
     def __get__(self, holder: object, owner: type | None = None) -> Held: ...
     def __get__(self, holder: object | None, owner: type | None = None) -> Any:
         return self if holder is None else vars(holder)[self.name]
+
+    if TYPE_CHECKING:  # what may not be assigned is an error
+
+        def __set__(self, holder: Any, value: NoReturn) -> None: ...
 
 
 def settings(cls: type, kind: type[Setting[Any]] = Setting) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ class Sequential(Guided):
 
     def __init__(
         self,
-        layers: Iterable[Layer],
+        layers: Iterable[branches.Branch] | branches.Unbuilt,
         *,
         dtype: DTypeLike = "float32",
         seed: Integer | None = 0,
