@@ -27,7 +27,7 @@ struct BatchNorm : OpBase {
 
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
-        const Panels<T> z = ws.z(node.output), x = ws.a(node.input());
+        const Panels<T> z = ws.z(node.output);
         for (index p = panels.begin; p < panels.end; ++p) {
             if (ws.run.training) keep_moments(ws, node, p);
             const Normed h(ws, node, p);
