@@ -24,7 +24,7 @@ inline T sum_of_lanes(Vector<T> v) {
 template <class T>
 struct AllLanes {
     Vector<T> operator()(Vector<T> v) const { return v; }
-    Vector<T> replace(Vector<T>, Vector<T> v) const { return v; }
+    Vector<T> replace(const T*, Vector<T> v) const { return v; }
 };
 
 template <class T>
@@ -38,34 +38,35 @@ class SomeLanes {
     }
     // The others are zero,
     Vector<T> operator()(Vector<T> v) const { return Vector<T>(bits_ & Bits(v)); }
-    // or stay as they are.
-    Vector<T> replace(Vector<T> old, Vector<T> v) const {
-        return Vector<T>((bits_ & Bits(v)) | (~bits_ & Bits(old)));
+    // or what is there.
+    Vector<T> replace(const T* there, Vector<T> v) const {
+        return Vector<T>((bits_ & Bits(v)) | (~bits_ & Bits(load(there))));
     }
 
    private:
     Bits bits_;
 };
 
-// f(panel, n, lanes) for the vectors of a row that hold some columns: vector n of the panel, a constant.
+// f(i, j, n, lanes) for the vectors of row r of x that hold some columns: where a vector lies in x.data, its
+// first column, which vector of its panel it is (a constant), and which of its lanes count.
 template <class T, class F>
-__attribute__((flatten)) inline void for_vectors(Range columns, const F& f) {
-    constexpr index w = lanes<T>, full = panel_width<T>;
+__attribute__((flatten)) inline void for_vectors(const Panels<T>& x, index r, Range columns, const F& f) {
+    constexpr index w = lanes<T>, full = Panels<T>::full;
     using Zero = std::integral_constant<int, 0>;
     using One = std::integral_constant<int, 1>;
     for (index p = columns.begin / full; p * full < columns.end; ++p) {
-        const Range own{max(columns.begin - p * full, 0), min(columns.end - p * full, full)};
-        if (own.size() == full) {
-            f(p, Zero{}, AllLanes<T>{});
-            f(p, One{}, AllLanes<T>{});
+        const index i = x.row(p, r) - x.data, j = p * full;
+        if (columns.begin <= j && j + full <= columns.end) {
+            f(i, j, Zero{}, AllLanes<T>{});
+            f(i + w, j + w, One{}, AllLanes<T>{});
             continue;
         }
         const auto part = [&](auto n) {
-            const Range these{max(own.begin - n * w, 0), min(own.end - n * w, w)};
+            const Range these{max(columns.begin - j - n * w, 0), min(columns.end - j - n * w, w)};
             if (these.size() == w)
-                f(p, n, AllLanes<T>{});
+                f(i + n * w, j + n * w, n, AllLanes<T>{});
             else if (these.begin < these.end)
-                f(p, n, SomeLanes<T>(these));
+                f(i + n * w, j + n * w, n, SomeLanes<T>(these));
         };
         part(Zero{});
         part(One{});

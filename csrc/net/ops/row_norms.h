@@ -33,15 +33,15 @@ struct RowNorm : OpBase {
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range, const Done& done) {
         const Panels<T> z = ws.z(node.output);
-        const Affine own(ws, node);
-        const T* const bias = own.vector(1);
-        for_groups(ws, node, z, rows, done, [&](index r, Range columns, Moments& of) {
-            of = moments(node, ws.a(node.input()), r, columns);
-            const Normed h(ws, node, r, of);
-            exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
-                Vector y = h(p, n) * own.weight(p, n);
-                if (bias != nullptr) y += load(bias, p, n);
-                put(z, r, p, n, lanes, false, y);
+        const Affine learned(ws, node);
+        const T* const bias = learned.vector(1);
+        for_groups(ws, node, z, rows, done, [&](const Own& own, Moments& of) {
+            of = moments(node, own);
+            const Normed h(own, of);
+            for_vectors(own, [&](index i, index j, auto, auto lanes) {
+                Vector y = h(i) * learned.weight(j);
+                if (bias != nullptr) y += load(bias, j);
+                put(z.data + i, lanes, false, y);
             });
         });
     }
@@ -50,18 +50,18 @@ struct RowNorm : OpBase {
     static void backward(Workspace<T>& ws, const Node& node, Range rows, Range, const Into& into) {
         if (!into.wants(0)) return;
         const Panels<T> dx = ws.da(node.input()), d = ws.d(node.output);
-        const Affine own(ws, node);
+        const Affine learned(ws, node);
         const bool add = into.adds(0);
-        for_groups(ws, node, dx, rows, DoneOf<Into>{into, 0}, [&](index r, Range columns, const Moments& of) {
-            const Normed h(ws, node, r, of);
-            const auto g = [&](index p, auto n) { return own.weight(p, n) * load(d, r, p, n); };
-            const Means<2> m = means<2>(columns, [&](index p, auto n, Vector(&terms)[2]) {
-                terms[0] = g(p, n);
-                terms[1] = h(p, n) * terms[0];
+        for_groups(ws, node, dx, rows, DoneOf<Into>{into, 0}, [&](const Own& own, const Moments& of) {
+            const Normed h(own, of);
+            const auto g = [&](index i, index j) { return learned.weight(j) * load(d.data, i); };
+            const Means<2> m = means<2>(own, [&](index i, index j, Vector(&terms)[2]) {
+                terms[0] = g(i, j);
+                terms[1] = h(i) * terms[0];
             });
-            exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
-                put(dx, r, p, n, lanes, add,
-                    rules::Norm::product(h.s, h(p, n), g(p, n), centre(m.of[0]), m.of[1]));
+            for_vectors(own, [&](index i, index j, auto, auto lanes) {
+                put(dx.data + i, lanes, add,
+                    rules::Norm::product(h.s, h(i), g(i, j), centre(m.of[0]), m.of[1]));
             });
         });
     }
@@ -70,16 +70,16 @@ struct RowNorm : OpBase {
     template <class Done>
     static void tangent_forward(Workspace<T>& ws, const Node& node, Range rows, Range, const Done& done) {
         const Panels<T> rz = ws.rz(node.output);
-        const Affine own(ws, node);
-        const T *const way = own.direction(0), *const bias = own.direction(1);
-        for_groups(ws, node, rz, rows, done, [&](index r, Range columns, const Moments& of) {
-            const Normed h(ws, node, r, of);
-            const Moved rh(ws, node, r, columns, h);
-            exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
-                Vector y = rh(p, n) * own.weight(p, n);
-                if (way != nullptr) y += h(p, n) * load(way, p, n);
-                if (bias != nullptr) y += load(bias, p, n);
-                put(rz, r, p, n, lanes, false, y);
+        const Affine learned(ws, node);
+        const T *const way = learned.direction(0), *const bias = learned.direction(1);
+        for_groups(ws, node, rz, rows, done, [&](const Own& own, const Moments& of) {
+            const Normed h(own, of);
+            const Moved rh(ws, node, own, h);
+            for_vectors(own, [&](index i, index j, auto, auto lanes) {
+                Vector y = rh(i) * learned.weight(j);
+                if (way != nullptr) y += h(i) * load(way, j);
+                if (bias != nullptr) y += load(bias, j);
+                put(rz.data + i, lanes, false, y);
             });
         });
     }
@@ -88,44 +88,41 @@ struct RowNorm : OpBase {
     static void tangent_backward(Workspace<T>& ws, const Node& node, Range rows, Range, const Into& into) {
         if (!into.wants(0)) return;
         const Panels<T> rdx = ws.rda(node.input()), d = ws.d(node.output), rd = ws.rd(node.output);
-        const Affine own(ws, node);
-        const T* const way = own.direction(0);
+        const Affine learned(ws, node);
+        const T* const way = learned.direction(0);
         const bool add = into.adds(0);
-        for_groups(ws, node, rdx, rows, DoneOf<Into>{into, 0},
-                   [&](index r, Range columns, const Moments& of) {
-                       const Normed h(ws, node, r, of);
-                       const Moved rh(ws, node, r, columns, h);
-                       const auto g = [&](index p, auto n) { return own.weight(p, n) * load(d, r, p, n); };
-                       const auto rg = [&](index p, auto n) {
-                           const Vector change = own.weight(p, n) * load(rd, r, p, n);
-                           return way != nullptr ? load(way, p, n) * load(d, r, p, n) + change : change;
-                       };
-                       const Means<4> m = means<4>(columns, [&](index p, auto n, Vector(&terms)[4]) {
-                           terms[0] = g(p, n);
-                           terms[1] = h(p, n) * terms[0];
-                           terms[2] = rg(p, n);
-                           terms[3] = rh(p, n) * terms[0] + h(p, n) * terms[2];
-                       });
-                       exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
-                           put(rdx, r, p, n, lanes, add,
-                               rules::Norm::product_tangent(h.s, h(p, n), rh(p, n), g(p, n), rg(p, n),
-                                                            centre(m.of[0]), m.of[1], rh.along,
-                                                            centre(m.of[2]), m.of[3]));
-                       });
-                   });
+        for_groups(ws, node, rdx, rows, DoneOf<Into>{into, 0}, [&](const Own& own, const Moments& of) {
+            const Normed h(own, of);
+            const Moved rh(ws, node, own, h);
+            const auto g = [&](index i, index j) { return learned.weight(j) * load(d.data, i); };
+            const auto rg = [&](index i, index j) {
+                const Vector change = learned.weight(j) * load(rd.data, i);
+                return way != nullptr ? load(way, j) * load(d.data, i) + change : change;
+            };
+            const Means<4> m = means<4>(own, [&](index i, index j, Vector(&terms)[4]) {
+                terms[0] = g(i, j);
+                terms[1] = h(i) * terms[0];
+                terms[2] = rg(i, j);
+                terms[3] = rh(i) * terms[0] + h(i) * terms[2];
+            });
+            for_vectors(own, [&](index i, index j, auto, auto lanes) {
+                put(rdx.data + i, lanes, add,
+                    rules::Norm::product_tangent(h.s, h(i), rh(i), g(i, j), rg(i, j), centre(m.of[0]),
+                                                 m.of[1], rh.along, centre(m.of[2]), m.of[3]));
+            });
+        });
     }
 
     // Of the weight: u = h
     static constexpr bool has_factors = true;
     static constexpr bool has_factor(index k) { return k == 0; }
     static const T* factor(const Workspace<T>& ws, const Node& node, index, Range rows, index p, T* room) {
-        return of_panel(ws, node, rows, p, room, [&](index, Range, const Normed& h) { return h; });
+        return of_panel(ws, node, rows, p, room, [&](const Own&, const Normed& h) { return h; });
     }
     static const T* factor_tangent(const Workspace<T>& ws, const Node& node, index, Range rows, index p,
                                    T* room) {
-        return of_panel(ws, node, rows, p, room, [&](index r, Range columns, const Normed& h) {
-            return Moved(ws, node, r, columns, h);
-        });
+        return of_panel(ws, node, rows, p, room,
+                        [&](const Own& own, const Normed& h) { return Moved(ws, node, own, h); });
     }
 
    private:
@@ -142,16 +139,23 @@ struct RowNorm : OpBase {
         return reinterpret_cast<Moments*>(ws.kept(node))[r * groups(node) + group];
     }
 
-    static Vector load(const Panels<T>& x, index r, index p, int n) {
-        return exec::load(x.row(p, r) + n * w);
+    // Some columns of a row of the input; in all values that the maps go through, a place is the same.
+    struct Own {
+        Panels<T> x;
+        index r;
+        Range columns;
+    };
+    template <class F>
+    static void for_vectors(const Own& own, const F& f) {
+        exec::for_vectors<T>(own.x, own.r, own.columns, f);
     }
-    static Vector load(const T* row, index p, int n) { return exec::load(row + p * full + n * w); }
+
+    static Vector load(const T* x, index i) { return exec::load(x + i); }
 
     template <class Lanes>
-    static void put(const Panels<T>& y, index r, index p, int n, const Lanes& lanes, bool add, Vector v) {
-        T* const to = y.row(p, r) + n * w;
-        const Vector old = exec::load(to);
-        exec::store(to, lanes.replace(old, add ? old + v : v));
+    static void put(T* to, const Lanes& lanes, bool add, Vector v) {
+        if (add) v += exec::load(to);
+        exec::store(to, lanes.replace(to, v));
     }
 
     // What it learns, and how that moves, null if it does not.
@@ -164,120 +168,123 @@ struct RowNorm : OpBase {
         bool has(index k) const { return node.parameters >= 0 && k < ws.own(node).count(); }
         const T* vector(index k) const { return has(k) ? ws.vector(node, k) : nullptr; }
         const T* direction(index k) const { return has(k) ? ws.direction_vector(node, k) : nullptr; }
-        Vector weight(index p, int n) const {
-            return factors != nullptr ? load(factors, p, n) : exec::broadcast(T(1));
-        }
+        Vector weight(index j) const { return factors != nullptr ? load(factors, j) : exec::broadcast(T(1)); }
     };
 
     template <int K>
     struct Means {
         Vector of[K];  // in every lane
     };
-    // Of terms(panel, n, terms) over some columns of a row.
+    // Of terms(place, column, terms) over the columns.
     template <int K, class F>
-    static Means<K> means(Range columns, const F& f) {
+    static Means<K> means(const Own& own, const F& f) {
         Vector sums[2][K] = {};
-        exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
+        for_vectors(own, [&](index i, index j, auto n, auto lanes) {
             Vector terms[K];
-            f(p, n, terms);
+            f(i, j, terms);
             for (int k = 0; k < K; ++k) sums[n][k] += lanes(terms[k]);
         });
         Means<K> result;
         for (int k = 0; k < K; ++k)
             result.of[k] =
-                exec::broadcast(exec::sum_of_lanes<T>(sums[0][k] + sums[1][k]) / T(columns.size()));
+                exec::broadcast(exec::sum_of_lanes<T>(sums[0][k] + sums[1][k]) / T(own.columns.size()));
         return result;
     }
     static Vector centre(Vector mean) { return centred ? mean : Vector{}; }
 
     // In two passes, and from one of the numbers on, so that equal ones have a variance of exactly zero. The
     // mean is a sum of what is divided already: it overflows for no numbers.
-    static Moments moments(const Node& node, const Panels<T>& x, index r, Range columns) {
+    static Moments moments(const Node& node, const Own& own) {
+        const T* const x = own.x.data;
         Vector mean{};
         if constexpr (centred) {
-            const Vector first = exec::broadcast(x.row(columns.begin / full, r)[columns.begin % full]);
-            const Vector share = exec::broadcast(1 / T(columns.size()));
+            const index j = own.columns.begin;
+            const Vector first = exec::broadcast(own.x.row(j / full, own.r)[j % full]);
+            const Vector share = exec::broadcast(1 / T(own.columns.size()));
             Vector sums[2] = {};
-            exec::for_vectors<T>(columns, [&](index p, auto n, auto lanes) {
-                sums[n] += lanes((load(x, r, p, n) - first) * share);
+            for_vectors(own, [&](index i, index, auto n, auto lanes) {
+                sums[n] += lanes((load(x, i) - first) * share);
             });
             mean = first + exec::broadcast(exec::sum_of_lanes<T>(sums[0] + sums[1]));
         }
-        const Means<1> variance = means<1>(columns, [&](index p, auto n, Vector(&terms)[1]) {
-            const Vector deviation = load(x, r, p, n) - mean;
+        const Means<1> variance = means<1>(own, [&](index i, index, Vector(&terms)[1]) {
+            const Vector deviation = load(x, i) - mean;
             terms[0] = deviation * deviation;
         });
         const double eps = node.op.eps > 0 ? node.op.eps : double(std::numeric_limits<T>::epsilon());
         return {mean[0], T(1 / std::sqrt(double(variance.of[0][0]) + eps))};
     }
 
-    // h of a row and group.
+    // h, a vector at a time.
     struct Normed {
-        Panels<T> x;
-        index r;
+        const T* x;
         Vector mean, s;
 
-        Normed(const Workspace<T>& ws, const Node& node, index r, const Moments& of)
-            : x(ws.a(node.input())), r(r), mean(exec::broadcast(of.mean)), s(exec::broadcast(of.s)) {}
-        Vector operator()(index p, int n) const { return rules::Norm::normalize(load(x, r, p, n), mean, s); }
+        Normed(const Own& own, const Moments& of)
+            : x(own.x.data), mean(exec::broadcast(of.mean)), s(exec::broadcast(of.s)) {}
+        Vector operator()(index i) const { return rules::Norm::normalize(load(x, i), mean, s); }
     };
 
     // rh likewise.
     struct Moved {
         Normed h;
-        Panels<T> rx;
+        const T* rx;  // or null
         Vector mean{}, along{};
 
-        Moved(const Workspace<T>& ws, const Node& node, index r, Range columns, const Normed& h)
-            : h(h), rx(ws.ra(node.input())) {
-            if (rx.data == nullptr) return;
-            const Means<2> m = means<2>(columns, [&](index p, auto n, Vector(&terms)[2]) {
-                terms[0] = load(rx, r, p, n);
-                terms[1] = h(p, n) * terms[0];
+        Moved(const Workspace<T>& ws, const Node& node, const Own& own, const Normed& h)
+            : h(h), rx(ws.ra(node.input()).data) {
+            if (rx == nullptr) return;
+            const Means<2> m = means<2>(own, [&](index i, index, Vector(&terms)[2]) {
+                terms[0] = load(rx, i);
+                terms[1] = h(i) * terms[0];
             });
             mean = centre(m.of[0]);
             along = m.of[1];
         }
-        Vector operator()(index p, int n) const {
-            if (rx.data == nullptr) return Vector{};
-            return rules::Norm::product(h.s, h(p, n), load(rx, h.r, p, n), mean, along);
+        Vector operator()(index i) const {
+            if (rx == nullptr) return Vector{};
+            return rules::Norm::product(h.s, h(i), load(rx, i), mean, along);
         }
     };
 
-    // f(row, columns of a group, its moments), and done(first, count) for the stretches of `to`, some rows at
-    // a time, with what pads them zero.
+    // f(columns of a group of a row, their moments), and done(first, count) for the stretches of `to`, some
+    // rows at a time, with what pads them zero.
     template <class Done, class F>
     static void for_groups(const Workspace<T>& ws, const Node& node, const Panels<T>& to, Range rows,
                            const Done& done, const F& f) {
-        const index count = groups(node), size = to.cols / count;
+        const Panels<T> x = ws.a(node.input());
+        const index count = groups(node), size = x.cols / count;
         exec::for_pieces(rows, 16, [&](Range some) {
             exec::clear_padding(to, some);
             for (index r = some.begin; r < some.end; ++r)
                 for (index group = 0; group < count; ++group)
-                    f(r, Range{group * size, (group + 1) * size}, moments_of(ws, node, r, group));
+                    f(Own{x, r, {group * size, (group + 1) * size}}, moments_of(ws, node, r, group));
             for_stretches(to, some, [&](Range s) { done(s.begin, s.size()); });
         });
     }
 
-    // room = of(row, columns of a group, h) in panel p, and zero in what pads it.
+    // room = of(columns of a group of a row, h) in panel p, and zero in what pads it.
     template <class F>
     static const T* of_panel(const Workspace<T>& ws, const Node& node, Range rows, index p, T* room,
                              const F& of) {
-        const Panels<T> z = ws.z(node.output);
-        const index size = z.cols / groups(node), width = z.width(p);
-        const Range columns{p * full, p * full + z.used(p)};
-        for (index r = rows.begin; r < rows.end; ++r, room += width) {
-            for (index j = 0; j < width; j += w) exec::store(room + j, Vector{});
-            for (index group = columns.begin / size; group * size < columns.end; ++group) {
-                const Range own{group * size, (group + 1) * size};
-                const auto h = of(r, own, Normed(ws, node, r, moments_of(ws, node, r, group)));
-                exec::for_vectors<T>(exec::intersect(own, columns), [&](index q, auto n, auto lanes) {
-                    T* const y = room + n * w;
-                    exec::store(y, lanes.replace(exec::load(y), h(q, n)));
-                });
+        const Panels<T> x = ws.a(node.input());
+        const index count = groups(node), size = x.cols / count, width = x.width(p);
+        const Range columns{p * full, p * full + x.used(p)};
+        const index first = count == 1 ? 0 : columns.begin / size;
+        for (index r = rows.begin; r < rows.end; ++r) {
+            T* const to = room + (r - rows.begin) * width;
+            for (index j = 0; j < width; j += w) exec::store(to + j, Vector{});
+            for (index group = first; group * size < columns.end; ++group) {
+                const Own own{x, r, {group * size, (group + 1) * size}};
+                const auto h = of(own, Normed(own, moments_of(ws, node, r, group)));
+                for_vectors({x, r, exec::intersect(own.columns, columns)},
+                            [&](index i, index j, auto, auto lanes) {
+                                T* const y = to + (j - columns.begin);
+                                exec::store(y, lanes.replace(y, h(i)));
+                            });
             }
         }
-        return room - rows.size() * width;
+        return room;
     }
 };
 
