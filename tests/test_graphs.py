@@ -57,6 +57,9 @@ def graphs():
         "tied": [tied, fnn.ReLU(), tied, fnn.ReLU(), fnn.Dense(3)],
         "tied in branches": [fnn.Concatenate(deep, [deep, fnn.ReLU()]), fnn.Dense(3)],
         "tied within": [tied, fnn.ReLU(), fnn.Residual([fnn.Dense(5), tied]), fnn.Dense(3)],
+        "norms": [fnn.Dense(6), fnn.LayerNorm(), fnn.ReLU(),
+                  fnn.Residual([fnn.RMSNorm(), fnn.Dense(6), fnn.PReLU()]), fnn.Dense(3)],
+        "batch norm": [fnn.Dense(6), fnn.BatchNorm(), fnn.ReLU(), fnn.Dense(3)],
         "inputs": [fnn.Rescale(2.0), fnn.Standardize(),
                    fnn.Residual([fnn.Dense(5), fnn.Tanh()]), fnn.Dense(3)],
     }  # fmt: skip
@@ -68,7 +71,7 @@ EXACT = [name for name in NAMES if "tied" not in name]
 
 def model_of(name, rng, dtype="float64"):
     model = build(graphs()[name], rng=rng, dtype=dtype)
-    if name == "inputs":
+    if model.state.size:
         model.state = rng.uniform(0.5, 2, model.state.size)
     return model
 

@@ -315,6 +315,54 @@ def test_samples_of_rows_with_nan(rng):
     assert model.predict(X, **acts)[1] is None
 
 
+# ------------------------------------------------------------------------ coupled rows
+
+
+def coupled(rng):
+    layers = [fnn.Dense(6), fnn.BatchNorm(), fnn.ReLU(), fnn.Dropout(0.3), fnn.Dense(3)]
+    model = fnn.Sequential(layers, dtype="float64").build(5)
+    model.parameters = rng.standard_normal(model.n_parameters)
+    model.state = rng.uniform(0.5, 2, model.state.size)
+    return model
+
+
+def test_batch_norm_takes_the_statistics_of_the_batch_and_learns_none(rng):
+    model, (X, y) = coupled(rng), draw(rng)
+    state, acts = model.state.copy(), {"training": True, "seed": 3}
+    w = model.named_parameters()
+    h = X @ w["0.weight"] + w["0.bias"]
+    h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) * w["1.weight"] + w["1.bias"]
+    h = np.maximum(h, 0) * test_noise.factors(0.3, 9, 6, seed=3, step=0)
+    expected = h @ w["4.weight"] + w["4.bias"]
+    np.testing.assert_allclose(model.forward(X, **acts), expected, rtol=1e-11, atol=1e-12)
+    v = rng.standard_normal(model.n_parameters)
+    acts["loss"] = LOSS
+    expected = along(model, lambda: model.loss_and_grad(X, y, **acts)[1], v)
+    assert relative_error(model.hvp(X, y, v, **acts), expected) < 1e-6
+    H = matrix(curvature.Hessian(model, X, y, **acts))
+    assert relative_error(H, H.T) < 1e-11 and relative_error(H @ v, expected) < 1e-6
+    assert_same_bits(model.state, state)
+
+
+def test_what_counts_each_row_is_refused_for_coupled_rows(rng):
+    model, (X, y) = coupled(rng), draw(rng)
+    message = r"training: expected False where each row counts for itself, .* by BatchNorm"
+    for kind in OPERATORS:
+        A = kind(model, X, y, LOSS, training=True)
+        estimates = [] if kind is curvature.EmpiricalFisher else [curvature.sampled_trace]
+        for function in (curvature.exact_trace, curvature.exact_diagonal, *estimates):
+            with pytest.raises(ValueError, match=message):
+                function(A)
+        curvature.exact_trace(kind(model, X, y, LOSS))
+    for function in (curvature.per_example_gradients, curvature.per_example_gradient_norms):
+        with pytest.raises(ValueError, match=message):
+            function(model, X, y, LOSS, training=True)
+        function(model, X, y, LOSS)
+    for name in ("predict", "predict_proba"):
+        with pytest.raises(ValueError, match=r"samples: expected None, .* by BatchNorm, got 3"):
+            getattr(model, name)(X, loss=LOSS, samples=3)
+
+
 # ------------------------------------------------------------------------ what is refused
 
 
