@@ -30,6 +30,11 @@ struct RowNorm : OpBase {
     // Of each row and group: mean and 1 / deviation.
     static index kept(const Node& node, const Plan&, index rows) { return rows * 2 * groups(node); }
 
+    // The same of its tangent: the mean of rx, and that of h rx.
+    static index kept_tangent(const Node& node, const Plan& plan, index rows) {
+        return kept(node, plan, rows);
+    }
+
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range, const Done& done) {
         const Panels<T> z = ws.z(node.output);
@@ -74,6 +79,7 @@ struct RowNorm : OpBase {
         const T *const way = learned.direction(0), *const bias = learned.direction(1);
         for_groups(ws, node, rz, rows, done, [&](const Own& own, const Moments& of) {
             const Normed h(own, of);
+            keep_movement(ws, node, own, h);
             const Moved rh(ws, node, own, h);
             for_vectors(own, [&](index i, index j, auto, auto lanes) {
                 Vector y = rh(i) * learned.weight(j);
@@ -133,16 +139,22 @@ struct RowNorm : OpBase {
     struct Moments {
         T mean, s;
     };
+    struct Movement {
+        T mean, along;
+    };
 
     static index groups(const Node& node) { return kind == RowNormKind::group ? index(node.op.groups) : 1; }
     static Moments& moments_of(const Workspace<T>& ws, const Node& node, index r, index group) {
         return reinterpret_cast<Moments*>(ws.kept(node))[r * groups(node) + group];
     }
+    static Movement& movement_of(const Workspace<T>& ws, const Node& node, index r, index group) {
+        return reinterpret_cast<Movement*>(ws.kept_tangent(node))[r * groups(node) + group];
+    }
 
     // Some columns of a row of the input; in all values that the maps go through, a place is the same.
     struct Own {
         Panels<T> x;
-        index r;
+        index r, group;
         Range columns;
     };
     template <class F>
@@ -225,6 +237,17 @@ struct RowNorm : OpBase {
         Vector operator()(index i) const { return rules::Norm::normalize(load(x, i), mean, s); }
     };
 
+    // How mean and deviation move.
+    static void keep_movement(const Workspace<T>& ws, const Node& node, const Own& own, const Normed& h) {
+        const T* const rx = ws.ra(node.input()).data;
+        if (rx == nullptr) return;
+        const Means<2> m = means<2>(own, [&](index i, index, Vector(&terms)[2]) {
+            terms[0] = load(rx, i);
+            terms[1] = h(i) * terms[0];
+        });
+        movement_of(ws, node, own.r, own.group) = {centre(m.of[0])[0], m.of[1][0]};
+    }
+
     // rh likewise.
     struct Moved {
         Normed h;
@@ -234,12 +257,9 @@ struct RowNorm : OpBase {
         Moved(const Workspace<T>& ws, const Node& node, const Own& own, const Normed& h)
             : h(h), rx(ws.ra(node.input()).data) {
             if (rx == nullptr) return;
-            const Means<2> m = means<2>(own, [&](index i, index, Vector(&terms)[2]) {
-                terms[0] = load(rx, i);
-                terms[1] = h(i) * terms[0];
-            });
-            mean = centre(m.of[0]);
-            along = m.of[1];
+            const Movement& of = movement_of(ws, node, own.r, own.group);
+            mean = exec::broadcast(of.mean);
+            along = exec::broadcast(of.along);
         }
         Vector operator()(index i) const {
             if (rx == nullptr) return Vector{};
@@ -258,7 +278,7 @@ struct RowNorm : OpBase {
             exec::clear_padding(to, some);
             for (index r = some.begin; r < some.end; ++r)
                 for (index group = 0; group < count; ++group)
-                    f(Own{x, r, {group * size, (group + 1) * size}}, moments_of(ws, node, r, group));
+                    f(Own{x, r, group, {group * size, (group + 1) * size}}, moments_of(ws, node, r, group));
             for_stretches(to, some, [&](Range s) { done(s.begin, s.size()); });
         });
     }
@@ -275,9 +295,9 @@ struct RowNorm : OpBase {
             T* const to = room + (r - rows.begin) * width;
             for (index j = 0; j < width; j += w) exec::store(to + j, Vector{});
             for (index group = first; group * size < columns.end; ++group) {
-                const Own own{x, r, {group * size, (group + 1) * size}};
+                const Own own{x, r, group, {group * size, (group + 1) * size}};
                 const auto h = of(own, Normed(own, moments_of(ws, node, r, group)));
-                for_vectors({x, r, exec::intersect(own.columns, columns)},
+                for_vectors({x, r, group, exec::intersect(own.columns, columns)},
                             [&](index i, index j, auto, auto lanes) {
                                 T* const y = to + (j - columns.begin);
                                 exec::store(y, lanes.replace(y, h(i)));
