@@ -71,7 +71,7 @@ __attribute__((flatten)) inline void sum_rows(Columns<T> (&sums)[K], index width
 // The same as means over all rows.
 template <class T, int K, class F>
 inline void mean_rows(Columns<T> (&means)[K], index width, index rows, const F& f) {
-    double totals[K][Panels<T>::full];
+    double totals[K][Panels<T>::full] = {};
     exec::for_pieces({0, rows}, exec::rows_summed, [&](Range piece) {
         sum_rows<T>(means, width, piece, f);
         for (int k = 0; k < K; ++k)
@@ -86,10 +86,10 @@ inline void mean_rows(Columns<T> (&means)[K], index width, index rows, const F& 
 // variance"), and then merged in float64.
 template <class T>
 struct ColumnMoments {
-    double mean[Panels<T>::full], variance[Panels<T>::full];
+    double mean[Panels<T>::full] = {}, variance[Panels<T>::full];
 
     ColumnMoments(const T* x, index width, index rows) {
-        double m2[Panels<T>::full];
+        double m2[Panels<T>::full] = {};
         exec::for_pieces({0, rows}, exec::rows_summed, [&](Range piece) {
             const double n = double(piece.size()), before = double(piece.begin);
             Columns<T> center[1], sums[2];
