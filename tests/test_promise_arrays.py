@@ -417,6 +417,8 @@ def public_classes():
 NEEDED = {
     "CurvatureMonitor": {"X": np.ones((4, 2)), "y": [0, 1, 0, 1]},
     "Dense": {"units": 3},
+    "GroupNorm": {"groups": 2},
+    "Residual": {"layers": [fnn.Dense(3)]},
     "Sequential": {"layers": [fnn.Dense(3)]},
     "Uniform": {"low": 0.0, "high": 1.0},
     "Constant": {"value": 1.0},
@@ -429,8 +431,8 @@ HYPER = [
     for thing in dict.fromkeys(public_classes())
     if thing.__name__ not in NOT_SET_UP
     for parameter in inspect.signature(thing).parameters
-    # arrays, and what all optimizers take
-    if parameter not in ("params", "options", "X", "y")
+    # arrays, what all optimizers take, and positions without a name (see test_graphs.py)
+    if parameter not in ("params", "options", "X", "y", "branches")
 ]
 
 
