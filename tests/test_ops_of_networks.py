@@ -287,7 +287,7 @@ class Problem:
             self.loss,
             order=order,
             batch_size=batch_size,
-            lr=np.full(steps, 0.1),
+            lr=np.full(steps, 0.02),
             update=SGD,
             state=[],
             step=0,
@@ -339,7 +339,7 @@ def check_maps(problem):
         along = [reference.loss_and_grad(there, X, y, loss)[0] for there in moved]
         close(problem.losses_along(steps), along)
 
-    step = np.where(reference.is_trained(), 0.1 * (gradient + 0.1 * parameters), 0)
+    step = np.where(reference.is_trained(), 0.02 * (gradient + 0.1 * parameters), 0)
     close(problem.train(len(X)), parameters - step)
 
 
@@ -415,7 +415,7 @@ def check_operators(problem):
         close(sum(of_rows), sum(traces), terms=problem.net.n_parameters)
         out = problem.empty(problem.net.n_parameters)
         problem.operator(kind).diagonal(out)
-        close(out, diagonal)
+        close(out, diagonal, terms=problem.net.n_parameters)
 
 
 # -------------------------------------------------------------------------------------------- tests

@@ -211,7 +211,8 @@ class Operator : public Shared {
 
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order, const Run& run) {
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order,
+         const SharedRun& run) {
     with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const T* direction = to_read<T>(v, "v", {net->plan.n_parameters});
@@ -227,13 +228,13 @@ void register_curvature(py::module_& m) {
         .def(py::init([](const std::shared_ptr<Network>& net, const std::string& kind,
                          const py::array& parameters, const py::object& X, const py::object& y,
                          const py::object& loss, const MaybeArray& weights, const py::object& model_state,
-                         const MaybeArray& order, double memory_budget, const Run& run) {
+                         const MaybeArray& order, double memory_budget, const SharedRun& run) {
                  return std::make_shared<Operator>(net, kind, parameters, X, y, loss, weights, model_state,
                                                    order, memory_budget, run);
              }),
              "net"_a, "kind"_a, "parameters"_a, "X"_a, py::kw_only(), "y"_a = py::none(),
              "loss"_a = py::none(), "weights"_a = py::none(), "model_state"_a = py::none(),
-             "order"_a = py::none(), "memory_budget"_a = 0.0, "run"_a = Run{})
+             "order"_a = py::none(), "memory_budget"_a = 0.0, "run"_a = std::make_shared<SharedRun>())
         .def_property_readonly("kept_chunks", &Operator::kept_chunks)
         .def("products", &Operator::products, "V"_a, "out"_a)
         .def("quadratic_forms", &Operator::quadratic_forms, "V"_a, "out"_a)

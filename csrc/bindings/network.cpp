@@ -130,7 +130,7 @@ Link link_of(const std::string& name) {
 
 void forward(Network& net, const py::array& parameters, const py::object& X, py::array out,
              const std::string& link_name, const py::object& model_state, const MaybeArray& order,
-             const Run& run) {
+             const SharedRun& run) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Link link = link_of(link_name);
@@ -172,7 +172,8 @@ void values(Network& net, const py::array& parameters, const py::object& X, cons
 
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
                                    const py::array& y, const py::tuple& loss_spec, const MaybeArray& weights,
-                                   const py::object& model_state, const MaybeArray& order, const Run& run) {
+                                   const py::object& model_state, const MaybeArray& order,
+                                   const SharedRun& run) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -224,7 +225,7 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
 
 double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
                      const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
-                     const py::object& model_state, const MaybeArray& order, const Run& run) {
+                     const py::object& model_state, const MaybeArray& order, const SharedRun& run) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -248,7 +249,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
 }
 
 void jvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X, py::array out,
-         py::array dout, const py::object& model_state, const Run& run) {
+         py::array dout, const py::object& model_state, const SharedRun& run) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
@@ -335,7 +336,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
-           const py::object& model_state, index batches_per_step, const Run& run) {
+           const py::object& model_state, index batches_per_step, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
@@ -357,7 +358,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
 void train_stepwise(Network& net, py::array parameters, const py::object& X, const py::array& y,
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
-                    const py::object& model_state, index batches_per_step, const Run& run) {
+                    const py::object& model_state, index batches_per_step, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
@@ -417,7 +418,7 @@ class Pullback : public Shared {
 
 std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::array& parameters,
                               const py::object& X, py::array out, const py::object& model_state,
-                              const Run& run) {
+                              const SharedRun& run) {
     return with_type(*net, [&](auto zero) {
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net->plan.in_features());
@@ -500,13 +501,16 @@ std::vector<LayerSpec> layers_of(const py::list& given) {
 
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
-    py::class_<Run>(m, "Run")
-        .def(py::init([](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step,
-                         index first) { return Run{training, learns_state, seed, step, first}; }),
+    py::class_<SharedRun, std::shared_ptr<SharedRun>>(m, "Run")
+        .def(py::init(
+                 [](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step, index first) {
+                     return std::make_shared<SharedRun>(Run{training, learns_state, seed, step, first});
+                 }),
              py::kw_only(), "training"_a = false, "learns_state"_a = false, "seed"_a = 0, "step"_a = 0,
              "first"_a = 0)
-        .def_readonly("training", &Run::training)
-        .def_readonly("seed", &Run::seed);
+        .def_property_readonly("training", [](const SharedRun& run) { return run.training; })
+        .def_property_readonly("seed", [](const SharedRun& run) { return run.seed; });
+    const auto present = std::make_shared<SharedRun>();
     py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
@@ -531,30 +535,33 @@ void register_network(py::module_& m) {
         .def_property_readonly("piecewise_linear",
                                [](const Network& n) { return n.plan.traits.piecewise_linear; })
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "link"_a = "identity",
-             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+             "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = present)
         .def("values", values, "parameters"_a, "X"_a, "outs"_a, py::kw_only(), "model_state"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
-             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
+             "run"_a = present)
         .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
              "losses"_a, py::kw_only(), "weights"_a = py::none(), "model_state"_a = py::none(),
              "order"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a, py::kw_only(),
-             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
+             "run"_a = present)
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "model_state"_a = py::none(),
-             "run"_a = Run{})
+             "run"_a = present)
         .def("jvp", jvp, "parameters"_a, "v"_a, "X"_a, "out"_a, "dout"_a, py::kw_only(),
-             "model_state"_a = py::none(), "run"_a = Run{})
+             "model_state"_a = py::none(), "run"_a = present)
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
-             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = Run{})
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
+             "run"_a = present)
         .def(
             "keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
         .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{})
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = present)
         .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "order"_a, "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = Run{});
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = present);
 }
 
 }  // namespace fnn::bindings

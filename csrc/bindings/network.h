@@ -84,6 +84,12 @@ struct Shared {
     static void operator delete(void*) {}
 };
 
+// How layers act in a call.
+struct SharedRun : public Run, public Shared {
+    SharedRun() = default;
+    explicit SharedRun(const Run& run) : Run(run) {}
+};
+
 class Network : public Shared {
    public:
     Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused);
@@ -114,7 +120,8 @@ void need_batch(const Network& net, const Run& run, index n, const char* argumen
 // The product of the Hessian of the mean loss with v (n_parameters,), into hv.
 void hvp(const std::shared_ptr<Network>& net, const py::array& parameters, const py::array& v,
          const py::object& X, const py::array& y, const py::tuple& loss, py::array hv,
-         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order, const Run& run);
+         const MaybeArray& weights, const py::object& model_state, const MaybeArray& order,
+         const SharedRun& run);
 
 void register_network(py::module_& m);
 void register_curvature(py::module_& m);
