@@ -49,14 +49,14 @@ class Engine:
     """
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any], seed: int) -> None:
-        self.layers = tuple(layers)
+        self.layers: tuple[Layer, ...] = tuple(layers)
         self.dtype = dtype
         self.seed = seed
         self._net: Any = None  # this and the three that follow: when it is built
         self._graph: Any = None
         self.parameters: Any = None
         self.state: Any = None
-        self.owner = Owner(tied=True)
+        self.owner: Owner = Owner(tied=True)
         self.saved_optimizer: str | None = None
         self.epochs_trained = 0
         self.loss: str | Loss | None = None

@@ -647,7 +647,7 @@ class PReLU(Layer):
     """
 
     kind = "prelu"
-    initial_slope = 0.25
+    initial_slope: float = 0.25
     default_init: str | initializers.Initializer = initializers.HeNormal(initial_slope)
 
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:

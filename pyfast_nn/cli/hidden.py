@@ -6,7 +6,7 @@ from collections.abc import Callable
 from .. import checks, layers
 from ..branches import Residual
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], layers.Layer]] = {
     "relu": layers.ReLU,
     "leaky_relu": layers.LeakyReLU,
     "elu": layers.ELU,
@@ -17,7 +17,11 @@ ACTIVATIONS = {
     "hardtanh": layers.Hardtanh,
     "sigmoid": layers.Sigmoid,
 }
-NORMS = {"none": None, "batch": layers.BatchNorm, "layer": layers.LayerNorm}
+NORMS: dict[str, Callable[[], layers.Layer] | None] = {
+    "none": None,
+    "batch": layers.BatchNorm,
+    "layer": layers.LayerNorm,
+}
 
 
 def add_options(add: Callable[..., None]) -> None:

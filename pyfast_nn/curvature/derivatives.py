@@ -42,14 +42,17 @@ class Derivatives:
         run: _core.Run,
     ) -> None:
         budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
-        self.kind, self.loss = kind, loss
+        self.kind: str = kind
+        self.loss: Loss | None = loss
+        self.core: _core.Operator
+        self.net: _core.Network
         self.core, self.net = engine.operator(kind, examples, loss, dtype, budget, run)
         self.dtype = dtype
-        self.all_keys = list(engine.named_parameters())
-        self.slices = _slices(engine.named_parameters(), restrict)
-        self.keys = list(self.slices)
-        self.n = sum(piece.stop - piece.start for piece in self.slices.values())
-        self.n_rows = examples.n
+        self.all_keys: list[str] = list(engine.named_parameters())
+        self.slices: dict[str, slice] = _slices(engine.named_parameters(), restrict)
+        self.keys: list[str] = list(self.slices)
+        self.n: int = sum(piece.stop - piece.start for piece in self.slices.values())
+        self.n_rows: int = examples.n
         self.damping: Any = None
         self._engine = engine
         self._training = run.training

@@ -198,9 +198,9 @@ class Bound:
         self.state: list[dict[str, Array]] = [
             {} for _ in self.arrays
         ]  # of each tensor, {name: vector}
-        self.flat = flat if rules.is_elementwise(optimizer) else None
+        self.flat: Array | None = flat if rules.is_elementwise(optimizer) else None
         self.vectors: dict[str, Array] = {}  # whose parts the states are then
-        self.fused = False
+        self.fused: bool = False
         self._epoch: tuple[int, Floats] | None = None  # steps before it, and its report
         self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
         self.around: _core.Around | None = None  # made when an option asks for it
