@@ -90,9 +90,9 @@ struct StripUpdate {
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
         rule.apply(stretch, {0, count});
     }
-    // The parameters and states, where they are more than the second-level cache holds.
+    // The parameters and states, where they are more than a cache holds: fetching what is near costs time.
     exec::Beside<T> beside(const Panels<T>& matrix) const {
-        constexpr index near = index{1} << 20;  // bytes
+        constexpr index near = index{32} << 20;  // bytes
         exec::Beside<T> all{matrix};
         if ((1 + ws.needs.states) * ws.layout.size() * index(sizeof(T)) < near) return all;
         all.count = 1 + ws.needs.states;
