@@ -56,7 +56,7 @@ class Graph:
         self.places: list[Place] = []
         self.outputs: dict[str, int] = {}
         self._widths = [in_features]
-        self._first: dict[int, int] = {}  # {id of a layer that learns: its first place}
+        self._first: dict[int, int] = {}  # {id of one that learns or keeps: first place}
         self._trainable = True
         value = 0
         for i, layer in enumerate(layers):
@@ -85,7 +85,7 @@ class Graph:
         """Add a place; return its value."""
         here, in_features = len(self.places), self._widths[inputs[0]]
         shares = -1
-        if layer.parameter_shapes(1):
+        if layer.parameter_shapes(1) or layer.state_shapes(1):
             first = self._first.setdefault(id(layer), here)
             shares = -1 if first == here else first
         if shares >= 0 and layer.state_shapes(1):

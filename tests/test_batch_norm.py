@@ -784,3 +784,12 @@ def test_what_calibrate_refuses(rng):
     with pytest.raises(FloatingPointError, match="nothing was changed"):
         model.calibrate(np.full((10, 6), [1e307] * 6) * np.linspace(-1, 1, 10)[:, None])
     assert_same_bits(model.state, before)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("affine", [True, False])
+def test_one_layer_in_two_places_is_refused(affine):
+    norm = fnn.BatchNorm(affine=affine)
+    message = r"layers\[3\]: expected a BatchNorm of its own.*layers\[1\]"
+    with pytest.raises(ValueError, match=message):
+        fnn.Sequential([fnn.Dense(3), norm, fnn.ReLU(), norm, fnn.Dense(2)])
