@@ -39,7 +39,6 @@ _ELSEWHERE = {
     "mae": "L1Loss mean_absolute_error absolute_error l1",
     "huber": "HuberLoss SmoothL1Loss smooth_l1",
     "accuracy": "acc sparse_categorical_accuracy",
-    "auc": "roc_auc",
     "xavier_uniform": "glorot_uniform xavier",
     "xavier_normal": "glorot_normal",
     "he_normal": "kaiming_normal he",

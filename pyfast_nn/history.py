@@ -13,22 +13,28 @@ if TYPE_CHECKING:
 
 NOT_SCORES = ("lr", "seconds")  # keys of things that are neither better nor worse
 _SHOWN = 6  # scores in one line
+_CURVES = (
+    ("", "training", "C0"),
+    ("train_", "training, after the epoch", "C2"),
+    ("val_", "validation", "C1"),
+)
 
 
 class History(Guided, dict[str, list[float]]):
     """A dict of lists with one value per epoch: ``history["loss"]``.
 
     Keys are ``loss``, ``lr`` and ``seconds``; for classification ``accuracy``; with validation data
-    ``val_loss``, ``val_accuracy`` and ``val_`` with the name of each metric; and what callbacks
+    ``val_loss``, ``val_accuracy`` and ``val_`` with the name of each metric; under
+    ``train_metrics=True`` the same with ``train_``; and what callbacks
     added to the records, NaN for epochs without. Before the first epoch is done there are none.
     Values are Python's numbers, so that ``json.dumps(history)`` and ``pandas.DataFrame(history)``
     take it as it is.
 
     * ``loss`` and ``accuracy`` are means over the examples of the epoch as they were trained on,
-      while the parameters changed, weighted if the examples are; all ``val_...`` are taken after
-      it.
+      while the parameters changed, weighted if the examples are; all ``val_...`` and ``train_...``
+      are taken after it.
     * ``lr`` is the learning rate of the epoch's last step.
-    * ``seconds`` is the time that training took, without validation.
+    * ``seconds`` is the time that training took, without what is evaluated after it.
 
     Examples
     --------
@@ -94,7 +100,7 @@ class History(Guided, dict[str, list[float]]):
             If there is no epoch to draw.
         """
         keys = self._scores()
-        names = list(dict.fromkeys(key.removeprefix("val_") for key in keys))
+        names = list(dict.fromkeys(key.removeprefix("val_").removeprefix("train_") for key in keys))
         if not self.epochs or not names:
             raise ValueError(f"plot: expected an epoch of numbers to draw, got {self!r}")
         columns = min(len(names), 3)
@@ -103,7 +109,7 @@ class History(Guided, dict[str, list[float]]):
         epochs = range(1, self.epochs + 1)
         for place, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, place + 1)
-            for prefix, label, color in (("", "training", "C0"), ("val_", "validation", "C1")):
+            for prefix, label, color in _CURVES:
                 key = prefix + name
                 if key in keys:
                     dots = len(epochs) < 40 or any(map(math.isnan, self[key]))  # beside gaps

@@ -17,19 +17,30 @@ name                    for                    value
                                                rounding); NaN if none does
 ======================  =====================  =================================================
 
-with the targets ``y`` and the outputs ``z``, under ``"poisson"`` the rates ``exp(outputs)``; and of
-functions ``f(y_true, y_pred)`` such as those of `sklearn.metrics`: they get the targets as they
-were given and what `Sequential.predict` returns (labels, values, rates; not probabilities), and
-give a number, which goes by the name of the function. Weights of the examples, if there are any,
-come as ``sample_weight``.
+with the targets ``y`` and the outputs ``z``, under ``"poisson"`` the rates ``exp(outputs)``; and
+
+* names of scikit-learn's scorers [1]_, ``sklearn.metrics.get_scorer_names()``, such as
+  ``"f1_macro"``, ``"neg_log_loss"``, ``"roc_auc_ovr"``, ``"average_precision"``: what they say of
+  an estimator that predicts what the model does, from its labels, its probabilities or its outputs
+  (``decision_function``), whichever a scorer asks for. Larger is always better. Where outputs are
+  not finite they are NaN. They need scikit-learn, the extra ``sklearn``;
+* functions ``f(y_true, y_pred)`` such as those of `sklearn.metrics`: they get the targets as they
+  were given and what `Sequential.predict` returns (labels, values, rates; not probabilities), and
+  give a number, which goes by the name of the function.
+
+Weights of the examples, if there are any, come as ``sample_weight``.
+
+References
+----------
+.. [1] https://scikit-learn.org/stable/modules/model_evaluation.html#string-name-scorers
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from . import checks
+from . import checks, scorers
 from .guidance import written
 from .rounding import varies_by_rounding
 from .typing import Array
@@ -107,17 +118,22 @@ class Metric:
     Attributes
     ----------
     name : str
-    function : callable
+    kind : {"own", "scorer", "function"}
+        Whether it is one of the table, of scikit-learn or of the user.
+    function : callable or None
     """
 
     name: str
+    kind: Literal["own", "scorer", "function"]
     function: Callable[..., Any] | None
-    by_name: bool
 
     def __init__(self, metric: Any, loss: "Loss", out_features: int, weighted: bool) -> None:
-        self.by_name = isinstance(metric, str)
-        if self.by_name:
-            self.name = checks.choice(metric, "metrics", tuple(_BY_NAME))
+        if isinstance(metric, str):
+            self.name = metric
+            self.kind = "own" if metric in _BY_NAME else "scorer"
+            if self.kind == "scorer":
+                self.function = scorers.find(metric, tuple(_BY_NAME))
+                return
             self.function = _BY_NAME[metric]
             if not _applies(metric, loss, out_features):
                 raise ValueError(
@@ -126,7 +142,7 @@ class Metric:
                 )
         elif callable(metric) and not isinstance(metric, type):
             self.name = getattr(metric, "__name__", type(metric).__name__)
-            self.function = metric
+            self.kind, self.function = "function", metric
             if self.name in (*_BY_NAME, "loss"):
                 raise ValueError(f"metrics: expected a name that is not taken, got {metric!r}")
             _check_signature(metric, self.name, weighted)
@@ -170,12 +186,13 @@ def _check_signature(function: Callable[..., Any], name: str, weighted: bool) ->
 
 
 def compute(
-    metrics: list[Metric],
+    metrics: Sequence[Metric],
     targets: Array,
     outputs: Array,
     y_true: Array,
-    y_pred: Array,
+    y_pred: Array | None,
     weights: Array | None = None,
+    predicted: scorers.Predicted | None = None,
 ) -> dict[str, float]:
     """Return {name: float} of checked `metrics`.
 
@@ -184,12 +201,14 @@ def compute(
     metrics : list of Metric
     targets, outputs : ndarray
         As the core takes them, and gives them through the link of a loss of values: for the metrics
-        with names.
+        of the table.
     y_true, y_pred : ndarray
         As the user gave and would get them: for functions. None for predictions that are no
         labels, as outputs are NaN; so is then the value.
     weights : ndarray (n,), optional
         Of the examples; functions get them as ``sample_weight``.
+    predicted : scorers.Predicted, optional
+        For scorers. None where outputs are not finite.
     """
     if y_pred is not None and y_true.size == y_pred.size:
         y_true = y_true.reshape(y_pred.shape)  # (n, 1) and (n,)
@@ -199,12 +218,14 @@ def compute(
     for metric in metrics:
         if metric.function is None:
             continue
-        if metric.by_name:
+        value: Any = np.nan
+        if metric.kind == "own":
             w = np.ones(len(outputs)) if weights is None else weights
             value = metric.function(targets, outputs, w)
-        elif y_pred is None:
-            value = np.nan
-        else:
+        elif metric.kind == "scorer":
+            if predicted is not None:
+                value = _score(metric, predicted, weights)
+        elif y_pred is not None:
             options = {} if weights is None else {"sample_weight": weights}
             value = metric.function(y_true, y_pred, **options)
         try:
@@ -216,13 +237,32 @@ def compute(
     return values
 
 
+def _score(metric: Metric, predicted: scorers.Predicted, weights: Array | None) -> Any:
+    assert metric.function is not None
+    try:
+        return scorers.score(metric.function, predicted, weights)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "metrics: expected scorers that scikit-learn can compute of these targets and what the "
+            f"loss makes of outputs, got {metric.name!r}: {error}"
+        ) from error
+
+
 def larger_is_better(name: str) -> bool:
-    """Whether a larger value of the loss or metric `name`, or ``val_`` of it, is a better one."""
-    name = name.removeprefix("val_")
-    if name in _LARGER_IS_BETTER or name.endswith("_score"):
+    """Whether a larger value of the loss or metric `name` is a better one.
+
+    Also with ``val_`` or ``train_`` in front.
+    """
+    name = name.removeprefix("val_").removeprefix("train_")
+    if name in _LARGER_IS_BETTER or name.startswith("neg_") or name.endswith("_score"):
         return True
     if name in ("loss", *_BY_NAME) or name.endswith(("_error", "_loss", "_deviance")):
         return False
+    try:
+        if name in scorers.names():
+            return True
+    except ImportError:
+        pass
     raise ValueError(
         "monitor: expected a name that tells whether larger is better, ..._score, or smaller, "
         f"..._error, ..._loss or ..._deviance, as scikit-learn's do; got {name!r}"

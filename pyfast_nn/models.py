@@ -429,6 +429,7 @@ class Sequential(Guided):
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
         metrics: MetricsLike = (),
+        train_metrics: bool = False,
         patience: Integer | None = None,
         min_delta: Real = 0.0,
         monitor: str = "val_loss",
@@ -495,9 +496,15 @@ class Sequential(Guided):
             of a class of weight 0 are as if they were not there; the class keeps its output.
         metrics : str, callable, or list of those
             What is computed of the validation data after each epoch, besides loss and accuracy:
-            names of the table in `pyfast_nn.metrics`, or functions ``f(y_true, y_pred)`` such as
-            those of `sklearn.metrics`, which get the weights, if there are any, as
-            ``sample_weight``. The history holds them as ``val_<name>``.
+            names of the table in `pyfast_nn.metrics`, names of scikit-learn's scorers such as
+            ``"f1_macro"`` or ``"neg_log_loss"``, or functions ``f(y_true, y_pred)`` such as those
+            of `sklearn.metrics`, which get the weights, if there are any, as ``sample_weight``.
+            The history holds them as ``val_<name>``.
+        train_metrics : bool
+            After each epoch compute loss, accuracy and `metrics` of the training data as well, by
+            one more pass over them: with the parameters and the mode of the validation, so that
+            both can be compared. The history holds them as ``train_loss``, ``train_<name>``, ...;
+            its ``loss`` is what was seen in passing, while the parameters changed.
         patience : int, optional
             Early stopping: the fit ends after so many epochs in which `monitor` has not improved by
             more than `min_delta`. However it ends, also by Ctrl-C or an exception, the model is
@@ -507,8 +514,8 @@ class Sequential(Guided):
             At least 0.
         monitor : str
             ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history. Whether less or more
-            is better follows from the name; scikit-learn's convention (``..._score``,
-            ``..._error``, ``..._loss``) decides for functions.
+            is better follows from the name: scikit-learn's scorers are better if larger, and its
+            convention (``..._score``, ``..._error``, ``..._loss``) decides for functions.
         callbacks : Callback or list of those
             Told of the begin, of each epoch, and of the end; see `Callback`. An epoch's may end the
             fit by returning True.
@@ -559,6 +566,7 @@ class Sequential(Guided):
             sample_weight=sample_weight,
             class_weight=class_weight,
             metrics=metrics,
+            train_metrics=train_metrics,
             patience=patience,
             min_delta=min_delta,
             monitor=monitor,
@@ -705,7 +713,7 @@ class Sequential(Guided):
         engine, loss = self._engine, intake.check_loss(self._engine, loss)
         X = intake.features(engine, X, allow_nonfinite)
         out = outcome.outputs(engine, X, loss, intake.check_passes(engine, samples, seed))
-        predictions, unknown = outcome.predictions(engine, out, loss)
+        predictions, unknown = outcome.predictions(out, loss, engine.classes_)
         if allow_nonfinite and unknown is not None:
             predictions = predictions.astype(object)
             predictions[unknown] = None

@@ -1,6 +1,7 @@
 """What the outputs of a model mean: labels, values, and how good they are."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from .data import Examples
 from .engine import Engine
 from .intake import labels
 from .losses import Loss
+from .metrics import Metric
+from .scorers import Predicted
 from .typing import Array
 
 
@@ -39,12 +42,20 @@ def probabilities(engine: Engine, X: Any, loss: Loss, passes: list[_core.Run]) -
 
     def of_pass(run: _core.Run) -> Array:
         if loss.task == "binary" and engine.net.out_features == 1:
-            out = engine.outputs(X, run=run)
-            # The probability of the other class is that of -out; 1 - p is 0 where p rounds to 1.
-            return _core.activation(loss.link, (), np.hstack([-out, out]), None)
+            return _probabilities_of(engine.outputs(X, run=run), loss)
         return engine.outputs(X, loss.link, run=run)
 
     return _mean(of_pass, passes)
+
+
+def _probabilities_of(out: Array, loss: Loss) -> Array:
+    """Return the probability of each class for outputs."""
+    if loss.task == "binary" and out.shape[1] == 1:
+        # The probability of the other class is that of -out; 1 - p is 0 where p rounds to 1.
+        out = np.hstack([-out, out])
+    if loss.link == "softmax":
+        return _core.softmax(out, False, None)
+    return _core.activation(loss.link, (), out, None)
 
 
 def _mean(of_pass: Callable[[_core.Run], Array], passes: list[_core.Run]) -> Array:
@@ -57,7 +68,7 @@ def _mean(of_pass: Callable[[_core.Run], Array], passes: list[_core.Run]) -> Arr
     return (total / len(passes)).astype(first.dtype)
 
 
-def predictions(engine: Engine, out: Array, loss: Loss) -> tuple[Array, Array | None]:
+def predictions(out: Array, loss: Loss, classes: Array | None = None) -> tuple[Array, Array | None]:
     """Return what `loss` makes of outputs, those of values through their link.
 
     And which of it are labels of outputs without an order; None if none can.
@@ -67,7 +78,7 @@ def predictions(engine: Engine, out: Array, loss: Loss) -> tuple[Array, Array | 
     predictions : ndarray (n,) or (n, out_features)
     unknown : None or ndarray of bool, of the same shape
     """
-    names: Any = labels(loss, out.shape[1], engine.classes_)
+    names: Any = labels(loss, out.shape[1], classes)
     if loss.task == "classes":
         largest = out.max(axis=1, keepdims=True)
         unknown = np.isnan(largest[:, 0])
@@ -83,7 +94,7 @@ def predictions(engine: Engine, out: Array, loss: Loss) -> tuple[Array, Array | 
 
 
 def evaluate(
-    engine: Engine, examples: Examples, loss: Loss, checked: list[metrics.Metric]
+    engine: Engine, examples: Examples, loss: Loss, checked: Sequence[Metric]
 ) -> dict[str, float]:
     """Return the scores of examples: loss, accuracy where there is one, and the metrics."""
     if examples.n == 0:
@@ -91,13 +102,68 @@ def evaluate(
     result = scores(*engine.means(examples, loss), loss)
     if any(metric.function for metric in checked):
         out = engine.outputs(examples.X, link_of_values(loss), examples.rows)
-        predicted: Any
-        predicted, unknown = predictions(engine, out, loss)
-        if unknown is not None and unknown.any():
-            predicted = None
-        own = examples.own()
-        result |= metrics.compute(checked, own.targets, out, own.y, predicted, own.weights)
+        result |= _compute(checked, examples, out, loss, engine.classes_)
     return result
+
+
+def check_scorers(
+    examples: Examples,
+    loss: Loss,
+    checked: Sequence[Metric],
+    out_features: int,
+    classes: Array | None,
+) -> None:
+    """Raise ValueError if a scorer cannot be computed of examples, whatever the outputs."""
+    of_scikit_learn = [metric for metric in checked if metric.kind == "scorer"]
+    if of_scikit_learn:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of outputs that are all the same
+            out = np.ones((examples.n, out_features))
+            _compute(of_scikit_learn, examples, out, loss, classes)
+
+
+def _compute(
+    checked: Sequence[Metric], examples: Examples, out: Array, loss: Loss, classes: Array | None
+) -> dict[str, float]:
+    """Return the metrics of examples with these outputs, those of values through their link."""
+    own = examples.own()
+    y_pred: Array | None
+    y_pred, unknown = predictions(out, loss, classes)
+    predicted = None
+    if np.isfinite(out).all() and any(metric.kind == "scorer" for metric in checked):
+        predicted = _as_scikit_learn(own, out.astype(np.float64), y_pred, loss, classes)
+    if unknown is not None and unknown.any():
+        y_pred = None
+    return metrics.compute(checked, own.targets, out, own.y, y_pred, own.weights, predicted)
+
+
+def _as_scikit_learn(
+    own: Examples, out: Array, y_pred: Array, loss: Loss, classes: Array | None
+) -> Predicted:
+    """Return what a model makes of examples as an estimator of scikit-learn would."""
+    names = labels(loss, out.shape[1], classes)
+    if loss.task == "values":
+        return Predicted(own.y.reshape(y_pred.shape), y_pred)
+    probabilities = _probabilities_of(out, loss) if loss.gives_probabilities else None
+    if loss.task == "classes":
+        numbers = own.targets
+    else:
+        numbers = (own.targets > np.mean(loss.codes)).astype(np.intp)
+        if (np.array(loss.codes)[numbers] != own.targets).any():
+            numbers = own.targets
+    if (numbers.dtype.kind, numbers.ndim) != ("i", 1 if loss.task == "classes" else 2):
+        raise ValueError("metrics: expected labels in y for scorers, got probabilities")
+    if names is None:  # several labels of each example
+        y_pred = (out > 0).astype(np.intp)
+        each = [np.array([0, 1])] * out.shape[1]
+        return Predicted(numbers, y_pred, each, out, probabilities)
+    order = np.argsort(names)  # scikit-learn's classes are sorted
+    decisions = (np.hstack([-out, out]) / 2 if out.shape[1] == 1 else out)[:, order]
+    if len(names) == 2:
+        decisions = decisions[:, 1] - decisions[:, 0]
+    if probabilities is not None:
+        probabilities = probabilities[:, order]
+    return Predicted(names[numbers.ravel()], y_pred, names[order], decisions, probabilities)
 
 
 def scores(value: float, accuracy: float, loss: Loss) -> dict[str, float]:

@@ -59,6 +59,7 @@ def _fit(
     sample_weight: ArrayLike | None,
     class_weight: ClassWeight | None,
     metrics: Any,
+    train_metrics: bool,
     patience: Integer | None,
     min_delta: Real,
     monitor: str,
@@ -96,8 +97,11 @@ def _fit(
             )
         )
     _check_batches(engine, examples.n, batch_size)
-    metrics = _check_metrics(engine, metrics, loss, X.shape[1], validation)
-    patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, validation)
+    evaluated = {"train_": examples} if checks.boolean(train_metrics, "train_metrics") else {}
+    if validation is not None:
+        evaluated["val_"] = validation
+    metrics = _check_metrics(metrics, loss, engine.out_features(X.shape[1]), evaluated, classes)
+    patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, evaluated)
     listeners = check_callbacks(callbacks)
     optimizer = _check_optimizer(engine, optimizer)
     _warn_of_flat_layers(Graph(engine.layers, X.shape[1]))
@@ -127,9 +131,9 @@ def _fit(
                 record = _train_epoch(
                     engine, examples, order, loss, optimizer, batch_size, batches_per_step
                 )
-                if validation is not None:
-                    scores = outcome.evaluate(engine, validation, loss, metrics)
-                    record |= {f"val_{key}": value for key, value in scores.items()}
+                for prefix, part in evaluated.items():
+                    scores = outcome.evaluate(engine, part, loss, metrics)
+                    record |= {f"{prefix}{key}": value for key, value in scores.items()}
                 stopping.append(record)
                 show(record)
                 stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
@@ -408,18 +412,21 @@ def _check_validation(
 
 
 def _check_metrics(
-    engine: Engine,
     metrics: Any,
     loss: Loss,
-    in_features: int,
-    validation: data.Examples | None,
+    out_features: int,
+    evaluated: dict[str, data.Examples],
+    classes: Array | None,
 ) -> list[Metric]:
-    weighted = validation is not None and validation.weights is not None
-    metrics = check_metrics(metrics, loss, engine.out_features(in_features), weighted)
-    if metrics and validation is None:
+    weighted = any(part.weights is not None for part in evaluated.values())
+    metrics = check_metrics(metrics, loss, out_features, weighted)
+    if metrics and not evaluated:
         raise ValueError(
-            "metrics: expected validation_split or validation_data, of which they are, got neither"
+            "metrics: expected validation_split or validation_data, of which they are, or "
+            "train_metrics=True, got none of them"
         )
+    for part in evaluated.values():
+        outcome.check_scorers(part, loss, metrics, out_features, classes)
     return metrics
 
 
@@ -429,7 +436,7 @@ def _check_stopping(
     monitor: str,
     loss: Loss,
     metrics: list[Metric],
-    validation: data.Examples | None,
+    evaluated: dict[str, data.Examples],
 ) -> tuple[int | None, float]:
     """Return the checked `patience` and `min_delta`."""
     min_delta = checks.real(min_delta, "min_delta", minimum=0)
@@ -438,9 +445,9 @@ def _check_stopping(
     patience = checks.integer(patience, "patience", minimum=1)
     own = ["loss"] if loss.task == "values" else ["loss", "accuracy"]
     names = [*own, *(metric.name for metric in metrics if metric.name not in own)]
-    known = own if validation is None else [*own, *(f"val_{name}" for name in names)]
+    known = [*own, *(f"{prefix}{name}" for prefix in evaluated for name in names)]
     if monitor not in known:
-        hint = ", as there are no validation data" if validation is None else ""
+        hint = "" if "val_" in evaluated else ", as there are no validation data"
         raise ValueError(f"monitor: expected one of {', '.join(known)}{hint}; got {monitor!r}")
     larger_is_better(monitor)
     return patience, min_delta

@@ -34,6 +34,7 @@ WITHOUT = {
     "local_features": ("scipy", "curvature", "fnn.inspect.local_features(model, X, 2)"),
     "history.plot": ("matplotlib", "plot", "history.plot()"),
     "a picture": ("matplotlib", "plot", "fnn.inspect.unit_activity(model, X).plot()"),
+    "a scorer": ("sklearn", "sklearn", "model.evaluate(X, y, metrics=['f1'])"),
     "use_gemm": ("scipy", "blas", "fnn.runtime.use_gemm('blas')"),
 }
 
@@ -92,7 +93,7 @@ def test_extras_that_messages_and_pages_name():
     text = PROJECT.read_text()
     extras = re.search(r"\[project\.optional-dependencies\]\n(.*?)\n\n", text, re.DOTALL)[1]
     known = set(re.findall(r"^(\w+) = \[", extras, re.MULTILINE))
-    assert known >= {"blas", "curvature", "plot", "test", "docs", "bench"}
+    assert known >= {"blas", "curvature", "plot", "sklearn", "test", "docs", "bench"}
     pages = [*PACKAGE.rglob("*.py"), PROJECT.parent / "README.md"]
     pages += (PROJECT.parent / "docs").glob("*.rst")
     named = {

@@ -825,7 +825,7 @@ class TestMetrics:
         ("wrong", "loss", "error", "match"),
         [
             (3, "cross_entropy", TypeError, "metrics: expected a list"),
-            (["f1"], "cross_entropy", ValueError, "metrics: expected one of accuracy, "),
+            (["f2"], "cross_entropy", ValueError, "metrics: expected one of accuracy, "),
             ([3], "cross_entropy", TypeError, "metrics: expected names or functions"),
             (
                 [max, max],

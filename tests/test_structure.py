@@ -144,7 +144,7 @@ PACKAGE = ROOT / "pyfast_nn"
 # Each module or package may know those of its own room and of those above it; none in a circle.
 PYTHON_ROOMS = [
     "_core _blas typing guidance checks config graph",
-    "columns rounding labels sparse atomic pictures runtime",
+    "columns rounding labels scorers sparse atomic pictures runtime",
     "initializers layers losses schedules metrics branches data datasets history progress bar ops",
     "engine intake outcome",
     "optim listeners modelfile",
