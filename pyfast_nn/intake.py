@@ -85,6 +85,14 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
     if not engine.built:
         engine.build(X.shape[1])
         engine.feature_names_in_ = names
+    check_learned(engine)
+    if not allow_nonfinite:
+        check_finite(engine, X, "X", names)
+    return X
+
+
+def check_learned(engine: Engine) -> None:
+    """Raise RuntimeError if a layer does not know yet what the first fit tells it."""
     for name, view in engine.statistics().items():
         if np.isnan(view).any():
             path, _, name = name.rpartition(".")
@@ -92,9 +100,6 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
                 f"layers[{path}], {engine.layer_at(path)!r}, has not learned its {name} yet; "
                 "fit the model first"
             )
-    if not allow_nonfinite:
-        check_finite(engine, X, "X", names)
-    return X
 
 
 def training_features(

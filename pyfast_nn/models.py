@@ -21,6 +21,7 @@ from . import (
     training,
 )
 from .engine import Engine
+from .exchange import onnx_file
 from .graph import Graph, Place
 from .guidance import Guided, told
 from .history import History
@@ -1007,6 +1008,63 @@ class Sequential(Guided):
             modelfile.save(self._engine, path)
         else:
             modelfile.save(self._engine, path, *resumed.state_beside(self._engine, optimizer))
+
+    def to_onnx(self, path: Path, *, loss: str | losses.Loss | None = None) -> None:
+        """Write what the model predicts as a file of ONNX; needs the extra `onnx`.
+
+        ONNX Runtime and all that reads ONNX compute what `predict` and `predict_proba` do, within
+        rounding. The names are those of skl2onnx: the input is ``X`` (n, in_features) of the
+        model's dtype; where `predict` gives labels, the outputs are
+
+        - ``label`` (n,), int64 or strings of `classes_`; (n, out_features) for binary losses of
+          several outputs;
+        - ``probabilities`` (n, n_classes), those of `predict_proba`; under ``"hinge"`` and
+          ``"multi_margin"``, which give none, the scores of the classes;
+
+        and otherwise ``variable`` (n, out_features), what `predict` returns.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        loss : str or pyfast_nn.losses.Loss, optional
+            As for `predict`.
+
+        Raises
+        ------
+        ImportError
+            If onnx is not installed; the message says how to get it.
+        NotImplementedError
+            If ONNX has not what a layer does; the message names it.
+        ValueError
+            If the model has not been fitted, and there is no `loss`.
+        OSError
+            As in `save`.
+        RuntimeError
+            If the model is not built, or `Standardize` has learned nothing yet.
+
+        Notes
+        -----
+        The file has opset 17 (ONNX Runtime 1.12 and later), and in its metadata the names of
+        features and classes as JSON, ``feature_names`` and ``classes``. `Dropout` and
+        `GaussianNoise` act as in predictions. Labels that are bool become 0 and 1. What NaN in `X`
+        becomes is up to who computes: a label, as a rule.
+
+        References
+        ----------
+        Open Neural Network Exchange, https://onnx.ai.
+
+        Examples
+        --------
+        >>> model.to_onnx("digits.onnx")
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession("digits.onnx")
+        >>> label, probabilities = session.run(None, {"X": Xt.astype(np.float32)})
+        >>> bool((label == model.predict(Xt)).all())
+        True
+        """
+        engine = self._engine
+        engine.network()
+        onnx_file.save(engine, path, intake.check_loss(engine, loss))
 
 
 def engine_of(model: object) -> Engine:

@@ -49,6 +49,9 @@ def examples():
 
 
 def run(test):
+    for example in test.examples:  # of another library, where it is
+        for name in re.findall(r"^import (\w+)", example.source, re.MULTILINE):
+            pytest.importorskip(name, reason=f"{test.name} shows it beside {name}")
     results = doctest.DocTestRunner(optionflags=FLAGS).run(test)
     assert results.failed == 0, f"{results.failed} of {results.attempted} examples, printed above"
 

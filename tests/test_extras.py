@@ -35,6 +35,7 @@ WITHOUT = {
     "history.plot": ("matplotlib", "plot", "history.plot()"),
     "a picture": ("matplotlib", "plot", "fnn.inspect.unit_activity(model, X).plot()"),
     "a scorer": ("sklearn", "sklearn", "model.evaluate(X, y, metrics=['f1'])"),
+    "to_onnx": ("onnx", "onnx", "model.to_onnx('m.onnx')"),
     "use_gemm": ("scipy", "blas", "fnn.runtime.use_gemm('blas')"),
 }
 
@@ -73,7 +74,7 @@ def test_the_command_line_without_matplotlib(tmp_path):
 
 def test_nothing_else_is_needed():
     """Networks, optimizers, files and the command line work where no optional package is."""
-    optional = ["scipy", "matplotlib", "pandas", "sklearn", "torch", "IPython"]
+    optional = ["scipy", "matplotlib", "pandas", "sklearn", "torch", "onnx", "IPython"]
     done = run(
         f"import sys; sys.modules.update(dict.fromkeys({optional}))\n{MODEL}"
         "import os, tempfile; os.chdir(tempfile.mkdtemp())\n"
