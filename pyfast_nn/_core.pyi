@@ -168,6 +168,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
+        ridge: float = 0.0,
         run: Run = ...,
     ) -> None: ...
     def train_stepwise(
@@ -185,6 +186,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
+        ridge: float = 0.0,
         run: Run = ...,
     ) -> None: ...
 

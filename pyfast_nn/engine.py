@@ -418,6 +418,7 @@ class Engine:
         states: list[Array],
         step: int,
         report: Floats,
+        ridge: float = 0.0,
     ) -> None:
         """Make all steps of an epoch over the rows `order`: parameters and `states` change.
 
@@ -430,6 +431,9 @@ class Engine:
             Steps that were made before.
         report : ndarray (3,), float64, 0
             Becomes the weighted sums of losses and right answers, and the number of steps.
+        ridge : float
+            Half of this many times the squares of all weights, but no biases, is a part of the sum
+            of losses of each step.
         """
         self.net.train(
             self.parameters,
@@ -444,6 +448,7 @@ class Engine:
             weights=examples.weights,
             model_state=self.state,
             batches_per_step=batches_per_step,
+            ridge=ridge,
             run=self._run_of_epoch(),
         )
 
@@ -458,6 +463,7 @@ class Engine:
         gradient: Array,
         take_step: Callable[[bool], bool],
         report: Floats,
+        ridge: float = 0.0,
     ) -> None:
         """The same where ``take_step(is finite)`` updates the parameters by `gradient`.
 
@@ -474,6 +480,7 @@ class Engine:
             weights=examples.weights,
             model_state=self.state,
             batches_per_step=batches_per_step,
+            ridge=ridge,
             run=self._run_of_epoch(),
         )
 

@@ -33,7 +33,11 @@ _ORDERS = 2**32
 
 
 def fit(model: object, engine: Engine, X: Inputs, y: ArrayLike, **options: Any) -> History:
-    """Train in place and return the history; see `Sequential.fit`. Callbacks get the `model`."""
+    """Train in place and return the history; see `Sequential.fit`. Callbacks get the `model`.
+
+    Beside its options there is `ridge`, at least 0: half of this many times the squares of all
+    weights, but no biases, is a part of the sum of losses of every step.
+    """
     token = object()
     try:
         engine.claim(token)
@@ -65,6 +69,7 @@ def _fit(
     monitor: str,
     callbacks: Any,
     verbose: object,
+    ridge: Real = 0.0,
 ) -> History:
     # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
     given = loss if loss is not None else engine.loss
@@ -74,6 +79,7 @@ def _fit(
     batches_per_step = checks.integer(
         gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
     )
+    ridge = checks.real(ridge, "ridge", minimum=0)
     shuffle = checks.boolean(shuffle, "shuffle")
     style = check_verbose(verbose)
     names = intake.feature_names(engine, X)
@@ -129,7 +135,7 @@ def _fit(
             for epoch in range(epochs):
                 order = _row_order(engine, examples, shuffle)
                 record = _train_epoch(
-                    engine, examples, order, loss, optimizer, batch_size, batches_per_step
+                    engine, examples, order, loss, optimizer, batch_size, batches_per_step, ridge
                 )
                 for prefix, part in evaluated.items():
                     scores = outcome.evaluate(engine, part, loss, metrics)
@@ -169,6 +175,7 @@ def _train_epoch(
     optimizer: Optimizer,
     batch_size: int,
     batches_per_step: int,
+    ridge: float,
 ) -> dict[str, Any]:
     """Train for one epoch and return the record of it."""
     bound = attach(optimizer, engine)  # again: a callback may have changed its options or state
@@ -178,7 +185,7 @@ def _train_epoch(
     try:
         # (3,): weighted sums of loss and right answers, steps; and the last learning rate
         report, lr = train(
-            engine, examples, order, loss, optimizer, bound, batch_size, batches_per_step
+            engine, examples, order, loss, optimizer, bound, batch_size, batches_per_step, ridge
         )
     except FloatingPointError:
         step = optimizer.step_count
@@ -208,13 +215,14 @@ def _train_fused(
     bound: Bound,
     batch_size: int,
     batches_per_step: int,
+    ridge: float,
 ) -> tuple[Floats, float]:
     """Make all steps of an epoch in one call; return its report and last learning rate."""
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
     epoch = bound.next_epoch(steps)
     # ... and one call, in which batches are gathered, and the parameters and state change.
-    engine.train_epoch(examples, loss, order, batch_size, batches_per_step, **epoch)
+    engine.train_epoch(examples, loss, order, batch_size, batches_per_step, ridge=ridge, **epoch)
     lr = epoch["lr"]
     return epoch["report"], lr if isinstance(lr, float) else lr[-1]
 
@@ -228,6 +236,7 @@ def _train_stepwise(
     bound: Bound,
     batch_size: int,
     batches_per_step: int,
+    ridge: float,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
     gradient, report = np.empty_like(engine.parameters), np.zeros(3)
@@ -258,6 +267,7 @@ def _train_stepwise(
             gradient=gradient,
             take_step=take_step,
             report=report,
+            ridge=ridge,
         )
     finally:
         bound.descend()

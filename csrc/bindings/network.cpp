@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -287,7 +288,7 @@ template <class F>
 void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
                  const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
                  const MaybeArray& weights, const py::object& model_state, index batches_per_step,
-                 const Run& run, const F& f) {
+                 double ridge, const Run& run, const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -301,11 +302,14 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         epoch.order = order_of(order, x, places);
         need_at_least(1, batch_size, "batch_size");
         need_at_least(1, batches_per_step, "batches_per_step");
+        if (!(ridge >= 0 && ridge <= std::numeric_limits<double>::max()))
+            throw py::value_error(expected("ridge", "a finite number, at least 0", std::to_string(ridge)));
         if (epoch.order.rows > 0) need_batch(net, run, (epoch.order.rows - 1) % batch_size + 1, "batch_size");
         const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
         const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
         epoch.first_step = run.step;
+        epoch.ridge = ridge;
         epoch.batches_per_step = std::min(batches_per_step, batches);
         epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
         double* numbers = to_write<double>(report, "report", {3});
@@ -336,7 +340,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
-           const py::object& model_state, index batches_per_step, const SharedRun& run) {
+           const py::object& model_state, index batches_per_step, double ridge, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
@@ -350,7 +354,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         run(functions<T>(current_table()).train);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, run, with);
+                batches_per_step, ridge, run, with);
 }
 
 // The updates are made by `take_step(finite)`: when it is called, `gradient` holds the gradient of the step's
@@ -358,7 +362,8 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
 void train_stepwise(Network& net, py::array parameters, const py::object& X, const py::array& y,
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
-                    const py::object& model_state, index batches_per_step, const SharedRun& run) {
+                    const py::object& model_state, index batches_per_step, double ridge,
+                    const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
@@ -371,7 +376,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
         run(functions<T>(current_table()).train_stepwise);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, run, with);
+                batches_per_step, ridge, run, with);
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
@@ -558,10 +563,10 @@ void register_network(py::module_& m) {
         .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = present)
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "run"_a = present)
         .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "order"_a, "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "run"_a = present);
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "run"_a = present);
 }
 
 }  // namespace fnn::bindings

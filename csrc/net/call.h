@@ -128,6 +128,7 @@ struct Epoch {
     index batch_size;
     index batches_per_step;  // whose gradients are added up before an update
     index steps;             // updates
+    double ridge;            // of the objective, whose mean has this / rows of the step
     UpdateSpec update;
     const Schedule* schedules;  // (n_schedules,) of those hyper-parameters that change
     int n_schedules;

@@ -29,13 +29,21 @@ struct ScaleColumns {
     void operator()(index j) const { row[j] *= factors[j]; }
 };
 
+// squares (width of panel p) = sums of the columns' squares
+template <class T>
+void column_squares(double* squares, const Panels<T>& w, index p) {
+    const index width = w.width(p);
+    std::fill(squares, squares + width, 0.0);
+    for (index r = 0; r < w.rows; ++r) exec::elementwise({0, width}, AddSquares<T>{squares, w.row(p, r)});
+}
+
 // Columns longer than that are shortened; the others keep their bits.
 template <class T>
 void limit_norms(const Panels<T>& w, index p, double max_norm) {
     const index width = w.width(p);
-    double squares[Panels<T>::full] = {};
+    double squares[Panels<T>::full];
     T factors[Panels<T>::full];
-    for (index r = 0; r < w.rows; ++r) exec::elementwise({0, width}, AddSquares<T>{squares, w.row(p, r)});
+    column_squares(squares, w, p);
     bool fits = true;
     for (index j = 0; j < width; ++j) {
         const double norm = std::sqrt(squares[j]);

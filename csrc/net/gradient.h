@@ -140,7 +140,7 @@ void add_vector_terms(T* out, const Terms& terms, const Node& node, index k, Ran
 template <class T>
 struct Kept {
     T* image;
-    void take(const Parameters&, const T* values, index place, index count) const {
+    void take(const Parameters&, T* values, index place, index count) const {
         std::memcpy(image + place, values, std::size_t(count) * sizeof(T));
     }
     void finish(const Parameters&, index, Range) const {}

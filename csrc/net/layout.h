@@ -24,6 +24,7 @@ class Layout {
         for (const Parameters& own : plan.parameters) {
             size_ += size(own);
             size_transposed_ += own.cols * padded(own.rows);
+            panels_ += Panels<T>{nullptr, own.rows, own.cols}.count();
         }
     }
 
@@ -43,6 +44,7 @@ class Layout {
     // Elements of an image.
     index size() const { return size_; }
     index size_transposed() const { return size_transposed_; }
+    index panels() const { return panels_; }  // of all matrices
 
     // Where those of the layers behind begin.
     index end(const Parameters& own) const { return slot(own).begin + size(own); }
@@ -162,7 +164,7 @@ class Layout {
 
     const Plan& plan_;
     Slot* slots_ = nullptr;  // by layer
-    index size_ = 0, size_transposed_ = 0;
+    index size_ = 0, size_transposed_ = 0, panels_ = 0;
 };
 
 }  // namespace fnn::FNN_ISA::net

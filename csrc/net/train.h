@@ -9,6 +9,7 @@
 
 #include "net/columns.h"
 #include "net/constraint.h"
+#include "net/ridge.h"
 #include "optim/update.h"
 
 namespace fnn::FNN_ISA::net {
@@ -19,6 +20,7 @@ inline Needs needs_of(const Epoch<T>& epoch) {
     needs.gradient = needs.loss = true;
     needs.states = epoch.update.states;
     needs.totals = epoch.batches_per_step > 1;
+    needs.ridge = epoch.ridge != 0;
     return needs;
 }
 
@@ -30,6 +32,18 @@ inline index rows_at_a_time(const Epoch<T>& epoch) {
 template <class T>
 inline index rows_per_step(const Epoch<T>& epoch) {
     return rows_at_a_time(epoch) * epoch.batches_per_step;
+}
+
+template <class T>
+inline Range rows_of_step(const Epoch<T>& epoch, index step) {
+    const index begin = step * rows_per_step(epoch);
+    return {begin, exec::min(begin + rows_per_step(epoch), epoch.order.rows)};
+}
+
+// By which the gradient of a step has the weights in it.
+template <class T>
+inline T ridge_of_step(const Epoch<T>& epoch, index step) {
+    return epoch.ridge == 0 ? T(0) : T(epoch.ridge / double(rows_of_step(epoch, step).size()));
 }
 
 template <class T>
@@ -54,11 +68,12 @@ template <class T, class Last>
 inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, const Targets<T>& y,
                                const LossSpec& loss, const Epoch<T>& epoch, index step, Score& sum,
                                const Last& last) {
-    const index capacity = rows_at_a_time(epoch), per_step = rows_per_step(epoch);
-    const index begin = step * per_step, end = exec::min(begin + per_step, epoch.order.rows);
+    const index capacity = rows_at_a_time(epoch);
+    const auto [begin, end] = rows_of_step(epoch, step);
     Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
     const T factor = mean_factor<T>(double(end - begin));
     ws.run.step = epoch.first_step + std::uint64_t(step);
+    if (epoch.ridge != 0) square_panels(exec, ws);
     for (; examples.first < end; examples.first += capacity) {
         const bool more = examples.first > begin;
         if (more) exec.barrier();  // others may still read the batch before
@@ -69,6 +84,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
         sum.add(add_up(ws.scores, batch));
+        if (!more && epoch.ridge != 0) sum.loss += epoch.ridge / 2 * sum_of_squares(ws);
         if (!std::isfinite(sum.loss)) return false;
         learn_state(exec, ws);
         if (examples.first + batch < end)
@@ -85,7 +101,7 @@ struct StripUpdate {
     const Workspace<T>& ws;
     const optim::Update<T>& rule;
 
-    void take(const Parameters&, const T* gradient, index place, index count) const {
+    void take(const Parameters&, T* gradient, index place, index count) const {
         optim::Stretch<T> stretch{ws.parameters + place, gradient, {}};
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
         rule.apply(stretch, {0, count});
@@ -145,7 +161,8 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             const bool finite = differentiate_step(exec, own, x, y, loss, epoch, step, sum, [&](Turn turn) {
                 epoch.set_schedules(update, step);
                 const optim::Update<T> rule = optim::update_of<T>(update, epoch.steps_before + step);
-                for_strips(own, exec.part(), turn, GradientTerms<T>{own}, StripUpdate<T>{own, rule});
+                for_strips(own, exec.part(), turn, GradientTerms<T>{own},
+                           WithRidge<T, StripUpdate<T>>{own, ridge_of_step(epoch, step), {own, rule}});
                 if (!constrained) return;
                 exec.barrier();
                 constrain(exec, own, [&](const Parameters& of, index panel) {
@@ -196,8 +213,10 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                 Workspace<T> view = ws;
                 view.run.learns_state &= first;
                 const bool is_finite =
-                    differentiate_step(exec, view, x, y, loss, epoch, step, own,
-                                       [&](Turn turn) { parameter_gradient(view, exec.part(), turn); });
+                    differentiate_step(exec, view, x, y, loss, epoch, step, own, [&](Turn turn) {
+                        for_strips(view, exec.part(), turn, GradientTerms<T>{view},
+                                   WithRidge<T, Kept<T>>{view, ridge_of_step(epoch, step), {view.gradient}});
+                    });
                 if (is_finite) ws.layout.unpack_gradient(epoch.gradient, ws.gradient, exec.part());
                 exec.barrier();
                 if (exec.rank != 0) return;

@@ -27,6 +27,7 @@ struct Needs {
     int states = 0;              // of an update
     bool whole_gradient = true;  // without, it is used strip by strip
     bool totals = false;         // of a gradient that is added up over parts of the examples
+    bool ridge = false;          // sums of the weights' squares
 
     // Of operators, which go on from a pass that has been kept:
     bool base = true;           // memory for a pass that has not
@@ -127,6 +128,7 @@ class Workspace {
     T* parameters;
     T* gradient;
     double* totals;
+    double* squares;  // of the weights, by panel
     T* states[max_states];
     T* direction;
     T* transposed;  // the weights' transposes, for going backward
@@ -230,6 +232,7 @@ class Workspace {
         transposed = take(lasting, needs.gradient, layout.size_transposed());
         gradient = take(own, needs.gradient && needs.whole_gradient, needs.probes * layout.size());
         totals = needs.totals ? own.take<double>(needs.probes * layout.size()) : nullptr;
+        squares = needs.ridge ? own.take<double>(layout.panels()) : nullptr;
         for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
         direction = take(own, needs.tangent, needs.probes * layout.size());
         direction_transposed =
