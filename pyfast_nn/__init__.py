@@ -12,7 +12,7 @@ array([0, 1, 2])
 
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
 from .branches import Add, Concatenate, Multiply, Residual
-from .callbacks import Callback, ReduceLROnPlateau
+from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .curvature.monitor import CurvatureMonitor
 from .history import History
 from .layers import (
@@ -67,6 +67,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxNorm",
+    "ModelCheckpoint",
     "ModelFileError",
     "Multiply",
     "PReLU",

@@ -25,9 +25,9 @@ Show = Callable[[list[str]], None]
 
 
 @contextmanager
-def on_terminal(epochs: int) -> Iterator[Show]:
-    """Yield a function that counts an epoch and shows the numbers it is given."""
-    with make_bar(Console(stderr=True, force_jupyter=False), epochs) as bar:
+def on_terminal(epochs: int, done: int = 0) -> Iterator[Show]:
+    """Yield a function that counts an epoch, after those done, and shows numbers it is given."""
+    with make_bar(Console(stderr=True, force_jupyter=False), epochs, done) as bar:
         counter = _Counter(bar, seconds=0.1)
         try:
             yield counter.show
@@ -36,7 +36,7 @@ def on_terminal(epochs: int) -> Iterator[Show]:
 
 
 @contextmanager
-def in_notebook(epochs: int) -> Iterator[Show]:
+def in_notebook(epochs: int, done: int = 0) -> Iterator[Show]:
     """Yield the same for a cell of a notebook: one line of text that is written anew.
 
     rich's own bar there needs ipywidgets, and shows nothing where the notebook is read later.
@@ -46,7 +46,7 @@ def in_notebook(epochs: int) -> Iterator[Show]:
     console = Console(
         file=io.StringIO(), width=_NOTEBOOK_WIDTH, color_system=None, force_jupyter=False
     )
-    bar = make_bar(console, epochs)
+    bar = make_bar(console, epochs, done)
 
     def drawn() -> dict[str, str]:
         with console.capture() as capture:
@@ -61,7 +61,7 @@ def in_notebook(epochs: int) -> Iterator[Show]:
         counter.draw()
 
 
-def make_bar(console: Console, epochs: int) -> Progress:
+def make_bar(console: Console, epochs: int, done: int = 0) -> Progress:
     """Return a bar of so many epochs that fits any console of 40 columns or more."""
     bar = Progress(
         TextColumn("epoch"),
@@ -72,7 +72,7 @@ def make_bar(console: Console, epochs: int) -> Progress:
         console=console,
         refresh_per_second=8,
     )
-    bar.add_task("", total=epochs, numbers=[])
+    bar.add_task("", total=epochs, completed=done, numbers=[])
     return bar
 
 
@@ -108,7 +108,7 @@ class _Counter:
         self, bar: Progress, seconds: float, drawn: Callable[[], None] = lambda: None
     ) -> None:
         self._bar, self._seconds, self._drawn = bar, seconds, drawn
-        self._done, self._moved = 0, 0.0
+        self._done, self._moved = int(bar.tasks[0].completed), 0.0
         self._numbers: list[str] = []
 
     def show(self, numbers: list[str]) -> None:

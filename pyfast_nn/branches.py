@@ -1,7 +1,7 @@
 """Layers that are made of layers: chains, and branches that join."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from . import checks, config, initializers
@@ -325,6 +325,16 @@ def _hint(value: object) -> str:
         )
     is_units = isinstance(value, int) and not isinstance(value, bool)
     return f"; write Dense({value})" if is_units else ""
+
+
+def flattened(layers: Iterable[Any]) -> Iterator[Layer]:
+    """Yield layers and those that they are made of, each as often as it stands somewhere."""
+    for each in layers:
+        if isinstance(each, (list, tuple)):
+            yield from flattened(each)
+        elif isinstance(each, Layer):
+            yield each
+            yield from flattened(each.get_config().values())
 
 
 # ---------------------------------------------------------------------- in files

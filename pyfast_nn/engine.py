@@ -46,6 +46,8 @@ class Engine:
         By which optimizers know this model.
     saved_optimizer : str or None
         What its file holds besides, in words.
+    running : object or None
+        What the fit that trains it now keeps of itself; see `checkpoint`.
     """
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any], seed: int) -> None:
@@ -58,6 +60,7 @@ class Engine:
         self.state: Any = None
         self.owner: Owner = Owner(tied=True)
         self.saved_optimizer: str | None = None
+        self.running: Any = None
         self.epochs_trained = 0
         self.loss: str | Loss | None = None
         self.classes_: Any = None
@@ -260,6 +263,24 @@ class Engine:
         path = self.network().nonlinear
         return f"layers[{path}], {self.layer_at(path)!r},"
 
+    def become(self, other: "Engine") -> None:
+        """Take over all that a built engine of equal layers has; it is not to be used after that.
+
+        Arrays that are there keep their places, as users and optimizers may hold them.
+        """
+        vectors = self.vectors() if self.built else other.vectors()
+        for vector, values in zip(vectors, other.vectors(), strict=True):
+            vector[:] = values
+        graph = Graph(self.layers, other.network().in_features)
+        vars(self).update(
+            vars(other)
+            | {name: vars(self)[name] for name in ("layers", "owner", "running", "_claims")},
+            _graph=graph,
+            _net=make_network(graph, self.dtype),
+            _changes=-1,
+        )
+        self.parameters, self.state = vectors
+
     def claim(self, token: object) -> None:
         """Let a fit begin, of which there is one at a time."""
         if self._claims.setdefault("fit", token) is not token:  # atomic, and safe from Ctrl-C
@@ -276,6 +297,7 @@ class Engine:
             "_net": None,
             "_graph": None,
             "in_features": self.net.in_features if self.built else None,
+            "running": None,
             "_claims": {},
             "_changes": -1,
         }

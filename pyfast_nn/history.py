@@ -168,7 +168,7 @@ def to_config(history: History | None) -> dict[str, Any] | None:
     if history is None:
         return None
     for key, column in history.items():
-        if not (isinstance(key, str) and isinstance(column, list) and _is_json(column)):
+        if not (isinstance(key, str) and isinstance(column, list) and is_json(column)):
             raise ValueError(
                 f"history: expected lists of what JSON can hold, but history[{key!r}] is none; "
                 f"before saving, del model.history[{key!r}]"
@@ -202,11 +202,12 @@ def from_config(description: Any) -> History | None:
     return history
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Return whether JSON can hold a value, and gives it back as it was."""
     if isinstance(value, list):
-        return all(map(_is_json, value))
+        return all(map(is_json, value))
     if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_json(v) for k, v in value.items())
+        return all(isinstance(k, str) and is_json(v) for k, v in value.items())
     return value is None or isinstance(value, (bool, int, float, str))
 
 

@@ -1,4 +1,4 @@
-"""Whom a fit tells of itself: any objects with some of three methods."""
+"""Whom a fit tells of itself: any objects with some of its methods."""
 
 from typing import Any, Protocol, TypeAlias
 
@@ -14,12 +14,16 @@ class _HasEpochEnd(Protocol):
     def on_epoch_end(self, model: Any, epoch: Any, record: Any, /) -> object: ...
 
 
+class _HasEpochRecorded(Protocol):
+    def on_epoch_recorded(self, model: Any, epoch: Any, record: Any, /) -> object: ...
+
+
 class _HasFitEnd(Protocol):
     def on_fit_end(self, model: Any, history: Any, /) -> object: ...
 
 
-CallbackLike: TypeAlias = _HasFitBegin | _HasEpochEnd | _HasFitEnd
-_METHODS = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+CallbackLike: TypeAlias = _HasFitBegin | _HasEpochEnd | _HasEpochRecorded | _HasFitEnd
+_METHODS = ("on_fit_begin", "on_epoch_end", "on_epoch_recorded", "on_fit_end")
 
 
 def check(callbacks: Any) -> list[Any]:
@@ -46,6 +50,11 @@ def check(callbacks: Any) -> list[Any]:
                     f"callbacks[{i}]: expected no methods on_... but {', '.join(_METHODS)}, got "
                     f"{type(callback).__name__}.{name}, which nothing would call"
                 )
+        if hasattr(callback, "state_dict") != hasattr(callback, "load_state_dict"):
+            raise TypeError(
+                f"callbacks[{i}]: expected both of state_dict and load_state_dict, or neither, got "
+                f"{type(callback).__name__} with one of them"
+            )
     return callbacks
 
 

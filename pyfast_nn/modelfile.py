@@ -4,7 +4,8 @@ One tensor per named parameter and per named part of the state; the metadata key
 a JSON object with ``format_version``, ``weight_layout``, ``layers``, ``in_features``, ``dtype``,
 ``seed``, ``epochs_trained``, ``classes``, ``loss``, ``feature_names``, ``history``, and
 ``optimizer`` with all of its state but the arrays. Those are tensors, too: ``optimizer.`` with the
-names of the parameter and of the state.
+names of the parameter and of the state. A checkpoint holds besides, as ``fit`` and in tensors
+``fit.``, what a fit keeps of itself (see `checkpoint`).
 
 As the names of the tensors are torch's, their shapes are, too: in the file a weight is (out, in),
 as ``weight_layout`` says, and not (in, out) as in the model. The arrays of an optimizer have the
@@ -12,13 +13,13 @@ shapes of the model.
 """
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import atomic, branches, history, losses
+from . import atomic, branches, checks, history, labels, losses
 from .engine import Engine
-from .typing import Array, Path
+from .typing import Array, Path, Shape
 
 FORMAT_VERSION = 2
 WEIGHT_LAYOUT = "(out, in)"
@@ -36,29 +37,32 @@ FIELDS = {
     "feature_names",
     "history",
     "optimizer",
+    "fit",
 }
+_PARTS = ("optimizer", "fit")
 # Which files there are, by the key of their metadata.
 _KINDS = {
     KEY: "of a model, which pyfast_nn.load reads (and its optimizer by optimizer=True)",
     "pyfast_nn_optimizer": "of an optimizer, which the load method of one reads",
 }
-OF_OPTIMIZER = "optimizer."  # how the names of its tensors begin
 
 
 class ModelFileError(ValueError):
     """A file that is not an intact model; the message names the file and what is wrong."""
 
 
+class Part(NamedTuple):
+    """What a file may hold besides its model: plain values, or None, and arrays by their names."""
+
+    description: dict[str, Any] | None = None
+    arrays: dict[str, Array] = {}  # noqa: RUF012  # nobody adds to it
+
+
 # ---------------------------------------------------------------------- save
 
 
-def save(
-    engine: Engine,
-    path: Path,
-    optimizer: dict[str, Any] | None = None,
-    of_optimizer: dict[str, Array] | None = None,
-) -> None:
-    """Write a model to `path`, see `Sequential.save`, with what describes an optimizer's state."""
+def save(engine: Engine, path: Path, **parts: Part) -> None:
+    """Write a model to `path`, see `Sequential.save`, with parts ``optimizer`` and ``fit``."""
     import json
 
     import safetensors
@@ -77,11 +81,12 @@ def save(
         "loss": losses.to_config(engine.loss),
         "feature_names": None if names is None else list(names),
         "history": history.to_config(engine.history),
-        "optimizer": optimizer,
+        **{name: parts.get(name, Part()).description for name in _PARTS},
     }
     arrays = engine.named_parameters() | engine.named_state()
     tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
-    tensors |= {OF_OPTIMIZER + name: array for name, array in (of_optimizer or {}).items()}
+    for part, (_, of_part) in parts.items():
+        tensors |= {f"{part}.{name}": array for name, array in of_part.items()}
     try:
         raw = safetensors.numpy.save(tensors, metadata={KEY: json.dumps(description)})
     except safetensors.SafetensorError as error:
@@ -149,3 +154,102 @@ def describe(raw: bytes, key: str, fields: set[str], format_version: int) -> dic
         wrong = ", ".join(sorted(map(repr, set(description) ^ fields)))
         raise ModelFileError(f"metadata {key!r} has missing or unknown fields: {wrong}")
     return description
+
+
+class Contents(NamedTuple):
+    """What a file holds."""
+
+    description: dict[str, Any]  # of the model
+    tensors: dict[str, Array]  # of the model
+    optimizer: Part
+    fit: Part
+
+
+def read(raw: bytes) -> Contents:
+    """Return what the bytes of a file hold: each of the fields, not yet what is in them."""
+    tensors = read_tensors(raw)
+    description = describe(raw, KEY, FIELDS, FORMAT_VERSION)
+    parts = []
+    for part in _PARTS:
+        of_part = description.pop(part)
+        names = [name for name in tensors if name.startswith(f"{part}.") and of_part is not None]
+        arrays = {name.removeprefix(f"{part}."): tensors.pop(name) for name in names}
+        parts.append(Part(of_part, arrays))
+    return Contents(description, tensors, *parts)
+
+
+def fill(engine: Engine, contents: Contents) -> None:
+    """Give an engine of the layers that a file describes all that it holds of them.
+
+    ModelFileError if anything of it is impossible.
+    """
+    try:
+        in_features = _describe_engine(engine, contents.description)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"its description is not valid: {error}") from error
+    _check_tensors(
+        contents.tensors,
+        {
+            name: (shape[::-1], engine.dtype)
+            for name, shape in engine.parameter_shapes(in_features).items()
+        }
+        | {name: (shape, np.float64) for name, shape in engine.state_shapes(in_features).items()},
+    )
+    engine.build(in_features, {name: tensor.T for name, tensor in contents.tensors.items()})
+    _check_state(engine)
+
+
+def _describe_engine(engine: Engine, description: dict[str, Any]) -> int:
+    """Set the attributes of an engine that is not built; return its number of inputs."""
+    checks.choice(description["weight_layout"], "weight_layout", (WEIGHT_LAYOUT,))
+    in_features = checks.integer(description["in_features"], "in_features", minimum=1)
+    engine.epochs_trained = checks.integer(
+        description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
+    )
+    engine.loss = losses.from_config(description["loss"])
+    classes = description["classes"]
+    if classes is not None:
+        engine.classes_ = labels.check_classes(classes, engine.out_features(in_features))
+    engine.feature_names_in_ = _check_names(description["feature_names"], in_features)
+    engine.history = history.from_config(description["history"])
+    return in_features
+
+
+def _check_state(engine: Engine) -> None:
+    """Statistics are numbers by which one can divide; those of the first fit may all be unknown."""
+    first = engine.statistics()
+    unknown = all(np.isnan(view).all() for view in first.values())
+    for name, view in engine.named_state().items():
+        if unknown and name in first:
+            continue
+        expected, right = "finite numbers", np.isfinite(view)
+        if name.endswith(".std"):
+            expected, right = "positive numbers", right & (view > 0)
+        if name.endswith(".running_var"):
+            expected, right = "numbers of at least 0", right & (view >= 0)
+        if not right.all():
+            raise ModelFileError(f"tensor {name!r} has impossible values; expected {expected}")
+
+
+def _check_tensors(tensors: dict[str, Array], expected: dict[str, tuple[Shape, Any]]) -> None:
+    """Compare with the declared shapes before anything of their size is allocated."""
+    if set(expected) != set(tensors):
+        wrong = ", ".join(sorted(map(repr, set(expected) ^ set(tensors))))
+        raise ModelFileError(f"missing or unknown tensors: {wrong}")
+    for name, (shape, dtype) in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ModelFileError(
+                f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, but the layers need "
+                f"{dtype} of shape {shape}"
+            )
+
+
+def _check_names(names: Any, in_features: int) -> Array | None:
+    """Return the names of the columns as an array of distinct strings, or None."""
+    if names is None:
+        return None
+    is_list = isinstance(names, list) and len(names) == in_features
+    if not (is_list and all(type(x) is str for x in names) and len(set(names)) == in_features):
+        raise ValueError(f"feature_names: expected {in_features} different strings")
+    return np.array(names, object)

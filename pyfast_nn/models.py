@@ -435,6 +435,7 @@ class Sequential(Guided):
         min_delta: Real = 0.0,
         monitor: str = "val_loss",
         callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        resume: Path | None = None,
         verbose: Literal["auto"] | int = "auto",
     ) -> History:
         """Train in place. A second fit goes on from the current parameters.
@@ -520,6 +521,15 @@ class Sequential(Guided):
         callbacks : Callback or list of those
             Told of the begin, of each epoch, and of the end; see `Callback`. An epoch's may end the
             fit by returning True.
+        resume : str or os.PathLike, optional
+            A checkpoint that `ModelCheckpoint` has written in a run of the same call. The model,
+            the optimizer, early stopping, callbacks and the history become what they were, and the
+            fit makes those of its `epochs` that are left: with the same data and arguments it ends
+            with the bits of a run that was never interrupted, however this one was, and be it by
+            SIGKILL. As long as there is no such file, the fit begins at its beginning, so that one
+            script is started again and again until it is done. What has been assigned to the
+            optimizer in that run is the file's, too; a function, as `lr` say, is the one given
+            here.
         verbose : {"auto", 0, 1}
             0 is quiet, 1 shows each epoch: as a bar on a terminal (stderr) or in a notebook, as
             lines on stderr elsewhere; "auto" is quiet there.
@@ -532,7 +542,10 @@ class Sequential(Guided):
         Raises
         ------
         TypeError, ValueError
-            If an argument is impossible; the message names it. Nothing is trained then.
+            If an argument is impossible; the message names it. Nothing is trained then. If `resume`
+            is a checkpoint of another model, of another optimizer or of callbacks that are missing.
+        ModelFileError
+            If `resume` is no intact checkpoint.
         FloatingPointError
             If the loss of a step is infinite or NaN; that step is not applied. If the parameters
             are, after the last.
@@ -572,6 +585,7 @@ class Sequential(Guided):
             min_delta=min_delta,
             monitor=monitor,
             callbacks=callbacks,
+            resume=resume,
             verbose=verbose,
         )
 
@@ -988,8 +1002,9 @@ class Sequential(Guided):
             The one of the fit, whose state becomes part of the file: after ``model, optimizer =
             fnn.load(path, optimizer=True)`` a fit goes on with the bits that would have come
             without a file. (The weights that `patience` keeps and the counts of callbacks are
-            those of one fit, and end with it.) Its arrays are tensors, too, whose names begin with
-            ``optimizer.``, and which torch's network has no use for.
+            those of one fit, and end with it; `ModelCheckpoint` saves these, too.) Its arrays are
+            tensors, too, whose names begin with ``optimizer.``, and which torch's network has no
+            use for.
 
         Raises
         ------
@@ -1007,7 +1022,8 @@ class Sequential(Guided):
         if optimizer is None:
             modelfile.save(self._engine, path)
         else:
-            modelfile.save(self._engine, path, *resumed.state_beside(self._engine, optimizer))
+            state = resumed.state_beside(self._engine, optimizer)
+            modelfile.save(self._engine, path, optimizer=state)
 
     def to_onnx(self, path: Path, *, loss: str | losses.Loss | None = None) -> None:
         """Write what the model predicts as a file of ONNX; needs the extra `onnx`.

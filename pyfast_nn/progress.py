@@ -1,5 +1,6 @@
 """What a fit shows while it runs."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,20 +30,25 @@ def _place() -> str | None:
 
 
 @contextmanager
-def progress(style: str, epochs: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yield a function that shows the record of one finished epoch, on stderr or in a notebook."""
+def progress(
+    style: str, epochs: int, done: int = 0
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Yield a function that shows the record of one finished epoch, on stderr or in a notebook.
+
+    Of so many epochs in all, some of which may be done.
+    """
     if style == "quiet":
         yield lambda record: None
     elif style == "lines":
-        done = iter(range(1, epochs + 1))
+        number = itertools.count(done + 1)
         yield lambda record: print(
-            f"epoch {next(done)}/{epochs}", *_texts(record), sep="  ", file=sys.stderr, flush=True
+            f"epoch {next(number)}/{epochs}", *_texts(record), sep="  ", file=sys.stderr, flush=True
         )
     else:
         from . import bar  # and with it rich, which takes as long to import as all else
 
         draws = bar.in_notebook if style == "notebook" else bar.on_terminal
-        with draws(epochs) as show:
+        with draws(epochs, done) as show:
             yield lambda record: show(_texts(record))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, checks, data, intake, optim, outcome
+from . import _core, checkpoint, checks, data, intake, optim, outcome
 from .datasets.split import split_rows
 from .engine import Engine
 from .graph import Graph
@@ -19,20 +19,31 @@ from .listeners import tell
 from .losses import Loss
 from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
+from .modelfile import Part
 from .optim import Optimizer
 from .optim.base import attach, tensors
 from .optim.base import find as find_optimizer
 from .optim.bound import Bound
 from .optim.rule import rate_at
+from .optim.saved import check_names
 from .progress import check as check_verbose
 from .progress import progress
-from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Real
+from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Path, Real
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
+_VECTORS = ("parameters", "state")  # that early stopping keeps, by their names in a file
 
 
-def fit(model: object, engine: Engine, X: Inputs, y: ArrayLike, **options: Any) -> History:
+def fit(
+    model: object,
+    engine: Engine,
+    X: Inputs,
+    y: ArrayLike,
+    *,
+    resume: Path | None = None,
+    **options: Any,
+) -> History:
     """Train in place and return the history; see `Sequential.fit`. Callbacks get the `model`.
 
     Beside its options there is `ridge`, at least 0: half of this many times the squares of all
@@ -41,8 +52,12 @@ def fit(model: object, engine: Engine, X: Inputs, y: ArrayLike, **options: Any) 
     token = object()
     try:
         engine.claim(token)
-        return _fit(model, engine, X, y, **options)
+        start = None if resume is None else checkpoint.read(resume, engine)
+        if start is not None:
+            start.give_model(engine)
+        return _fit(model, engine, X, y, start, **options)
     finally:
+        engine.running = None
         engine.release(token)
 
 
@@ -51,6 +66,7 @@ def _fit(
     engine: Engine,
     X: Inputs,
     y: ArrayLike,
+    start: checkpoint.Checkpoint | None,
     *,
     loss: str | Loss | None,
     optimizer: Any,
@@ -118,10 +134,15 @@ def _fit(
     intake.learn_statistics(engine, X, names, examples.rows)
     attach(optimizer, engine)
     engine.saved_optimizer = None  # from here on there is another one
-    history = History()
+    history = History() if start is None else engine.history
     engine.loss, engine.classes_, engine.history = given, classes, history
     engine.feature_names_in_ = names
     stopping = _EarlyStopping(engine, history, monitor, patience, min_delta)
+    running = checkpoint.Running(optimizer, stopping, listeners)
+    if start is not None:
+        start.give_fit(engine, running)
+        _warn_of_the_end(start, history.epochs, epochs, stopping.is_over or running.asked_to_stop)
+    engine.running = running
 
     try:
         with ExitStack() as ends:  # on every way out, the last of them first
@@ -131,8 +152,9 @@ def _fit(
                 tell(listener, "on_fit_begin", model)
                 ends.callback(tell, listener, "on_fit_end", model, history)
             ends.callback(stopping.restore)
-            show = ends.enter_context(progress(style, epochs))
-            for epoch in range(epochs):
+            show = ends.enter_context(progress(style, epochs, history.epochs))
+            while history.epochs < epochs and not (stopping.is_over or running.asked_to_stop):
+                epoch = history.epochs
                 order = _row_order(engine, examples, shuffle)
                 record = _train_epoch(
                     engine, examples, order, loss, optimizer, batch_size, batches_per_step, ridge
@@ -143,9 +165,10 @@ def _fit(
                 stopping.append(record)
                 show(record)
                 stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
-                if stopping.is_over or any(stops):
-                    set_stopped_early(history, epoch + 1 < epochs)
-                    break
+                running.asked_to_stop = any(stops)
+                for listener in listeners:
+                    tell(listener, "on_epoch_recorded", model, epoch, record)
+            set_stopped_early(history, history.epochs < epochs)
             for vector, name in zip(engine.vectors(), ("parameters", "statistics"), strict=True):
                 if not np.isfinite(vector).all():
                     raise FloatingPointError(
@@ -331,12 +354,63 @@ class _EarlyStopping:
         if best == epoch:
             self._kept = epoch, [vector.copy() for vector in self._engine.vectors()]
 
+    def state(self) -> Part:
+        """Return what it has counted, and the vectors that it has kept, for a file."""
+        if self._patience is None:
+            return Part()
+        kept, vectors = (None, []) if self._kept is None else self._kept
+        counts = {
+            "monitor": self._monitor,
+            "best": float(self._best),
+            "level": float(self._level),
+            "waited": self._waited,
+            "kept": kept,
+        }
+        return Part(counts, dict(zip(_VECTORS, vectors, strict=False)))
+
+    def go_on_from(self, part: Part) -> None:
+        """Go on from what `state` gave; TypeError or ValueError if it did not."""
+        if self._patience is None or part.description is None:
+            return
+        names = ("monitor", "best", "level", "waited", "kept")
+        counts = check_names(part.description, names, "stopping")
+        if counts["monitor"] != self._monitor:
+            raise ValueError(
+                f"monitor: expected {counts['monitor']!r}, whose best value it has, got "
+                f"{self._monitor!r}"
+            )
+        waited = checks.integer(counts["waited"], "waited", 0, self._history.epochs)
+        if not all(isinstance(counts[name], float) for name in ("best", "level")):
+            raise TypeError("stopping: expected best and level to be numbers")
+        if (kept := counts["kept"]) is not None:
+            kept = checks.integer(kept, "kept", 0, self._history.epochs - 1)
+            mine = self._engine.vectors()
+            vectors = [part.arrays[name] for name in _VECTORS if name in part.arrays]
+            if [(v.shape, v.dtype) for v in vectors] != [(v.shape, v.dtype) for v in mine]:
+                raise ValueError("stopping: expected values of the parameters and the state")
+            self._kept = kept, vectors
+        self._best, self._level, self._waited = counts["best"], counts["level"], waited
+
     def restore(self) -> None:
         """Give the model the values of the best epoch."""
         if self._kept is not None and self._kept[0] == self._history.best_epoch:
             for vector, kept in zip(self._engine.vectors(), self._kept[1], strict=True):
                 vector[:] = kept
         self._kept = None
+
+
+def _warn_of_the_end(
+    start: checkpoint.Checkpoint, done: int, epochs: int, has_stopped: bool
+) -> None:
+    """Tell that there is nothing left to do."""
+    if done >= epochs or has_stopped:
+        why = "had stopped early" if done < epochs else f"had done all of its {epochs} epochs"
+        warnings.warn(
+            f"resume: the run of {start.path} {why}, so that nothing is trained; for another run, "
+            "remove that file or name a new one",
+            UserWarning,
+            stacklevel=6,  # the caller of Sequential.fit
+        )
 
 
 # ---------------------------------------------------------------------- validation

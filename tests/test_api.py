@@ -59,6 +59,7 @@ def test_signatures():
         "min_delta": 0.0,
         "monitor": "val_loss",
         "callbacks": (),
+        "resume": None,
         "verbose": "auto",
     }
     for name in set(fnn.optim.__all__) - {"Optimizer", "as_scipy"}:

@@ -115,6 +115,7 @@ class TestRoundTrip:
                 "stopped_early": False,
             },
             "optimizer": None,
+            "fit": None,
         }
 
     def test_what_safetensors_sees_of_an_optimizer(self, path):

@@ -5,41 +5,71 @@ from typing import Any
 
 from .. import checks
 from ..engine import Engine
+from ..guidance import is_ours
+from ..modelfile import Part
 from ..typing import Array
 from . import saved
 from .base import Optimizer, attach, described, find, trains
 
 
-def state_beside(engine: Engine, optimizer: Any) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the state of an optimizer that trains, or may train, a model, and its arrays."""
+def state_beside(engine: Engine, optimizer: Any, functions: bool = False) -> Part:
+    """Return the state of an optimizer that trains, or may train, a model.
+
+    With `functions`, hyper-parameters may be functions of the user's, of which it has only where
+    they stand.
+    """
     if not isinstance(optimizer, Optimizer):
         came = checks.describe(optimizer)
         raise TypeError(f"optimizer: expected the optimizer of the fit, got {came}")
     name = type(optimizer).__name__
     if not engine.network().n_parameters:
         raise ValueError(f"optimizer: expected None, as the model has no parameters, got {name}")
-    if find(name) is not type(optimizer):
+    if not is_ours(type(optimizer)):
         raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
     if not trains(optimizer, engine):
         optimizer = copy.copy(optimizer)  # for it stays as it is
         attach(optimizer, engine)
     state, arrays = saved.to_tensors(described(optimizer, "save"))
-    for where in ("hyper_parameters", "param_groups"):
-        path = saved.function_in(state[where])
-        if path is not None:
-            raise ValueError(
-                f"optimizer: expected hyper-parameters that a file can hold, got {path} that is a "
-                "function; make it of pyfast_nn.schedules or an array, or save the optimizer by "
-                "itself and load that into one made with the same function"
-            )
-    return state, arrays
+    path = function_beside(state)
+    if path is not None and not functions:
+        raise ValueError(
+            f"optimizer: expected hyper-parameters that a file can hold, got {path} that is a "
+            "function; make it of pyfast_nn.schedules or an array, or save the optimizer by "
+            "itself and load that into one made with the same function"
+        )
+    return Part(state, arrays)
 
 
-def optimizer_beside(engine: Engine, description: Any, arrays: dict[str, Array]) -> Optimizer:
-    """Return the optimizer of a model that was saved so; TypeError or ValueError if none was."""
+def function_beside(description: Any) -> str | None:
+    """Return where a described optimizer has a function of the user's, if anywhere."""
     saved.check_names(description, saved.FIELDS - {"state"}, "optimizer")
+    parts = (description["hyper_parameters"], description["param_groups"])
+    return next(filter(None, map(saved.function_in, parts)), None)
+
+
+def optimizer_beside(engine: Engine, part: Part) -> Optimizer:
+    """Return the optimizer of a model that was saved so; TypeError or ValueError if none was."""
+    description, arrays = part
+    saved.check_names(description, saved.FIELDS - {"state"}, "optimizer")
+    assert description is not None
     optimizer = find(description["optimizer"], "optimizer")()
-    keys = saved.keys_of(description["param_groups"])
-    optimizer.load_state_dict(saved.of_tensors(description, arrays, keys))
+    optimizer.load_state_dict(_state_dict(description, arrays))
     attach(optimizer, engine)
     return optimizer
+
+
+def go_on_from(optimizer: Optimizer, engine: Engine, part: Part) -> None:
+    """Let an optimizer of a model go on from where the saved one was; its functions remain.
+
+    TypeError or ValueError if it is another one, or none was saved.
+    """
+    saved.check_names(part.description, saved.FIELDS - {"state"}, "optimizer")
+    assert part.description is not None
+    attach(optimizer, engine)
+    optimizer.load_state_dict(_state_dict(part.description, part.arrays))
+    attach(optimizer, engine)
+
+
+def _state_dict(description: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
+    keys = saved.keys_of(description["param_groups"])
+    return saved.of_tensors(description, arrays, keys)

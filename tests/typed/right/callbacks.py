@@ -32,13 +32,15 @@ model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(2)])
 sgd = fnn.optim.SGD(lr=0.1)
 plateau = fnn.ReduceLROnPlateau(sgd, monitor="loss", factor=0.5, patience=2, threshold_mode="abs")
 monitor = fnn.CurvatureMonitor(X, y, every=2, n_samples=20)
+saves = fnn.ModelCheckpoint("{epoch}", monitor="loss", every=2, keep=np.int64(3))
 history = model.fit(
     X,
     y,
     loss="cross_entropy",
     optimizer=sgd,
     epochs=2,
-    callbacks=[Norms(), Printer(), plateau, monitor],
+    callbacks=[Norms(), Printer(), plateau, monitor, saves],
+    resume="2",
 )
 print(history["max_eigenvalue"], history.stopped_early)
 plateau.step(np.float64(0.5))
