@@ -42,7 +42,7 @@ from .layers import (
     Step,
     Tanh,
 )
-from .loading import load
+from .loading import from_torch, load
 from .modelfile import ModelFileError
 from .models import Sequential
 from .runtime import build_config, get_num_threads, set_num_threads
@@ -90,6 +90,7 @@ __all__ = [
     "build_config",
     "curvature",
     "datasets",
+    "from_torch",
     "get_num_threads",
     "initializers",
     "inspect",

@@ -1,12 +1,16 @@
-"""Reading a model file: whatever is in it becomes a model, or a ModelFileError."""
+"""What becomes a model: a file, or it is a ModelFileError; a module of torch."""
 
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import branches, checks, modelfile
+from .exchange import torch_modules
 from .modelfile import ModelFileError
 from .models import Sequential, engine_of
 from .optim import Optimizer, resumed
-from .typing import Path
+from .typing import Integer, Path
+
+if TYPE_CHECKING:
+    import torch
 
 
 @overload
@@ -95,3 +99,75 @@ def _make_model(description: dict[str, Any]) -> Sequential:
         dtype=checks.choice(description["dtype"], "dtype", ("float32", "float64")),
         seed=checks.integer(description["seed"], "seed", minimum=0, maximum=2**64 - 1),
     )
+
+
+def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequential:
+    """Return a model that computes what a module of torch does; needs the extra `torch`.
+
+    Outputs, gradients in parameters and inputs, and what training learns are torch's, within
+    rounding. The parameters are copies.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A ``Linear``, ``LayerNorm``, ``RMSNorm``, ``GroupNorm``, ``BatchNorm1d``, ``PReLU``,
+        ``Dropout``, ``ReLU``, ``ReLU6``, ``LeakyReLU``, ``ELU``, ``Softplus``, ``GELU``, ``SiLU``,
+        ``Tanh``, ``Hardtanh``, ``Sigmoid``, ``Softmax``, ``Identity``, ``Flatten``, a
+        ``Sequential`` of those and of such, or what `Sequential.to_torch` makes. All of its
+        parameters are float32, or all float64; on whatever device.
+    seed : int or None
+        That of the model.
+
+    Returns
+    -------
+    Sequential
+        Of the same dtype, and built if a module tells how many features come in.
+
+    Raises
+    ------
+    ImportError
+        If torch is not installed; the message says how to get it.
+    NotImplementedError
+        If a module is none of the above, as one with a ``forward`` of its own; the message names
+        it.
+    TypeError, ValueError
+        If the dtypes differ, or there are settings or hooks that our layers do not have; the
+        message names the module.
+
+    Warns
+    -----
+    UserWarning
+        If our layer has more to learn: a bias, which is 0 at first, where the module has none; a
+        slope for each feature where a ``PReLU`` has one for all.
+
+    Notes
+    -----
+    ``named_parameters()["0.weight"]`` is the transpose of ``module.state_dict()["0.weight"]``
+    where modules are numbered, as in a ``Sequential``. Modules that stand in two places become
+    layers that do, and those without ``requires_grad`` layers that are not `trainable`.
+
+    There are no modes: `Sequential.fit` does what ``module.train()`` does, `predict` what
+    ``module.eval()`` does, and ``forward(X, training=True)`` what is asked for. Random numbers of
+    ``Dropout`` are not torch's. `Softplus` is exact where torch returns ``x`` beyond a threshold.
+
+    The loss is not the module's: ``model.predict(X, loss="cross_entropy")``, or `fit` with one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> module = torch.nn.Sequential(
+    ...     torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    ... )
+    >>> model = fnn.from_torch(module)
+    >>> model.layers
+    (Dense(32), ReLU(), Dense(10))
+    >>> with torch.no_grad():
+    ...     out = module(torch.tensor(X, dtype=torch.float32)).numpy()
+    >>> np.allclose(model.forward(X), out, atol=1e-5)
+    True
+    """
+    layers, dtype, in_features, values = torch_modules.from_module(module)
+    model = Sequential(layers, dtype=dtype, seed=seed)
+    if in_features is not None:
+        engine_of(model).build(in_features, values)
+    return model

@@ -1,7 +1,7 @@
 """The model: layers, one flat vector of parameters, and what can be computed with them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,7 +21,7 @@ from . import (
     training,
 )
 from .engine import Engine
-from .exchange import onnx_file
+from .exchange import onnx_file, torch_modules
 from .graph import Graph, Place
 from .guidance import Guided, told
 from .history import History
@@ -42,6 +42,9 @@ from .typing import (
     Real,
     Shape,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 Value = TypeVar("Value")
 
@@ -1024,6 +1027,48 @@ class Sequential(Guided):
         else:
             state = resumed.state_beside(self._engine, optimizer)
             modelfile.save(self._engine, path, optimizer=state)
+
+    def to_torch(self) -> "torch.nn.Module":
+        """Return a module of torch that computes what `forward` does; needs the extra `torch`.
+
+        Outputs and gradients are those of this model, within rounding; the parameters are copies.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Of the model's dtype, on the CPU, and in the mode of ``eval()``, as most that is
+            exchanged is used so; ``train()`` lets `Dropout`, `GaussianNoise` and `BatchNorm` act as
+            in `fit`. Layers that are not trained require no gradients. The names of its
+            ``state_dict`` are those of `named_parameters` and `named_state`, weights transposed.
+
+        Raises
+        ------
+        ImportError
+            If torch is not installed; the message says how to get it.
+        RuntimeError
+            If the model is not built.
+
+        Notes
+        -----
+        Every layer has its module: torch's own where there is one; `Residual`, `Add`, `Multiply`,
+        `Concatenate`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and `Standardize` are
+        small modules of pyfast_nn, which must be there to unpickle them. Running statistics
+        of `BatchNorm` are rounded to the dtype. `MaxNorm` is no part of a module.
+
+        What comes out are logits or scores, where the loss takes such.
+
+        `pyfast_nn.from_torch` is the way back.
+
+        Examples
+        --------
+        >>> import torch
+        >>> module = model.to_torch()
+        >>> out = module(torch.tensor(X, dtype=torch.float32))
+        >>> np.allclose(out.detach().numpy(), model.forward(X), atol=1e-5)
+        True
+        """
+        self._engine.network()
+        return torch_modules.to_module(self._engine)
 
     def to_onnx(self, path: Path, *, loss: str | losses.Loss | None = None) -> None:
         """Write what the model predicts as a file of ONNX; needs the extra `onnx`.

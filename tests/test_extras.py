@@ -35,6 +35,8 @@ WITHOUT = {
     "history.plot": ("matplotlib", "plot", "history.plot()"),
     "a picture": ("matplotlib", "plot", "fnn.inspect.unit_activity(model, X).plot()"),
     "a scorer": ("sklearn", "sklearn", "model.evaluate(X, y, metrics=['f1'])"),
+    "to_torch": ("torch", "torch", "model.to_torch()"),
+    "from_torch": ("torch", "torch", "fnn.from_torch(None)"),
     "to_onnx": ("onnx", "onnx", "model.to_onnx('m.onnx')"),
     "use_gemm": ("scipy", "blas", "fnn.runtime.use_gemm('blas')"),
 }

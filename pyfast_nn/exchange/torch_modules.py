@@ -1,0 +1,468 @@
+"""A model as a module of torch, and back: layer by layer, with copies of all that was learned.
+
+Names are torch's on both sides: what `named_parameters` and `named_state` of a model call
+``"3.0.weight"`` is that of the module's `state_dict`, transposed if it is a matrix. What torch has
+not, as `Residual`, becomes a small module of this file; these are made when torch is there.
+"""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import branches, checks, layers
+from ..engine import Engine
+from ..graph import Graph
+from ..layers import InputLayer, Layer
+from ..typing import Array
+
+if TYPE_CHECKING:
+    import torch
+
+_JOINED = ("Residual", "Add", "Multiply", "Concatenate")
+OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
+
+
+def library(name: str) -> Any:
+    """Return torch, or raise an ImportError that says what needs it."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{name}: needs torch: pip install 'pyfast-nn[torch]' ({error})", name=error.name
+        ) from None
+    return torch
+
+
+def __getattr__(name: str) -> Any:
+    """Return a module of `OURS`: so pickle finds them."""
+    if name in OURS:
+        return _ours()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def _ours() -> dict[str, type]:
+    """Return the modules that torch has not, by name."""
+    torch = library("to_torch")
+    nn: Any = torch.nn
+
+    class Rescale(nn.Module):
+        def __init__(self, scale: float, offset: float, dtype: Any) -> None:
+            super().__init__()
+            self.scale, self.offset, self.dtype = scale, offset, dtype
+
+        def forward(self, x: Any) -> Any:
+            return (x.double() * self.scale + self.offset).to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"scale={self.scale}, offset={self.offset}"
+
+    class Standardize(nn.Module):
+        def __init__(self, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.num_features, self.dtype = features, dtype
+            self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
+            self.register_buffer("std", torch.ones(features, dtype=torch.float64))
+
+        def forward(self, x: Any) -> Any:
+            return ((x.double() - self.mean) / self.std).to(self.dtype)
+
+    class Scale(nn.Module):
+        def __init__(self, features: int) -> None:
+            super().__init__()
+            self.num_features = features
+            self.weight = nn.Parameter(torch.ones(features))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.weight
+
+    class Step(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.sign(torch.relu(x))  # which has a derivative: 0
+
+    class Sign(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.sign(x)
+
+    class GaussianNoise(nn.Module):
+        def __init__(self, std: float) -> None:
+            super().__init__()
+            self.std = std
+
+        def forward(self, x: Any) -> Any:
+            return x + self.std * torch.randn_like(x) if self.training else x
+
+        def extra_repr(self) -> str:
+            return f"std={self.std}"
+
+    class Residual(nn.Sequential):
+        def __init__(self, *modules: Any, shortcut: Any = None) -> None:
+            super().__init__(*modules)
+            if shortcut is not None:
+                self.add_module("shortcut", shortcut)
+
+        def forward(self, x: Any) -> Any:
+            modules = list(self)
+            short = modules.pop()(x) if hasattr(self, "shortcut") else x
+            for module in modules:
+                x = module(x)
+            return short + x
+
+    class Add(nn.Sequential):
+        def forward(self, x: Any) -> Any:
+            first, *others = (module(x) for module in self)
+            return functools.reduce(torch.add, others, first)
+
+    class Multiply(nn.Sequential):
+        def forward(self, x: Any) -> Any:
+            first, *others = (module(x) for module in self)
+            return functools.reduce(torch.mul, others, first)
+
+    class Concatenate(nn.Sequential):
+        def forward(self, x: Any) -> Any:
+            return torch.cat([module(x) for module in self], dim=1)
+
+    made = locals()
+    for name in OURS:
+        made[name].__qualname__ = name  # by which pickle knows it
+        made[name].__doc__ = f"`pyfast_nn.{name}` as a module of torch."
+    return {name: made[name] for name in OURS}
+
+
+# ---------------------------------------------------------------------- there
+
+
+def to_module(engine: Engine) -> "torch.nn.Module":
+    """Return a module that computes what a model does, see `Sequential.to_torch`."""
+    torch = library("to_torch")
+    engine.network()
+    made: dict[int, Any] = {}  # {id of a layer that learns: its module}
+    dtype = getattr(torch, engine.dtype.name)
+    places = {place.path: place for place in engine.graph.places}
+    learned: dict[str, Array] = engine.named_parameters() | engine.named_state()
+
+    def module_of(layer: Layer, path: str) -> Any:
+        if id(layer) not in made or not layer.learns:
+            made[id(layer)] = make(layer, path)
+        return made[id(layer)]
+
+    def make(layer: Layer, path: str) -> Any:
+        if isinstance(layer, branches.JOINS):
+            children = [module_of(each, f"{path}.{name}") for name, each in _children(layer)]
+            if isinstance(layer, branches.Chain):
+                return torch.nn.Sequential(*children)
+            name = type(layer).__name__
+            if vars(layer).get("shortcut") is not None:
+                return _ours()[name](*children[:-1], shortcut=children[-1])
+            return _ours()[name](*children)
+        features, place = places[path].in_features, places[path]
+        if isinstance(layer, InputLayer):  # computed in float64, and rounded once
+            last = not isinstance(engine.layers[int(path) + 1], InputLayer)
+            own = (dtype if last else torch.float64,)
+            own = (*layer.values, *own) if layer.values else (features, *own)
+            module = _ours()[type(layer).__name__](*own)
+        else:
+            module = _TO[type(layer)](torch.nn, layer, features).to(dtype)
+        names = [*layer.parameter_shapes(features), *layer.initial_state]
+        with torch.no_grad():
+            for name in names:
+                view = learned[f"{path}.{name}"]
+                getattr(module, name).copy_(torch.tensor(view.T))
+        for parameter in module.parameters():
+            parameter.requires_grad_(place.trainable)
+        return module
+
+    modules = [module_of(layer, str(i)) for i, layer in enumerate(engine.layers)]
+    return torch.nn.Sequential(*modules).eval()  # type: ignore[no-any-return]
+
+
+def _children(layer: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield (name, layer) of what a layer is made of, by the names that its parameters have."""
+    own = vars(layer)
+    for i, each in enumerate(own.get("branches") or own["layers"]):
+        yield str(i), each
+    if own.get("shortcut") is not None:
+        yield "shortcut", own["shortcut"]
+
+
+# (torch.nn, layer, features that come in) -> module, with any parameters
+_TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
+    layers.Dense: lambda nn, layer, features: nn.Linear(features, layer.units),
+    layers.Identity: lambda nn, layer, features: nn.Identity(),
+    layers.ReLU: lambda nn, layer, features: nn.ReLU(),
+    layers.LeakyReLU: lambda nn, layer, features: nn.LeakyReLU(layer.negative_slope),
+    layers.ELU: lambda nn, layer, features: nn.ELU(layer.alpha),
+    # Beyond the threshold torch returns x; there is nothing between them in float64.
+    layers.Softplus: lambda nn, layer, features: nn.Softplus(layer.beta, threshold=40),
+    layers.GELU: lambda nn, layer, features: nn.GELU(layer.approximate),
+    layers.SiLU: lambda nn, layer, features: nn.SiLU(),
+    layers.Tanh: lambda nn, layer, features: nn.Tanh(),
+    layers.Hardtanh: lambda nn, layer, features: nn.Hardtanh(layer.min_val, layer.max_val),
+    layers.Sigmoid: lambda nn, layer, features: nn.Sigmoid(),
+    layers.Softmax: lambda nn, layer, features: nn.Softmax(dim=1),
+    layers.Step: lambda nn, layer, features: _ours()["Step"](),
+    layers.Sign: lambda nn, layer, features: _ours()["Sign"](),
+    layers.Scale: lambda nn, layer, features: _ours()["Scale"](features),
+    layers.PReLU: lambda nn, layer, features: nn.PReLU(features),
+    layers.Dropout: lambda nn, layer, features: nn.Dropout(layer.rate),
+    layers.GaussianNoise: lambda nn, layer, features: _ours()["GaussianNoise"](layer.std),
+    layers.LayerNorm: lambda nn, layer, features: nn.LayerNorm(features, layer.eps, layer.affine),
+    layers.RMSNorm: lambda nn, layer, features: nn.RMSNorm(features, layer.eps, layer.affine),
+    layers.GroupNorm: lambda nn, layer, features: nn.GroupNorm(
+        layer.groups, features, layer.eps, layer.affine
+    ),
+    layers.BatchNorm: lambda nn, layer, features: nn.BatchNorm1d(
+        features, layer.eps, layer.momentum, layer.affine
+    ),
+}
+
+
+# ---------------------------------------------------------------------- and back
+
+
+def from_module(
+    module: Any,
+) -> tuple[list[Layer], str, int | None, dict[str, Array]]:
+    """Return what a module of torch is as a model, see `pyfast_nn.from_torch`.
+
+    Returns
+    -------
+    layers : list of Layer
+    dtype : str
+    in_features : int or None
+        None if no module tells.
+    values : dict
+        Of parameters and state by name.
+    """
+    torch = library("from_torch")
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module: expected a torch.nn.Module, got {checks.describe(module)}")
+    dtype = _dtype_of(torch, module)
+    if type(module) is not torch.nn.Sequential:
+        module = torch.nn.Sequential(module)
+    reader = _Reader(torch)
+    found = [reader.layer_of(each, name) for name, each in reader.in_order(module, "")]
+    in_features = _width_in_front(found, reader.widths)
+    graph = Graph(tuple(found), in_features or 0)
+    shapes = graph.parameter_shapes() | graph.state_shapes()
+    values = {name: _fitted(reader.values[name], shapes[name], name) for name in shapes}
+    return found, dtype, in_features, values
+
+
+def _width_in_front(found: list[Layer], widths: dict[str, int]) -> int | None:
+    """Return how many features come into the first layer, as `widths` of {path: width} tell."""
+    graph, value = Graph((), 1), 0
+    with contextlib.suppress(ValueError):  # of widths that differ: behind what is looked for
+        for i, layer in enumerate(found):
+            value = graph.lay(layer, str(i), value)
+    first = next((place for place in graph.places if place.path in widths), None)
+    return None if first is None else widths[first.path] // first.in_features
+
+
+def _dtype_of(torch: Any, module: Any) -> str:
+    dtypes = {each.dtype for each in module.parameters()}
+    names = sorted(str(each).removeprefix("torch.") for each in dtypes) or ["float32"]
+    if len(names) > 1 or names[0] not in ("float32", "float64"):
+        raise TypeError(
+            f"module: expected parameters that are all float32 or all float64, got "
+            f"{' and '.join(names)}; module.float() or module.double() makes them so"
+        )
+    return names[0]
+
+
+def _fitted(value: Any, shape: tuple[int, ...], name: str) -> Array:
+    """Return the numbers of a tensor in our shape; 0 where torch has none."""
+    path, _, own = name.rpartition(".")
+    if value is None:
+        warnings.warn(
+            f"from_torch: {name} is 0 at first, and learns, as our layers always have one, and "
+            f"module {path} has none",
+            UserWarning,
+            stacklevel=4,
+        )
+        return np.zeros(shape)
+    array: Array = value.detach().cpu().numpy().T
+    if array.shape == (1,) != shape:
+        warnings.warn(
+            f"from_torch: {name} becomes {shape[0]} numbers, one for each feature, which learn "
+            "apart, as our PReLU has; the module has one for all",
+            UserWarning,
+            stacklevel=4,
+        )
+        return np.full(shape, array[0])
+    if array.shape != shape:
+        raise ValueError(
+            f"module: expected {own} of shape {shape[::-1]} in module {path}, as its inputs have "
+            f"{shape[0]} features, got {array.shape[::-1]}"
+        )
+    return array
+
+
+class _Reader:
+    """Layers of modules, and by the names of our parameters and state what stands in these."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._made: dict[int, Layer] = {}  # {id of a module: its layer}
+        self.values: dict[str, Any] = {}  # tensors, None where a module has none
+        self.widths: dict[str, int] = {}  # {path: features that come in}, where a module tells
+
+    def in_order(self, module: Any, path: str) -> Iterator[tuple[str, Any]]:
+        """Yield (path, module) of what a sequence holds, numbered as our layers are."""
+        _refuse_hooks(module, path)
+        last = len(module) - 1 if hasattr(module, "shortcut") else None
+        for i, each in enumerate(module):
+            own = "shortcut" if i == last else str(i)
+            yield f"{path}.{own}" if path else own, each
+
+    def layer_of(self, module: Any, path: str) -> Layer:
+        """Return the layer, and note what it has learned."""
+        nn, kind = self._torch.nn, type(module)
+        if kind is nn.Sequential or kind in [_ours()[name] for name in _JOINED]:
+            children = {
+                name: self.layer_of(each, name) for name, each in self.in_order(module, path)
+            }
+            shortcut = children.pop(f"{path}.shortcut", None)
+            each = list(children.values())
+            if kind is nn.Sequential:
+                return branches.Chain(each) if each else layers.Identity()
+            if kind is _ours()["Residual"]:
+                return branches.Residual(each, shortcut)
+            joined: Layer = getattr(branches, kind.__name__)(*each)
+            return joined
+        _refuse_hooks(module, path)
+        is_known = kind in (getattr(nn, kind.__name__, None), _ours().get(kind.__name__))
+        if not is_known or kind.__name__ not in _FROM:
+            raise NotImplementedError(
+                f"module {path}: expected a module that has a layer of ours, got "
+                f"{checks.describe(module)}; "
+                + _CURES.get(kind.__name__, "what it is made of may come as an nn.Sequential")
+            )
+        layer = self._made.get(id(module))
+        if layer is None:
+            try:
+                layer = self._made[id(module)] = _FROM[kind.__name__](module)
+            except ValueError as error:
+                raise ValueError(f"module {path}: {error}") from None
+        for own in ("in_features", "num_features", "num_channels", "normalized_shape"):
+            if hasattr(module, own):
+                self.widths[path] = int(np.prod(getattr(module, own)))
+        if kind is nn.PReLU and module.num_parameters > 1:
+            self.widths[path] = module.num_parameters
+        self.values |= {
+            f"{path}.{own}": getattr(module, own)
+            for own in (*layer.parameter_shapes(1), *layer.initial_state)
+        }
+        if layer.learns:
+            asked = {each.requires_grad for each in module.parameters()}
+            if len(asked) > 1:
+                raise ValueError(
+                    f"module {path}: expected parameters that all require gradients or none, got "
+                    f"some of {kind.__name__}; a layer is trained as a whole or not"
+                )
+            if asked == {False}:
+                layer.trainable = False
+        return layer
+
+
+def _refuse_hooks(module: Any, path: str) -> None:
+    """Raise ValueError if a module computes something besides."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(module, each) for each in hooks) or hasattr(module, "parametrizations"):
+        raise ValueError(
+            f"module {path or 'itself'}: expected one without hooks and parametrizations, got "
+            f"{checks.describe(module)} with some; what they compute is not known here"
+        )
+
+
+def _softmax(module: Any) -> Layer:
+    if module.dim not in (1, -1):
+        raise ValueError(f"expected Softmax(dim=1), over the features, got {module!r}")
+    return layers.Softmax()
+
+
+def _softplus(module: Any) -> Layer:
+    if module.threshold < 20:
+        raise ValueError(
+            f"expected a threshold of at least 20, beyond which x is within 3e-9 of ours, "
+            f"got {module!r}"
+        )
+    return layers.Softplus(module.beta)
+
+
+def _flatten(module: Any) -> Layer:
+    if (module.start_dim, module.end_dim) not in ((1, -1), (1, 1)):
+        raise ValueError(f"expected Flatten(), which rows pass unchanged, got {module!r}")
+    return layers.Identity()
+
+
+def _dropout(module: Any) -> Layer:
+    return layers.Dropout(module.p)
+
+
+def _layer_norm(module: Any) -> Layer:
+    _check_one_axis(module)
+    return layers.LayerNorm(module.eps, module.elementwise_affine)
+
+
+def _rms_norm(module: Any) -> Layer:
+    _check_one_axis(module)
+    return layers.RMSNorm(module.eps, module.elementwise_affine)
+
+
+def _check_one_axis(module: Any) -> None:
+    if len(module.normalized_shape) != 1:
+        raise ValueError(f"expected a norm over the features, one axis, got {module!r}")
+
+
+def _batch_norm(module: Any) -> Layer:
+    if module.momentum is None or not module.track_running_stats:
+        raise ValueError(
+            f"expected a momentum and running statistics, got {module!r}; "
+            "model.calibrate(X) gives exact ones"
+        )
+    return layers.BatchNorm(module.momentum, module.eps, module.affine)
+
+
+# module -> layer, by the name of the class; a ValueError says what is expected of it
+_FROM: dict[str, Callable[[Any], Layer]] = {
+    "Linear": lambda module: layers.Dense(module.out_features),
+    "Identity": lambda module: layers.Identity(),
+    "Flatten": _flatten,
+    "ReLU": lambda module: layers.ReLU(),
+    "ReLU6": lambda module: layers.Hardtanh(0, 6),
+    "LeakyReLU": lambda module: layers.LeakyReLU(module.negative_slope),
+    "ELU": lambda module: layers.ELU(module.alpha),
+    "Softplus": _softplus,
+    "GELU": lambda module: layers.GELU(module.approximate),
+    "SiLU": lambda module: layers.SiLU(),
+    "Tanh": lambda module: layers.Tanh(),
+    "Hardtanh": lambda module: layers.Hardtanh(module.min_val, module.max_val),
+    "Sigmoid": lambda module: layers.Sigmoid(),
+    "Softmax": _softmax,
+    "PReLU": lambda module: layers.PReLU(),
+    "Dropout": _dropout,
+    "LayerNorm": _layer_norm,
+    "RMSNorm": _rms_norm,
+    "GroupNorm": lambda module: layers.GroupNorm(module.num_groups, module.eps, module.affine),
+    "BatchNorm1d": _batch_norm,
+    "Rescale": lambda module: layers.Rescale(module.scale, module.offset),
+    "Standardize": lambda module: layers.Standardize(),
+    "Scale": lambda module: layers.Scale(),
+    "Step": lambda module: layers.Step(),
+    "Sign": lambda module: layers.Sign(),
+    "GaussianNoise": lambda module: layers.GaussianNoise(module.std),
+}
+
+_CURES = {
+    "LogSoftmax": "leave it out, as 'cross_entropy' takes logits",
+    "BatchNorm2d": "there are no images here yet",
+    "Conv2d": "there are no convolutions here yet",
+    "LSTM": "there is no recurrence here yet",
+    "GRU": "there is no recurrence here yet",
+    "MultiheadAttention": "there is no attention here yet",
+}

@@ -1,0 +1,69 @@
+"""What is exchanged with other libraries: every layer there is, in a model of its own."""
+
+import pyfast_nn as fnn
+from pyfast_nn.branches import JOINS
+from pyfast_nn.layers import LAYERS
+
+SHARED = fnn.Dense(8)
+
+# What of each layer there is, behind a Dense(8) but for those that read the inputs.
+CASES = {
+    "Rescale": [fnn.Rescale(1 / 127.5, -1), fnn.Dense(8)],
+    "Standardize": [fnn.Standardize(), fnn.Dense(8)],
+    "two that read the inputs": [fnn.Rescale(0.1, 0.7), fnn.Standardize(), fnn.Dense(8)],
+    "Dense": [],
+    "MaxNorm": [fnn.Dense(5, constraint=fnn.MaxNorm(0.5))],
+    "not trained": [fnn.Dense(5, trainable=False)],
+    "Identity": [fnn.Identity()],
+    "ReLU": [fnn.ReLU()],
+    "LeakyReLU": [fnn.LeakyReLU(0.1)],
+    "ELU": [fnn.ELU(1.3)],
+    "Softplus": [fnn.Softplus(2.5)],
+    "GELU": [fnn.GELU()],
+    "GELU(tanh)": [fnn.GELU("tanh")],
+    "SiLU": [fnn.SiLU()],
+    "Tanh": [fnn.Tanh()],
+    "Hardtanh": [fnn.Hardtanh(-0.3, 0.7)],
+    "Sigmoid": [fnn.Sigmoid()],
+    "Softmax": [fnn.Softmax()],
+    "Step": [fnn.Step()],
+    "Sign": [fnn.Sign()],
+    "Scale": [fnn.Scale()],
+    "PReLU": [fnn.PReLU()],
+    "Dropout": [fnn.Dropout(0.5)],
+    "GaussianNoise": [fnn.GaussianNoise(0.5)],
+    "LayerNorm": [fnn.LayerNorm(0.1)],
+    "LayerNorm(affine=False)": [fnn.LayerNorm(affine=False)],
+    "RMSNorm": [fnn.RMSNorm()],
+    "RMSNorm(eps)": [fnn.RMSNorm(0.1)],
+    "GroupNorm": [fnn.GroupNorm(4, 0.1)],
+    "GroupNorm(1)": [fnn.GroupNorm(1)],
+    "BatchNorm": [fnn.BatchNorm(eps=0.1)],
+    "BatchNorm(affine=False)": [fnn.BatchNorm(affine=False)],
+    "Residual": [fnn.Residual([fnn.Dense(8), fnn.Tanh()])],
+    "Residual(shortcut)": [fnn.Residual([fnn.Dense(3), fnn.Tanh()], fnn.Dense(3))],
+    "Add": [fnn.Add(fnn.Dense(8), [fnn.Tanh(), fnn.Dense(8)], fnn.Identity())],
+    "Multiply": [fnn.Multiply(fnn.Dense(3), [fnn.Dense(3), fnn.Sigmoid()], fnn.Dense(3))],
+    "Concatenate": [fnn.Concatenate(fnn.Identity(), fnn.Dense(2), [fnn.Tanh(), fnn.ReLU()])],
+    "Chain": [[fnn.Dense(4), [fnn.ReLU()]], fnn.Sequential([fnn.Dense(3), fnn.Tanh()])],
+    "tied": [
+        SHARED,
+        fnn.Residual([SHARED, fnn.Tanh(), SHARED], SHARED),
+        fnn.Concatenate(SHARED, fnn.Identity()),
+    ],
+    "joined twice": [fnn.Residual([fnn.Residual([fnn.Dense(8)]), fnn.Add(fnn.ReLU(), fnn.Tanh())])],
+}
+
+LACKING = {cls.__name__ for cls in (*LAYERS, *JOINS)} - CASES.keys()
+assert not LACKING, f"expected a case of every layer, got none of {LACKING}"
+
+
+def built(layers, dtype, rng):
+    """A model with anything for parameters and state."""
+    before = (
+        [] if layers and isinstance(layers[0], (fnn.Rescale, fnn.Standardize)) else [fnn.Dense(8)]
+    )
+    model = fnn.Sequential([*before, *layers], dtype=dtype).build(6)
+    model.parameters = rng.normal(size=model.n_parameters)
+    model.state = rng.uniform(0.5, 2, len(model.state))
+    return model
