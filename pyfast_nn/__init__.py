@@ -43,6 +43,7 @@ from .layers import (
     Tanh,
 )
 from .loading import from_torch, load
+from .loggers import CSVLogger, TensorBoard
 from .modelfile import ModelFileError
 from .models import Sequential
 from .runtime import build_config, get_num_threads, set_num_threads
@@ -54,6 +55,7 @@ __all__ = [
     "GELU",
     "Add",
     "BatchNorm",
+    "CSVLogger",
     "Callback",
     "Concatenate",
     "CurvatureMonitor",
@@ -86,6 +88,7 @@ __all__ = [
     "Standardize",
     "Step",
     "Tanh",
+    "TensorBoard",
     "__version__",
     "build_config",
     "curvature",

@@ -55,6 +55,7 @@ def test_signatures():
         "sample_weight": None,
         "class_weight": None,
         "metrics": (),
+        "train_metrics": False,
         "patience": None,
         "min_delta": 0.0,
         "monitor": "val_loss",

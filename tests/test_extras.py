@@ -38,6 +38,7 @@ WITHOUT = {
     "to_torch": ("torch", "torch", "model.to_torch()"),
     "from_torch": ("torch", "torch", "fnn.from_torch(None)"),
     "to_onnx": ("onnx", "onnx", "model.to_onnx('m.onnx')"),
+    "TensorBoard": ("tensorboardX", "tensorboard", "fnn.TensorBoard('runs')"),
     "use_gemm": ("scipy", "blas", "fnn.runtime.use_gemm('blas')"),
 }
 

@@ -406,7 +406,7 @@ NOT_NUMBERS = [float("nan"), float("inf"), -float("inf"), 1j, "many", object()]
 
 def impossible(parameter):
     """Values that are no numbers; and no names of files, for which a text is."""
-    is_file = parameter in ("path", "resume")
+    is_file = parameter in ("path", "log_dir", "resume")
     return [value for value in NOT_NUMBERS if not (is_file and isinstance(value, str))]
 
 

@@ -150,7 +150,7 @@ PYTHON_ROOMS = [
     "optim listeners modelfile checkpoint exchange",
     "training",
     "models",
-    "callbacks loading",
+    "callbacks loggers loading",
     "curvature",
     "inspect",
     "cli",
