@@ -4,7 +4,6 @@ Numbers are exact: what ONNX would keep as an attribute of float32 stands as a t
 dtype, and what ONNX Runtime computes of float32 only is made of what it computes of float64, too.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(26)
 
 def save(engine: Engine, path: Path, loss: Loss) -> None:
     """Write a model to `path`, see `Sequential.to_onnx`."""
+    import json
+
     try:
         import onnx
     except ImportError as error:
