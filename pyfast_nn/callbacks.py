@@ -27,6 +27,12 @@ class Callback(Guided):
     there is nothing), and `load_state_dict`, which takes it: then `ModelCheckpoint` saves it, and a
     fit that resumes gives it back before `on_fit_begin`.
 
+    One with a method ``on_step_end(model, step, record)`` is told of each step, too: its number
+    within the epoch, from 0, and ``loss``, ``accuracy`` and ``lr`` of its rows, as they were before
+    the update. It is not defined here: only where somebody asks for it are steps made one by one,
+    which takes some microseconds each, and gives the same bits. The model may be used and changed
+    there as well; what is assigned to the optimizer holds from the next step on.
+
     Examples
     --------
     >>> class Norms(fnn.Callback):

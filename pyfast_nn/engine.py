@@ -441,8 +441,9 @@ class Engine:
         step: int,
         report: Floats,
         ridge: float = 0.0,
+        first_step: int = 0,
     ) -> None:
-        """Make all steps of an epoch over the rows `order`: parameters and `states` change.
+        """Make all steps over the rows `order` of an epoch: parameters and `states` change.
 
         Parameters
         ----------
@@ -456,6 +457,8 @@ class Engine:
         ridge : float
             Half of this many times the squares of all weights, but no biases, is a part of the sum
             of losses of each step.
+        first_step : int
+            Steps of the same epoch that were made before, of which random numbers are functions.
         """
         self.net.train(
             self.parameters,
@@ -471,7 +474,7 @@ class Engine:
             model_state=self.state,
             batches_per_step=batches_per_step,
             ridge=ridge,
-            run=self._run_of_epoch(),
+            run=self._run_of_epoch(first_step),
         )
 
     def train_stepwise(
@@ -486,6 +489,7 @@ class Engine:
         take_step: Callable[[bool], bool],
         report: Floats,
         ridge: float = 0.0,
+        first_step: int = 0,
     ) -> None:
         """The same where ``take_step(is finite)`` updates the parameters by `gradient`.
 
@@ -503,13 +507,12 @@ class Engine:
             model_state=self.state,
             batches_per_step=batches_per_step,
             ridge=ridge,
-            run=self._run_of_epoch(),
+            run=self._run_of_epoch(first_step),
         )
 
-    def _run_of_epoch(self) -> _core.Run:
-        return _core.Run(
-            training=True, learns_state=True, seed=self.seed, step=self.epochs_trained << 32
-        )
+    def _run_of_epoch(self, first_step: int) -> _core.Run:
+        step = (self.epochs_trained << 32) + first_step
+        return _core.Run(training=True, learns_state=True, seed=self.seed, step=step)
 
     def _beside(self, examples: data.Examples) -> dict[str, Any]:
         return {"weights": examples.weights, "model_state": self.state, "order": examples.rows}

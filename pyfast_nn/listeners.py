@@ -10,6 +10,10 @@ class _HasFitBegin(Protocol):
     def on_fit_begin(self, model: Any, /) -> object: ...
 
 
+class _HasStepEnd(Protocol):
+    def on_step_end(self, model: Any, step: Any, record: Any, /) -> object: ...
+
+
 class _HasEpochEnd(Protocol):
     def on_epoch_end(self, model: Any, epoch: Any, record: Any, /) -> object: ...
 
@@ -22,8 +26,8 @@ class _HasFitEnd(Protocol):
     def on_fit_end(self, model: Any, history: Any, /) -> object: ...
 
 
-CallbackLike: TypeAlias = _HasFitBegin | _HasEpochEnd | _HasEpochRecorded | _HasFitEnd
-_METHODS = ("on_fit_begin", "on_epoch_end", "on_epoch_recorded", "on_fit_end")
+CallbackLike: TypeAlias = _HasFitBegin | _HasStepEnd | _HasEpochEnd | _HasEpochRecorded | _HasFitEnd
+_METHODS = ("on_fit_begin", "on_step_end", "on_epoch_end", "on_epoch_recorded", "on_fit_end")
 
 
 def check(callbacks: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -139,6 +140,7 @@ def _fit(
     engine.feature_names_in_ = names
     stopping = _EarlyStopping(engine, history, monitor, patience, min_delta)
     running = checkpoint.Running(optimizer, stopping, listeners)
+    told = _of_steps(listeners, model)
     if start is not None:
         start.give_fit(engine, running)
         _warn_of_the_end(start, history.epochs, epochs, stopping.is_over or running.asked_to_stop)
@@ -157,7 +159,8 @@ def _fit(
                 epoch = history.epochs
                 order = _row_order(engine, examples, shuffle)
                 record = _train_epoch(
-                    engine, examples, order, loss, optimizer, batch_size, batches_per_step, ridge
+                    *(engine, examples, order, loss, optimizer),
+                    *(batch_size, batches_per_step, ridge, told),
                 )
                 for prefix, part in evaluated.items():
                     scores = outcome.evaluate(engine, part, loss, metrics)
@@ -180,6 +183,19 @@ def _fit(
     return history
 
 
+def _of_steps(
+    listeners: list[Any], model: object
+) -> Callable[[int, dict[str, float]], None] | None:
+    """Return what tells those who want to know of a step, if anybody does."""
+    asking = [each for each in listeners if hasattr(each, "on_step_end")]
+
+    def told(step: int, record: dict[str, float]) -> None:
+        for listener in asking:
+            tell(listener, "on_step_end", model, step, record)
+
+    return told if asking else None
+
+
 def _tell_epoch(
     listener: Any, model: object, epoch: int, record: dict[str, Any], history: History
 ) -> bool:
@@ -199,34 +215,47 @@ def _train_epoch(
     batch_size: int,
     batches_per_step: int,
     ridge: float,
+    told: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
-    """Train for one epoch and return the record of it."""
-    bound = attach(optimizer, engine)  # again: a callback may have changed its options or state
-    train = _train_fused if bound.fused else _train_stepwise
-    before = optimizer.step_count
-    start = time.perf_counter()
-    try:
-        # (3,): weighted sums of loss and right answers, steps; and the last learning rate
-        report, lr = train(
-            engine, examples, order, loss, optimizer, bound, batch_size, batches_per_step, ridge
-        )
-    except FloatingPointError:
-        step = optimizer.step_count
-        raise FloatingPointError(
-            f"the loss is not finite in epoch {engine.history.epochs + 1}, step "
-            f"{step - before + 1} of it (both counted from 1); this step was not applied. "
-            f"Likely cures: a lower learning rate (it is {rate_at(optimizer, step):g}), inputs "
-            "scaled to about -1 to 1"
-        ) from None
-    seconds = time.perf_counter() - start
+    """Train for one epoch and return the record of it.
+
+    All steps are made by one call of the core; by a call for each where somebody is `told` of each
+    with its number and record. The bits are the same.
+    """
+    before, seconds = optimizer.step_count, 0.0
+    rows_per_step = batch_size * batches_per_step
+    rows_per_call = len(order) if told is None else rows_per_step
+    report = np.zeros(3)  # weighted sums of loss and right answers, steps
+
+    def scores(report: Floats, rows: Integers) -> dict[str, float]:
+        weights = examples.weights
+        total = len(rows) if weights is None else weights[rows].sum(dtype=np.float64)
+        return outcome.scores(report[0] / total, report[1] / total, loss) | {"lr": float(lr)}
+
+    for first in range(0, len(order), rows_per_call):
+        rows, step = order[first : first + rows_per_call], first // rows_per_step
+        bound = attach(optimizer, engine)  # again: callbacks may have changed its options or state
+        train = _train_fused if bound.fused else _train_stepwise
+        start = time.perf_counter()
+        try:
+            part, lr = train(
+                *(engine, examples, rows, loss, optimizer, bound),
+                *(batch_size, batches_per_step, ridge, step),
+            )
+        except FloatingPointError:
+            step = optimizer.step_count
+            raise FloatingPointError(
+                f"the loss is not finite in epoch {engine.history.epochs + 1}, step "
+                f"{step - before + 1} of it (both counted from 1); this step was not applied. "
+                f"Likely cures: a lower learning rate (it is {rate_at(optimizer, step):g}), inputs "
+                "scaled to about -1 to 1"
+            ) from None
+        seconds += time.perf_counter() - start
+        report += part
+        if told is not None:
+            told(step, scores(part, rows))
     engine.epochs_trained += 1
-    weights = examples.weights
-    total = len(order) if weights is None else weights[order].sum(dtype=np.float64)
-    return {
-        **outcome.scores(report[0] / total, report[1] / total, loss),
-        "lr": float(lr),
-        "seconds": seconds,
-    }
+    return {**scores(report, order), "seconds": seconds}
 
 
 def _train_fused(
@@ -239,13 +268,20 @@ def _train_fused(
     batch_size: int,
     batches_per_step: int,
     ridge: float,
+    first_step: int,
 ) -> tuple[Floats, float]:
-    """Make all steps of an epoch in one call; return its report and last learning rate."""
+    """Make the steps over the rows of `order` in one call; return its report and last rate.
+
+    They are steps of an epoch from number `first_step` on.
+    """
     # The hyper-parameters of each step ...
     steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
     epoch = bound.next_epoch(steps)
     # ... and one call, in which batches are gathered, and the parameters and state change.
-    engine.train_epoch(examples, loss, order, batch_size, batches_per_step, ridge=ridge, **epoch)
+    engine.train_epoch(
+        *(examples, loss, order, batch_size, batches_per_step),
+        **(epoch | {"ridge": ridge, "first_step": first_step}),
+    )
     lr = epoch["lr"]
     return epoch["report"], lr if isinstance(lr, float) else lr[-1]
 
@@ -260,6 +296,7 @@ def _train_stepwise(
     batch_size: int,
     batches_per_step: int,
     ridge: float,
+    first_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
     gradient, report = np.empty_like(engine.parameters), np.zeros(3)
@@ -291,6 +328,7 @@ def _train_stepwise(
             take_step=take_step,
             report=report,
             ridge=ridge,
+            first_step=first_step,
         )
     finally:
         bound.descend()

@@ -384,7 +384,7 @@ def test_a_hook_that_nothing_calls(hook):
         pass
 
     setattr(Keras, hook, lambda self, *arguments: None)
-    known = "on_fit_begin, on_epoch_end, on_epoch_recorded, on_fit_end"
+    known = "on_fit_begin, on_step_end, on_epoch_end, on_epoch_recorded, on_fit_end"
     with pytest.raises(TypeError, match=rf"callbacks\[0\]: .*{known}, got Keras.{hook}"):
         fit(callbacks=[Keras()])
 

@@ -1,5 +1,7 @@
 """Callbacks: derived from `Callback`, or any object with one of its methods."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,19 +30,33 @@ class Printer:
         print(epoch, record["loss"])
 
 
+class Steps:
+    def on_step_end(self, model: fnn.Sequential, step: int, record: dict[str, float]) -> None:
+        print(model.parameters, step, record["lr"])
+
+
 model = fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(2)])
 sgd = fnn.optim.SGD(lr=0.1)
 plateau = fnn.ReduceLROnPlateau(sgd, monitor="loss", factor=0.5, patience=2, threshold_mode="abs")
 monitor = fnn.CurvatureMonitor(X, y, every=2, n_samples=20)
-saves = fnn.ModelCheckpoint("{epoch}", monitor="loss", every=2, keep=np.int64(3))
+folder = Path(tempfile.mkdtemp())
+saves = fnn.ModelCheckpoint(folder / "{epoch}", monitor="loss", every=2, keep=np.int64(3))
 history = model.fit(
     X,
     y,
     loss="cross_entropy",
     optimizer=sgd,
     epochs=2,
-    callbacks=[Norms(), Printer(), plateau, monitor, saves],
-    resume="2",
+    callbacks=[
+        Norms(),
+        Printer(),
+        Steps(),
+        plateau,
+        monitor,
+        saves,
+        fnn.CSVLogger(str(folder / "log")),
+    ],
+    resume=folder / "2",
 )
 print(history["max_eigenvalue"], history.stopped_early)
 plateau.step(np.float64(0.5))
