@@ -18,6 +18,7 @@ class Run:
         self,
         *,
         training: bool = False,
+        random: bool = False,
         learns_state: bool = False,
         seed: int = 0,
         step: int = 0,

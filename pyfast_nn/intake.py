@@ -53,17 +53,11 @@ def check_passes(engine: Engine, samples: object, seed: object) -> list[_core.Ru
         return [_core.Run()]
     samples = checks.integer(samples, "samples", minimum=1)
     seed = 0 if seed is None else checks.seed(seed)
-    net = engine.network()
-    if not net.is_random:
+    if not engine.network().is_random:
         raise ValueError(
             f"samples: expected None, as no layer draws random numbers, got {samples}; Dropout does"
         )
-    if net.couples_rows:
-        raise ValueError(
-            "samples: expected None, as a prediction would depend on the rows beside it, by "
-            f"BatchNorm, got {samples}"
-        )
-    return [_core.Run(training=True, seed=seed, step=i) for i in range(samples)]
+    return [_core.Run(random=True, seed=seed, step=i) for i in range(samples)]
 
 
 # ---------------------------------------------------------------------- features

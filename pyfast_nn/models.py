@@ -782,8 +782,7 @@ class Sequential(Guided):
         ------
         ValueError
             If the loss is neither ``"cross_entropy"`` nor ``"binary_cross_entropy"``. If a number
-            of X is not finite. If there are `samples`, and no layer draws random numbers, or one
-            makes the outputs of a row depend on other rows while training.
+            of X is not finite. If there are `samples`, and no layer draws random numbers.
 
         References
         ----------

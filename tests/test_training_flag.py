@@ -358,9 +358,22 @@ def test_what_counts_each_row_is_refused_for_coupled_rows(rng):
         with pytest.raises(ValueError, match=message):
             function(model, X, y, LOSS, training=True)
         function(model, X, y, LOSS)
-    for name in ("predict", "predict_proba"):
-        with pytest.raises(ValueError, match=r"samples: expected None, .* by BatchNorm, got 3"):
-            getattr(model, name)(X, loss=LOSS, samples=3)
+
+
+@pytest.mark.parametrize("n", [1, 9, 50])  # rows that go forward in different ways
+def test_samples_beside_batch_norm_take_its_running_statistics(isa, rng, n):
+    model, (X, _) = coupled(rng), draw(rng, n)
+    w, mean, var = model.named_parameters(), *model.named_state().values()
+    h = (X @ w["0.weight"] + w["0.bias"] - mean) / np.sqrt(var + 1e-5)
+    h = np.maximum(h * w["1.weight"] + w["1.bias"], 0)
+    outs = [
+        h * test_noise.factors(0.3, n, 6, seed=3, step=i) @ w["4.weight"] + w["4.bias"]
+        for i in range(20)
+    ]
+    state = model.state.copy()
+    given = model.predict_proba(X, loss=LOSS, samples=20, seed=3)
+    np.testing.assert_allclose(given, np.mean([softmax(z) for z in outs], axis=0), rtol=1e-12)
+    assert_same_bits(model.state, state)
 
 
 # ------------------------------------------------------------------------ what is refused

@@ -507,12 +507,13 @@ std::vector<LayerSpec> layers_of(const py::list& given) {
 void register_network(py::module_& m) {
     using namespace pybind11::literals;
     py::class_<SharedRun, std::shared_ptr<SharedRun>>(m, "Run")
-        .def(py::init(
-                 [](bool training, bool learns_state, std::uint64_t seed, std::uint64_t step, index first) {
-                     return std::make_shared<SharedRun>(Run{training, learns_state, seed, step, first});
-                 }),
-             py::kw_only(), "training"_a = false, "learns_state"_a = false, "seed"_a = 0, "step"_a = 0,
-             "first"_a = 0)
+        .def(py::init([](bool training, bool random, bool learns_state, std::uint64_t seed,
+                         std::uint64_t step, index first) {
+                 return std::make_shared<SharedRun>(
+                     Run{training, training || random, learns_state, seed, step, first});
+             }),
+             py::kw_only(), "training"_a = false, "random"_a = false, "learns_state"_a = false, "seed"_a = 0,
+             "step"_a = 0, "first"_a = 0)
         .def_property_readonly("training", [](const SharedRun& run) { return run.training; })
         .def_property_readonly("seed", [](const SharedRun& run) { return run.seed; });
     const auto present = std::make_shared<SharedRun>();

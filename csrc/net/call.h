@@ -100,6 +100,7 @@ struct CurvatureOf {
 // How layers act that do not always act alike, and what random numbers are functions of.
 struct Run {
     bool training = false;
+    bool random = false;        // layers that draw random numbers do
     bool learns_state = false;  // what layers keep of the examples that they train on
     std::uint64_t seed = 0, step = 0;
     index first = 0;  // place of the batch's first row among the examples of the step

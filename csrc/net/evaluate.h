@@ -26,20 +26,16 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
              T* out) {
     const Plan& plan = call.plan;
     const index limit = chunk_limit(call, order.rows);
-    // What is no part of a product is read as it is packed.
-    const bool packs = std::any_of(plan.parameters.begin(), plan.parameters.end(),
-                                   [](const Parameters& own) { return own.rows == 0; });
-    const bool few = order.rows <= few_rows && limit == chunk_rows && !packs && blas_gemm<T>() == nullptr;
+    const bool few = order.rows <= few_rows && limit == chunk_rows && blas_gemm<T>() == nullptr;
     const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
     const int threads = team_size(call.threads, few ? (order.rows + reading) * per_row / layers
                                                     : chunk_size(call, order.rows) * per_row);
     Needs needs;
-    needs.packed = !few;
+    needs.products = !few;
     Workspace<T> ws(call, chunk_size(call, order.rows), needs, threads);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         if (few) {
-            compose_input_layers(ws, exec.share(plan.in_features()));
-            exec.barrier();
+            pack_parameters(exec, ws, parameters);
             gather<T>(ws.a(0), x, order.examples, 0, exec.share(order.rows), ws.input_map);
             exec.barrier();
             // In each layer the columns of another thread: where rows are a power of two long, the same

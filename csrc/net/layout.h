@@ -20,7 +20,8 @@ class Layout {
    public:
     static constexpr index full = Panels<T>::full;
 
-    explicit Layout(const Plan& plan) : plan_(plan) {
+    // Of all parameters, or of those alone that are no part of a product.
+    Layout(const Plan& plan, bool products) : plan_(plan), products_(products) {
         for (const Parameters& own : plan.parameters) {
             size_ += size(own);
             size_transposed_ += own.cols * padded(own.rows);
@@ -65,6 +66,7 @@ class Layout {
     template <class F>
     void for_layers(Part part, const F& f) const {
         for (const Parameters& own : plan_.parameters) {
+            if (size(own) == 0) continue;
             const Panels<T> both{nullptr, own.rows + own.count(), own.cols};
             both.for_part(part, [&](Range panels, Range rows) {
                 const Range vectors{exec::max(rows.begin - own.rows, 0), exec::max(rows.end - own.rows, 0)};
@@ -137,7 +139,9 @@ class Layout {
 
     const Slot& slot(const Parameters& own) const { return slots_[&own - plan_.parameters.data()]; }
     static index padded(index cols) { return Panels<T>{nullptr, 1, cols}.size(); }
-    static index size(const Parameters& own) { return (own.rows + own.count()) * padded(own.cols); }
+    index size(const Parameters& own) const {
+        return own.rows > 0 && !products_ ? 0 : (own.rows + own.count()) * padded(own.cols);
+    }
 
     static index offset(const Parameters& own) { return own.offset; }
     static index trained_offset(const Parameters& own) { return own.trained_before; }
@@ -163,6 +167,7 @@ class Layout {
     }
 
     const Plan& plan_;
+    const bool products_;
     Slot* slots_ = nullptr;  // by layer
     index size_ = 0, size_transposed_ = 0, panels_ = 0;
 };

@@ -19,7 +19,7 @@ using exec::Range;
 
 // What a call is going to compute.
 struct Needs {
-    bool packed = true;  // parameters in panels; without, only a few rows go forward
+    bool products = true;  // matrices in panels; without, only a few rows go forward
     bool gradient = false;
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
@@ -60,7 +60,7 @@ class Workspace {
           run(call.run),
           rows(rows),
           needs(needs),
-          layout(plan),
+          layout(plan, needs.products),
           threads_(threads) {
         Carver count(nullptr), count_shelf(nullptr);
         lay_out(count, shelf.memory ? count_shelf : count, shelf.chunks);
@@ -214,7 +214,7 @@ class Workspace {
           run(call.run),
           rows(rows),
           needs(needs),
-          layout(plan),
+          layout(plan, needs.products),
           threads_(1) {}
 
     Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.values[b].features}; }
@@ -228,7 +228,7 @@ class Workspace {
         layout.place(own);
         for (double** numbers : {&input_map.center, &input_map.scale, &input_map.shift})
             *numbers = plan.input_layers.empty() ? nullptr : lasting.take<double>(plan.in_features());
-        parameters = take(lasting, needs.packed, layout.size());
+        parameters = lasting.take<T>(layout.size());
         transposed = take(lasting, needs.gradient, layout.size_transposed());
         gradient = take(own, needs.gradient && needs.whole_gradient, needs.probes * layout.size());
         totals = needs.totals ? own.take<double>(needs.probes * layout.size()) : nullptr;

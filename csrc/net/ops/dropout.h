@@ -27,7 +27,7 @@ struct Dropout : OpBase {
 
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
-        if (ws.run.training) draw(ws, node, rows, panels);
+        if (ws.run.random) draw(ws, node, rows, panels);
         drop(ws, node, ws.z(node.output), ws.a(node.input()), rows, panels, false, done);
     }
     template <class Into>
@@ -132,7 +132,7 @@ struct Dropout : OpBase {
     template <class Done>
     static void drop(const Workspace<T>& ws, const Node& node, const Panels<T>& y, const Panels<T>& x,
                      Range rows, Range panels, bool add, const Done& done) {
-        if (!ws.run.training || x.data == nullptr) return pass_on(y, x, rows, panels, add, done);
+        if (!ws.run.random || x.data == nullptr) return pass_on(y, x, rows, panels, add, done);
         const T factor = T(65536.0 / (65536.0 - double(threshold(node))));
         for (index p = panels.begin; p < panels.end; ++p) {
             const index width = y.width(p);

@@ -17,7 +17,7 @@ struct GaussianNoise : Identity<T> {  // but for the way forward
 
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
-        if (!ws.run.training) return Identity<T>::forward(ws, node, rows, panels, done);
+        if (!ws.run.random) return Identity<T>::forward(ws, node, rows, panels, done);
         const Panels<T> z = ws.z(node.output), x = ws.a(node.input());
         for (index p = panels.begin; p < panels.end; ++p) {
             for (index r = rows.begin; r < rows.end; ++r) {
