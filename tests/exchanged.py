@@ -38,7 +38,7 @@ CASES = {
     "RMSNorm(eps)": [fnn.RMSNorm(0.1)],
     "GroupNorm": [fnn.GroupNorm(4, 0.1)],
     "GroupNorm(1)": [fnn.GroupNorm(1)],
-    "BatchNorm": [fnn.BatchNorm(eps=0.1)],
+    "BatchNorm": [fnn.BatchNorm(0.3, 0.1)],
     "BatchNorm(affine=False)": [fnn.BatchNorm(affine=False)],
     "Residual": [fnn.Residual([fnn.Dense(8), fnn.Tanh()])],
     "Residual(shortcut)": [fnn.Residual([fnn.Dense(3), fnn.Tanh()], fnn.Dense(3))],

@@ -182,9 +182,10 @@ def test_a_step_of_training(momentum, dtype, rng):
         )
 
 
-def test_standardize_reads_in_float64(rng):
+@pytest.mark.parametrize("given", ["float32", "float64"])
+def test_input_layers_compute_in_float64(given, rng):
     model = fnn.Sequential([fnn.Rescale(0.1), fnn.Standardize(), fnn.Dense(2)])
-    X = 1e6 + rng.normal(size=(50, 3))
+    X = (1e4 + rng.normal(size=(50, 3))).astype(given)
     model.fit(X, rng.integers(0, 2, 50), loss="cross_entropy", epochs=1)
     out = model.to_torch()(torch.tensor(X))
     assert out.dtype == torch.float32
