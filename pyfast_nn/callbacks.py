@@ -268,7 +268,7 @@ class ModelCheckpoint(Callback):
     ----------
     path : str or os.PathLike
         Where to: replaced at each save, as a whole or not at all. Or a template with fields as of
-        `str.format`: ``{epoch}`` is the number of epochs done, others are names of the record, as
+        ``str.format``: ``{epoch}`` is the number of epochs done, others are names of the record, as
         in ``"runs/{epoch:03d}-{val_loss:.4f}.safetensors"``. Folders that are missing are made.
     monitor : str, optional
         ``"loss"``, ``"val_loss"``, ``"val_accuracy"``, ... of the history: only an epoch in which
