@@ -23,6 +23,7 @@ object                value                                      in torch
 `OneCycle`            up to `peak`, and down to almost nothing   ``OneCycleLR``
 `Warmup`              straight up, then another schedule         ``SequentialLR`` from ``LinearLR``
 `Sequence`            one schedule after another                 ``SequentialLR``
+`InEpochs`            one that counts epochs, not steps          ``scheduler.step()`` once an epoch
 ====================  =========================================  ===================================
 
 What has come to its end stays there, so that more training is safe, where torch's goes up again
@@ -40,7 +41,7 @@ import numpy as np
 
 from . import checks
 from .config import Configured, Setting
-from .typing import Array, Floats, Integer, Integers, Real, Steps
+from .typing import Array, Floats, Integer, Real, Steps
 
 __all__ = [
     "Constant",
@@ -48,6 +49,7 @@ __all__ = [
     "CosineWarmRestarts",
     "Cyclic",
     "Exponential",
+    "InEpochs",
     "InverseSqrt",
     "Linear",
     "MultiStep",
@@ -97,6 +99,11 @@ def _part(value: object, name: str) -> Callable[[Any], Any]:
         raise TypeError(
             f"{name}: expected a schedule, got {checks.describe(value)}; write it with parentheses"
         )
+    if isinstance(value, InEpochs) and value.steps_per_epoch is None:
+        raise ValueError(
+            f"{name}: expected InEpochs around the whole, whose parts then count epochs, or with "
+            f"steps_per_epoch, got {value!r} as a part"
+        )
     return value if callable(value) else Constant(_value(value, name))
 
 
@@ -113,6 +120,10 @@ def _power(value: object, name: str) -> float:
 
 def _fraction(value: object, name: str) -> float:
     return checks.real(value, name, above=0, below=1)
+
+
+def _rate_of_steps(value: object, name: str) -> float | None:
+    return None if value is None else checks.real(value, name, above=0)
 
 
 def _mode(value: object, name: str) -> str:
@@ -156,8 +167,8 @@ class Schedule(Configured):
         values = self._at(steps.astype(np.int64).ravel())
         return values.reshape(steps.shape) if steps.ndim else float(values[0])
 
-    def _at(self, step: Integers) -> Array:
-        """Return the values (n,) at the steps (n,), int64."""
+    def _at(self, step: Array) -> Array:
+        """Return the values (n,) at the steps (n,): int64, or float64 where they count epochs."""
         raise NotImplementedError
 
 
@@ -189,15 +200,20 @@ def _blend(start: Any, end: Any, weight: Any) -> Any:
 
 
 def _join(
-    parts: tuple[Callable[[Any], Any], ...], milestones: tuple[int, ...], step: Integers
+    parts: tuple[Callable[[Any], Any], ...], milestones: tuple[int, ...], step: Array
 ) -> Array:
     """Return the values of functions of which each counts its steps from its own milestone."""
     values, number = np.empty(len(step)), np.searchsorted(milestones, step, side="right")
     for i, (part, first) in enumerate(zip(parts, (0, *milestones), strict=True)):
         here = number == i
         if here.any():  # a function need not know what to do without steps
-            values[here] = part(step[here] - first)
+            values[here] = _values(part, step[here] - first)
     return values
+
+
+def _values(schedule: Callable[[Any], Any], step: Array) -> Any:
+    """Return what a schedule is at whole numbers, or at any."""
+    return schedule._at(step) if isinstance(schedule, Schedule) else schedule(step)
 
 
 # ---------------------------------------------------------------------- decay
@@ -222,7 +238,7 @@ class Constant(Schedule):
     def __init__(self, value: Real) -> None:
         self._set(value=value)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return np.full(len(step), self.value)
 
 
@@ -260,7 +276,7 @@ class Linear(Schedule):
     def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
         self._set(start=start, steps=steps, end=end)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps))
 
 
@@ -303,7 +319,7 @@ class Step(Schedule):
     def __init__(self, start: Real, step_size: Integer, *, gamma: Real = 0.1) -> None:
         self._set(start=start, step_size=step_size, gamma=gamma)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return self.start * self.gamma ** (step // self.step_size)
 
 
@@ -343,7 +359,7 @@ class MultiStep(Schedule):
     def __init__(self, start: Real, milestones: Iterable[Integer], *, gamma: Real = 0.1) -> None:
         self._set(start=start, milestones=milestones, gamma=gamma)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return self.start * self.gamma ** np.searchsorted(self.milestones, step, side="right")
 
 
@@ -378,7 +394,7 @@ class Exponential(Schedule):
     def __init__(self, start: Real, gamma: Real) -> None:
         self._set(start=start, gamma=gamma)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return self.start * self.gamma**step
 
 
@@ -424,7 +440,7 @@ class Polynomial(Schedule):
     def __init__(self, start: Real, steps: Integer, *, power: Real = 1.0, end: Real = 0.0) -> None:
         self._set(start=start, steps=steps, power=power, end=end)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return _blend(self.start, self.end, _left(step, self.steps) ** self.power)
 
 
@@ -461,7 +477,7 @@ class InverseSqrt(Schedule):
     def __init__(self, peak: Real, warmup_steps: Integer) -> None:
         self._set(peak=peak, warmup_steps=warmup_steps)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         n = (step + 1) / self.warmup_steps
         return self.peak * np.minimum(n, 1 / np.sqrt(n))
 
@@ -514,7 +530,7 @@ class Cosine(Schedule):
     def __init__(self, start: Real, steps: Integer, *, end: Real = 0.0) -> None:
         self._set(start=start, steps=steps, end=end)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return _blend(self.start, self.end, _cosine(_left(step, self.steps)))
 
 
@@ -562,7 +578,7 @@ class CosineWarmRestarts(Schedule):
     ) -> None:
         self._set(start=start, steps=steps, multiplier=multiplier, end=end)
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         if self.multiplier == 1:
             done, length = step % self.steps, np.array(self.steps)
         else:
@@ -640,7 +656,7 @@ class Cyclic(Schedule):
             gamma=gamma,
         )
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         up, down = self.step_size_up, self.step_size_down
         cycle, done = np.divmod(step, up + down)
         height = np.minimum(done / up, (up + down - done) / down)
@@ -751,7 +767,7 @@ class OneCycle(Schedule):
         low, high = _value(low, "low"), _value(high, "high")
         return OneCycle(**self.get_config() | {"peak": low, "start": high, "end": high})
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         rise = self.pct_start * self.steps
         ends, values = [rise - 1, self.steps - 1], [self.start, self.peak, self.end]
         if self.three_phase:
@@ -811,8 +827,8 @@ class Warmup(Schedule):
     ) -> None:
         self._set(schedule=schedule, steps=steps, start=start)
 
-    def _at(self, step: Integers) -> Array:
-        def rise(step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
+        def rise(step: Array) -> Array:
             return _blend(self.start, self.schedule(0), _left(step, self.steps))
 
         return _join((rise, self.schedule), (self.steps,), step)
@@ -855,5 +871,83 @@ class Sequence(Schedule):
                 f"got {len(self.milestones)}"
             )
 
-    def _at(self, step: Integers) -> Array:
+    def _at(self, step: Array) -> Array:
         return _join(self.schedules, self.milestones, step)
+
+
+class InEpochs(Schedule):
+    """A schedule that counts epochs in place of steps, by the same formula.
+
+    The value is::
+
+        schedule(epoch)
+
+    where ``epoch`` grows evenly from 0: after 2 epochs and 30 of the 120 steps of the third it is
+    2.25. So what a formula calls a step is an epoch: ``InEpochs(Cosine(0.1, 10))`` has come to its
+    end after 10 epochs, and ``InEpochs(Step(0.1, 30))`` falls after every 30.
+
+    Parameters
+    ----------
+    schedule : callable or float
+        An object of this module; a function of any numbers from 0; or a number.
+    steps_per_epoch : float, optional
+        Then ``epoch`` is ``step / steps_per_epoch``, also for an optimizer with parameters of its
+        own, and for a part of another schedule. None: each epoch of a fit has the steps that it
+        has, and those are counted that fits have made with this optimizer, its `epoch_count`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is impossible. Where it is asked for the value at a step without
+        `steps_per_epoch`, and no fit says how many there are.
+
+    Notes
+    -----
+    At the first step of each epoch the same as torch's schedulers whose ``step`` is called once an
+    epoch. Those stay there until the next; here all that is no staircase moves with every step, so
+    that a warm-up over one epoch, say, is one.
+
+    Examples
+    --------
+    >>> lr = fnn.schedules.Warmup(fnn.schedules.Cosine(1e-2, 9), 1)
+    >>> adam = fnn.optim.Adam(lr=fnn.schedules.InEpochs(lr))
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=adam, epochs=10)
+    >>> history["lr"][-1] < 1e-4
+    True
+    >>> fnn.schedules.InEpochs(fnn.schedules.Step(0.1, 2), steps_per_epoch=3)(range(8))
+    array([0.1 , 0.1 , 0.1 , 0.1 , 0.1 , 0.1 , 0.01, 0.01])
+    """
+
+    schedule: Setting[Callable[[Any], Any]] = Setting(_part)
+    steps_per_epoch: Setting[float | None] = Setting(_rate_of_steps)
+
+    def __init__(
+        self,
+        schedule: Real | Callable[[Any], SupportsFloat],
+        *,
+        steps_per_epoch: Real | None = None,
+    ) -> None:
+        self._set(schedule=schedule, steps_per_epoch=steps_per_epoch)
+
+    def _at(self, step: Array) -> Array:
+        if self.steps_per_epoch is None:
+            raise ValueError(
+                "steps_per_epoch: expected a number of steps where no fit says how many an epoch "
+                f"has, got None in {self!r}"
+            )
+        return np.asarray(_values(self.schedule, step / self.steps_per_epoch))
+
+    def at_epochs(self, epochs: Any) -> Any:
+        """Return the values after so many epochs.
+
+        Parameters
+        ----------
+        epochs : float or ndarray (n,)
+
+        Returns
+        -------
+        float or ndarray (n,)
+        """
+        if np.ndim(epochs) == 0 and isinstance(self.schedule, Schedule):
+            return float(self.schedule._at(np.array([epochs]))[0])
+        return _values(self.schedule, epochs)

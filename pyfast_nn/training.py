@@ -226,6 +226,7 @@ def _train_epoch(
     rows_per_step = batch_size * batches_per_step
     rows_per_call = len(order) if told is None else rows_per_step
     report = np.zeros(3)  # weighted sums of loss and right answers, steps
+    clock = attach(optimizer, engine).begin_epoch(_divide_up(len(order), rows_per_step))
 
     def scores(report: Floats, rows: Integers) -> dict[str, float]:
         weights = examples.weights
@@ -235,6 +236,7 @@ def _train_epoch(
     for first in range(0, len(order), rows_per_call):
         rows, step = order[first : first + rows_per_call], first // rows_per_step
         bound = attach(optimizer, engine)  # again: callbacks may have changed its options or state
+        bound.follow(clock)
         train = _train_fused if bound.fused else _train_stepwise
         start = time.perf_counter()
         try:
@@ -255,6 +257,7 @@ def _train_epoch(
         if told is not None:
             told(step, scores(part, rows))
     engine.epochs_trained += 1
+    bound.epochs += 1
     return {**scores(report, order), "seconds": seconds}
 
 

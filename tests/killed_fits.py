@@ -84,7 +84,7 @@ def groups():
 
 
 def fused():
-    rate = schedules.Warmup(schedules.Cosine(0.03, 150), 20)
+    rate = schedules.InEpochs(schedules.Warmup(schedules.Cosine(0.03, 22), 3))
     options = {"optimizer": optim.Adam(lr=rate, amsgrad=True), "patience": 30}
     return network(), options | {"gradient_accumulation_steps": 2, "class_weight": "balanced"}
 

@@ -950,6 +950,7 @@ def test_state_dict_is_plain():
     assert state == {
         "optimizer": "Adam",
         "step_count": 1,
+        "epoch_count": 0,
         "skipped": 0,
         "accumulated": 1,
         "averaged": 1,

@@ -73,6 +73,7 @@ SCHEDULES = [
         schedules.Warmup(A, 5),
     ),
     schedules.Sequence([0.1, schedules.Warmup(A, 2), A], [4, 9]),
+    schedules.InEpochs(schedules.Warmup(schedules.Cosine(0.1, 5), 2)),
 ]
 
 

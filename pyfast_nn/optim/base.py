@@ -314,6 +314,16 @@ class Optimizer(Rule):
         return 0 if self._waiting is None else self._waiting.counts["step_count"]
 
     @property
+    def epoch_count(self) -> int:
+        """Number of epochs that fits have made with it, which `schedules.InEpochs` counts (int)."""
+        if self._bound is not None:
+            return self._bound.epochs
+        return 0 if self._waiting is None else self._waiting.counts["epoch_count"]
+
+    def _epochs_at(self, step: Any) -> Any:
+        return None if self._bound is None else self._bound.epochs_at(step)
+
+    @property
     def state(self) -> Any:
         """The state: what is kept of each parameter.
 

@@ -143,6 +143,17 @@ def own_of(group: ParamGroup) -> dict[str, Any]:
     return group._own
 
 
+class Clock(NamedTuple):
+    """How an epoch goes by: its number, the step it begins with, and how many it has.
+
+    Fractions of steps are calls whose gradients are accumulated.
+    """
+
+    epoch: int
+    first: float
+    steps: float
+
+
 class Snapshot(NamedTuple):
     """All that is kept of the parameters of an optimizer; the arrays may be views."""
 
@@ -202,6 +213,8 @@ class Bound:
         self.vectors: dict[str, Array] = {}  # whose parts the states are then
         self.fused: bool = False
         self._epoch: tuple[int, Floats] | None = None  # steps before it, and its report
+        self.epochs: int = 0  # that fits have made
+        self._clock: Clock | None = None  # of the last one that began
         self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
         self.around: _core.Around | None = None  # made when an option asks for it
         self._make_step: Callable[[object], None] = self.updater.step
@@ -235,6 +248,23 @@ class Bound:
             return self.updater.steps
         before, report = self._epoch
         return before + int(report[2])
+
+    def begin_epoch(self, calls: int) -> Clock:
+        """Return the clock of an epoch with so many calls of `step`."""
+        self.changed(NUMBERS)  # which may have been computed for more than the epoch before
+        accumulate: int = vars(self._optimizer)["accumulate"]
+        waiting = getattr(self.around, "accumulated", 0)
+        return Clock(self.epochs, self.steps + waiting / accumulate, calls / accumulate)
+
+    def follow(self, clock: Clock) -> None:
+        """Let schedules that count epochs go by a clock."""
+        self._clock = clock
+
+    def epochs_at(self, step: Any) -> Any:
+        """Return how many epochs are done at a step, or at several; None without a clock."""
+        if self._clock is None:
+            return None
+        return self._clock.epoch + (step - self._clock.first) / self._clock.steps
 
     def next_epoch(self, steps: int) -> dict[str, Any]:
         """Return what `Engine.train_epoch` needs for an epoch of so many steps."""
@@ -375,11 +405,17 @@ class Bound:
         if "slow" not in buffers:
             counts["since_lookahead"] = None
         missed = {key: n for key, n in zip(self.keys, self.updater.missed, strict=True) if n}
-        return {"step_count": self.steps, **counts, "missed_steps": missed}
+        return {
+            "step_count": self.steps,
+            "epoch_count": self.epochs,
+            **counts,
+            "missed_steps": missed,
+        }
 
     def set_counts(self, counts: dict[str, Any], buffers: dict[str, list[Array | None]]) -> None:
         """Go on from `counts`, with the vectors that belong to them."""
         self._set_steps(counts["step_count"])
+        self.epochs = counts["epoch_count"]
         self.updater.missed = [counts["missed_steps"].get(key, 0) for key in self.keys]
         self.hand_options_over(always=any(counts[name] for name in COUNTS))
         if self.around is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks
 from ..config import Held, Setting, settings
 from ..guidance import Guided, written
-from ..schedules import is_of_steps_alone
+from ..schedules import InEpochs, is_of_steps_alone
 from ..typing import Array, Floats, Rate, Shape
 
 Given = TypeVar("Given")  # what may be assigned to a setting
@@ -119,6 +119,10 @@ class Rule(Guided):
         """Number of steps taken (int)."""
         raise NotImplementedError
 
+    def _epochs_at(self, step: Any) -> Any:
+        """Return how many epochs are done at a step, or at an array of them; None without a fit."""
+        raise NotImplementedError
+
     def _changed(self, what: int) -> None:
         """To be called with what was assigned: one of the constants above."""
 
@@ -155,7 +159,7 @@ class Rule(Guided):
             return value
         first = self.step_count
         if callable(value):
-            return check_values(evaluate(value, first, steps), name, first, below)
+            return check_values(evaluate(self, value, first, steps), name, first, below)
         if first + steps > len(value):
             raise ValueError(
                 f"{name}: expected a value for each step up to {first + steps - 1}, "
@@ -218,7 +222,7 @@ def next_update(rule: Rule, steps: int) -> tuple[Update, float | Floats]:
 def rate_at(rule: Rule, step: int) -> float:
     """Return the learning rate of a 0-based step."""
     if callable(rule.lr):
-        return float(evaluate(rule.lr, step, 1)[0])
+        return float(evaluate(rule, rule.lr, step, 1)[0])
     return float(rule.lr[step]) if isinstance(rule.lr, np.ndarray) else rule.lr
 
 
@@ -273,12 +277,19 @@ def initial(rule: Rule, name: str) -> float:
     return rule._initial(name)
 
 
-def evaluate(schedule: Callable[[Any], Any], first: int, steps: int) -> Array:
+def evaluate(rule: Rule, schedule: Callable[[Any], Any], first: int, steps: int) -> Array:
     """Return `schedule` at `steps` steps from `first`: by one call if it takes arrays."""
+
+    def function(step: Any) -> Any:
+        if not isinstance(schedule, InEpochs) or schedule.steps_per_epoch is not None:
+            return schedule(step)
+        epochs = rule._epochs_at(step)
+        return schedule(step) if epochs is None else schedule.at_epochs(epochs)
+
     try:
-        values = np.asarray(schedule(np.arange(first, first + steps)))
+        values = np.asarray(function(np.arange(first, first + steps)))
     except Exception:  # not written for arrays; what is wrong with it otherwise shows below
         values = None
     if values is None or values.shape != (steps,):
-        values = np.asarray([schedule(step) for step in range(first, first + steps)])
+        values = np.asarray([function(step) for step in range(first, first + steps)])
     return values

@@ -15,6 +15,7 @@ from .rule import Rule
 FIELDS = {
     "optimizer",
     "step_count",
+    "epoch_count",
     *COUNTS,
     "missed_steps",
     "hyper_parameters",
@@ -297,7 +298,7 @@ def check_counts(rule: Rule, state: dict[str, Any]) -> dict[str, Any]:
     most = 2**62
     counts: dict[str, Any] = {
         name: checks.integer(state[name], name, minimum=0, maximum=most)
-        for name in ("step_count", *COUNTS)
+        for name in ("step_count", "epoch_count", *COUNTS)
         if name != "since_lookahead" or state[name] is not None
     }
     counts.setdefault("since_lookahead", None)
