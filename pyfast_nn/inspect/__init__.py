@@ -11,6 +11,7 @@ function                 what it shows
 `layer_variances`        variances of activations and gradients from layer to layer
 `local_features`         singular values and synthetic features of the Jacobian
 `penultimate_features`   the same of what comes into the last layer
+`lr_range_test`          the loss while the learning rate grows from step to step
 `max_stable_lr`          2 / lambda_max, with momentum, too
 `convergence_modes`      the factor per step along each eigenvector, by gradient descent with or
                          without momentum
@@ -21,6 +22,7 @@ function                 what it shows
 
 from .features import Features, local_features, penultimate_features
 from .landscape import LossLandscape, loss_landscape, random_directions
+from .lr_range import LRRangeTest, lr_range_test
 from .stability import ConvergenceModes, convergence_modes, max_stable_lr
 from .units import UnitActivity, unit_activity
 from .variances import LayerVariances, layer_variances
@@ -28,6 +30,7 @@ from .variances import LayerVariances, layer_variances
 __all__ = [
     "ConvergenceModes",
     "Features",
+    "LRRangeTest",
     "LayerVariances",
     "LossLandscape",
     "UnitActivity",
@@ -35,6 +38,7 @@ __all__ = [
     "layer_variances",
     "local_features",
     "loss_landscape",
+    "lr_range_test",
     "max_stable_lr",
     "penultimate_features",
     "random_directions",
