@@ -963,6 +963,42 @@ class TestWords:
         assert code == 0 and err.count("\n") == 2 and err.startswith("epoch 1/2  loss ")
 
 
+class TestCheckpoint:
+    @pytest.mark.parametrize("task", ["labels", "regression"])
+    def test_goes_on(self, task, table, capfd, tmp_path):
+        """3 epochs, and those that are left: the model of 7 in a row; then nothing more."""
+        X, y = table
+        y = y if task == "labels" else X[:, 0] * 3.0 + 1
+        options = ("--patience", "5", "--dropout", "0.1")
+        _, whole = train(capfd, tmp_path, X, y, *options, epochs=7)
+        options += ("--checkpoint", tmp_path / "{run}")
+        out = ("--out", tmp_path / "m.safetensors", "--force", "--hidden", "16", "--lr", "0.01")
+        for epochs, expected in (
+            (3, ""),
+            (7, f"goes on after epoch 3 of 7, from {tmp_path / '{run}'}\n"),
+            (7, f"goes on after epoch 7 of 7, from {tmp_path / '{run}'}\n"),
+        ):
+            arguments = ("train", tmp_path / "data.npz", *out, *options, "--epochs", epochs)
+            code, text, err = run(capfd, *arguments)
+            assert code == 0 and err == expected
+            assert (" accuracy " if task == "labels" else "R2") in text
+        assert_same_bits(fnn.load(tmp_path / "m.safetensors").parameters, whole.parameters)
+        assert fnn.load(tmp_path / "{run}").history.epochs == 7
+
+    def test_what_is_no_checkpoint(self, folder, capfd):
+        digits = ("train", "--epochs", 1, "--hidden", 3, "--out", "new")
+        for name, text in [
+            ("notes", "notes: not an intact safetensors file"),
+            ("new", "--checkpoint: expected another file than --out"),
+            ("unfitted", "unfitted: a model without a fit"),
+        ]:
+            code, _, err = run(capfd, *digits, "--force", "--checkpoint", name)
+            assert code == 2 and text in err.splitlines()[-1]
+        run(capfd, *digits, "--checkpoint", "run")
+        code, _, err = run(capfd, "train", "--hidden", 4, "--out", "new", "--checkpoint", "run")
+        assert code == 2 and "resume: expected a checkpoint of this model's layers" in err
+
+
 class TestOut:
     def test_a_model_file_is_replaced(self, out, capfd):
         for units in (3, 4):

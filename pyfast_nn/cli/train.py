@@ -3,15 +3,29 @@
 import argparse
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .. import atomic, checks, data, datasets, layers, modelfile, optim, runtime, schedules
+from .. import (
+    atomic,
+    checks,
+    data,
+    datasets,
+    layers,
+    loading,
+    modelfile,
+    optim,
+    runtime,
+    schedules,
+)
+from ..callbacks import ModelCheckpoint
 from ..history import History
 from ..models import Sequential
 from ..typing import Array
@@ -105,6 +119,13 @@ def add_to(commands: Any) -> None:
         metavar="FILE",
     )
     add(
+        "--checkpoint",
+        help="after each epoch, write to this file all that is needed to go on; where it is there "
+        "already, go on from it, however the training before has ended, and be it by a kill",
+        type=files.path,
+        metavar="FILE",
+    )
+    add(
         "--plot",
         help="write a picture of the learning curves; needs Matplotlib: "
         "pip install 'pyfast-nn[plot]'",
@@ -146,6 +167,10 @@ def run(arguments: argparse.Namespace) -> int:
         threads = runtime.get_num_threads()
         print(f"{model.n_parameters:,} parameters, {threads} threads", flush=True)
 
+    if arguments.checkpoint is not None and os.path.exists(arguments.checkpoint):
+        history = loading.load(arguments.checkpoint).history
+        done = f"{0 if history is None else history.epochs} of {arguments.epochs}"
+        print(f"goes on after epoch {done}, from {arguments.checkpoint}", file=sys.stderr)
     ended = _learn(arguments, model, X, task, parts, optimizer)
     history = model.history
     assert history is not None  # a step was made
@@ -202,8 +227,12 @@ def _learn(
         mean, std = tasks.spread(task.y[parts["train"]])
         targets = (targets - mean) / std
     sets = {name: (X[rows], targets[rows]) for name, rows in parts.items() if name != "test"}
-    ended = None
-    with _interrupted_once():
+    ended, callbacks = None, []
+    if arguments.checkpoint is not None:
+        template = arguments.checkpoint.replace("{", "{{").replace("}", "}}")
+        callbacks = [ModelCheckpoint(template)]
+    with _interrupted_once(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "resume: ", UserWarning)  # that all is done: as was told
         try:
             model.fit(
                 *sets["train"],
@@ -215,6 +244,8 @@ def _learn(
                 validation_data=sets.get("validation"),
                 metrics=["r2"] if task.classes is None and "validation" in sets else [],
                 patience=arguments.patience,
+                callbacks=callbacks,
+                resume=arguments.checkpoint,
                 verbose=0 if arguments.quiet else 1 if arguments.verbose else "auto",
             )
         except (KeyboardInterrupt, BrokenPipeError) as error:  # who read the progress has gone
@@ -274,13 +305,19 @@ def _check_options(arguments: argparse.Namespace) -> None:
         runtime.set_num_threads(
             checks.integer(arguments.threads, "--threads", 1, runtime.MOST_THREADS)
         )
-    rules = {"force": arguments.force, "inputs": arguments.data}
+    rules: dict[str, Any] = {"force": arguments.force, "inputs": arguments.data}
     files.check_writable(arguments.out, "--out", ours=modelfile.is_model, **rules)
+    if arguments.checkpoint is not None:  # what is there is read, and says what is wrong with it
+        files.check_writable(arguments.checkpoint, "--checkpoint", ours=os.path.exists, **rules)
     if arguments.plot is not None:
         curves.check_kind(arguments.plot)
         files.check_writable(arguments.plot, "--plot", ours=curves.is_picture, **rules)
-        if atomic.target(arguments.plot) == atomic.target(arguments.out):
-            raise ValueError(f"--plot: expected another file than --out, got {arguments.plot!r}")
+    known = [atomic.target(arguments.out)]
+    for name in ("checkpoint", "plot"):
+        if (value := getattr(arguments, name)) is not None:
+            if atomic.target(value) in known:
+                raise ValueError(f"--{name}: expected another file than --out, got {value!r}")
+            known.append(atomic.target(value))
 
 
 def _optimizer(arguments: argparse.Namespace, n: int) -> optim.Optimizer:
