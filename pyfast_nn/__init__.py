@@ -41,6 +41,7 @@ from .layers import (
     Standardize,
     Step,
     Tanh,
+    WeightNorm,
 )
 from .loading import from_torch, load
 from .loggers import CSVLogger, TensorBoard
@@ -89,6 +90,7 @@ __all__ = [
     "Step",
     "Tanh",
     "TensorBoard",
+    "WeightNorm",
     "__version__",
     "build_config",
     "curvature",

@@ -320,9 +320,10 @@ def _hint(value: object) -> str:
     """Return the end of a message: how a layer is written that came as its name or its units."""
     if isinstance(value, str):
         cls = {cls.__name__.lower(): cls for cls in (*LAYERS, *JOINS)}.get(value.lower())
-        return (
-            "" if cls is None else f"; write {cls.__name__}({'units' * (cls.__name__ == 'Dense')})"
-        )
+        arguments = {"Dense": "units", "WeightNorm": "Dense(units)"}
+        if cls is None:
+            return ""
+        return f"; write {cls.__name__}({arguments.get(cls.__name__, '')})"
     is_units = isinstance(value, int) and not isinstance(value, bool)
     return f"; write Dense({value})" if is_units else ""
 

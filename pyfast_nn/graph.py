@@ -56,7 +56,7 @@ class Graph:
         self.places: list[Place] = []
         self.outputs: dict[str, int] = {}
         self._widths = [in_features]
-        self._first: dict[int, int] = {}  # {id of one that learns or keeps: first place}
+        self._first: dict[int, int] = {}  # {id of what learns or keeps: first place}
         self._trainable = True
         value = 0
         for i, layer in enumerate(layers):
@@ -86,12 +86,18 @@ class Graph:
         here, in_features = len(self.places), self._widths[inputs[0]]
         shares = -1
         if layer.parameter_shapes(1) or layer.state_shapes(1):
-            first = self._first.setdefault(id(layer), here)
+            first = self._first.setdefault(id(layer.learner), here)
             shares = -1 if first == here else first
         if shares >= 0 and layer.state_shapes(1):
             raise ValueError(
                 f"layers[{path}]: expected a {type(layer).__name__} of its own, got that of "
                 f"layers[{self.places[shares].path}]; its statistics are those of one place"
+            )
+        if shares >= 0 and kind != self.places[shares].kind:
+            raise ValueError(
+                f"layers[{path}]: expected layers of one kind where the same {layer.learner!r} "
+                f"stands, got {layer!r} and, at layers[{self.places[shares].path}], "
+                f"{self.places[shares].layer!r}"
             )
         if shares >= 0 and 0 != in_features != self.places[shares].in_features != 0:
             raise ValueError(

@@ -72,6 +72,11 @@ class Layer(Configured):
         return bool(self.parameter_shapes(1))
 
     @property
+    def learner(self) -> "Layer":
+        """The layer that stands for its parameters: where it stands again, they are the same."""
+        return self
+
+    @property
     def units(self) -> int:
         """Columns of the output; 0: as many as came in."""
         return 0
@@ -259,6 +264,104 @@ class Dense(Layer):
             init.fill(weight, len(weight), self.units, seed, stream)
             bias_init = initializers.resolve(self.bias_init)
             bias_init.fill(bias, len(weight), self.units, seed, stream + 1)
+
+
+def _check_dense(value: object, name: str) -> Dense:
+    if not isinstance(value, Dense):
+        is_units = isinstance(value, int) and not isinstance(value, bool)
+        cure = f"; write WeightNorm(Dense({value}))" if is_units else ""
+        raise TypeError(f"{name}: expected a Dense layer, got {checks.describe(value)}{cure}")
+    if value.constraint is not None:
+        raise ValueError(
+            f"{name}: expected a Dense without constraint, as the norms are learned, got {value!r}"
+        )
+    return value
+
+
+class WeightNorm(Layer):
+    """Weight normalisation of a `Dense` layer, whose weights are learned as norms and directions.
+
+    It computes ``x @ weight + bias`` with ``weight = weight_g * weight_v / norm(weight_v)``, where
+    the norms are those of the columns: of the weights that come into each unit.
+
+    Parameters
+    ----------
+    layer : Dense
+        Its units, its initial weights and biases, and whether they are trained. It has no
+        `constraint`. The same one within two layers has one set of parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of that; when the network is built, if a unit's initial weights are all zero.
+
+    Notes
+    -----
+    ``weight_v`` has shape (in_features, units), ``bias`` and ``weight_g`` (units,). ``weight_g``
+    begins as the norms of ``weight_v``, which begins as the weights of `layer` would: the first
+    outputs are the same.
+
+    The weights are computed anew after each step: a few passes over them, which count where batches
+    have few rows. They are no linear function of the parameters, so that exact traces and diagonals
+    of curvature and gradients of single examples are refused; all other derivatives and products
+    are exact. A column of ``weight_v`` that is zero has no direction: outputs of its unit are NaN.
+
+    References
+    ----------
+    T. Salimans, D. P. Kingma (2016), "Weight normalization: a simple reparameterization to
+    accelerate training of deep neural networks", NeurIPS, https://arxiv.org/abs/1602.07868.
+
+    Examples
+    --------
+    >>> layers = [fnn.WeightNorm(fnn.Dense(64)), fnn.ReLU(), fnn.Dense(10)]
+    >>> model = fnn.Sequential(layers).build(20)
+    >>> list(model.named_parameters())[:3]
+    ['0.weight_v', '0.bias', '0.weight_g']
+    """
+
+    kind = "weight_norm"
+    layer: Setting[Dense] = Setting(_check_dense)
+
+    def __init__(self, layer: Dense) -> None:
+        self._set(layer=layer)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether its parameters are trained: that of `layer` (bool), see `Dense`."""
+        return self.layer.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.layer.trainable = value
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layer": self.layer}
+
+    @property
+    def units(self) -> int:
+        return self.layer.units
+
+    @property
+    def learner(self) -> Layer:
+        return self.layer
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        units = self.layer.units
+        return {"weight_v": (in_features, units), "bias": (units,), "weight_g": (units,)}
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        v = parameters["weight_v"]
+        own = {"weight": v, "bias": parameters["bias"]}
+        self.layer.initialize(own, next_layer, seed, stream)
+        norms = np.linalg.norm(v.astype(np.float64), axis=0)
+        if not norms.all():
+            raise ValueError(
+                f"init: expected weights that have a direction, got zeros only for unit "
+                f"{np.argmin(norms)} of {self!r}"
+            )
+        parameters["weight_g"][...] = norms
 
 
 class Identity(Layer):
@@ -960,7 +1063,8 @@ class BatchNorm(Norm):
 
 
 LAYERS = (
-    *(Rescale, Standardize, Dense, Identity, ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
+    *(Rescale, Standardize, Dense, WeightNorm, Identity),
+    *(ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
     *(LayerNorm, RMSNorm, GroupNorm, BatchNorm),
 )

@@ -156,7 +156,7 @@ class Sequential(Guided):
         dtype = checks.dtype(dtype)
         for place in Graph(layers).places:
             if not isinstance(place.layer, InputLayer):  # which are computed in float64
-                config.check_rounded(place.layer, dtype, f"layers[{place.path}]: ")
+                config.check_rounded(place.layer.learner, dtype, f"layers[{place.path}]: ")
         self._engine = Engine(layers, dtype, checks.seed(seed))
         if classes is not None:
             self.classes_ = check_classes(classes, losses.last_units(layers))
@@ -1050,9 +1050,9 @@ class Sequential(Guided):
         Notes
         -----
         Every layer has its module: torch's own where there is one; `Residual`, `Add`, `Multiply`,
-        `Concatenate`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and `Standardize` are
-        small modules of pyfast_nn, which must be there to unpickle them. Running statistics
-        of `BatchNorm` are rounded to the dtype. `MaxNorm` is no part of a module.
+        `Concatenate`, `WeightNorm`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and
+        `Standardize` are small modules of pyfast_nn, which must be there to unpickle them. Running
+        statistics of `BatchNorm` are rounded to the dtype. `MaxNorm` is no part of a module.
 
         What comes out are logits or scores, where the loss takes such.
 

@@ -12,6 +12,7 @@ CASES = {
     "Standardize": [fnn.Standardize(), fnn.Dense(8)],
     "two that read the inputs": [fnn.Rescale(0.1, 0.7), fnn.Standardize(), fnn.Dense(8)],
     "Dense": [],
+    "WeightNorm": [fnn.WeightNorm(fnn.Dense(5))],
     "MaxNorm": [fnn.Dense(5, constraint=fnn.MaxNorm(0.5))],
     "not trained": [fnn.Dense(5, trainable=False)],
     "Identity": [fnn.Identity()],

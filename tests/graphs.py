@@ -277,12 +277,25 @@ def batch_norm(xs, parameters, call):
     return h * parameters["weight"] + parameters["bias"] if affine else h
 
 
+def weight_norm(xs, p, call):
+    v = p["weight_v"]
+    norms = (v * v).sum(0) ** 0.5
+    return xs[0] @ (v / norms * p["weight_g"]) + p["bias"]
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
         parameters=("weight", "bias"),
         matrix="weight",
         piecewise_linear=True,
+    ),
+    "weight_norm": Op(
+        weight_norm,
+        parameters=("weight_v", "bias", "weight_g"),
+        matrix="weight_v",
+        piecewise_linear=True,
+        exact=False,
     ),
     "softmax": Op(lambda xs, p, call: softmax(xs[0])),
     "add": Op(lambda xs, p, call: total(xs), inputs=(1, 2, 3), piecewise_linear=True),
@@ -350,7 +363,7 @@ class Graph:
         for i, layer in enumerate(self.layers):
             into = [widths[k] for k in self.inputs(i)]
             op = OPS.get(layer["kind"])
-            width = layer["units"] if layer["kind"] == "dense" else into[0]
+            width = layer["units"] if op is not None and op.matrix else into[0]
             widths.append(sum(into) if layer["kind"] == "concatenate" else width)
             if op is not None and "shares" not in layer:
                 for name in self.names(i):

@@ -26,6 +26,7 @@ NUMBERS += [2**64 - 1, 2**64, 10**40, -(2**63), 1e308, float("nan"), float("inf"
 TEXTS = [
     "",
     "Dense",
+    "WeightNorm",
     "ReLU",
     "Standardize",
     "Softmax",

@@ -49,8 +49,8 @@ class Layers:
 
     def op(self, *xs, **fields):
         """The op that is tested; what it needs besides are branches from the network's input."""
-        if self.kind == "dense":
-            return self.dense(*xs, self.width, **fields)
+        if OPS[self.kind].matrix:
+            return self.add(self.kind, *xs, units=self.width, **fields)
         while len(xs) < min(max(OPS[self.kind].inputs), 2):
             xs = (*xs, self.add("tanh", self.dense(0, self.features(xs[0]))))
         return self.add(self.kind, *xs, **fields)
@@ -442,7 +442,7 @@ def test_every_width(isa, dtype, rng, kind, training):
             problem = Problem(rng, dtype, IN, layers_of(kind, place, width), 6, training)
             check_maps(problem)
             check_operators(problem)
-        if kind != "dense":
+        if not OPS[kind].matrix:
             inputs = [0] * min(OPS[kind].inputs)
             layers = [{"kind": kind, "inputs": inputs, "values": OPS[kind].values}]
             check_maps(Problem(rng, dtype, width, layers, 6, training))
@@ -562,7 +562,7 @@ def refused(in_features, layers, message):
 @every_op
 def test_wrong_numbers_of_inputs_and_values_are_refused(kind):
     op = OPS[kind]
-    units = {"units": 3} if kind == "dense" else {}
+    units = {"units": 3} if op.matrix else {}
     for count in range(4):
         fields = {"kind": kind, "inputs": [0] * count, "values": op.values, **units}
         if count in op.inputs:

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "exec/cpu.h"
+#include "net/column_norms.h"
 #include "net/workspace.h"
 
 namespace fnn::FNN_ISA::net {
@@ -16,39 +16,23 @@ inline bool is_constrained(const Plan& plan) {
 }
 
 template <class T>
-struct AddSquares {
-    double* sums;
-    const T* row;
-    void operator()(index j) const { sums[j] += double(row[j]) * double(row[j]); }
-};
-
-template <class T>
 struct ScaleColumns {
     T* row;
     const T* factors;
     void operator()(index j) const { row[j] *= factors[j]; }
 };
 
-// squares (width of panel p) = sums of the columns' squares
-template <class T>
-void column_squares(double* squares, const Panels<T>& w, index p) {
-    const index width = w.width(p);
-    std::fill(squares, squares + width, 0.0);
-    for (index r = 0; r < w.rows; ++r) exec::elementwise({0, width}, AddSquares<T>{squares, w.row(p, r)});
-}
-
 // Columns longer than that are shortened; the others keep their bits.
 template <class T>
 void limit_norms(const Panels<T>& w, index p, double max_norm) {
     const index width = w.width(p);
-    double squares[Panels<T>::full];
+    double norms[Panels<T>::full];
     T factors[Panels<T>::full];
-    column_squares(squares, w, p);
+    column_norms(norms, w, p);
     bool fits = true;
     for (index j = 0; j < width; ++j) {
-        const double norm = std::sqrt(squares[j]);
-        factors[j] = norm > max_norm ? T(max_norm / norm) : T(1);
-        fits &= !(norm > max_norm);
+        factors[j] = norms[j] > max_norm ? T(max_norm / norms[j]) : T(1);
+        fits &= !(norms[j] > max_norm);
     }
     if (fits) return;
     for (index r = 0; r < w.rows; ++r) exec::elementwise({0, width}, ScaleColumns<T>{w.row(p, r), factors});

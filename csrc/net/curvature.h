@@ -175,6 +175,7 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
     needs.probes = probes_at_once(call, of, k);
     needs.row_sums = 1;
     needs.totals = of.order.rows > chunk_limit(call, of.order.rows);
+    needs.pass_gradient = second_order && is_normalized(call.plan);
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_probes(k, needs.probes, [&](index first_probe, index probes) {
@@ -188,18 +189,27 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 });
                 exec.barrier();
                 const Workspace<T> chunk = walk.of_chunk(first, batch);
+                const Turn turn{first == 0, first + batch == of.order.rows};
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();
-                    const Turn turn{first == 0, first + batch == of.order.rows};
                     if (second_order)
                         parameter_tangent(now, exec.part(), turn);
                     else
                         parameter_gradient(cotangents, exec.part(), turn);
                 }
+                if (needs.pass_gradient) parameter_gradient(chunk.of_pass(), exec.part(), turn);
             });
-            for (index i = 0; i < probes; ++i)
-                walk.ws.layout.unpack_gradient(out + (first_probe + i) * call.plan.n_parameters,
-                                               walk.ws.of_probe(i).gradient, exec.part());
+            T* const of_pass = walk.ws.of_pass().gradient;
+            for (index i = 0; i < probes; ++i) {
+                const Workspace<T> now = walk.ws.of_probe(i);
+                const auto pull_back = [&](const NormalizedPanel<T>& panel) {
+                    if (second_order)
+                        panel.pull_back_tangent(now.gradient, of_pass, now.direction);
+                    else
+                        panel.pull_back(now.gradient);
+                };
+                unpack_gradient(exec, now, out + (first_probe + i) * call.plan.n_parameters, pull_back);
+            }
         });
     });
 }
@@ -333,12 +343,31 @@ void add_second_order(Exec& exec, Workspace<T>& ws, T* sums, Range rows) {
     }
 }
 
+// The same of products, as a matrix that is no linear function of what is learned adds what no node knows.
+template <class T>
+void forms_of_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
+    const index n = call.plan.n_parameters, at_once = exec::min(k, 16);
+    Arena memory;
+    Carver count(nullptr);
+    count.take<T>(at_once * n);
+    T* const products = static_cast<T*>(memory.reserve(count.used()));
+    for_probes(k, at_once, [&](index first, index probes) {
+        curvature_products(call, of, v + first * n, probes, products);
+        for (index i = 0; i < probes; ++i)
+            for (const Parameters& own : call.plan.parameters)
+                for (index j = own.offset; own.trainable && j < own.offset + own.size(); ++j)
+                    out[first + i] += double(v[(first + i) * n + j]) * double(products[i * n + j]);
+    });
+}
+
 // out (k,): v' A v for each row v of (k, n_parameters). Of the Hessian without a second backward pass: the
 // second derivative of the loss along v is that of the loss in the outputs, and what each node adds.
 template <class T>
 void quadratic_forms(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
     const int last = call.plan.output();
     for (index i = 0; i < k; ++i) out[i] = 0;
+    if (of.kind == Curvature::hessian && is_normalized(call.plan))
+        return forms_of_products(call, of, v, k, out);
     along_directions<T>(
         call, of, v, k,
         [&](Exec& exec, const Walk<T>& walk, Workspace<T>& now, index, index first, Range rows, T* sums) {

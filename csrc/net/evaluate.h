@@ -26,7 +26,9 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
              T* out) {
     const Plan& plan = call.plan;
     const index limit = chunk_limit(call, order.rows);
-    const bool few = order.rows <= few_rows && limit == chunk_rows && blas_gemm<T>() == nullptr;
+    // A matrix that is computed does not lie anywhere before.
+    const bool few =
+        order.rows <= few_rows && limit == chunk_rows && !is_normalized(plan) && blas_gemm<T>() == nullptr;
     const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
     const int threads = team_size(call.threads, few ? (order.rows + reading) * per_row / layers
                                                     : chunk_size(call, order.rows) * per_row);
@@ -140,7 +142,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
             collect(exec, now.scores, batch, score);
             parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
-        ws.layout.unpack_gradient(gradient, ws.gradient, exec.part());
+        unpack_gradient(exec, ws, gradient);
     });
 }
 
@@ -210,7 +212,7 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
         for_own_pieces(exec, rows, pull, ws.couples_rows());
         exec.barrier();
         parameter_gradient(ws, exec.part(), {});
-        ws.layout.unpack_gradient(gradient, ws.gradient, exec.part());
+        unpack_gradient(exec, ws, gradient);
     });
 }
 

@@ -63,6 +63,7 @@ void move_parameters(Workspace<T>& there, const Workspace<T>& here, Range behind
                      index k) {
     go(there.parameters, here.parameters, step, k, behind,
        [&](index i) { return here.of_probe(i).direction; });
+    compute_matrices(there, {});
 }
 
 // The output of the first dense node there, of some rows.

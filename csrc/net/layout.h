@@ -14,7 +14,7 @@ using exec::Range;
 
 // An image is the parameters, or anything with one number for each (a gradient, a state, a direction), with
 // every matrix in panels and every vector as a row of panels; an image of transposes holds the matrices'
-// transposes.
+// transposes. Of a layer that is normalised there are two matrices: behind the others, what is learned.
 template <class T>
 class Layout {
    public:
@@ -52,6 +52,11 @@ class Layout {
 
     Panels<T> matrix(T* image, const Parameters& own) const {
         return {image + slot(own).begin, own.rows, own.cols};
+    }
+    // What the flat vector holds.
+    Panels<T> learned(T* image, const Parameters& own) const {
+        if (!own.is_normalized) return matrix(image, own);
+        return {vector(image, own, own.count()), own.rows, own.cols};
     }
     T* vector(T* image, const Parameters& own, index k) const {
         return image + slot(own).begin + (own.rows + k) * padded(own.cols);
@@ -140,7 +145,9 @@ class Layout {
     const Slot& slot(const Parameters& own) const { return slots_[&own - plan_.parameters.data()]; }
     static index padded(index cols) { return Panels<T>{nullptr, 1, cols}.size(); }
     index size(const Parameters& own) const {
-        return own.rows > 0 && !products_ ? 0 : (own.rows + own.count()) * padded(own.cols);
+        if (own.rows > 0 && !products_) return 0;
+        const index rows = own.is_normalized ? 2 * own.rows : own.rows;
+        return (rows + own.count()) * padded(own.cols);
     }
 
     static index offset(const Parameters& own) { return own.offset; }
@@ -156,7 +163,7 @@ class Layout {
     template <class Flat, class Begin, class F>
     void for_rows(T* image, Flat* flat, Part part, const Begin& begin, const F& f) const {
         for_panels(part, [&](const Parameters& own, index p, Range rows, Range vectors) {
-            const Panels<T> w = matrix(image, own);
+            const Panels<T> w = learned(image, own);
             Flat* const from = flat + begin(own) + p * full;
             for (index i = rows.begin; i < rows.end; ++i)
                 f(own, w.row(p, i), from + i * w.cols, w.used(p), w.width(p));

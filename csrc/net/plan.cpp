@@ -42,6 +42,7 @@ struct NamedOp {
 
 const std::map<std::string, NamedOp> ops = {
     {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
+    {"weight_norm", {OpKind::weight_norm, {}, "weight_v", {"bias", "weight_g"}, {}}},
     {"softmax", {OpKind::softmax, {}, "", {}, {}}},
     {"add", {OpKind::add, {}, "", {}, {}, 0}},
     {"multiply", {OpKind::multiply, {}, "", {}, {}, 2}},
@@ -181,7 +182,7 @@ struct Plan::Building {
 
     index width_of(const LayerSpec& layer, const NamedOp& op) const {
         const index first = features(value_of(layer.inputs[0]));
-        if (op.kind == OpKind::dense) {
+        if (!op.matrix.empty()) {
             check_size("units", layer.units);
             return layer.units;
         }
@@ -248,7 +249,7 @@ struct Plan::Building {
         own.layer = layer.path, own.matrix = op.matrix, own.vectors = op.vectors;
         own.rows = rows, own.cols = cols, own.offset = plan.n_parameters;
         own.trainable = layer.trainable, own.trained_before = plan.n_trainable;
-        own.max_norm = layer.max_norm;
+        own.max_norm = layer.max_norm, own.is_normalized = op.kind == OpKind::weight_norm;
         plan.n_parameters += own.size();
         if (own.trainable) plan.n_trainable += own.size();
         if (plan.n_parameters > largest_plan)

@@ -27,6 +27,7 @@ enum class OpKind {
     rms_norm,
     group_norm,
     batch_norm,
+    weight_norm,
 };
 
 // A kind and its numbers; those of other kinds are 0.
@@ -101,6 +102,8 @@ struct Parameters {
     index trained_before = 0;  // numbers in front of them that are trained
     std::vector<int> nodes;    // that use them
     double max_norm = 0;       // of each column of the matrix, held after every update; 0: any
+    // The matrix is v, and what is computed with is w = g v/|v| of each column, with g the last vector.
+    bool is_normalized = false;
 
     bool is_constrained() const { return trainable && max_norm > 0; }
     index vector_offset(index k) const { return offset + (rows + k) * cols; }

@@ -45,7 +45,7 @@ double sum_of_squares(const Workspace<T>& ws) {
 }
 
 template <class T>
-struct AddScaled {
+struct AddPenalty {
     T* to;
     const T* x;
     T factor;
@@ -61,7 +61,7 @@ struct WithRidge {
 
     void take(const Parameters& own, T* gradient, index place, index count) const {
         if (factor != 0 && ws.parameters + place < ws.layout.vector(ws.parameters, own, 0))
-            exec::elementwise({0, count}, AddScaled<T>{gradient, ws.parameters + place, factor});
+            exec::elementwise({0, count}, AddPenalty<T>{gradient, ws.parameters + place, factor});
         sink.take(own, gradient, place, count);
     }
     void finish(const Parameters& own, index panel, Range rows) const { sink.finish(own, panel, rows); }

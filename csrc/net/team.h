@@ -4,6 +4,7 @@
 #include "exec/cpu.h"
 #include "net/gather.h"
 #include "net/pass.h"
+#include "net/weight_norm.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -101,10 +102,16 @@ template <class T>
 inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
     compose_input_layers(ws, exec.share(ws.plan.in_features()));
     ws.layout.pack(ws.parameters, parameters, exec.part());
-    if (ws.needs.gradient) ws.transpose(ws.transposed, ws.parameters, exec.part());
-    if (direction != nullptr) {
-        ws.layout.pack_direction(ws.direction, direction, exec.part());
-        if (ws.needs.gradient) ws.transpose(ws.direction_transposed, ws.direction, exec.part());
+    if (direction != nullptr) ws.layout.pack_direction(ws.direction, direction, exec.part());
+    if (is_normalized(ws.plan)) {
+        exec.barrier();
+        compute_matrices(ws, exec.part());
+        if (direction != nullptr) compute_directions(ws, exec.part());
+        exec.barrier();
+    }
+    if (ws.needs.gradient) {
+        ws.transpose(ws.transposed, ws.parameters, exec.part());
+        if (direction != nullptr) ws.transpose(ws.direction_transposed, ws.direction, exec.part());
     }
     exec.barrier();
 }
@@ -112,9 +119,15 @@ inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, c
 // This thread's part of the directions v (probes, n_parameters) into the workspace; all wait for it.
 template <class T>
 void pack_directions(Exec& exec, const Workspace<T>& ws, const T* v, index probes, bool transposed) {
+    const bool normalized = is_normalized(ws.plan);
     for (index i = 0; i < probes; ++i) {
         const Workspace<T> now = ws.of_probe(i);
         now.layout.pack_direction(now.direction, v + i * ws.plan.n_parameters, exec.part());
+        if (normalized) {
+            exec.barrier();
+            compute_directions(now, exec.part());
+            exec.barrier();
+        }
         if (transposed) now.transpose(now.direction_transposed, now.direction, exec.part());
     }
     exec.barrier();

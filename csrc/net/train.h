@@ -101,7 +101,11 @@ struct StripUpdate {
     const Workspace<T>& ws;
     const optim::Update<T>& rule;
 
-    void take(const Parameters&, T* gradient, index place, index count) const {
+    void take(const Parameters& own, T* gradient, index place, index count) const {
+        if (own.is_normalized) return Kept<T>{ws.gradient}.take(own, gradient, place, count);
+        update(gradient, place, count);
+    }
+    void update(const T* gradient, index place, index count) const {
         optim::Stretch<T> stretch{ws.parameters + place, gradient, {}};
         for (int k = 0; k < ws.needs.states; ++k) stretch.states[k] = ws.states[k] + place;
         rule.apply(stretch, {0, count});
@@ -116,16 +120,37 @@ struct StripUpdate {
         return all;
     }
     void finish(const Parameters& own, index panel, Range rows) const {
-        if (ws.wants_transpose(own) && !own.is_constrained())
+        if (ws.wants_transpose(own) && !own.is_constrained() && !own.is_normalized)
             ws.layout.transpose(ws.transposed, ws.parameters, own, panel, rows, false);
     }
 };
+
+// Where the gradient is that of a matrix that is computed, by all threads when all of it is there: updates
+// what that is computed of, and then the matrix. Calls after(parameters, panel) for each.
+template <class T, class After>
+void update_normalized(const Exec& exec, const StripUpdate<T>& strips, const After& after) {
+    const Workspace<T>& ws = strips.ws;
+    for_normalized(ws, exec.part(), [&](const Parameters& own, index p) {
+        if (!own.trainable) return;
+        NormalizedPanel<T>(ws, own, p).pull_back(ws.gradient);
+        const Panels<T> v = ws.layout.learned(ws.parameters, own);
+        const auto update = [&](const T* there, index count) {
+            const index place = there - ws.parameters;
+            strips.update(ws.gradient + place, place, count);
+        };
+        update(v.panel(p), v.rows * v.width(p));
+        for (index k = 0; k < own.count(); ++k)
+            update(ws.layout.vector(ws.parameters, own, k) + p * v.full, v.width(p));
+        NormalizedPanel<T>(ws, own, p).compute(ws.parameters);
+        after(own, p);
+    });
+}
 
 template <class T>
 void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
            const Epoch<T>& epoch, Score* score) {
     Needs needs = needs_of(epoch);
-    needs.whole_gradient = false;
+    needs.whole_gradient = is_normalized(call.plan);
     Crew& crew = *call.crew;
     const int most = team_size_of(call, epoch);
     crew.begin(most, rows_per_step(epoch));
@@ -138,7 +163,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             ws.layout.unpack_trained(epoch.states[k], ws.states[k], exec.part());
     };
 
-    const bool constrained = is_constrained(call.plan);
+    const bool finishes_whole = is_constrained(call.plan) || is_normalized(call.plan);
     std::atomic<bool> packed{false};
     index next = 0;  // the step after the present one, for threads that have rested
     const auto walk = [&](Exec& exec) {
@@ -161,14 +186,17 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
             const bool finite = differentiate_step(exec, own, x, y, loss, epoch, step, sum, [&](Turn turn) {
                 epoch.set_schedules(update, step);
                 const optim::Update<T> rule = optim::update_of<T>(update, epoch.steps_before + step);
+                const StripUpdate<T> strips{own, rule};
                 for_strips(own, exec.part(), turn, GradientTerms<T>{own},
-                           WithRidge<T, StripUpdate<T>>{own, ridge_of_step(epoch, step), {own, rule}});
-                if (!constrained) return;
+                           WithRidge<T, StripUpdate<T>>{own, ridge_of_step(epoch, step), strips});
+                if (!finishes_whole) return;
                 exec.barrier();
-                constrain(exec, own, [&](const Parameters& of, index panel) {
+                const auto transpose = [&](const Parameters& of, index panel) {
                     if (own.wants_transpose(of))
                         own.layout.transpose(own.transposed, own.parameters, of, panel, {0, of.rows}, false);
-                });
+                };
+                constrain(exec, own, transpose);
+                update_normalized(exec, strips, transpose);
             });
             if (!finite) {
                 if (exec.rank == 0) score->finite = false;
@@ -217,7 +245,7 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
                         for_strips(view, exec.part(), turn, GradientTerms<T>{view},
                                    WithRidge<T, Kept<T>>{view, ridge_of_step(epoch, step), {view.gradient}});
                     });
-                if (is_finite) ws.layout.unpack_gradient(epoch.gradient, ws.gradient, exec.part());
+                if (is_finite) unpack_gradient(exec, ws, epoch.gradient);
                 exec.barrier();
                 if (exec.rank != 0) return;
                 if (threads > 1) crew.after_step(exec.size, exec.long_wait());

@@ -30,11 +30,12 @@ struct Needs {
     bool ridge = false;          // sums of the weights' squares
 
     // Of operators, which go on from a pass that has been kept:
-    bool base = true;           // memory for a pass that has not
-    bool base_gradient = true;  // its backward part, too
-    index probes = 1;           // directions side by side
-    index row_sums = 0;         // numbers for each row
-    bool squares = false;       // memory for a square of each value, in place of its rd
+    bool base = true;            // memory for a pass that has not
+    bool base_gradient = true;   // its backward part, too
+    index probes = 1;            // directions side by side
+    index row_sums = 0;          // numbers for each row
+    bool pass_gradient = false;  // that of the pass, besides those along the directions
+    bool squares = false;        // memory for a square of each value, in place of its rd
 
     int first_value = 0;  // those before it are not used, nor those behind the last
     int last_value = std::numeric_limits<int>::max();
@@ -98,6 +99,14 @@ class Workspace {
         if (totals != nullptr) result.totals += probe * layout.size();
         result.direction += probe * layout.size();
         result.direction_transposed += probe * layout.size_transposed();
+        return result;
+    }
+
+    // The same with the gradient of the pass.
+    Workspace of_pass() const {
+        Workspace result = *this;
+        result.gradient += needs.probes * layout.size();
+        if (totals != nullptr) result.totals += needs.probes * layout.size();
         return result;
     }
 
@@ -230,8 +239,9 @@ class Workspace {
             *numbers = plan.input_layers.empty() ? nullptr : lasting.take<double>(plan.in_features());
         parameters = lasting.take<T>(layout.size());
         transposed = take(lasting, needs.gradient, layout.size_transposed());
-        gradient = take(own, needs.gradient && needs.whole_gradient, needs.probes * layout.size());
-        totals = needs.totals ? own.take<double>(needs.probes * layout.size()) : nullptr;
+        const index gradients = needs.probes + index(needs.pass_gradient);
+        gradient = take(own, needs.gradient && needs.whole_gradient, gradients * layout.size());
+        totals = needs.totals ? own.take<double>(gradients * layout.size()) : nullptr;
         squares = needs.ridge ? own.take<double>(layout.panels()) : nullptr;
         for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
         direction = take(own, needs.tangent, needs.probes * layout.size());

@@ -200,6 +200,13 @@ def _dense(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> s
     return graph.node("Gemm", *xs, own["weight"], own["bias"], name=place.path)
 
 
+def _weight_norm(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    v, first = own["weight_v"], graph.tensor([0], dtype=np.int64)
+    norms = graph.node("Sqrt", graph.node("ReduceSum", graph.node("Mul", v, v), first))
+    weight = graph.node("Mul", v, graph.node("Div", own["weight_g"], norms))
+    return graph.node("Gemm", *xs, weight, own["bias"], name=place.path)
+
+
 def _scale(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
     return graph.node("Mul", *xs, own["weight"], name=place.path)
 
@@ -309,6 +316,7 @@ RULES: dict[str, _Rule] = {
     "rescale": _rescale,
     "standardize": _standardize,
     "dense": _dense,
+    "weight_norm": _weight_norm,
     "identity": _op("Identity"),
     "relu": _op("Relu"),
     "leaky_relu": _leaky_relu,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
-OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
+OURS = ("Rescale", "Standardize", "WeightNorm", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
 
 
 def library(name: str) -> Any:
@@ -70,6 +70,22 @@ def _ours() -> dict[str, type]:
 
         def forward(self, x: Any) -> Any:
             return ((x.double() - self.mean) / self.std).to(self.dtype)
+
+    class WeightNorm(nn.Module):
+        def __init__(self, in_features: int, out_features: int) -> None:
+            super().__init__()
+            self.in_features, self.out_features = in_features, out_features
+            self.weight_v = nn.Parameter(torch.ones(out_features, in_features))
+            self.bias = nn.Parameter(torch.zeros(out_features))
+            self.weight_g = nn.Parameter(torch.ones(out_features))
+
+        def forward(self, x: Any) -> Any:
+            norms = torch.linalg.vector_norm(self.weight_v, dim=1)
+            weight = self.weight_v * (self.weight_g / norms)[:, None]
+            return nn.functional.linear(x, weight, self.bias)
+
+        def extra_repr(self) -> str:
+            return f"in_features={self.in_features}, out_features={self.out_features}"
 
     class Scale(nn.Module):
         def __init__(self, features: int) -> None:
@@ -146,9 +162,9 @@ def to_module(engine: Engine) -> "torch.nn.Module":
     learned: dict[str, Array] = engine.named_parameters() | engine.named_state()
 
     def module_of(layer: Layer, path: str) -> Any:
-        if id(layer) not in made or not layer.learns:
-            made[id(layer)] = make(layer, path)
-        return made[id(layer)]
+        if id(layer.learner) not in made or not layer.learns:
+            made[id(layer.learner)] = make(layer, path)
+        return made[id(layer.learner)]
 
     def make(layer: Layer, path: str) -> Any:
         if isinstance(layer, branches.JOINS):
@@ -192,6 +208,7 @@ def _children(layer: Layer) -> Iterator[tuple[str, Layer]]:
 # (torch.nn, layer, features that come in) -> module, with any parameters
 _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
     layers.Dense: lambda nn, layer, features: nn.Linear(features, layer.units),
+    layers.WeightNorm: lambda nn, layer, features: _ours()["WeightNorm"](features, layer.units),
     layers.Identity: lambda nn, layer, features: nn.Identity(),
     layers.ReLU: lambda nn, layer, features: nn.ReLU(),
     layers.LeakyReLU: lambda nn, layer, features: nn.LeakyReLU(layer.negative_slope),
@@ -452,6 +469,7 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "BatchNorm1d": _batch_norm,
     "Rescale": lambda module: layers.Rescale(module.scale, module.offset),
     "Standardize": lambda module: layers.Standardize(),
+    "WeightNorm": lambda module: layers.WeightNorm(layers.Dense(module.out_features)),
     "Scale": lambda module: layers.Scale(),
     "Step": lambda module: layers.Step(),
     "Sign": lambda module: layers.Sign(),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks, curvature, intake
-from ..layers import Dense
+from ..layers import Dense, WeightNorm
 from ..models import Sequential, engine_of
 from ..pictures import axes_or_new
 from ..typing import Array, ArrayLike, Floats, Inputs, Integer
@@ -112,7 +112,8 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
     """
     X = _examples(model, X)
     engine = engine_of(model)
-    dense = [place for place in engine.graph.places if isinstance(place.layer, Dense)]
+    places = engine.graph.places
+    dense = [place for place in places if isinstance(place.layer, (Dense, WeightNorm))]
     if not dense:
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
     last, value = dense[-1].path, dense[-1].inputs[0]

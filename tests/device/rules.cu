@@ -8,6 +8,7 @@
 #include "rules/losses.h"
 #include "rules/muon.h"
 #include "rules/norm.h"
+#include "rules/weight_norm.h"
 
 namespace fnn::FNN_ISA {
 
@@ -58,6 +59,9 @@ struct Parts {
         z += Norm::normalize(z, t, z) + Norm::product(z, t, z, t, z);
         z += Norm::product_tangent(z, t, z, t, z, t, z, t, z, t);
         rules::merge_moments(z, t, 2, z, t, 1);
+        const auto column = rules::WeightNorm::of(z, t);
+        z += T(column.along_tangent(column.along(z), z, t) + column.back(z));
+        z += T(column.back_tangent(z, t, column.scale_tangent(z, t), t));
         adafactor.average(z, t);
         z += adafactor.row_factor(z, t) + adafactor.direction(z, t);
         adafactor.move(z, t);

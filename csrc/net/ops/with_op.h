@@ -11,6 +11,7 @@
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
 #include "net/ops/softmax.h"
+#include "net/ops/weight_norm.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -20,6 +21,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
     switch (spec.kind) {
         case OpKind::dense:
             return f(Dense<T>{});
+        case OpKind::weight_norm:
+            return f(WeightNorm<T>{});
         case OpKind::softmax:
             return f(Softmax<T>{});
         case OpKind::add:
