@@ -52,6 +52,7 @@ NETWORKS = {
 # What layers take that are not made without.
 ARGUMENTS = {
     "Dense": (4,),
+    "WeightNorm": (fnn.Dense(4),),
     "Dropout": (0.5,),
     "GaussianNoise": (0.1,),
     "GroupNorm": (1,),
