@@ -289,6 +289,7 @@ class Engine:
     def release(self, token: object) -> None:
         """Let it end, if it had begun."""
         if self._claims.get("fit") is token:
+            self.running = None
             self._claims.clear()
 
     def __getstate__(self) -> dict[str, Any]:

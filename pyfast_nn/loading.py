@@ -18,7 +18,7 @@ def load(path: Path, *, optimizer: Literal[False] = False) -> Sequential: ...
 @overload
 def load(path: Path, *, optimizer: Literal[True]) -> tuple[Sequential, Optimizer]: ...
 def load(path: Path, *, optimizer: bool = False) -> Sequential | tuple[Sequential, Optimizer]:
-    """Read a model that `Sequential.save` wrote.
+    """Read a model that `Sequential.save` or `ModelCheckpoint` wrote.
 
     Parameters
     ----------

@@ -58,7 +58,6 @@ def fit(
             start.give_model(engine)
         return _fit(model, engine, X, y, start, **options)
     finally:
-        engine.running = None
         engine.release(token)
 
 

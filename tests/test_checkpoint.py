@@ -6,10 +6,12 @@ import copy
 import json
 import os
 import pickle
+import random
 
 import numpy as np
 import pytest
 
+import mutated
 import preload
 import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
@@ -252,6 +254,17 @@ class TestFiles:
             saves.on_epoch_recorded(make().build(6), 0, {})
         assert os.listdir(tmp_path) == []
 
+    def test_a_second_fit_that_is_refused(self, tmp_path):
+        """It takes nothing from the one that runs."""
+
+        class Fits(fnn.Callback):
+            def on_epoch_end(self, model, epoch, record):
+                with pytest.raises(RuntimeError, match="within a fit already"):
+                    fit(model, 1)
+
+        fit(make(), 2, Fits(), fnn.ModelCheckpoint(tmp_path / "m"))
+        assert fnn.load(tmp_path / "m").epochs_trained == 2
+
     def test_a_disk_that_fails_leaves_the_file_before(self, tmp_path, monkeypatch):
         model, saves = make(), fnn.ModelCheckpoint(tmp_path / "m")
 
@@ -462,6 +475,19 @@ class TestRefusals:
         edit(path, change)
         with pytest.raises(ValueError):
             self.run(path)
+
+    def test_damages_of_any_kind(self, path):
+        """A clear error, or a fit; the damages are those of model files, see mutated.py."""
+        raw, refused, count = path.read_bytes(), 0, 3000 if FULL else 100
+        for _, damaged in mutated.damaged(random.Random(1), [raw], count, seed=1):
+            path.write_bytes(damaged)
+            try:
+                self.run(path)
+            except FloatingPointError:  # of numbers that were damaged
+                pass
+            except ValueError:
+                refused += 1
+        assert refused > count / 2
 
     def test_a_file_names_no_others_to_be_removed(self, tmp_path):
         """It may come from anywhere: what does not fit the template stays."""
