@@ -1,6 +1,6 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
-    python benchmarks/compare.py                  # everything below except busy and mnist
+    python benchmarks/compare.py                  # all below but estimators, busy and mnist
     python benchmarks/compare.py training         # whole training steps
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
@@ -8,6 +8,7 @@
     python benchmarks/compare.py curvature        # products with the Hessian, traces, spectra
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
+    python benchmarks/compare.py estimators       # MLPClassifier, and scikit-learn's
     python benchmarks/compare.py busy             # epochs beside other busy processes
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
@@ -18,6 +19,7 @@ left out, and named.
 """
 
 import argparse
+import importlib
 import os
 import shlex
 import sys
@@ -36,7 +38,7 @@ def parse_arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help="default: all but busy and mnist"
+        "sections", nargs="*", metavar="SECTION", help="default: all but estimators, busy and mnist"
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5, help="the median of so many (default 5)")
@@ -44,14 +46,14 @@ def parse_arguments():
         "--seconds", type=float, default=0.5, help="length of one run (default 0.5)"
     )
     parser.add_argument(
-        "--only", metavar="NETWORK", help="training: this row only; a wrong name lists them"
+        "--only", metavar="NETWORK", help="training, estimators: this row only; a wrong name lists them"
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the tables into docs/speed.rst and README.md"
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the tables as a page")
     arguments = parser.parse_args()
-    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "busy", "mnist"}
+    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "estimators", "busy", "mnist"}
     if unknown:
         parser.error(f"unknown section {', '.join(sorted(unknown))}")
     arguments.sections = arguments.sections or list(DEFAULT_SECTIONS)
@@ -72,35 +74,13 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
 
     from machine import describe_machine
-    from sections import (
-        allocations,
-        busy,
-        curvature,
-        gemm,
-        inference,
-        mnist,
-        optim,
-        startup,
-        training,
-    )
 
-    run = {
-        "training": training.run,
-        "inference": inference.run,
-        "gemm": gemm.run,
-        "curvature": curvature.run,
-        "optim": optim.run,
-        "startup": startup.run,
-        "allocations": allocations.run,
-        "busy": busy.run,
-        "mnist": mnist.run,
-    }
     command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])
     source = f"`{command.removesuffix(' --readme')}` on {describe_machine()}\n"
     print(source, flush=True)
     tables = {}
     for section in arguments.sections:
-        tables[section] = run[section](arguments)
+        tables[section] = importlib.import_module(f"sections.{section}").run(arguments)
         print(tables[section], flush=True)
     if arguments.readme:
         pages.publish(tables, source)

@@ -10,6 +10,9 @@ Examples
 array([0, 1, 2])
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
 from .branches import Add, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
@@ -108,5 +111,16 @@ __all__ = [
 ]
 
 
+if TYPE_CHECKING:
+    from . import sklearn as sklearn
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import `pyfast_nn.sklearn`, which stands on scikit-learn, when it is asked for."""
+        if name != "sklearn":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f".{name}", __name__)
+
+
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "sklearn"]

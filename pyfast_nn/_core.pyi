@@ -169,7 +169,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
-        ridge: float = 0.0,
+        ridge: float | _Floats = 0.0,
         run: Run = ...,
     ) -> None: ...
     def train_stepwise(
@@ -187,7 +187,7 @@ class Network:
         weights: _Array | None = None,
         model_state: _Floats | None = None,
         batches_per_step: int = 1,
-        ridge: float = 0.0,
+        ridge: float | _Floats = 0.0,
         run: Run = ...,
     ) -> None: ...
 

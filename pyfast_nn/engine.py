@@ -441,7 +441,7 @@ class Engine:
         states: list[Array],
         step: int,
         report: Floats,
-        ridge: float = 0.0,
+        ridge: float | Floats = 0.0,
         first_step: int = 0,
     ) -> None:
         """Make all steps over the rows `order` of an epoch: parameters and `states` change.
@@ -453,9 +453,10 @@ class Engine:
         states : list of ndarray (n_parameters,)
         step : int
             Steps that were made before.
-        report : ndarray (3,), float64, 0
-            Becomes the weighted sums of losses and right answers, and the number of steps.
-        ridge : float
+        report : ndarray (4,), float64, 0
+            Becomes the weighted sums of losses and right answers, the number of steps, and what
+            `ridge` has added to the first.
+        ridge : float or ndarray (steps,)
             Half of this many times the squares of all weights, but no biases, is a part of the sum
             of losses of each step.
         first_step : int
@@ -489,7 +490,7 @@ class Engine:
         gradient: Array,
         take_step: Callable[[bool], bool],
         report: Floats,
-        ridge: float = 0.0,
+        ridge: float | Floats = 0.0,
         first_step: int = 0,
     ) -> None:
         """The same where ``take_step(is finite)`` updates the parameters by `gradient`.

@@ -59,7 +59,7 @@ def load(path: Path, *, optimizer: bool = False) -> Sequential | tuple[Sequentia
     with open(path, "rb") as file:  # read, not mapped: a mapped file that shrinks kills the process
         raw = file.read()
     try:
-        model, saved = _decode(raw, wanted)
+        model, saved = decode(raw, wanted)
         if wanted and saved is None:
             raise ModelFileError("has no optimizer; expected a file of save(path, optimizer=...)")
     except ModelFileError as error:
@@ -67,7 +67,8 @@ def load(path: Path, *, optimizer: bool = False) -> Sequential | tuple[Sequentia
     return model if saved is None or not wanted else (model, saved)
 
 
-def _decode(raw: bytes, wanted: bool) -> tuple[Sequential, Optimizer | None]:
+def decode(raw: bytes, wanted: bool) -> tuple[Sequential, Optimizer | None]:
+    """Return the model in the bytes of a file, and its optimizer, which may be `wanted`."""
     contents = modelfile.read(raw)
     try:
         model = _make_model(contents.description)

@@ -61,8 +61,13 @@ class Part(NamedTuple):
 # ---------------------------------------------------------------------- save
 
 
-def save(engine: Engine, path: Path, **parts: Part) -> None:
-    """Write a model to `path`, see `Sequential.save`, with parts ``optimizer`` and ``fit``."""
+def save(
+    engine: Engine, path: Path, *, metadata: dict[str, str] | None = None, **parts: Part
+) -> None:
+    """Write a model to `path`, see `Sequential.save`, with parts ``optimizer`` and ``fit``.
+
+    And with `metadata` of others, who read it by keys of their own.
+    """
     import json
 
     import safetensors
@@ -88,7 +93,9 @@ def save(engine: Engine, path: Path, **parts: Part) -> None:
     for part, (_, of_part) in parts.items():
         tensors |= {f"{part}.{name}": array for name, array in of_part.items()}
     try:
-        raw = safetensors.numpy.save(tensors, metadata={KEY: json.dumps(description)})
+        raw = safetensors.numpy.save(
+            tensors, metadata={KEY: json.dumps(description), **(metadata or {})}
+        )
     except safetensors.SafetensorError as error:
         raise ValueError(
             f"history: expected one that a file can hold, got {engine.history!r} ({error}); before "

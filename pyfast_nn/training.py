@@ -118,7 +118,7 @@ def _fit(
                 strict=True,
             )
         )
-    _check_batches(engine, examples.n, batch_size)
+    check_batches(engine, examples.n, batch_size)
     evaluated = {"train_": examples} if checks.boolean(train_metrics, "train_metrics") else {}
     if validation is not None:
         evaluated["val_"] = validation
@@ -139,7 +139,7 @@ def _fit(
     engine.feature_names_in_ = names
     stopping = _EarlyStopping(engine, history, monitor, patience, min_delta)
     running = checkpoint.Running(optimizer, stopping, listeners)
-    told = _of_steps(listeners, model)
+    told = of_steps(listeners, model)
     if start is not None:
         start.give_fit(engine, running)
         _warn_of_the_end(start, history.epochs, epochs, stopping.is_over or running.asked_to_stop)
@@ -157,7 +157,7 @@ def _fit(
             while history.epochs < epochs and not (stopping.is_over or running.asked_to_stop):
                 epoch = history.epochs
                 order = _row_order(engine, examples, shuffle)
-                record = _train_epoch(
+                record, _ = train_epoch(
                     *(engine, examples, order, loss, optimizer),
                     *(batch_size, batches_per_step, ridge, told),
                 )
@@ -182,7 +182,7 @@ def _fit(
     return history
 
 
-def _of_steps(
+def of_steps(
     listeners: list[Any], model: object
 ) -> Callable[[int, dict[str, float]], None] | None:
     """Return what tells those who want to know of a step, if anybody does."""
@@ -205,7 +205,7 @@ def _tell_epoch(
         amend_record(history, record)
 
 
-def _train_epoch(
+def train_epoch(
     engine: Engine,
     examples: data.Examples,
     order: Integers,
@@ -213,10 +213,10 @@ def _train_epoch(
     optimizer: Optimizer,
     batch_size: int,
     batches_per_step: int,
-    ridge: float,
+    ridge: float | Floats,
     told: Callable[[int, dict[str, float]], None] | None = None,
-) -> dict[str, Any]:
-    """Train for one epoch and return the record of it.
+) -> tuple[dict[str, Any], float]:
+    """Train for one epoch; return the record of it, and the part of its loss that `ridge` is.
 
     All steps are made by one call of the core; by a call for each where somebody is `told` of each
     with its number and record. The bits are the same.
@@ -224,24 +224,26 @@ def _train_epoch(
     before, seconds = optimizer.step_count, 0.0
     rows_per_step = batch_size * batches_per_step
     rows_per_call = len(order) if told is None else rows_per_step
-    report = np.zeros(3)  # weighted sums of loss and right answers, steps
+    report = np.zeros(4)  # see Engine.train_epoch
     clock = attach(optimizer, engine).begin_epoch(_divide_up(len(order), rows_per_step))
 
     def scores(report: Floats, rows: Integers) -> dict[str, float]:
         weights = examples.weights
         total = len(rows) if weights is None else weights[rows].sum(dtype=np.float64)
-        return outcome.scores(report[0] / total, report[1] / total, loss) | {"lr": float(lr)}
+        mean = (report[0] - report[3]) / total + report[3] / len(rows)
+        return outcome.scores(mean, report[1] / total, loss) | {"lr": float(lr)}
 
     for first in range(0, len(order), rows_per_call):
         rows, step = order[first : first + rows_per_call], first // rows_per_step
         bound = attach(optimizer, engine)  # again: callbacks may have changed its options or state
         bound.follow(clock)
         train = _train_fused if bound.fused else _train_stepwise
+        ridge_of_call = ridge if told is None or isinstance(ridge, float) else ridge[step : step + 1]
         start = time.perf_counter()
         try:
             part, lr = train(
                 *(engine, examples, rows, loss, optimizer, bound),
-                *(batch_size, batches_per_step, ridge, step),
+                *(batch_size, batches_per_step, ridge_of_call, step),
             )
         except FloatingPointError:
             step = optimizer.step_count
@@ -257,7 +259,7 @@ def _train_epoch(
             told(step, scores(part, rows))
     engine.epochs_trained += 1
     bound.epochs += 1
-    return {**scores(report, order), "seconds": seconds}
+    return {**scores(report, order), "seconds": seconds}, float(report[3] / len(order))
 
 
 def _train_fused(
@@ -269,7 +271,7 @@ def _train_fused(
     bound: Bound,
     batch_size: int,
     batches_per_step: int,
-    ridge: float,
+    ridge: float | Floats,
     first_step: int,
 ) -> tuple[Floats, float]:
     """Make the steps over the rows of `order` in one call; return its report and last rate.
@@ -297,11 +299,11 @@ def _train_stepwise(
     bound: Bound,
     batch_size: int,
     batches_per_step: int,
-    ridge: float,
+    ridge: float | Floats,
     first_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
-    gradient, report = np.empty_like(engine.parameters), np.zeros(3)
+    gradient, report = np.empty_like(engine.parameters), np.zeros(4)
     gradients = tensors(engine, gradient)
     ascended = False
 
@@ -490,7 +492,7 @@ def _class_labels(targets: Array, loss: Loss) -> Array | None:
 # ---------------------------------------------------------------------- checks
 
 
-def _check_batches(engine: Engine, n: int, batch_size: int) -> None:
+def check_batches(engine: Engine, n: int, batch_size: int) -> None:
     """One row has no statistics."""
     place = engine.first_that_couples_rows()
     if place is None or (n - 1) % batch_size > 0:  # rows of the last batch besides one

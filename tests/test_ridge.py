@@ -135,5 +135,5 @@ def test_frozen_weights_are_no_part_of_it(rng):
 @pytest.mark.parametrize("ridge", [-1.0, np.nan, np.inf])
 def test_impossible_values(rng, ridge):
     problem = draw(rng, 7, LAYERS, 16, "float64", "labels")
-    with pytest.raises(ValueError, match="ridge: expected a finite number, at least 0"):
+    with pytest.raises(ValueError, match="ridge: expected finite numbers, at least 0"):
         train(problem, np.arange(16), CONSTANT["sgd"], ridge)

@@ -153,6 +153,7 @@ PYTHON_ROOMS = [
     "callbacks loggers loading",
     "curvature",
     "inspect",
+    "sklearn",
     "cli",
     "__main__ __init__",
 ]

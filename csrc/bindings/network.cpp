@@ -282,13 +282,30 @@ void calibrate(Network& net, const py::array& parameters, const py::object& X,
     });
 }
 
+// A number, or an array (steps,) that the caller holds.
+template <class T>
+void read_ridge(const py::object& ridge, Epoch<T>& epoch) {
+    const auto possible = [](double x) { return x >= 0 && x <= std::numeric_limits<double>::max(); };
+    const double* first = &epoch.ridge;
+    index count = 1;
+    if (py::isinstance<py::array>(ridge)) {
+        epoch.ridges = first = to_read<double>(ridge, "ridge", {epoch.steps});
+        count = epoch.steps;
+    } else {
+        epoch.ridge = py::cast<double>(ridge);
+    }
+    const double* wrong = std::find_if_not(first, first + count, possible);
+    if (wrong != first + count)
+        throw py::value_error(expected("ridge", "finite numbers, at least 0", std::to_string(*wrong)));
+}
+
 // What `train` and `train_stepwise` have in common: the examples, their order, and the report of the epoch.
 // f(zero, epoch, run), which is to end with run(train function of the table).
 template <class F>
 void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
                  const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
                  const MaybeArray& weights, const py::object& model_state, index batches_per_step,
-                 double ridge, const Run& run, const F& f) {
+                 const py::object& ridge, const Run& run, const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -302,23 +319,23 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         epoch.order = order_of(order, x, places);
         need_at_least(1, batch_size, "batch_size");
         need_at_least(1, batches_per_step, "batches_per_step");
-        if (!(ridge >= 0 && ridge <= std::numeric_limits<double>::max()))
-            throw py::value_error(expected("ridge", "a finite number, at least 0", std::to_string(ridge)));
         if (epoch.order.rows > 0) need_batch(net, run, (epoch.order.rows - 1) % batch_size + 1, "batch_size");
         const auto divide_up = [](index n, index by) { return n / by + (n % by != 0); };
         const index batches = divide_up(epoch.order.rows, batch_size);
         epoch.batch_size = batch_size;
         epoch.first_step = run.step;
-        epoch.ridge = ridge;
         epoch.batches_per_step = std::min(batches_per_step, batches);
         epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
-        double* numbers = to_write<double>(report, "report", {3});
+        read_ridge(ridge, epoch);
+        const bool apart = report.ndim() == 1 && report.shape(0) == 4;
+        double* numbers = to_write<double>(report, "report", {apart ? 4 : 3});
 
         Score score;
         const auto report_score = [&] {
             numbers[0] = score.loss;
             numbers[1] = score.right;
             numbers[2] = double(score.steps);
+            if (apart) numbers[3] = score.penalty;
         };
         try {
             f(zero, epoch, [&](auto train) {
@@ -340,7 +357,8 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
-           const py::object& model_state, index batches_per_step, double ridge, const SharedRun& run) {
+           const py::object& model_state, index batches_per_step, const py::object& ridge,
+           const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
@@ -362,7 +380,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
 void train_stepwise(Network& net, py::array parameters, const py::object& X, const py::array& y,
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
-                    const py::object& model_state, index batches_per_step, double ridge,
+                    const py::object& model_state, index batches_per_step, const py::object& ridge,
                     const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);

@@ -130,6 +130,7 @@ struct Epoch {
     index batches_per_step;  // whose gradients are added up before an update
     index steps;             // updates
     double ridge;            // of the objective, whose mean has this / rows of the step
+    const double* ridges;    // (steps,) of each step in its place, or null
     UpdateSpec update;
     const Schedule* schedules;  // (n_schedules,) of those hyper-parameters that change
     int n_schedules;
@@ -154,6 +155,7 @@ enum class Elementary { exp, log, log1p, tanh, erf };
 struct Score {
     double loss = 0;
     double right = 0;
+    double penalty = 0;  // of ridge, a part of the loss
     double weight = 0;   // of all rows; not in training
     index steps = 0;     // of training that are complete
     bool finite = true;  // false: the loss of the step after those was not
@@ -161,6 +163,7 @@ struct Score {
     void add(const Score& rows) {
         loss += rows.loss;
         right += rows.right;
+        penalty += rows.penalty;
     }
 };
 

@@ -15,12 +15,17 @@
 namespace fnn::FNN_ISA::net {
 
 template <class T>
+inline bool has_ridge(const Epoch<T>& epoch) {
+    return epoch.ridges != nullptr || epoch.ridge != 0;
+}
+
+template <class T>
 inline Needs needs_of(const Epoch<T>& epoch) {
     Needs needs;
     needs.gradient = needs.loss = true;
     needs.states = epoch.update.states;
     needs.totals = epoch.batches_per_step > 1;
-    needs.ridge = epoch.ridge != 0;
+    needs.ridge = has_ridge(epoch);
     return needs;
 }
 
@@ -40,10 +45,15 @@ inline Range rows_of_step(const Epoch<T>& epoch, index step) {
     return {begin, exec::min(begin + rows_per_step(epoch), epoch.order.rows)};
 }
 
+template <class T>
+inline double ridge_at(const Epoch<T>& epoch, index step) {
+    return epoch.ridges == nullptr ? epoch.ridge : epoch.ridges[step];
+}
+
 // By which the gradient of a step has the weights in it.
 template <class T>
 inline T ridge_of_step(const Epoch<T>& epoch, index step) {
-    return epoch.ridge == 0 ? T(0) : T(epoch.ridge / double(rows_of_step(epoch, step).size()));
+    return has_ridge(epoch) ? T(ridge_at(epoch, step) / double(rows_of_step(epoch, step).size())) : T(0);
 }
 
 template <class T>
@@ -73,7 +83,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
     Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
     const T factor = mean_factor<T>(double(end - begin));
     ws.run.step = epoch.first_step + std::uint64_t(step);
-    if (epoch.ridge != 0) square_panels(exec, ws);
+    if (has_ridge(epoch)) square_panels(exec, ws);
     for (; examples.first < end; examples.first += capacity) {
         const bool more = examples.first > begin;
         if (more) exec.barrier();  // others may still read the batch before
@@ -84,7 +94,10 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
         sum.add(add_up(ws.scores, batch));
-        if (!more && epoch.ridge != 0) sum.loss += epoch.ridge / 2 * sum_of_squares(ws);
+        if (!more && has_ridge(epoch)) {
+            sum.penalty = ridge_at(epoch, step) / 2 * sum_of_squares(ws);
+            sum.loss += sum.penalty;
+        }
         if (!std::isfinite(sum.loss)) return false;
         learn_state(exec, ws);
         if (examples.first + batch < end)

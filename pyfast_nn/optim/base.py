@@ -608,6 +608,11 @@ def described(optimizer: Optimizer, what: str) -> dict[str, Any]:
     return saved.described(optimizer, optimizer._snapshot(what))
 
 
+def has_groups(optimizer: Optimizer) -> bool:
+    """Whether a function of the user's says which parameters of a fit are in which group."""
+    return optimizer._groups is not None
+
+
 def is_plain(optimizer: Optimizer) -> bool:
     """Whether an optimizer is hyper-parameters only, without params, groups and options."""
     return optimizer._for_fit and optimizer._groups is None and not given(optimizer)

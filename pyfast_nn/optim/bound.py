@@ -271,7 +271,7 @@ class Bound:
         update, lr = rules.next_update(self._optimizer, steps)
         self.allocate()
         states = [self._vector(name) for name in rules.state_names(self._optimizer)]
-        before, report = self.steps, np.zeros(3)
+        before, report = self.steps, np.zeros(4)
         self._epoch = before, report  # one assignment: Ctrl-C comes before or after it
         return {"lr": lr, "update": update, "states": states, "step": before, "report": report}
 

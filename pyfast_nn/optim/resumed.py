@@ -9,7 +9,30 @@ from ..guidance import is_ours
 from ..modelfile import Part
 from ..typing import Array
 from . import saved
-from .base import Optimizer, attach, described, find, trains
+from .base import Optimizer, attach, described, find, has_groups, trains
+from .bound import Snapshot
+
+
+def settings_of(optimizer: Optimizer) -> dict[str, Any]:
+    """Return an optimizer without its state as plain values."""
+    name, of_none = type(optimizer).__name__, Snapshot({}, [], {}, {}, {})
+    if find(name) is not type(optimizer):
+        raise TypeError(f"optimizer: expected one of pyfast_nn.optim, got another class {name}")
+    settings = saved.described(optimizer, of_none)
+    path = saved.function_in(settings["hyper_parameters"])
+    if path is not None or has_groups(optimizer):
+        what = "groups" if path is None else path
+        raise ValueError(
+            f"optimizer: expected settings that a file can hold, got {what} that is a function"
+        )
+    return {name: settings[name] for name in ("optimizer", "hyper_parameters", "options")}
+
+
+def made_of(settings: dict[str, Any]) -> Optimizer:
+    """Return the optimizer that `settings_of` described; TypeError or ValueError if it did not."""
+    optimizer = find(settings["optimizer"], "optimizer")()
+    saved.set_values(optimizer, dict.fromkeys(saved.FIELDS) | settings, optimizer)
+    return optimizer
 
 
 def state_beside(engine: Engine, optimizer: Any, functions: bool = False) -> Part:

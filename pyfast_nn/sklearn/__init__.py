@@ -1,0 +1,36 @@
+"""Estimators for scikit-learn: its multi-layer perceptrons, trained by the core.
+
+Everything that scikit-learn does with an estimator it does with these: pipelines, searches,
+calibration, metadata routing, pickles, joblib. Needs scikit-learn, the extra ``sklearn``.
+
+=================== ================================================================
+`MLPClassifier`     `sklearn.neural_network.MLPClassifier`, with the same answers
+`MLPRegressor`      `sklearn.neural_network.MLPRegressor`, likewise
+`load`              an estimator from a file that its method ``save`` wrote
+=================== ================================================================
+
+Examples
+--------
+>>> from pyfast_nn.sklearn import MLPClassifier
+>>> classifier = MLPClassifier(max_iter=30, tol=0.1, random_state=0).fit(X, y)
+>>> classifier.score(Xt, yt) > 0.9
+True
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"pyfast_nn.sklearn needs scikit-learn: pip install 'pyfast-nn[sklearn]' ({error})",
+        name=error.name,
+    ) from error
+
+from .classifier import MLPClassifier
+from .loading import load
+from .regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "load"]
+
+
+def __dir__() -> list[str]:
+    return __all__
