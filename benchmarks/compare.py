@@ -46,7 +46,9 @@ def parse_arguments():
         "--seconds", type=float, default=0.5, help="length of one run (default 0.5)"
     )
     parser.add_argument(
-        "--only", metavar="NETWORK", help="training, estimators: this row only; a wrong name lists them"
+        "--only",
+        metavar="NETWORK",
+        help="training, estimators: this row; a wrong name lists them",
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the tables into docs/speed.rst and README.md"

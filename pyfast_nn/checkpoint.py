@@ -54,7 +54,7 @@ class Running:
 
 def save(engine: Engine, path: Path) -> None:
     """Write a checkpoint of the fit that trains a model, between two epochs."""
-    modelfile.save(engine, path, **_parts(engine))
+    modelfile.save(engine, path, metadata=None, **_parts(engine))
 
 
 def check(engine: Engine) -> None:

@@ -182,9 +182,7 @@ def _fit(
     return history
 
 
-def of_steps(
-    listeners: list[Any], model: object
-) -> Callable[[int, dict[str, float]], None] | None:
+def of_steps(listeners: list[Any], model: object) -> Callable[[int, dict[str, float]], None] | None:
     """Return what tells those who want to know of a step, if anybody does."""
     asking = [each for each in listeners if hasattr(each, "on_step_end")]
 
@@ -238,7 +236,9 @@ def train_epoch(
         bound = attach(optimizer, engine)  # again: callbacks may have changed its options or state
         bound.follow(clock)
         train = _train_fused if bound.fused else _train_stepwise
-        ridge_of_call = ridge if told is None or isinstance(ridge, float) else ridge[step : step + 1]
+        ridge_of_call = (
+            ridge if told is None or isinstance(ridge, float) else ridge[step : step + 1]
+        )
         start = time.perf_counter()
         try:
             part, lr = train(

@@ -12,22 +12,27 @@ calibration, metadata routing, pickles, joblib. Needs scikit-learn, the extra ``
 Examples
 --------
 >>> from pyfast_nn.sklearn import MLPClassifier
->>> classifier = MLPClassifier(max_iter=30, tol=0.1, random_state=0).fit(X, y)
+>>> classifier = MLPClassifier(learning_rate_init=0.01, tol=1e-3, random_state=0).fit(X, y)
 >>> classifier.score(Xt, yt) > 0.9
 True
 """
 
-try:
-    import sklearn as _sklearn  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        f"pyfast_nn.sklearn needs scikit-learn: pip install 'pyfast-nn[sklearn]' ({error})",
-        name=error.name,
-    ) from error
 
-from .classifier import MLPClassifier
-from .loading import load
-from .regressor import MLPRegressor
+def _need_scikit_learn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"pyfast_nn.sklearn needs scikit-learn: pip install 'pyfast-nn[sklearn]' ({error})",
+            name=error.name,
+        ) from error
+
+
+_need_scikit_learn()
+
+from .classifier import MLPClassifier  # noqa: E402
+from .loading import load  # noqa: E402
+from .regressor import MLPRegressor  # noqa: E402
 
 __all__ = ["MLPClassifier", "MLPRegressor", "load"]
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
@@ -13,6 +12,7 @@ from ..models import Sequential
 from ..typing import Array, ClassWeight, Floats, Inputs, Path
 from . import files
 from .labels import Labels
+from .types import BaseEstimator
 
 FORMATS = ["csr", "csc"]  # of sparse matrices
 

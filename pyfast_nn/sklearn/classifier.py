@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -16,6 +15,7 @@ from ..typing import Array, ArrayLike, Floats, Inputs
 from .base import Classifying, weigh_classes
 from .mlp import MLP, check_steps
 from .objective import Objective, of_labels
+from .types import ClassifierMixin
 
 
 class MLPClassifier(ClassifierMixin, Classifying, MLP):
@@ -331,7 +331,7 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
             self._learn_labels(y)
         else:
             self._compare_labels(y, all_of_them=self.warm_start)
-        self.n_outputs_ = self._labels.n_outputs
+        self.n_outputs_: int = self._labels.n_outputs
         return X, y
 
     def _prepare_validation(self, X: Any, y: Any) -> tuple[Any, Any]:

@@ -11,9 +11,10 @@ from ..typing import Path
 from .classifier import MLPClassifier
 from .descent import Descent
 from .files import FIELDS, FORMAT_VERSION, KEY, value_of
+from .mlp import MLP
 from .regressor import MLPRegressor
 
-ESTIMATORS = {kind.__name__: kind for kind in (MLPClassifier, MLPRegressor)}
+ESTIMATORS: dict[str, type[MLP]] = {kind.__name__: kind for kind in (MLPClassifier, MLPRegressor)}
 
 
 def load(path: Path) -> Any:

@@ -228,7 +228,7 @@ class MLP(Stochastic, LBFGS, Estimator):
         """Compare the network with what the parameters ask for now; make it of weights alone."""
         if not hasattr(self, "model_"):  # coefs_ and intercepts_ are the user's
             dtype = np.result_type(self.coefs_[0])
-            self.model_ = self._make_model(hidden, dtype, self.n_features_in_)
+            self.model_: Sequential = self._make_model(hidden, dtype, self.n_features_in_)
         layers = self._make_layers(hidden)
         if list(self.model_.layers) != layers:
             raise ValueError(

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -12,6 +11,7 @@ from ..losses import Loss
 from ..typing import Array, ArrayLike, Inputs
 from .mlp import MLP, check_steps
 from .objective import LOSSES, Objective, of_values
+from .types import RegressorMixin
 
 
 class MLPRegressor(RegressorMixin, MLP):
@@ -122,8 +122,8 @@ class MLPRegressor(RegressorMixin, MLP):
     Examples
     --------
     >>> from pyfast_nn.sklearn import MLPRegressor
-    >>> regressor = MLPRegressor(solver="lbfgs", max_iter=500, random_state=0)
-    >>> regressor.fit(X[:, :-1], X.sum(axis=1)).score(Xt[:, :-1], Xt.sum(axis=1)) > 0.9
+    >>> regressor = MLPRegressor("huber", solver="lbfgs", alpha=0.1, random_state=0)
+    >>> regressor.set_params(tol=1e-2).fit(X, X.mean(axis=1)).score(Xt, Xt.mean(axis=1)) > 0.9
     True
     """
 
@@ -272,7 +272,7 @@ class MLPRegressor(RegressorMixin, MLP):
 
     def _prepare(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:
         X, y = self._check_training(X, y, reset=reset, y_numeric=True)
-        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        self.n_outputs_: int = 1 if y.ndim == 1 else y.shape[1]
         return X, y
 
     def _prepare_validation(self, X: Any, y: Any) -> tuple[Any, Any]:
