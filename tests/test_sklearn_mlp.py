@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,9 +11,16 @@ import scipy.sparse
 
 sklearn = pytest.importorskip("sklearn", reason="the extra sklearn is not installed")
 
+import joblib  # noqa: E402
 from sklearn import neural_network  # noqa: E402
 from sklearn.base import clone  # noqa: E402
+from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
+from sklearn.compose import TransformedTargetRegressor  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning, NotFittedError  # noqa: E402
+from sklearn.inspection import permutation_importance  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_validate  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 import pyfast_nn as fnn  # noqa: E402
 from pyfast_nn.sklearn import MLPClassifier, MLPRegressor, load  # noqa: E402
@@ -319,3 +328,73 @@ def test_the_network_itself():
         _, ours = estimators(kind)
         assert ours.fit(X, y).hessian(X, y, weights).shape == (ours.model_.n_parameters,) * 2
         np.testing.assert_array_equal(ours.model_.predict(X), ours.predict(X))
+
+
+def test_what_stands_around_estimators():
+    """Pipelines, calibration, targets that are transformed, importances, metadata routing."""
+    X, y, weights = data("binary")
+    classifier = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", **SMOOTH))
+    assert CalibratedClassifierCV(classifier, cv=2).fit(X, y).score(X, y) > 0.8
+    assert permutation_importance(classifier.fit(X, y), X, y, n_repeats=2).importances.any()
+    values = data("value")[1]
+    scaled = TransformedTargetRegressor(
+        MLPRegressor(solver="lbfgs", **SMOOTH), transformer=StandardScaler()
+    )
+    assert scaled.fit(X, 1e4 * values).score(X, 1e4 * values) > 0.5
+    with sklearn.config_context(enable_metadata_routing=True):
+        ours = MLPClassifier(solver="lbfgs", **SMOOTH)
+        ours.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        found = cross_validate(ours, X, y, params={"sample_weight": weights}, cv=2)
+        assert found["test_score"].shape == (2,)
+
+
+# ----------------------------------------------------------------------- threads
+
+
+class Seen(fnn.Callback):
+    """Waits in the first epoch until all fits have begun; notes how many threads each has."""
+
+    def __init__(self, all_begun):
+        self.all_begun, self.threads = all_begun, []
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def on_epoch_end(self, model, epoch, record):
+        if epoch == 0:
+            self.all_begun.wait(60)
+        self.threads.append(fnn.get_num_threads())
+        if epoch == 2:
+            self.all_begun.wait(60)
+
+
+def test_fits_in_threads_share_the_processors():
+    X, y, _ = data("value")
+    most, all_begun = fnn.get_num_threads(), threading.Barrier(2)
+    fits = [MLPRegressor(callbacks=Seen(all_begun), **SMOOTH) for _ in range(2)]
+    after = []
+
+    def fit(each):
+        each.fit(X, y)
+        after.append(fnn.get_num_threads())
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(fit, fits))
+    assert [each.callbacks.threads[1:3] for each in fits] == [[max(1, most // 2)] * 2] * 2
+    assert after == [most] * 2
+    np.testing.assert_array_equal(fits[0].coefs_[0], fits[1].coefs_[0])
+    assert fnn.get_num_threads() == most
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_searches_in_parallel(backend):
+    X, y, _ = data("classes")
+    search = GridSearchCV(MLPClassifier(**SMOOTH), {"alpha": [0.0, 1.0]}, cv=2, n_jobs=2)
+    with joblib.parallel_config(backend):
+        scores = search.fit(X, y).cv_results_["mean_test_score"]
+        threads = joblib.Parallel(n_jobs=2)(joblib.delayed(fnn.get_num_threads)() for _ in "ab")
+    np.testing.assert_array_equal(
+        scores, search.set_params(n_jobs=1).fit(X, y).cv_results_["mean_test_score"]
+    )
+    if backend == "loky":
+        assert max(threads) <= max(1, joblib.cpu_count() // 2)

@@ -14,6 +14,7 @@ from ..models import Sequential, engine_of
 from ..typing import Array, Floats
 from .networks import views
 from .objective import Objective
+from .threads import shared
 
 
 class LBFGS:
@@ -47,6 +48,7 @@ class LBFGS:
         values = {"data": np.nan, "penalty": np.nan}
 
         def value_and_gradient(parameters: Floats) -> tuple[float, Floats]:
+            take_share()
             engine.parameters[:] = parameters
             value, gradient = engine.loss_and_grad(examples, objective.loss, PREDICTS)
             penalty = 0.5 * self.alpha / total * sum(np.vdot(w, w) for w in matrices)
@@ -63,15 +65,16 @@ class LBFGS:
             loss = objective.scale * values["data"] + values["penalty"]
             print(f"Iteration {next(numbers)}, loss = {loss:.8f}")
 
-        result = scipy.optimize.minimize(
-            value_and_gradient,
-            engine.parameters.copy(),
-            method="L-BFGS-B",
-            jac=True,
-            callback=show if self.verbose else None,
-            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-        )
-        value_and_gradient(result.x)
+        with shared() as take_share:
+            result = scipy.optimize.minimize(
+                value_and_gradient,
+                engine.parameters.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=show if self.verbose else None,
+                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+            )
+            value_and_gradient(result.x)
         self.model_.parameters = result.x
         constant = objective.constant(targets)
         beside = 0.0 if constant is None else float(np.average(constant, weights=weights))

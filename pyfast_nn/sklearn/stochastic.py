@@ -21,6 +21,7 @@ from ..progress import progress
 from ..typing import Array, Floats, Integers
 from .descent import Descent
 from .objective import Objective
+from .threads import shared
 from .validation import Validation
 
 NOT_FINITE = (
@@ -142,8 +143,11 @@ class Stochastic:
             elif descent.has_averages:
                 ends.callback(lambda: descent.make_average(engine.parameters))
             show = ends.enter_context(progress(style, epochs))
+            take_share = ends.enter_context(shared())
             try:
-                self._run_epochs(task, batch_size, epochs, incremental, listeners, show, best)
+                self._run_epochs(
+                    *(task, batch_size, epochs, incremental, listeners, show, best, take_share)
+                )
             except KeyboardInterrupt:
                 warnings.warn("Training interrupted by user.", stacklevel=4)
 
@@ -167,11 +171,13 @@ class Stochastic:
         listeners: list[Any],
         show: Callable[[Mapping[str, float]], None],
         best: "Best",
+        take_share: Callable[[], None],
     ) -> None:
         engine, descent = engine_of(self.model_), self._optimizer
         order, told = task.rows, training.of_steps(listeners, self.model_)
         self.n_iter_ = 0
         for epoch in range(epochs):
+            take_share()
             if self.shuffle:
                 places = np.arange(len(order))
                 self._random_state.shuffle(places)
