@@ -1,9 +1,10 @@
 """The perceptrons beside scikit-learn's: the same numbers, and what there is besides."""
 
 import copy
+import os
 import pickle
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -351,39 +352,49 @@ def test_what_stands_around_estimators():
 # ----------------------------------------------------------------------- threads
 
 
+TWO_FITS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyfast_nn as fnn
+from pyfast_nn.sklearn import MLPRegressor
+
+most, both = fnn.get_num_threads(), threading.Barrier(2)
+
 class Seen(fnn.Callback):
-    """Waits in the first epoch until all fits have begun; notes how many threads each has."""
-
-    def __init__(self, all_begun):
-        self.all_begun, self.threads = all_begun, []
-
-    def __deepcopy__(self, memo):
-        return self
+    def __init__(self):
+        self.threads = []
 
     def on_epoch_end(self, model, epoch, record):
-        if epoch == 0:
-            self.all_begun.wait(60)
+        if epoch in (0, 2):  # until then both have begun, and none has ended
+            both.wait(60)
         self.threads.append(fnn.get_num_threads())
-        if epoch == 2:
-            self.all_begun.wait(60)
+
+def fit(seen):
+    X = np.random.RandomState(0).normal(size=(90, 4))
+    mlp = MLPRegressor(callbacks=seen, max_iter=3, random_state=0, tol=1e9).fit(X, X[:, 0])
+    return mlp.coefs_[0], fnn.get_num_threads()
+
+seen = [Seen(), Seen()]
+with ThreadPoolExecutor(2) as pool:
+    (first, after), (second, also_after) = pool.map(fit, seen)
+assert [each.threads[1] for each in seen] == [max(1, most // 2)] * 2, [s.threads for s in seen]
+assert after == also_after == most == fnn.get_num_threads() == 4
+assert np.array_equal(first, second)
+"""
 
 
 def test_fits_in_threads_share_the_processors():
-    X, y, _ = data("value")
-    most, all_begun = fnn.get_num_threads(), threading.Barrier(2)
-    fits = [MLPRegressor(callbacks=Seen(all_begun), **SMOOTH) for _ in range(2)]
-    after = []
-
-    def fit(each):
-        each.fit(X, y)
-        after.append(fnn.get_num_threads())
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(fit, fits))
-    assert [each.callbacks.threads[1:3] for each in fits] == [[max(1, most // 2)] * 2] * 2
-    assert after == [most] * 2
-    np.testing.assert_array_equal(fits[0].coefs_[0], fits[1].coefs_[0])
-    assert fnn.get_num_threads() == most
+    """In a process of its own, where nobody has called set_num_threads, which would hold."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TWO_FITS],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "4"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
