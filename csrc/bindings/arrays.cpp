@@ -86,6 +86,28 @@ void set_sparse(Inputs& inputs, const py::object& x, const char* name) {
     set_dtype(inputs, numbers.dtype(), name);
 }
 
+// Whether an array is a view of a numpy.memmap whose pages are those of the file, and no private copies.
+bool is_in_file(const py::array& array) {
+    py::object owner = array.base();
+    if (!owner) return false;
+    const py::object memmap = py::module_::import("numpy").attr("memmap");
+    for (owner = array; py::isinstance<py::array>(owner); owner = owner.attr("base"))
+        if (py::isinstance(owner, memmap)) {
+            const py::object mode = owner.attr("mode");
+            return py::isinstance<py::str>(mode) && py::cast<std::string>(mode) != "c";
+        }
+    return false;
+}
+
+// The bytes from the first to the last number of a matrix.
+std::shared_ptr<Mapping> mapping_of(const Source& x, index columns, index itemsize) {
+    if (x.rows == 0 || columns == 0) return nullptr;
+    index first = 0, last = itemsize;
+    for (const index reach : {(x.rows - 1) * x.row_stride, (columns - 1) * x.col_stride})
+        (reach < 0 ? first : last) += reach;
+    return std::make_shared<Mapping>(x.data + first, std::size_t(last - first));
+}
+
 }  // namespace
 
 Inputs inputs_of(const py::object& x, const char* name, index columns) {
@@ -107,6 +129,8 @@ Inputs inputs_of(const py::object& x, const char* name, index columns) {
         inputs.row_stride = array.strides(0);
         inputs.col_stride = array.strides(1);
         set_dtype(inputs, array.dtype(), name);
+        if (is_in_file(array)) inputs.file = mapping_of(inputs, columns, array.itemsize());
+        inputs.mapping = inputs.file.get();
     } else {
         set_sparse(inputs, x, name);
     }

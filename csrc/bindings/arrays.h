@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,6 +67,7 @@ auto with_type_of(const py::array& array, const char* name, const F& f) {
 // Inputs, with the arrays that they lie in.
 struct Inputs : Source {
     std::vector<py::array> held;
+    std::shared_ptr<Mapping> file;
 };
 
 // Inputs (n, columns): an array of any strides and of any type that the gather converts, or a sparse matrix

@@ -1,6 +1,7 @@
 // Memory of the core: aligned, counted, and asked for only between steps.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 #include "common.h"
@@ -22,6 +23,25 @@ class Arena {
    private:
     void* data_ = nullptr;
     std::size_t capacity_ = 0;
+};
+
+// An array that lies in a file that is mapped. What is read of it stays in memory until the system needs the
+// room; this lets go of it before, so that a process which reads a large file stays small. What is let go of
+// comes back, from the file or the system's cache of it, where it is read again.
+class Mapping {
+   public:
+    Mapping(const void* data, std::size_t bytes) : data_(data), bytes_(bytes) {}
+
+    // To be told by any thread of the bytes that it has read, at least now and then.
+    void read(std::size_t bytes);
+
+    // What one page that is read may bring into memory: its neighbours, too, where the system has them.
+    static constexpr std::size_t around = std::size_t{64} << 10;
+
+   private:
+    const void* data_;
+    std::size_t bytes_;
+    std::atomic<std::size_t> read_{0};
 };
 
 // Number of allocations made so far in this process.

@@ -32,8 +32,9 @@ struct Source {
     DType dtype = DType::float32;
     bool swapped = false;  // in the other byte order
     index rows = 0;
-    index row_stride = 0;  // bytes
-    index col_stride = 0;  // of a sparse matrix: between the numbers that it stores
+    index row_stride = 0;        // bytes
+    index col_stride = 0;        // of a sparse matrix: between the numbers that it stores
+    Mapping* mapping = nullptr;  // of an array in a file
 
     // Of a sparse matrix (else null): row r stores the numbers from starts[r] up to starts[r + 1], each in
     // the column of the same place in `columns`. Both are int64 or both int32.

@@ -64,13 +64,51 @@ inline void gather_sparse(exec::Panels<T> to, index r, const Source& from, index
                                    [](T x, index) { return x; });
 }
 
+// Counts what is read of an array in a file, row by row.
+class Reading {
+   public:
+    Reading(const Source& from, index columns) : mapping_(from.mapping) {
+        if (mapping_ == nullptr) return;
+        const auto width = [&](index stride) { return std::size_t(stride < 0 ? -stride : stride); };
+        constexpr std::size_t around = Mapping::around;
+        next_ = std::size_t(columns) * exec::min(width(from.col_stride), width(from.row_stride));
+        jump_ = width(from.col_stride) > around ? std::size_t(columns) * around : next_ + around;
+    }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+    ~Reading() {
+        if (mapping_ != nullptr) mapping_->read(bytes_);
+    }
+
+    void row(index example) {
+        if (mapping_ == nullptr) return;
+        bytes_ += example == last_ + 1 ? next_ : jump_;
+        last_ = example;
+        if (bytes_ < few) return;
+        mapping_->read(bytes_);
+        bytes_ = 0;
+    }
+
+   private:
+    static constexpr std::size_t few = std::size_t{1} << 20;
+    Mapping* mapping_;
+    std::size_t next_ = 0, jump_ = 0;  // bytes of a row after the one before it, and of any other
+    std::size_t bytes_ = 0;
+    index last_ = -2;
+};
+
 // Row r of `to` = row order[first + r] of `from`, or row first + r; mapped, if there is a map.
 template <class T>
 void gather(exec::Panels<T> to, const Source& from, const std::int64_t* order, index first, exec::Range rows,
             exec::ColumnMap map = {}) {
     constexpr DType same = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+    Reading reading(from, to.cols);
     const auto for_rows = [&](const auto& put) {
-        for (index r = rows.begin; r < rows.end; ++r) put(r, order ? order[first + r] : first + r);
+        for (index r = rows.begin; r < rows.end; ++r) {
+            const index example = order ? order[first + r] : first + r;
+            put(r, example);
+            reading.row(example);
+        }
     };
     const auto row = [&](index example) { return from.data + example * from.row_stride; };
     if (from.starts != nullptr && from.wide)
