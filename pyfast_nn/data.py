@@ -430,6 +430,17 @@ def weights(
     return (result * (counted / (result.sum() or 1))).astype(dtype)
 
 
+def in_range(weights: Array, dtype: DTypeLike, name: str) -> Array:
+    """Return weights of examples as they are, in `dtype`; ValueError if it does not hold them."""
+    with np.errstate(over="ignore"):
+        result = weights.astype(dtype)
+    if not np.isfinite(result).all():
+        raise ValueError(
+            f"{name}: expected weights that {np.dtype(dtype)} holds, got {weights.max():g}"
+        )
+    return result
+
+
 def _check_weights(values: Array, name: str) -> None:
     possible = np.isfinite(values) & (values >= 0)
     if not possible.all():

@@ -46,6 +46,9 @@ class Engine:
         By which optimizers know this model.
     saved_optimizer : str or None
         What its file holds besides, in words.
+    standardize_targets : bool
+    target_mean, target_std : ndarray (out_features,), float64, or None
+        Where targets are standardized, by these; None until the first fit.
     running : object or None
         What the fit that trains it now keeps of itself; see `checkpoint`.
     """
@@ -65,6 +68,9 @@ class Engine:
         self.loss: str | Loss | None = None
         self.classes_: Any = None
         self.feature_names_in_: Array | None = None
+        self.standardize_targets = False
+        self.target_mean: Any = None
+        self.target_std: Any = None
         self.history: Any = None  # or a History
         self._claims: dict[str, object] = {}  # "fit": the token of the call that trains
         self._changes = -1  # of `trainable` of any layer, when the network was made

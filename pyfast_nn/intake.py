@@ -1,5 +1,6 @@
 """What users pass to a model, checked and as its engine takes it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from .engine import Engine
 from .layers import InputLayer, Standardize
 from .losses import Loss
 from .rounding import varies_by_rounding
-from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers
+from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integers
 
 
 def check_loss(engine: Engine, loss: str | Loss | None) -> Loss:
@@ -24,6 +25,11 @@ def check_loss(engine: Engine, loss: str | Loss | None) -> Loss:
     if loss is not None:
         config.check_rounded(checked, engine.dtype, "loss: ")
     losses.check_last_layer(checked, engine.layers)
+    if engine.standardize_targets and (checked.task != "values" or checked.link != "identity"):
+        raise ValueError(
+            "loss: expected one of values of any sign, such as 'mse', for a model with "
+            f"standardize_targets=True, got {checked.name!r}"
+        )
     return checked
 
 
@@ -119,16 +125,41 @@ def check_finite(
     data.check_finite(X, np.dtype("float64") if maps else engine.dtype, name, names, rows)
 
 
+def knows_statistics(engine: Engine) -> bool:
+    """Whether all that the first fit learns of its data is known."""
+    unknown = any(np.isnan(view).any() for view in engine.statistics().values())
+    return not unknown and not (engine.standardize_targets and engine.target_mean is None)
+
+
 def learn_statistics(
-    engine: Engine, X: Any, names: Array | None = None, rows: Integers | None = None
+    engine: Engine, parts: Iterable[data.Examples], names: Array | None = None
 ) -> None:
-    """Let `Standardize` learn from the given rows of X (None: all) what it does not know yet."""
-    if not any(np.isnan(view).any() for view in engine.statistics().values()):
+    """Let `Standardize`, and what standardizes targets, learn from all parts what is not known.
+
+    Their targets are those of `examples`, not yet scaled.
+    """
+    if knows_statistics(engine):
         return
-    mean, std = np.empty(X.shape[1]), np.empty(X.shape[1])
-    _core.column_statistics(X, mean, std, rows)
-    n = X.shape[0] if rows is None else len(rows)
-    std[varies_by_rounding(mean, std, n, X.dtype)] = 0
+    of_inputs, of_targets = _Moments(), _Moments()
+    for part in parts:
+        of_inputs.add(part.X, part.rows)
+        if engine.standardize_targets:
+            of_targets.add(part.targets, part.rows)
+    if engine.standardize_targets and engine.target_mean is None:
+        mean, std = of_targets.mean_and_std()
+        wrong = ~(np.isfinite(mean) & np.isfinite(std))
+        if wrong.any():
+            raise ValueError(
+                "y: expected numbers whose standard deviation a float64 holds, got larger ones in "
+                f"column {np.argmax(wrong)}"
+            )
+        engine.target_mean, engine.target_std = mean, np.where(std > 0, std, 1)
+    if any(np.isnan(view).any() for view in engine.statistics().values()):
+        _tell_layers(engine, *of_inputs.mean_and_std(), names)
+
+
+def _tell_layers(engine: Engine, mean: Floats, std: Floats, names: Array | None) -> None:
+    """Let `Standardize` know of mean and standard deviation of the inputs."""
     state = engine.named_state()
     for i, layer in enumerate(engine.layers):
         wrong = ~(np.isfinite(mean) & np.isfinite(std))
@@ -144,6 +175,42 @@ def learn_statistics(
         mean, std = layer.moments(mean, std)
 
 
+class _Moments:
+    """Mean and standard deviation of each column, of parts that come one after the other.
+
+    They are joined as in T. F. Chan, G. H. Golub, R. J. LeVeque (1983), "Algorithms for computing
+    the sample variance", The American Statistician 37(3).
+    """
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._mean: Any = 0.0
+        self._std: Any = 0.0
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
+
+    def add(self, X: Any, rows: Integers | None) -> None:
+        """Take some rows of X (n, columns) into account; None: all."""
+        m = X.shape[0] if rows is None else len(rows)
+        if m == 0:
+            return
+        mean, std = np.empty(X.shape[1]), np.empty(X.shape[1])
+        _core.column_statistics(X, mean, std, rows)
+        n, self._dtype = self._n + m, X.dtype
+        if self._n:
+            share = m / n
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller reports it
+                step = mean - self._mean
+                within = self._std * np.sqrt(1 - share), std * np.sqrt(share)
+                std = np.hypot(np.hypot(*within), step * np.sqrt(share * (1 - share)))
+                mean = self._mean + share * step
+        self._n, self._mean, self._std = n, mean, std
+
+    def mean_and_std(self) -> tuple[Floats, Floats]:
+        """Return both; a standard deviation that may be one of rounding is 0."""
+        constant = varies_by_rounding(self._mean, self._std, self._n, self._dtype)
+        return self._mean, np.where(constant, 0, self._std)
+
+
 # ---------------------------------------------------------------------- targets
 
 
@@ -154,19 +221,24 @@ def labels(loss: Loss, out_features: int, classes: Array | None) -> Array | None
 
 
 def find_classes(
-    engine: Engine, y: ArrayLike, loss: Loss, shape: tuple[int, int], rows: Integers | None
+    engine: Engine,
+    y: ArrayLike,
+    loss: Loss,
+    shape: tuple[int, int],
+    rows: Integers | None,
+    name: str = "y",
 ) -> Array | None:
     """Return `classes_` from a fit on some rows of inputs of that shape on."""
     known, out_features = engine.classes_, engine.out_features(shape[1])
     if known is None:
-        return data.find_classes(y, loss, shape[0], out_features, rows=rows)
+        return data.find_classes(y, loss, shape[0], out_features, name, rows)
     own = loss.classes(out_features)
     if own is None or engine.loss is None or np.array_equal(known, own):
         return known
     # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
     before: Any = losses.check(engine.loss).classes(out_features)
     if np.array_equal(known, before) and known.dtype == before.dtype:
-        found = data.find_classes(y, loss, shape[0], out_features, rows=rows)
+        found = data.find_classes(y, loss, shape[0], out_features, name, rows)
         return found if found is not None and np.array_equal(found, own) else known
     return known
 
@@ -182,17 +254,46 @@ def examples(
     classes: Array | None = None,
     dtype: np.dtype[Any] | None = None,
     names: tuple[str, str] = ("y", "sample_weight"),
+    scaled: bool = True,
 ) -> data.Examples:
     """Return features with their targets and weights, and without rows of weight 0.
 
-    `classes` are those of the model, or will be; `names` are of the arguments.
+    `classes` are those of the model, or will be; `names` are of the arguments. Targets that are
+    standardized are so only if they are to be `scaled`, else `scale_targets` does it.
     """
     classes = engine.classes_ if classes is None else classes
     dtype = engine.dtype if dtype is None else dtype
     n, out_features = X.shape[0], engine.out_features(X.shape[1])
     weights, rows = data.sample_weights(sample_weight, n, names[1])
-    targets = data.targets(y, loss, n, out_features, classes, dtype, names[0], rows)
+    kept = dtype_of_targets(engine, dtype)
+    targets = data.targets(y, loss, n, out_features, classes, kept, names[0], rows)
     given = data.everywhere(data.as_targets(y, names[0], rows), n, rows)
     unweighted = data.Examples(X, targets, given, rows=rows)
     of = labels(loss, out_features, classes)
-    return data.weigh(unweighted, weights, class_weight, loss, of, dtype, names[1])
+    weighed = data.weigh(unweighted, weights, class_weight, loss, of, dtype, names[1])
+    return scale_targets(engine, weighed, dtype) if scaled else weighed
+
+
+def dtype_of_targets(engine: Engine, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which targets are kept until they are scaled, where they are."""
+    return np.dtype(np.float64) if engine.standardize_targets else dtype
+
+
+def scale_targets(
+    engine: Engine, examples: data.Examples, dtype: np.dtype[Any] | None = None
+) -> data.Examples:
+    """Return examples with the targets that a loss is computed of."""
+    if not engine.standardize_targets:
+        return examples
+    check_targets_known(engine)
+    targets = (examples.targets - engine.target_mean) / engine.target_std
+    return examples._replace(targets=targets.astype(engine.dtype if dtype is None else dtype))
+
+
+def check_targets_known(engine: Engine) -> None:
+    """Raise RuntimeError if targets are standardized, and it is not known yet by what."""
+    if engine.standardize_targets and engine.target_mean is None:
+        raise RuntimeError(
+            "this model, with standardize_targets=True, has not learned mean and deviation of its "
+            "targets yet; fit it first"
+        )

@@ -2,7 +2,8 @@
 
 One tensor per named parameter and per named part of the state; the metadata key ``pyfast_nn`` holds
 a JSON object with ``format_version``, ``weight_layout``, ``layers``, ``in_features``, ``dtype``,
-``seed``, ``epochs_trained``, ``classes``, ``loss``, ``feature_names``, ``history``, and
+``seed``, ``epochs_trained``, ``classes``, ``loss``, ``feature_names``, ``targets`` (by what they
+are standardized), ``history``, and
 ``optimizer`` with all of its state but the arrays. Those are tensors, too: ``optimizer.`` with the
 names of the parameter and of the state. A checkpoint holds besides, as ``fit`` and in tensors
 ``fit.``, what a fit keeps of itself (see `checkpoint`).
@@ -35,6 +36,7 @@ FIELDS = {
     "classes",
     "loss",
     "feature_names",
+    "targets",
     "history",
     "optimizer",
     "fit",
@@ -85,6 +87,7 @@ def save(
         "classes": None if engine.classes_ is None else engine.classes_.tolist(),
         "loss": losses.to_config(engine.loss),
         "feature_names": None if names is None else list(names),
+        "targets": _describe_targets(engine),
         "history": history.to_config(engine.history),
         **{name: parts.get(name, Part()).description for name in _PARTS},
     }
@@ -218,6 +221,7 @@ def _describe_engine(engine: Engine, description: dict[str, Any]) -> int:
     if classes is not None:
         engine.classes_ = labels.check_classes(classes, engine.out_features(in_features))
     engine.feature_names_in_ = _check_names(description["feature_names"], in_features)
+    _set_targets(engine, description["targets"], engine.out_features(in_features))
     engine.history = history.from_config(description["history"])
     return in_features
 
@@ -250,6 +254,35 @@ def _check_tensors(tensors: dict[str, Array], expected: dict[str, tuple[Shape, A
                 f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, but the layers need "
                 f"{dtype} of shape {shape}"
             )
+
+
+def _describe_targets(engine: Engine) -> dict[str, Any] | None:
+    """Return by what targets are standardized, as plain values; None: they are not."""
+    if not engine.standardize_targets:
+        return None
+    known = {"mean": engine.target_mean, "std": engine.target_std}
+    return {name: None if values is None else values.tolist() for name, values in known.items()}
+
+
+def _set_targets(engine: Engine, description: Any, out_features: int) -> None:
+    """Let an engine standardize targets as `_describe_targets` said."""
+    engine.standardize_targets = description is not None
+    engine.target_mean = engine.target_std = None
+    if description is None or description == {"mean": None, "std": None}:
+        return
+    wanted = f"targets: expected None, or mean and std of {out_features} numbers, the latter > 0"
+    if not isinstance(description, dict) or set(description) != {"mean", "std"}:
+        raise TypeError(wanted)
+    parts = {}
+    for name, values in description.items():
+        if not isinstance(values, list) or not all(type(x) in (int, float) for x in values):
+            raise TypeError(wanted)
+        parts[name] = np.array(values, np.float64)
+        if parts[name].shape != (out_features,) or not np.isfinite(parts[name]).all():
+            raise ValueError(wanted)
+    if not (parts["std"] > 0).all():
+        raise ValueError(wanted)
+    engine.target_mean, engine.target_std = parts["mean"], parts["std"]
 
 
 def _check_names(names: Any, in_features: int) -> Array | None:

@@ -34,6 +34,7 @@ from .optim import resumed
 from .typing import (
     Array,
     ArrayLike,
+    Batches,
     ClassWeight,
     Floats,
     Inputs,
@@ -81,6 +82,13 @@ class Sequential(Guided):
     classes : sequence, optional
         The labels that the outputs stand for, in their order: distinct whole numbers, bool or
         strings, one for each output, two for one output. None: the first fit finds them.
+    standardize_targets : bool
+        Train on ``(y - mean) / std`` of the targets of a regression, with mean and standard
+        deviation of each column of y that the first fit learns from its training rows (of a
+        constant column 1). `predict` and metrics undo it, and are on the scale of y. Losses and
+        their derivatives are those of what is trained on, in the history, in `evaluate`,
+        `loss_and_grad`, `hvp` and curvature, all of which take y as it is; `forward` gives what the
+        network puts out, ``(prediction - mean) / std``. For losses of values but ``"poisson"``.
 
     Attributes
     ----------
@@ -96,6 +104,8 @@ class Sequential(Guided):
         each column, or of the two sides of one output. Whole numbers from 0 to outputs - 1 are
         column numbers (0 and 1, or -1 and 1 for ``"hinge"``, with one output); for other numbers
         and for strings these are the sorted labels, for bool (False, True).
+    target_mean_, target_std_ : ndarray (out_features,) or None
+        By what targets are standardized: learned by the first fit, and kept with the model.
     feature_names_in_ : ndarray of str or None
         The names of the columns of X in their order, where the first fit (or what came before it
         and took X) got a DataFrame whose columns have strings for names. Later DataFrames may have
@@ -151,6 +161,7 @@ class Sequential(Guided):
         dtype: DTypeLike = "float32",
         seed: Integer | None = 0,
         classes: ArrayLike | None = None,
+        standardize_targets: bool = False,
     ) -> None:
         layers = _check_layers(layers)
         dtype = checks.dtype(dtype)
@@ -158,6 +169,11 @@ class Sequential(Guided):
             if not isinstance(place.layer, InputLayer):  # which are computed in float64
                 config.check_rounded(place.layer.learner, dtype, f"layers[{place.path}]: ")
         self._engine = Engine(layers, dtype, checks.seed(seed))
+        self._engine.standardize_targets = checks.boolean(
+            standardize_targets, "standardize_targets"
+        )
+        if standardize_targets and classes is not None:
+            raise ValueError("standardize_targets: expected False beside classes, got True")
         if classes is not None:
             self.classes_ = check_classes(classes, losses.last_units(layers))
 
@@ -177,6 +193,16 @@ class Sequential(Guided):
     def seed(self) -> int:
         """What initial parameters and row orders are functions of (int)."""
         return self._engine.seed
+
+    @property
+    def target_mean_(self) -> Floats | None:
+        """What is taken off the targets, (out_features,), or None (ndarray)."""
+        return self._engine.target_mean
+
+    @property
+    def target_std_(self) -> Floats | None:
+        """By what the targets are divided then, (out_features,), or None (ndarray)."""
+        return self._engine.target_std
 
     @property
     def built(self) -> bool:
@@ -372,6 +398,8 @@ class Sequential(Guided):
             part._engine.share(self._engine, start)
         if stop == len(self):
             part.loss, part.classes_ = self.loss, self.classes_
+            for name in ("standardize_targets", "target_mean", "target_std"):
+                setattr(part._engine, name, getattr(self._engine, name))
         if start == 0:
             part.feature_names_in_ = self.feature_names_in_
         return part
@@ -409,20 +437,21 @@ class Sequential(Guided):
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
-        return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed})"
+        scaled = ", standardize_targets=True" if self._engine.standardize_targets else ""
+        return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed}{scaled})"
 
     # ------------------------------------------------------------------ training
 
     @told
     def fit(
         self,
-        X: Inputs,
-        y: ArrayLike,
+        X: Inputs | Batches,
+        y: ArrayLike | None = None,
         *,
         loss: str | losses.Loss | None = None,
         optimizer: str | optim.Optimizer | None = None,
-        epochs: Integer = 10,
-        batch_size: Integer = 128,
+        epochs: Integer | None = None,
+        batch_size: Integer | None = None,
         gradient_accumulation_steps: Integer = 1,
         shuffle: bool = True,
         validation_split: Real | None = None,
@@ -451,7 +480,7 @@ class Sequential(Guided):
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
             Rows of sparse matrices of SciPy are filled in batch by batch; formats other than CSR
             become CSR first, and duplicates are summed. Columns of a DataFrame are told apart by
-            their names, see `feature_names_in_`.
+            their names, see `feature_names_in_`. Without `y`: batches, see Notes.
         y : array_like
             What the loss expects: values (n, out_features), (n,) when there is one output; or
             labels (n,), also as one column: whole numbers, bool or strings, which are mapped to
@@ -471,8 +500,10 @@ class Sequential(Guided):
             trained another model is refused. An elementwise rule is fused with the gradients; one
             with groups or options, or that needs tensors whole (`optim.LAMB`), updates between
             them, at some percent of the speed.
-        epochs, batch_size : int
-            At least 1. The last batch of an epoch may be smaller.
+        epochs : int, optional
+            At least 1. None: as many as make 5,000 steps, but at least 10 and at most 1,000 [1]_.
+        batch_size : int, optional
+            At least 1. The last batch of an epoch may be smaller. None: 128.
         gradient_accumulation_steps : int
             Batches per optimizer step, at least 1: the gradient of a step is the mean over the rows
             of so many batches, as if they were one, in the memory of one. The last step of an epoch
@@ -560,12 +591,46 @@ class Sequential(Guided):
         After Ctrl-C the parameters, the optimizer's state and step count and `history` are those of
         the steps and epochs done, and the model may be used and trained further.
 
+        What is larger than memory comes in batches: ``fit(batches)`` without `y` takes an iterable
+        of (X, y) or (X, y, sample_weight), such as a list, a ``torch.utils.data.DataLoader`` or a
+        generator, or a function without arguments that makes one for each epoch. They are trained
+        on in the order in which they come, with the result, to the bit, of one array of all rows
+        with ``shuffle=False``. With `batch_size` rows are cut into batches of that size wherever
+        theirs end, without it each batch is one. `epochs` None is 10, or 1 for an iterator, which
+        gives its batches once. The first batch fixes the columns and `classes_`: where it may lack
+        labels that are no column numbers, ``Sequential(layers, classes=[...])`` names all. Weights
+        are taken as they are, not scaled. `Standardize` first learns from all batches, up to
+        rounding what it learns of one array. A batch that is impossible ends the fit where it
+        comes; steps before it were made. `sample_weight`, `class_weight`, `validation_split` and
+        `train_metrics` are for arrays, `shuffle` has no say.
+
+        An array that lies in a file, as ``numpy.memmap`` and ``numpy.load(path, mmap_mode="r")``
+        give it, is read in place. Pages that have been read are let go of whenever there are more
+        than 128 MiB of them, so that the process stays small whatever the size of the file.
+
+        References
+        ----------
+        .. [1] How long to train by default was measured: see "Defaults" in the documentation's
+           "Limits".
+
         Examples
         --------
         >>> history = model.fit(X, y, loss="cross_entropy", optimizer=fnn.optim.Adam(lr=1e-3),
         ...                     epochs=10, batch_size=128, validation_data=(Xv, yv))
         >>> history["val_accuracy"][-1] > 0.8
         True
+
+        Batches, here of files:
+
+        >>> def batches():
+        ...     for path in paths:
+        ...         with np.load(path) as arrays:
+        ...             yield arrays["X"], arrays["y"]
+        >>> paths = []
+        >>> for i in range(3):
+        ...     paths.append(f"part{i}.npz")
+        ...     np.savez(paths[-1], X=X[i::3], y=y[i::3])
+        >>> history = model.fit(batches, loss="cross_entropy", epochs=2, batch_size=64)
         """
         return training.fit(
             self,
@@ -661,7 +726,8 @@ class Sequential(Guided):
         Returns
         -------
         ndarray (n, out_features)
-            Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives.
+            Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives. Of a model
+            with ``standardize_targets=True`` on the scale of standardized targets.
 
         Examples
         --------
@@ -706,7 +772,8 @@ class Sequential(Guided):
             with the largest output, or of one output whether it is above 0. For binary losses of
             several outputs the same of each: 0 or 1, -1 or 1 for ``"hinge"``, (n, out_features).
             Otherwise values (n, out_features), or (n,) when there is one output: the outputs, or
-            under ``"poisson"`` rates, their exponentials.
+            under ``"poisson"`` rates, their exponentials; on the scale of the targets, also with
+            ``standardize_targets=True``.
 
         Raises
         ------

@@ -9,7 +9,7 @@ import numpy as np
 from . import _core, metrics
 from .data import Examples
 from .engine import Engine
-from .intake import labels
+from .intake import check_targets_known, labels
 from .losses import Loss
 from .metrics import Metric
 from .scorers import Predicted
@@ -27,14 +27,20 @@ def outputs(engine: Engine, X: Any, loss: Loss, passes: list[_core.Run]) -> Arra
     These are probabilities where the loss gives some, and the scale of the targets for values.
     """
     link = link_of_values(loss)
-    if len(passes) == 1:
-        return engine.outputs(X, link, run=passes[0])
-    if not loss.gives_probabilities:
-        return _mean(lambda run: engine.outputs(X, link, run=run), passes)
+    if not loss.gives_probabilities or len(passes) == 1:
+        return _unscaled(engine, _mean(lambda run: engine.outputs(X, link, run=run), passes))
     mean = probabilities(engine, X, loss, passes)
     if loss.task == "binary":  # above 0 is the label 1
         return (mean if mean.shape[1] == engine.net.out_features else mean[:, 1:]) - 0.5
     return mean
+
+
+def _unscaled(engine: Engine, out: Array) -> Array:
+    """Return outputs on the scale of the targets, where these are standardized."""
+    if not engine.standardize_targets:
+        return out
+    check_targets_known(engine)
+    return (out * engine.target_std + engine.target_mean).astype(out.dtype)
 
 
 def probabilities(engine: Engine, X: Any, loss: Loss, passes: list[_core.Run]) -> Array:
@@ -101,7 +107,10 @@ def evaluate(
         raise ValueError(f"X: expected at least one row, got shape {examples.X.shape}")
     result = scores(*engine.means(examples, loss), loss)
     if any(metric.function for metric in checked):
-        out = engine.outputs(examples.X, link_of_values(loss), examples.rows)
+        out = _unscaled(engine, engine.outputs(examples.X, link_of_values(loss), examples.rows))
+        if engine.standardize_targets:
+            own = examples.y.astype(np.float64).reshape(examples.targets.shape)
+            examples = examples._replace(targets=own)
         result |= _compute(checked, examples, out, loss, engine.classes_)
     return result
 

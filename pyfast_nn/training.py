@@ -3,44 +3,40 @@
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from . import _core, checkpoint, checks, data, intake, optim, outcome
-from .datasets.split import split_rows
+from . import checkpoint, checks, data, intake, optim, outcome
+from .batches import Batches
+from .early_stopping import EarlyStopping
 from .engine import Engine
 from .graph import Graph
 from .guidance import written
-from .history import History, add_record, amend_record, set_stopped_early
+from .history import History, amend_record, set_stopped_early
 from .listeners import check as check_callbacks
 from .listeners import tell
 from .losses import Loss
 from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
-from .modelfile import Part
 from .optim import Optimizer
 from .optim.base import attach, tensors
 from .optim.base import find as find_optimizer
 from .optim.bound import Bound
 from .optim.rule import rate_at
-from .optim.saved import check_names
 from .progress import check as check_verbose
 from .progress import progress
-from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Integers, Path, Real
-
-# Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
-_ORDERS = 2**32
-_VECTORS = ("parameters", "state")  # that early stopping keeps, by their names in a file
+from .sources import Arrays, Block
+from .typing import Array, ArrayLike, ClassWeight, Floats, Integer, Integers, Path, Real
 
 
 def fit(
     model: object,
     engine: Engine,
-    X: Inputs,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | None,
     *,
     resume: Path | None = None,
     **options: Any,
@@ -64,14 +60,14 @@ def fit(
 def _fit(
     model: object,
     engine: Engine,
-    X: Inputs,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | None,
     start: checkpoint.Checkpoint | None,
     *,
     loss: str | Loss | None,
     optimizer: Any,
-    epochs: Integer,
-    batch_size: Integer,
+    epochs: Integer | None,
+    batch_size: Integer | None,
     gradient_accumulation_steps: Integer,
     shuffle: bool,
     validation_split: Real | None,
@@ -79,7 +75,7 @@ def _fit(
     sample_weight: ArrayLike | None,
     class_weight: ClassWeight | None,
     metrics: Any,
-    train_metrics: bool,
+    train_metrics: bool = False,
     patience: Integer | None,
     min_delta: Real,
     monitor: str,
@@ -90,54 +86,56 @@ def _fit(
     # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
     given = loss if loss is not None else engine.loss
     loss = intake.check_loss(engine, loss)
-    epochs = checks.integer(epochs, "epochs", minimum=1)
-    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    if epochs is not None:
+        epochs = checks.integer(epochs, "epochs", minimum=1)
+    if batch_size is not None:
+        batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     batches_per_step = checks.integer(
         gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
     )
     ridge = checks.real(ridge, "ridge", minimum=0)
     shuffle = checks.boolean(shuffle, "shuffle")
+    train_metrics = checks.boolean(train_metrics, "train_metrics")
     style = check_verbose(verbose)
-    names = intake.feature_names(engine, X)
-    in_features = engine.network().in_features if engine.built else None
-    X = intake.training_features(engine, X, in_features, names)
-    sample_weight, rows = data.sample_weights(sample_weight, X.shape[0])
-    classes = intake.find_classes(engine, y, loss, X.shape, rows)
-    examples = intake.examples(engine, X, y, loss, sample_weight, class_weight, classes=classes)
-    intake.check_finite(engine, X, "X", names, examples.rows)
-    validation = _check_validation(engine, validation_data, loss, X.shape[1], names, classes)
-    if validation_split is not None:
-        if validation is not None:
-            raise ValueError("validation_split: expected None beside validation_data")
-        labels = intake.labels(loss, engine.out_features(X.shape[1]), classes)
-        examples, validation = (
-            data.weigh(part, sample_weight, of_classes, loss, labels, engine.dtype)
-            for part, of_classes in zip(
-                _split(examples, loss, validation_split, engine.seed),
-                (class_weight, None),
-                strict=True,
-            )
-        )
-    check_batches(engine, examples.n, batch_size)
-    evaluated = {"train_": examples} if checks.boolean(train_metrics, "train_metrics") else {}
+    cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
+    source: Arrays | Batches
+    if y is None:
+        _refuse_beside_batches(validation_split, sample_weight, class_weight, train_metrics)
+        source = Batches(engine, X, loss, **cut)
+    else:
+        cut |= {"sample_weight": sample_weight, "class_weight": class_weight}
+        source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle)
+    epochs = source.epochs(epochs)
+    in_features, names, classes = source.in_features, source.names, source.classes
+    evaluated = {}
+    validation = _check_validation(engine, validation_data, loss, in_features, names, classes)
+    if isinstance(source, Arrays):
+        if validation_split is not None:
+            if validation is not None:
+                raise ValueError("validation_split: expected None beside validation_data")
+            validation = source.hold_out(validation_split)
+        source.check_batches()
+        if train_metrics:
+            evaluated["train_"] = source.examples
     if validation is not None:
         evaluated["val_"] = validation
-    metrics = _check_metrics(metrics, loss, engine.out_features(X.shape[1]), evaluated, classes)
+    metrics = _check_metrics(metrics, loss, engine.out_features(in_features), evaluated, classes)
     patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, evaluated)
     listeners = check_callbacks(callbacks)
     optimizer = _check_optimizer(engine, optimizer)
-    _warn_of_flat_layers(Graph(engine.layers, X.shape[1]))
+    _warn_of_flat_layers(Graph(engine.layers, in_features))
 
     # The network with its plan, built once, and the optimizer's state.
     if not engine.built:
-        engine.build(X.shape[1])
-    intake.learn_statistics(engine, X, names, examples.rows)
+        engine.build(in_features)
+    source.learn_statistics()
+    evaluated = {name: intake.scale_targets(engine, each) for name, each in evaluated.items()}
     attach(optimizer, engine)
     engine.saved_optimizer = None  # from here on there is another one
     history = History() if start is None else engine.history
     engine.loss, engine.classes_, engine.history = given, classes, history
     engine.feature_names_in_ = names
-    stopping = _EarlyStopping(engine, history, monitor, patience, min_delta)
+    stopping = EarlyStopping(engine, history, monitor, patience, min_delta)
     running = checkpoint.Running(optimizer, stopping, listeners)
     told = of_steps(listeners, model)
     if start is not None:
@@ -156,10 +154,9 @@ def _fit(
             show = ends.enter_context(progress(style, epochs, history.epochs))
             while history.epochs < epochs and not (stopping.is_over or running.asked_to_stop):
                 epoch = history.epochs
-                order = _row_order(engine, examples, shuffle)
-                record, _ = train_epoch(
-                    *(engine, examples, order, loss, optimizer),
-                    *(batch_size, batches_per_step, ridge, told),
+                record, _ = _train_blocks(
+                    *(engine, source.blocks(), source.steps, loss, optimizer),
+                    *(batches_per_step, ridge, told),
                 )
                 for prefix, part in evaluated.items():
                     scores = outcome.evaluate(engine, part, loss, metrics)
@@ -214,76 +211,97 @@ def train_epoch(
     ridge: float | Floats,
     told: Callable[[int, dict[str, float]], None] | None = None,
 ) -> tuple[dict[str, Any], float]:
+    """Train for one epoch on arrays; return the record of it, and what of its loss is `ridge`."""
+    steps = _divide_up(len(order), batch_size * batches_per_step)
+    blocks = [Block(examples, order, batch_size)]
+    return _train_blocks(engine, blocks, steps, loss, optimizer, batches_per_step, ridge, told)
+
+
+def _train_blocks(
+    engine: Engine,
+    blocks: Iterable[Block],
+    steps: int | None,
+    loss: Loss,
+    optimizer: Optimizer,
+    batches_per_step: int,
+    ridge: float | Floats,
+    told: Callable[[int, dict[str, float]], None] | None = None,
+) -> tuple[dict[str, Any], float]:
     """Train for one epoch; return the record of it, and the part of its loss that `ridge` is.
 
-    All steps are made by one call of the core; by a call for each where somebody is `told` of each
-    with its number and record. The bits are the same.
+    All steps of a block are made by one call of the core; by a call for each where somebody is
+    `told` of each with its number and record. The bits are the same. `steps` are those of the
+    epoch, None: nobody knows.
     """
-    before, seconds = optimizer.step_count, 0.0
-    rows_per_step = batch_size * batches_per_step
-    rows_per_call = len(order) if told is None else rows_per_step
-    report = np.zeros(4)  # see Engine.train_epoch
-    clock = attach(optimizer, engine).begin_epoch(_divide_up(len(order), rows_per_step))
+    before, step, seconds, lr = optimizer.step_count, 0, 0.0, math.nan
+    all_sums, total, rows = np.zeros(4), 0.0, 0  # see Engine.train_epoch; of weights; of rows
+    bound = attach(optimizer, engine)
+    clock = None if steps is None else bound.begin_epoch(steps)
 
-    def scores(report: Floats, rows: Integers) -> dict[str, float]:
-        weights = examples.weights
-        total = len(rows) if weights is None else weights[rows].sum(dtype=np.float64)
-        mean = (report[0] - report[3]) / total + report[3] / len(rows)
-        return outcome.scores(mean, report[1] / total, loss) | {"lr": float(lr)}
+    def scores(sums: Floats, total: float, rows: int) -> dict[str, float]:
+        mean = (sums[0] - sums[3]) / total + sums[3] / rows
+        return outcome.scores(mean, sums[1] / total, loss) | {"lr": float(lr)}
 
-    for first in range(0, len(order), rows_per_call):
-        rows, step = order[first : first + rows_per_call], first // rows_per_step
+    for block in blocks if told is None else _single_steps(blocks, batches_per_step):
         bound = attach(optimizer, engine)  # again: callbacks may have changed its options or state
         bound.follow(clock)
         train = _train_fused if bound.fused else _train_stepwise
-        ridge_of_call = (
-            ridge if told is None or isinstance(ridge, float) else ridge[step : step + 1]
-        )
+        n = len(block.order)
+        count = _divide_up(_divide_up(n, block.batch_size), batches_per_step)
+        of_block = ridge if isinstance(ridge, float) else ridge[step : step + count]
         start = time.perf_counter()
         try:
-            part, lr = train(
-                *(engine, examples, rows, loss, optimizer, bound),
-                *(batch_size, batches_per_step, ridge_of_call, step),
+            sums, lr = train(
+                engine, block, loss, optimizer, bound, batches_per_step, of_block, step
             )
         except FloatingPointError:
-            step = optimizer.step_count
+            done = optimizer.step_count
             raise FloatingPointError(
                 f"the loss is not finite in epoch {engine.history.epochs + 1}, step "
-                f"{step - before + 1} of it (both counted from 1); this step was not applied. "
-                f"Likely cures: a lower learning rate (it is {rate_at(optimizer, step):g}), inputs "
+                f"{done - before + 1} of it (both counted from 1); this step was not applied. "
+                f"Likely cures: a lower learning rate (it is {rate_at(optimizer, done):g}), inputs "
                 "scaled to about -1 to 1"
             ) from None
         seconds += time.perf_counter() - start
-        report += part
+        weights = block.examples.weights
+        weight = n if weights is None else weights[block.order].sum(dtype=np.float64)
+        all_sums, total, rows = all_sums + sums, total + weight, rows + n
         if told is not None:
-            told(step, scores(part, rows))
+            told(step, scores(sums, weight, n))
+        step += count
     engine.epochs_trained += 1
     bound.epochs += 1
-    return {**scores(report, order), "seconds": seconds}, float(report[3] / len(order))
+    return {**scores(all_sums, total, rows), "seconds": seconds}, float(all_sums[3] / rows)
+
+
+def _single_steps(blocks: Iterable[Block], batches_per_step: int) -> Iterator[Block]:
+    """Yield the rows of each step as a block of its own."""
+    for block in blocks:
+        rows = block.batch_size * batches_per_step
+        for first in range(0, len(block.order), rows):
+            yield block._replace(order=block.order[first : first + rows])
 
 
 def _train_fused(
     engine: Engine,
-    examples: data.Examples,
-    order: Integers,
+    block: Block,
     loss: Loss,
     optimizer: Optimizer,
     bound: Bound,
-    batch_size: int,
     batches_per_step: int,
     ridge: float | Floats,
     first_step: int,
 ) -> tuple[Floats, float]:
-    """Make the steps over the rows of `order` in one call; return its report and last rate.
+    """Make all steps of a block in one call; return its report and last learning rate.
 
     They are steps of an epoch from number `first_step` on.
     """
     # The hyper-parameters of each step ...
-    steps = _divide_up(_divide_up(len(order), batch_size), batches_per_step)
+    steps = _divide_up(_divide_up(len(block.order), block.batch_size), batches_per_step)
     epoch = bound.next_epoch(steps)
     # ... and one call, in which batches are gathered, and the parameters and state change.
     engine.train_epoch(
-        *(examples, loss, order, batch_size, batches_per_step),
+        *(block.examples, loss, block.order, block.batch_size, batches_per_step),
         **(epoch | {"ridge": ridge, "first_step": first_step}),
     )
     lr = epoch["lr"]
@@ -292,12 +310,10 @@ def _train_fused(
 
 def _train_stepwise(
     engine: Engine,
-    examples: data.Examples,
-    order: Integers,
+    block: Block,
     loss: Loss,
     optimizer: Optimizer,
     bound: Bound,
-    batch_size: int,
     batches_per_step: int,
     ridge: float | Floats,
     first_step: int,
@@ -323,11 +339,7 @@ def _train_stepwise(
 
     try:
         engine.train_stepwise(
-            examples,
-            loss,
-            order,
-            batch_size,
-            batches_per_step,
+            *(block.examples, loss, block.order, block.batch_size, batches_per_step),
             gradient=gradient,
             take_step=take_step,
             report=report,
@@ -341,104 +353,6 @@ def _train_stepwise(
 
 def _divide_up(a: int, b: int) -> int:
     return -(-a // b)
-
-
-def _row_order(engine: Engine, examples: data.Examples, shuffle: bool) -> Integers:
-    """Return the rows of this epoch: a function of the seed and the epochs trained."""
-    rows = examples.rows
-    if not shuffle:
-        return np.arange(examples.n) if rows is None else rows
-    order = _core.permutation(engine.seed, _ORDERS + engine.epochs_trained, examples.n)
-    return order if rows is None else rows[order]
-
-
-class _EarlyStopping:
-    """Writes the history; with `patience` it finds the best epoch and restores its values."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        history: History,
-        monitor: str,
-        patience: int | None,
-        min_delta: float,
-    ) -> None:
-        self._engine, self._history, self._monitor = engine, history, monitor
-        self._patience, self._min_delta = patience, min_delta
-        self._best = -math.inf  # value of the monitor so far, signed so that larger is better
-        self._level = -math.inf  # from which an improvement counts
-        self._waited = 0  # epochs since then
-        self._kept: tuple[int, list[Array]] | None = (
-            None  # the best epoch, and copies of what the model had learned
-        )
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the patience has ended (bool)."""
-        return self._patience is not None and self._waited >= self._patience
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Add the record of an epoch to the history."""
-        history, epoch, best = self._history, self._history.epochs, self._history.best_epoch
-        if self._patience is None:
-            add_record(history, record)
-            return
-        value = record[self._monitor]
-        if not larger_is_better(self._monitor):
-            value = -value
-        if value > self._best or (best is None and not math.isnan(value)):
-            best, self._best = epoch, value
-        self._waited += 1
-        if value > self._level + self._min_delta:
-            self._level, self._waited = value, 0
-        add_record(history, record, best)
-        # If Ctrl-C comes here, the model has the values of the best epoch: nothing to restore.
-        if best == epoch:
-            self._kept = epoch, [vector.copy() for vector in self._engine.vectors()]
-
-    def state(self) -> Part:
-        """Return what it has counted, and the vectors that it has kept, for a file."""
-        if self._patience is None:
-            return Part()
-        kept, vectors = (None, []) if self._kept is None else self._kept
-        counts = {
-            "monitor": self._monitor,
-            "best": float(self._best),
-            "level": float(self._level),
-            "waited": self._waited,
-            "kept": kept,
-        }
-        return Part(counts, dict(zip(_VECTORS, vectors, strict=False)))
-
-    def go_on_from(self, part: Part) -> None:
-        """Go on from what `state` gave; TypeError or ValueError if it did not."""
-        if self._patience is None or part.description is None:
-            return
-        names = ("monitor", "best", "level", "waited", "kept")
-        counts = check_names(part.description, names, "stopping")
-        if counts["monitor"] != self._monitor:
-            raise ValueError(
-                f"monitor: expected {counts['monitor']!r}, whose best value it has, got "
-                f"{self._monitor!r}"
-            )
-        waited = checks.integer(counts["waited"], "waited", 0, self._history.epochs)
-        if not all(isinstance(counts[name], float) for name in ("best", "level")):
-            raise TypeError("stopping: expected best and level to be numbers")
-        if (kept := counts["kept"]) is not None:
-            kept = checks.integer(kept, "kept", 0, self._history.epochs - 1)
-            mine = self._engine.vectors()
-            vectors = [part.arrays[name] for name in _VECTORS if name in part.arrays]
-            if [(v.shape, v.dtype) for v in vectors] != [(v.shape, v.dtype) for v in mine]:
-                raise ValueError("stopping: expected values of the parameters and the state")
-            self._kept = kept, vectors
-        self._best, self._level, self._waited = counts["best"], counts["level"], waited
-
-    def restore(self) -> None:
-        """Give the model the values of the best epoch."""
-        if self._kept is not None and self._kept[0] == self._history.best_epoch:
-            for vector, kept in zip(self._engine.vectors(), self._kept[1], strict=True):
-                vector[:] = kept
-        self._kept = None
 
 
 def _warn_of_the_end(
@@ -455,56 +369,23 @@ def _warn_of_the_end(
         )
 
 
-# ---------------------------------------------------------------------- validation
-
-
-def _split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> list[data.Examples]:
-    """Return the examples in two parts without weights, the second of about that fraction.
-
-    A function of the seed, the number of rows and the labels. In both parts each class has its
-    share to within one row.
-    """
-    fraction = checks.real(fraction, "validation_split", minimum=0, below=1)
-    n = examples.n
-    held_out = round(n * fraction)
-    if not 0 < held_out < n:
-        raise ValueError(
-            "validation_split: expected a fraction that leaves rows on both sides, got "
-            f"{fraction:g}, which is {held_out} of {n}"
-        )
-    rows = np.arange(n) if examples.rows is None else examples.rows
-    labels = _class_labels(examples.own().targets, loss)
-    if labels is None:
-        labels = np.zeros(n, np.int8)  # one class of all
-    parts = split_rows(labels, [n - held_out, held_out], seed)
-    return [examples._replace(weights=None, rows=rows[np.sort(part)]) for part in parts]
-
-
-def _class_labels(targets: Array, loss: Loss) -> Array | None:
-    """Return what the rows are to be shared by, (n,), or None."""
-    if targets.ndim == 1:
-        return targets
-    if loss.task == "binary" and targets.shape[1] == 1 and np.isin(targets, loss.codes).all():
-        return targets[:, 0]
-    return None
-
-
 # ---------------------------------------------------------------------- checks
 
 
-def check_batches(engine: Engine, n: int, batch_size: int) -> None:
-    """One row has no statistics."""
-    place = engine.first_that_couples_rows()
-    if place is None or (n - 1) % batch_size > 0:  # rows of the last batch besides one
-        return
-    why = f"as layers[{place.path}], {place.layer!r}, takes statistics of each batch"
-    if n == 1:
-        raise ValueError(f"X: expected at least two rows to train on, {why}; got one")
-    cure = next(size for size in range(batch_size + 1, n + 1) if (n - 1) % size > 0)
-    raise ValueError(
-        f"batch_size: expected one that leaves no batch with a single row, {why}; got "
-        f"{batch_size}, and one of the {n} rows is alone; batch_size={cure}, say"
-    )
+def _refuse_beside_batches(
+    validation_split: object, sample_weight: object, class_weight: object, train_metrics: bool
+) -> None:
+    given = {
+        "validation_split": (validation_split, "validation_data=(X, y) is evaluated"),
+        "sample_weight": (sample_weight, "weights come in the batches, (X, y, sample_weight)"),
+        "class_weight": (class_weight, "weights come in the batches, (X, y, sample_weight)"),
+        "train_metrics": (train_metrics or None, "validation_data=(X, y) is evaluated"),
+    }
+    for name, (value, cure) in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected none beside batches, got {checks.describe(value)}; {cure}"
+            )
 
 
 def _check_validation(
@@ -531,7 +412,10 @@ def _check_validation(
     X = intake.training_features(engine, X, in_features, names, "validation_data[0]")
     of_arguments = ("validation_data[1]", "validation_data[2]")
     examples = intake.examples(
-        engine, X, y, loss, sample_weight, classes=classes, names=of_arguments
+        *(engine, X, y, loss, sample_weight),
+        classes=classes,
+        names=of_arguments,
+        scaled=False,
     )
     intake.check_finite(engine, X, "validation_data[0]", names, examples.rows)
     return examples

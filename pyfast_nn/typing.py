@@ -1,7 +1,7 @@
 """Types that annotations share: what is taken, and what is given back."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, SupportsFloat, TypeAlias
 
 import numpy as np
@@ -39,6 +39,8 @@ class SupportsMatvec(Protocol):
 ArrayLike: TypeAlias = npt.ArrayLike | SupportsDLPack
 Inputs: TypeAlias = ArrayLike | SupportsCSR
 Operator: TypeAlias = Inputs | SupportsMatvec | Callable[[Floats], npt.ArrayLike]
+# Batches (X, y) or (X, y, sample_weight), or a function that makes an iterable of them.
+Batches: TypeAlias = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
 ClassWeight: TypeAlias = Mapping[Any, Real] | ArrayLike
 
 # Layers by number or parameters by key.

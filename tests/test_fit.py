@@ -273,7 +273,7 @@ class TestRefusals:
             ({"epochs": 0}, ValueError, "epochs"),
             ({"epochs": 2.5}, TypeError, "epochs"),
             ({"batch_size": 0}, ValueError, "batch_size"),
-            ({"batch_size": None}, TypeError, "batch_size"),
+            ({"batch_size": "8"}, TypeError, "batch_size"),
             ({"shuffle": "yes"}, TypeError, "shuffle"),
             ({"verbose": "loud"}, ValueError, "verbose"),
             ({"verbose": 2}, ValueError, "verbose"),

@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 import oracle
 import pyfast_nn as fnn
 from conftest import assert_same_bits
-from pyfast_nn import _core, data, losses, metrics, training
+from pyfast_nn import _core, data, losses, metrics, sources
 from pyfast_nn.engine import Engine
 
 pytestmark = pytest.mark.once
@@ -158,7 +158,7 @@ class TestSteps:
 
 def split(y, fraction, loss="cross_entropy", seed=0):
     examples = data.Examples(np.empty((len(y), 1)), y, y)
-    parts = training._split(examples, losses.check(loss), fraction, seed)
+    parts = sources.split(examples, losses.check(loss), fraction, seed)
     return [part.rows for part in parts]
 
 

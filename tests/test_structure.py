@@ -147,7 +147,7 @@ PYTHON_ROOMS = [
     "columns rounding labels scorers sparse atomic pictures runtime",
     "initializers layers losses schedules metrics branches data datasets history progress bar ops",
     "engine intake outcome",
-    "optim listeners modelfile checkpoint exchange",
+    "optim listeners modelfile checkpoint exchange sources batches early_stopping",
     "training",
     "models",
     "callbacks loggers loading",

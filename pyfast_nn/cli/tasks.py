@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import data, labels
-from ..models import Sequential
 from ..typing import Array
 
 NAMES = ("classification", "regression")
@@ -97,26 +96,3 @@ def _regression(y: Array, dtype: str) -> Task:
         )
     data.check_finite(y.reshape(len(y), -1), np.dtype(dtype), "y")
     return Task(y.astype(np.float64))
-
-
-# ---------------------------------------------------------------------- targets of a regression
-
-
-def spread(y: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of targets, by which they are standardized for a fit."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = y.mean(axis=0), y.std(axis=0)
-    if not (np.isfinite(mean) & np.isfinite(std)).all():
-        raise ValueError(
-            "y: expected numbers whose standard deviation a float64 holds, got larger ones"
-        )
-    return mean, np.where(std > 1e-12 * np.abs(mean), std, 1)  # less is rounding
-
-
-def unstandardize(model: Sequential, mean: Array, std: Array) -> None:
-    """Let the last layer of a model of ``(y - mean) / std`` give `y`."""
-    last = len(model.layers) - 1
-    parameters = model.named_parameters()
-    weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
-    weight *= std
-    bias[:] = bias * std + mean

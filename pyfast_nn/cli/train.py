@@ -210,7 +210,13 @@ def _network(
     arguments: argparse.Namespace, task: tasks.Task, input_layers: list[layers.Layer]
 ) -> Sequential:
     stack = [*input_layers, *hidden.hidden_layers(arguments), layers.Dense(task.out_features)]
-    return Sequential(stack, classes=task.classes, dtype=arguments.dtype, seed=arguments.seed)
+    return Sequential(
+        stack,
+        classes=task.classes,
+        dtype=arguments.dtype,
+        seed=arguments.seed,
+        standardize_targets=task.classes is None,
+    )
 
 
 def _learn(
@@ -222,11 +228,7 @@ def _learn(
     optimizer: optim.Optimizer,
 ) -> KeyboardInterrupt | BrokenPipeError | None:
     """Train the model and write its file; return what has ended it early, if anything has."""
-    targets = task.y
-    if task.classes is None:
-        mean, std = tasks.spread(task.y[parts["train"]])
-        targets = (targets - mean) / std
-    sets = {name: (X[rows], targets[rows]) for name, rows in parts.items() if name != "test"}
+    sets = {name: (X[rows], task.y[rows]) for name, rows in parts.items() if name != "test"}
     ended, callbacks = None, []
     if arguments.checkpoint is not None:
         template = arguments.checkpoint.replace("{", "{{").replace("}", "}}")
@@ -253,8 +255,6 @@ def _learn(
                 raise
             ended = error
         with _handling_interrupts(signal.SIG_IGN):
-            if task.classes is None:
-                tasks.unstandardize(model, mean, std)
             model.save(arguments.out)
     return ended
 

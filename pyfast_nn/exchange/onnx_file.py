@@ -145,6 +145,10 @@ def _outputs(
     number = graph.element_type(graph.dtype)
     width = engine.network().out_features
     if loss.task == "values":
+        if engine.standardize_targets:
+            intake.check_targets_known(engine)
+            product = graph.node("Mul", out, graph.tensor(engine.target_std))
+            out = graph.node("Add", product, graph.tensor(engine.target_mean))
         link = {"identity": "Identity", "exp": "Exp"}[loss.link]
         graph.node(link, out, name="variable")
         return [("variable", number, [width])]

@@ -256,8 +256,8 @@ class Bound:
         waiting = getattr(self.around, "accumulated", 0)
         return Clock(self.epochs, self.steps + waiting / accumulate, calls / accumulate)
 
-    def follow(self, clock: Clock) -> None:
-        """Let schedules that count epochs go by a clock."""
+    def follow(self, clock: Clock | None) -> None:
+        """Let schedules that count epochs go by a clock; None: nobody knows how an epoch goes."""
         self._clock = clock
 
     def epochs_at(self, step: Any) -> Any:

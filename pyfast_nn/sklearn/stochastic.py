@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import training
+from .. import sources, training
 from ..data import Examples
 from ..engine import Engine
 from ..history import History, add_record, amend_record, set_stopped_early
@@ -120,7 +120,7 @@ class Stochastic:
             )
         listeners = check_callbacks(() if self.callbacks is None else self.callbacks)
         batch_size = self._rows_of_batch(len(task.rows))
-        training.check_batches(engine, len(task.rows), batch_size)
+        sources.check_batches(engine, len(task.rows), batch_size)
         epochs = 1 if incremental else self.max_iter
         if not incremental or engine.history is None:
             engine.history = History()

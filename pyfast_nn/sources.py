@@ -1,0 +1,157 @@
+"""Arrays as what a fit trains on; `batches` has what comes one after the other."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _core, checks, data, intake
+from .datasets.split import split_rows
+from .engine import Engine
+from .losses import Loss
+from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Real
+
+# Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
+_ORDERS = 2**32
+
+# Of a fit that is not told how long to train; docs/limits.rst has the measurements.
+_STEPS, FEWEST_EPOCHS, _MOST_EPOCHS = 5000, 10, 1000
+
+
+class Block(NamedTuple):
+    """Rows that one call of the core trains on, in that order."""
+
+    examples: data.Examples
+    order: Integers
+    batch_size: int
+
+
+class Arrays:
+    """X and y in memory, or in a file that is mapped.
+
+    Attributes
+    ----------
+    names, classes : ndarray or None
+        Of the columns; of the model from this fit on.
+    in_features : int
+    examples : Examples
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        X: Inputs,
+        y: ArrayLike,
+        loss: Loss,
+        *,
+        sample_weight: ArrayLike | None,
+        class_weight: ClassWeight | None,
+        batch_size: int | None,
+        batches_per_step: int,
+        shuffle: bool,
+    ) -> None:
+        self._engine, self._loss, self._class_weight = engine, loss, class_weight
+        self._batch_size = 128 if batch_size is None else batch_size
+        self._batches_per_step, self._shuffle = batches_per_step, shuffle
+        self.names: Array | None = intake.feature_names(engine, X)
+        in_features = engine.network().in_features if engine.built else None
+        X = intake.training_features(engine, X, in_features, self.names)
+        self.in_features: int = X.shape[1]
+        self._weight, rows = data.sample_weights(sample_weight, X.shape[0])
+        self.classes: Array | None = intake.find_classes(engine, y, loss, X.shape, rows)
+        self.examples: data.Examples = intake.examples(
+            engine, X, y, loss, self._weight, class_weight, classes=self.classes, scaled=False
+        )
+        intake.check_finite(engine, X, "X", self.names, self.examples.rows)
+
+    def hold_out(self, fraction: Real) -> data.Examples:
+        """Keep that fraction of the rows apart, and return them."""
+        engine, loss = self._engine, self._loss
+        labels = intake.labels(loss, engine.out_features(self.in_features), self.classes)
+        self.examples, held_out = (
+            data.weigh(part, self._weight, of_classes, loss, labels, engine.dtype)
+            for part, of_classes in zip(
+                split(self.examples, loss, fraction, engine.seed),
+                (self._class_weight, None),
+                strict=True,
+            )
+        )
+        return held_out
+
+    def check_batches(self) -> None:
+        """Raise ValueError if a layer takes statistics of one row."""
+        check_batches(self._engine, self.examples.n, self._batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch (int)."""
+        return -(-self.examples.n // (self._batch_size * self._batches_per_step))
+
+    def epochs(self, given: int | None) -> int:
+        """Return how often to go through them."""
+        if given is not None:
+            return given
+        return min(max(-(-_STEPS // self.steps), FEWEST_EPOCHS), _MOST_EPOCHS)
+
+    def learn_statistics(self) -> None:
+        """Let the model learn what it does not know of the data yet; targets are scaled by it."""
+        intake.learn_statistics(self._engine, [self.examples], self.names)
+        self.examples = intake.scale_targets(self._engine, self.examples)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield what the next epoch trains on: a function of the seed and the epochs trained."""
+        yield Block(self.examples, self._order(), self._batch_size)
+
+    def _order(self) -> Integers:
+        rows, n = self.examples.rows, self.examples.n
+        if not self._shuffle:
+            return np.arange(n) if rows is None else rows
+        stream = _ORDERS + self._engine.epochs_trained
+        order = _core.permutation(self._engine.seed, stream, n)
+        return order if rows is None else rows[order]
+
+
+def check_batches(engine: Engine, n: int, batch_size: int) -> None:
+    """Raise ValueError if a layer takes statistics of one row of n."""
+    place = engine.first_that_couples_rows()
+    if place is None or (n - 1) % batch_size > 0:  # rows of the last batch besides one
+        return
+    why = f"as layers[{place.path}], {place.layer!r}, takes statistics of each batch"
+    if n == 1:
+        raise ValueError(f"X: expected at least two rows to train on, {why}; got one")
+    cure = next(size for size in range(batch_size + 1, n + 1) if (n - 1) % size > 0)
+    raise ValueError(
+        f"batch_size: expected one that leaves no batch with a single row, {why}; got "
+        f"{batch_size}, and one of the {n} rows is alone; batch_size={cure}, say"
+    )
+
+
+def split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> list[data.Examples]:
+    """Return the examples in two parts without weights, the second of about that fraction.
+
+    A function of the seed, the number of rows and the labels. In both parts each class has its
+    share to within one row.
+    """
+    fraction = checks.real(fraction, "validation_split", minimum=0, below=1)
+    n = examples.n
+    held_out = round(n * fraction)
+    if not 0 < held_out < n:
+        raise ValueError(
+            "validation_split: expected a fraction that leaves rows on both sides, got "
+            f"{fraction:g}, which is {held_out} of {n}"
+        )
+    rows = np.arange(n) if examples.rows is None else examples.rows
+    labels = _class_labels(examples.own().targets, loss)
+    if labels is None:
+        labels = np.zeros(n, np.int8)  # one class of all
+    parts = split_rows(labels, [n - held_out, held_out], seed)
+    return [examples._replace(weights=None, rows=rows[np.sort(part)]) for part in parts]
+
+
+def _class_labels(targets: Array, loss: Loss) -> Array | None:
+    """Return what the rows are to be shared by, (n,), or None."""
+    if targets.ndim == 1:
+        return targets
+    if loss.task == "binary" and targets.shape[1] == 1 and np.isin(targets, loss.codes).all():
+        return targets[:, 0]
+    return None
