@@ -114,8 +114,9 @@ def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequen
         A ``Linear``, ``LayerNorm``, ``RMSNorm``, ``GroupNorm``, ``BatchNorm1d``, ``PReLU``,
         ``Dropout``, ``ReLU``, ``ReLU6``, ``LeakyReLU``, ``ELU``, ``Softplus``, ``GELU``, ``SiLU``,
         ``Tanh``, ``Hardtanh``, ``Sigmoid``, ``Softmax``, ``Identity``, ``Flatten``, a
-        ``Sequential`` of those and of such, or what `Sequential.to_torch` makes. All of its
-        parameters are float32, or all float64; on whatever device.
+        ``Linear`` under ``weight_norm``, a ``Sequential`` of those and of such, or what
+        `Sequential.to_torch` makes. All of its parameters are float32, or all float64; on whatever
+        device.
     seed : int or None
         That of the model.
 

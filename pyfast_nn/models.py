@@ -1117,9 +1117,11 @@ class Sequential(Guided):
         Notes
         -----
         Every layer has its module: torch's own where there is one; `Residual`, `Add`, `Multiply`,
-        `Concatenate`, `WeightNorm`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and
-        `Standardize` are small modules of pyfast_nn, which must be there to unpickle them. Running
-        statistics of `BatchNorm` are rounded to the dtype. `MaxNorm` is no part of a module.
+        `Concatenate`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and `Standardize` are
+        small modules of pyfast_nn, which must be there to unpickle them. `WeightNorm` is a
+        ``Linear`` under torch's ``weight_norm``, whose names are its own, and of which torch saves
+        the ``state_dict`` alone. Running statistics of `BatchNorm` are rounded to the dtype.
+        `MaxNorm` is no part of a module.
 
         What comes out are logits or scores, where the loss takes such.
 

@@ -25,6 +25,13 @@ def seeded():
 BOUND = {"float64": 1e-12, "float32": 2e-5}
 
 
+def our_name(name):
+    """What is called as in torch, but for its weight norm."""
+    for i, own in enumerate(("weight_g", "weight_v")):
+        name = name.replace(f"parametrizations.weight.original{i}", own)
+    return name
+
+
 def assert_alike(model, module, X, *, training=False):
     """Outputs, and gradients in parameters and X of their product with anything."""
     dtype = model.dtype.name
@@ -38,10 +45,12 @@ def assert_alike(model, module, X, *, training=False):
     pairs = [(out, theirs.detach().numpy()), (dX, x.grad.numpy())]
     engine = engine_of(model)
     ours = engine.named_parameters(dparameters)
-    state = dict(module.named_parameters(remove_duplicate=False))
+    named = module.named_parameters(remove_duplicate=False)
+    state = {our_name(name): each for name, each in named}
     for name, gradient in ours.items():
         grad = state[name].grad
-        pairs.append((gradient, 0 * gradient if grad is None else grad.numpy().T))
+        grad = torch.zeros(gradient.T.shape) if grad is None else grad
+        pairs.append((gradient, grad.to(theirs.dtype).numpy().reshape(gradient.T.shape).T))
         assert state[name].requires_grad == (name in engine.trained_parameters())
     for actual, expected in pairs:
         assert actual.shape == expected.shape and actual.dtype == expected.dtype
@@ -55,7 +64,7 @@ def test_there_and_back(case, dtype, rng):
     module = model.to_torch()
     assert not module.training
     names = {*model.named_parameters(), *model.named_state()}
-    of_torch = {name for name in module.state_dict() if "num_batches" not in name}
+    of_torch = {our_name(name) for name in module.state_dict() if "num_batches" not in name}
     assert names == of_torch or (case == "tied" and names < of_torch)
     X = rng.normal(size=(9, 6)).astype(dtype)
     assert_alike(model, module, X)
@@ -73,9 +82,19 @@ def described(model):
     return [place | {"max_norm": 0.0} for place in places]
 
 
+def older_weight_norm():
+    with pytest.warns(FutureWarning):
+        return nn.utils.weight_norm(nn.Linear(6, 4))
+
+
 # Modules of torch, and what they become.
 MODULES = {
     "Linear": (lambda: nn.Linear(6, 4), "Dense(4)"),
+    "weight_norm": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)),
+        "WeightNorm(Dense(4))",
+    ),
+    "weight_norm, the older one": (older_weight_norm, "WeightNorm(Dense(4))"),
     "Identity": (lambda: nn.Identity(), "Identity()"),
     "Flatten": (lambda: nn.Flatten(), "Identity()"),
     "ReLU": (lambda: nn.ReLU(inplace=False), "ReLU()"),
@@ -301,6 +320,11 @@ def hooked():
         (hooked, ValueError, r"^module 1: expected one without hooks"),
         (lambda: nn.Linear(3, 3).half(), TypeError, r"got float16 and float32; module\.float\(\)"),
         (lambda: nn.Linear(5, 3), ValueError, r"^module: expected weight of shape \(3, 3\).*1\b"),
+        (
+            lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3), dim=1),
+            ValueError,
+            r"^module 1: .*weight_norm with dim=0",
+        ),
         (lambda: nn.utils.spectral_norm(nn.Linear(3, 3)), ValueError, r"^module 1: .*hooks"),
         (
             lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)),

@@ -8,7 +8,7 @@ not, as `Residual`, becomes a small module of this file; these are made when tor
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
-OURS = ("Rescale", "Standardize", "WeightNorm", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
+OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
 
 
 def library(name: str) -> Any:
@@ -70,22 +70,6 @@ def _ours() -> dict[str, type]:
 
         def forward(self, x: Any) -> Any:
             return ((x.double() - self.mean) / self.std).to(self.dtype)
-
-    class WeightNorm(nn.Module):
-        def __init__(self, in_features: int, out_features: int) -> None:
-            super().__init__()
-            self.in_features, self.out_features = in_features, out_features
-            self.weight_v = nn.Parameter(torch.ones(out_features, in_features))
-            self.bias = nn.Parameter(torch.zeros(out_features))
-            self.weight_g = nn.Parameter(torch.ones(out_features))
-
-        def forward(self, x: Any) -> Any:
-            norms = torch.linalg.vector_norm(self.weight_v, dim=1)
-            weight = self.weight_v * (self.weight_g / norms)[:, None]
-            return nn.functional.linear(x, weight, self.bias)
-
-        def extra_repr(self) -> str:
-            return f"in_features={self.in_features}, out_features={self.out_features}"
 
     class Scale(nn.Module):
         def __init__(self, features: int) -> None:
@@ -185,15 +169,44 @@ def to_module(engine: Engine) -> "torch.nn.Module":
             module = _TO[type(layer)](torch.nn, layer, features).to(dtype)
         names = [*layer.parameter_shapes(features), *layer.initial_state]
         with torch.no_grad():
-            for name in names:
-                view = learned[f"{path}.{name}"]
-                getattr(module, name).copy_(torch.tensor(view.T))
+            for name, tensor in _tensors(module, names).items():
+                tensor.copy_(torch.tensor(learned[f"{path}.{name}"].T))
         for parameter in module.parameters():
             parameter.requires_grad_(place.trainable)
         return module
 
     modules = [module_of(layer, str(i)) for i, layer in enumerate(engine.layers)]
     return torch.nn.Sequential(*modules).eval()  # type: ignore[no-any-return]
+
+
+def _tensors(module: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the tensors of a module by our names; None where it has none."""
+    g, v = _norms_and_directions(module) or (None, None)
+    of_weight_norm = {} if g is None else {"weight_g": g.view(-1), "weight_v": v}
+    return {
+        name: of_weight_norm[name] if name in of_weight_norm else getattr(module, name)
+        for name in names
+    }
+
+
+def _norms_and_directions(module: Any) -> tuple[Any, Any] | None:
+    """Return both tensors of a linear module under torch's weight norm; None if it is none.
+
+    There are two, the one of `parametrizations`, and an older one.
+    """
+    made: Any = getattr(module, "parametrizations", {})
+    if type(module).__name__ == "ParametrizedLinear" and list(made) == ["weight"]:
+        (first, *others), both = made.weight, made.weight
+        if not others and type(first).__name__ == "_WeightNorm" and first.dim == 0:
+            return both.original0, both.original1
+    hooks = list(getattr(module, "_forward_pre_hooks", {}).values())
+    if type(module).__name__ == "Linear" and len(hooks) == 1:
+        known = "torch.nn.utils.weight_norm", "WeightNorm", "weight", 0
+        kind = type(hooks[0])
+        own = [getattr(hooks[0], name, None) for name in ("name", "dim")]
+        if (kind.__module__, kind.__name__, *own) == known:
+            return module.weight_g, module.weight_v
+    return None
 
 
 def _children(layer: Layer) -> Iterator[tuple[str, Layer]]:
@@ -208,7 +221,9 @@ def _children(layer: Layer) -> Iterator[tuple[str, Layer]]:
 # (torch.nn, layer, features that come in) -> module, with any parameters
 _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
     layers.Dense: lambda nn, layer, features: nn.Linear(features, layer.units),
-    layers.WeightNorm: lambda nn, layer, features: _ours()["WeightNorm"](features, layer.units),
+    layers.WeightNorm: lambda nn, layer, features: nn.utils.parametrizations.weight_norm(
+        nn.Linear(features, layer.units)
+    ),
     layers.Identity: lambda nn, layer, features: nn.Identity(),
     layers.ReLU: lambda nn, layer, features: nn.ReLU(),
     layers.LeakyReLU: lambda nn, layer, features: nn.LeakyReLU(layer.negative_slope),
@@ -351,6 +366,8 @@ class _Reader:
                 return branches.Residual(each, shortcut)
             joined: Layer = getattr(branches, kind.__name__)(*each)
             return joined
+        if _norms_and_directions(module) is not None:
+            return self._taken(module, path, lambda linear: layers.WeightNorm(_dense(linear)))
         _refuse_hooks(module, path)
         is_known = kind in (getattr(nn, kind.__name__, None), _ours().get(kind.__name__))
         if not is_known or kind.__name__ not in _FROM:
@@ -359,27 +376,30 @@ class _Reader:
                 f"{checks.describe(module)}; "
                 + _CURES.get(kind.__name__, "what it is made of may come as an nn.Sequential")
             )
+        return self._taken(module, path, _FROM[kind.__name__])
+
+    def _taken(self, module: Any, path: str, make: Callable[[Any], Layer]) -> Layer:
+        """Return the layer that a module becomes, and note what it has learned."""
         layer = self._made.get(id(module))
         if layer is None:
             try:
-                layer = self._made[id(module)] = _FROM[kind.__name__](module)
+                layer = self._made[id(module)] = make(module)
             except ValueError as error:
                 raise ValueError(f"module {path}: {error}") from None
         for own in ("in_features", "num_features", "num_channels", "normalized_shape"):
             if hasattr(module, own):
                 self.widths[path] = int(np.prod(getattr(module, own)))
-        if kind is nn.PReLU and module.num_parameters > 1:
+        if isinstance(layer, layers.PReLU) and module.num_parameters > 1:
             self.widths[path] = module.num_parameters
-        self.values |= {
-            f"{path}.{own}": getattr(module, own)
-            for own in (*layer.parameter_shapes(1), *layer.initial_state)
-        }
+        names = (*layer.parameter_shapes(1), *layer.initial_state)
+        for own, tensor in _tensors(module, names).items():
+            self.values[f"{path}.{own}"] = tensor
         if layer.learns:
             asked = {each.requires_grad for each in module.parameters()}
             if len(asked) > 1:
                 raise ValueError(
                     f"module {path}: expected parameters that all require gradients or none, got "
-                    f"some of {kind.__name__}; a layer is trained as a whole or not"
+                    f"some of {type(module).__name__}; a layer is trained as a whole or not"
                 )
             if asked == {False}:
                 layer.trainable = False
@@ -392,8 +412,12 @@ def _refuse_hooks(module: Any, path: str) -> None:
     if any(getattr(module, each) for each in hooks) or hasattr(module, "parametrizations"):
         raise ValueError(
             f"module {path or 'itself'}: expected one without hooks and parametrizations, got "
-            f"{checks.describe(module)} with some; what they compute is not known here"
+            f"{checks.describe(module)} with some; weight_norm with dim=0 is the only one known"
         )
+
+
+def _dense(module: Any) -> layers.Dense:
+    return layers.Dense(module.out_features)
 
 
 def _softmax(module: Any) -> Layer:
@@ -447,7 +471,7 @@ def _batch_norm(module: Any) -> Layer:
 
 # module -> layer, by the name of the class; a ValueError says what is expected of it
 _FROM: dict[str, Callable[[Any], Layer]] = {
-    "Linear": lambda module: layers.Dense(module.out_features),
+    "Linear": _dense,
     "Identity": lambda module: layers.Identity(),
     "Flatten": _flatten,
     "ReLU": lambda module: layers.ReLU(),
@@ -469,7 +493,6 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "BatchNorm1d": _batch_norm,
     "Rescale": lambda module: layers.Rescale(module.scale, module.offset),
     "Standardize": lambda module: layers.Standardize(),
-    "WeightNorm": lambda module: layers.WeightNorm(layers.Dense(module.out_features)),
     "Scale": lambda module: layers.Scale(),
     "Step": lambda module: layers.Step(),
     "Sign": lambda module: layers.Sign(),
