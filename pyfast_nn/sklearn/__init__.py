@@ -6,6 +6,7 @@ calibration, metadata routing, pickles, joblib. Needs scikit-learn, the extra ``
 =================== ================================================================
 `MLPClassifier`     `sklearn.neural_network.MLPClassifier`, with the same answers
 `MLPRegressor`      `sklearn.neural_network.MLPRegressor`, likewise
+`from_sklearn`      one of ours from a fitted one of scikit-learn
 `load`              an estimator from a file that its method ``save`` wrote
 =================== ================================================================
 
@@ -31,10 +32,11 @@ def _need_scikit_learn() -> None:
 _need_scikit_learn()
 
 from .classifier import MLPClassifier  # noqa: E402
+from .exchange import from_sklearn  # noqa: E402
 from .loading import load  # noqa: E402
 from .regressor import MLPRegressor  # noqa: E402
 
-__all__ = ["MLPClassifier", "MLPRegressor", "load"]
+__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "load"]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,6 @@ from sklearn.utils.metaestimators import available_if
 
 from .. import outcome
 from ..engine import PREDICTS
-from ..labels import check_classes
 from ..layers import Layer
 from ..models import engine_of
 from ..typing import Array, ArrayLike, Floats, Inputs
@@ -349,9 +348,4 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
         return weigh_classes(self.class_weight, y, self._labels, weights)
 
     def _known_classes(self) -> Array | None:
-        if self._labels.several or len(self.classes_) < 2:
-            return None
-        try:
-            return check_classes(self.classes_, self.n_outputs_)
-        except (TypeError, ValueError):  # labels that a Sequential does not know
-            return None
+        return self._labels.of_model

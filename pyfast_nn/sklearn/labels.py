@@ -7,6 +7,7 @@ import scipy.sparse
 from numpy.typing import DTypeLike
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from ..labels import check_classes
 from ..typing import Array
 
 
@@ -59,6 +60,16 @@ class Labels:
     def n_outputs(self) -> int:
         """Columns of the outputs (int)."""
         return 1 if self.kind == "binary" else len(self.classes)
+
+    @property
+    def of_model(self) -> Array | None:
+        """What the network calls the classes (ndarray), None if it has no names for them."""
+        if self.several or len(self.classes) < 2:
+            return None
+        try:
+            return check_classes(self.classes, self.n_outputs)
+        except (TypeError, ValueError):  # labels that a Sequential does not know
+            return None
 
     def encode(self, y: Any, dtype: DTypeLike) -> Array:
         """Return labels as the core takes them: int64 (n,) of several classes, or 0 and 1."""

@@ -213,11 +213,10 @@ class MLP(Stochastic, LBFGS, Estimator):
             self._begin_curves()
 
     def _make_model(self, hidden: list[int], dtype: Any, in_features: int) -> Sequential:
-        model = Sequential(self._make_layers(hidden), dtype=dtype).build(in_features)
         names = getattr(self, "feature_names_in_", None)
-        model.feature_names_in_ = None if names is None else np.array(names, object)
-        model.classes_ = self._known_classes()
-        return model
+        return networks.make_model(
+            self._make_layers(hidden), dtype, in_features, names, self._known_classes()
+        )
 
     def _make_layers(self, hidden: list[int]) -> list[Layer]:
         return networks.make_layers(

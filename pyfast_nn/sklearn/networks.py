@@ -62,6 +62,20 @@ def make_layers(
     return [*layers, Dense(n_outputs)]
 
 
+def make_model(
+    layers: list[Layer],
+    dtype: Any,
+    in_features: int,
+    feature_names: Array | None,
+    classes: Array | None,
+) -> Sequential:
+    """Return the network, with what it knows of columns and classes."""
+    model = Sequential(layers, dtype=dtype).build(in_features)
+    model.feature_names_in_ = None if feature_names is None else np.array(feature_names, object)
+    model.classes_ = classes
+    return model
+
+
 def views(model: Sequential) -> tuple[list[Array], list[Array]]:
     """Return the weights (in, out) and the biases (out,) of all dense layers."""
     named = model.named_parameters()
