@@ -66,6 +66,11 @@ def tell(callback: Any, method: str, *arguments: Any) -> bool:
     """Call a method of a callback that has it; return whether it asks to stop."""
     function = getattr(callback, method, None)
     answer = None if function is None else function(*arguments)
+    if answer is True and method in ("on_step_end", "on_epoch_recorded"):
+        raise TypeError(
+            f"what {type(callback).__name__}.{method} returned: expected None, got True; "
+            "on_epoch_end may end a fit by that"
+        )
     if answer is None or method != "on_epoch_end":
         return False
     return checks.boolean(answer, f"what {type(callback).__name__}.{method} returned")

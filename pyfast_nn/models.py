@@ -560,10 +560,10 @@ class Sequential(Guided):
             the optimizer, early stopping, callbacks and the history become what they were, and the
             fit makes those of its `epochs` that are left: with the same data and arguments it ends
             with the bits of a run that was never interrupted, however this one was, and be it by
-            SIGKILL. As long as there is no such file, the fit begins at its beginning, so that one
-            script is started again and again until it is done. What has been assigned to the
-            optimizer in that run is the file's, too; a function, as `lr` say, is the one given
-            here.
+            SIGKILL (of one build, and with the same instruction set: `build_config`). As long as
+            there is no such file, the fit begins at its beginning, so that one script is started
+            again and again until it is done. What has been assigned to the optimizer in that run is
+            the file's, too; a function, as `lr` say, is the one given here.
         verbose : {"auto", 0, 1}
             0 is quiet, 1 shows each epoch: as a bar on a terminal (stderr) or in a notebook, as
             lines on stderr elsewhere; "auto" is quiet there.

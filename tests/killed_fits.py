@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def groups():
         lr=lambda step: 0.05 / (1 + step) ** 0.5,
         groups=lambda key: {"weight_decay": 0.0 if key.endswith("bias") else 0.1},
     )
-    callbacks = [Counts(thaw=12)]
+    callbacks = [Counts(thaw=4)]
     # It has stopped early when all is done.
     options = {"optimizer": optimizer, "patience": 8, "monitor": "loss", "callbacks": callbacks}
     return network(trainable=False), options
@@ -91,6 +92,7 @@ def fused():
 
 FITS = [plateau, around, groups, fused]
 EPOCHS = 25
+ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def left_by(fit, folder, seed=None):
@@ -132,18 +134,35 @@ def left_by(fit, folder, seed=None):
 
 
 def started(*arguments):
-    return in_a_child(lambda: (left_by(*arguments), os._exit(0)))
+    def work():
+        try:
+            left_by(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        os._exit(0)
+
+    return in_a_child(work)
 
 
 def ended(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def wait_for_saves(child, path, saves):
+    """Return as soon as so many checkpoints were written, or the process has ended."""
+    seen = [path.stat().st_mtime_ns] if path.exists() else [0]
+    while len(seen) <= saves and os.waitid(os.P_PID, child, ENDED) is None:
+        now = path.stat().st_mtime_ns if path.exists() else 0
+        seen += [now] * (now != seen[-1])
+
+
 def kill_one(fit, folder, count, moments):
     """Run a fit in processes, up to `count` of which are killed; return how many were."""
     for kills in range(count):
         child = started(fit, folder)
-        time.sleep(moments.uniform(0, 0.15))
+        wait_for_saves(child, folder / "checkpoint", moments.randrange(12))
+        time.sleep(moments.uniform(0, 0.005))
         os.kill(child, signal.SIGKILL)
         status = ended(child)
         if status == 0:  # it was done by then

@@ -375,19 +375,26 @@ class TestResume:
         with pytest.warns(UserWarning, match="had stopped early"):
             assert fit(make(), 9, resume=tmp_path / "n").epochs == 2
 
-    def test_trainable_as_it_was(self, tmp_path):
+    @pytest.mark.parametrize("groups", [None, lambda key: {"lr": 0.1 if "weight" in key else 0.3}])
+    def test_trainable_as_it_was(self, tmp_path, groups):
+        """Also where the checkpoint is of the epoch after which it changed."""
+
         class Thaws(fnn.Callback):
             def on_epoch_end(self, model, epoch, record):
                 if epoch == 1:
                     model.layers[0].trainable = True
 
+        def adam():
+            return optim.Adam(lr=0.2, groups=groups)
+
         whole = make(trainable=False)
-        fit(whole, 6, Thaws())
-        for epochs in (1, 3, 5, 6):
+        fit(whole, 6, Thaws(), optimizer=adam())
+        for epochs in (1, 2, 3, 5, 6):
             model = make(trainable=False)
             saves = fnn.ModelCheckpoint(tmp_path / "m")
-            fit(model, epochs, Thaws(), saves, resume=tmp_path / "m")
+            fit(model, epochs, Thaws(), saves, resume=tmp_path / "m", optimizer=adam())
         assert_same_bits(model.parameters, whole.parameters)
+        assert not np.allclose(whole.parameters[:49], make().build(6).parameters[:49])
 
     def test_progress_goes_on(self, path, capfd):
         fit(make(), 4, resume=path, verbose=1)

@@ -187,3 +187,12 @@ def test_resumed(tmp_path):
     fit(make(), OPTIMIZERS["fused"](), Told(), fnn.ModelCheckpoint(path), epochs=2)
     fit(model, OPTIMIZERS["fused"](), Told(), epochs=4, resume=path)
     assert_same_bits(model.parameters, whole.parameters)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("method", ["on_step_end", "on_epoch_recorded"])
+def test_what_cannot_end_a_fit(method):
+    callback = fnn.Callback()
+    vars(callback)[method] = lambda *arguments: True
+    with pytest.raises(TypeError, match=rf"Callback.{method} returned: expected None, got True"):
+        fit(make(), optim.Adam(), callback)

@@ -408,7 +408,7 @@ class Optimizer(Rule):
             collections.deque(map(dict.update, targets, sources), maxlen=0)
             return
         now = saved.snapshot(new, self._groups, state)
-        life: dict[str, Any] = {"_waiting": now, "_bound": None, "_groups": None}
+        life: dict[str, Any] = {"_waiting": now, "_bound": None}
         if bound is not None:  # else the next fit finds out whether it fits
             fresh = saved.bind(new, bound.params, bound.flat, now)
             if may_be_fused(new, fresh):
@@ -550,17 +550,7 @@ def _subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
 
 def attach(optimizer: Optimizer, engine: Engine) -> Bound:
     """Bind an optimizer to the parameters of a model, to begin or to go on; return them."""
-    if not optimizer._for_fit:
-        raise ValueError(
-            f"optimizer: expected one made without params, got {type(optimizer).__name__} with "
-            "parameters of its own"
-        )
-    owner = optimizer._owner
-    if owner is not None and owner.tied and owner is not engine.owner:
-        raise ValueError(
-            f"optimizer: expected a new one or that of this model, got {type(optimizer).__name__} "
-            f"with the state of another model ({optimizer.step_count} steps); make a new one"
-        )
+    _check_free(optimizer, engine)
     bound, params = optimizer._bound, tensors(engine, engine.parameters)
     if bound is None:
         bound = optimizer._bind(_of_before(optimizer, engine) or params, engine.parameters)
@@ -572,6 +562,33 @@ def attach(optimizer: Optimizer, engine: Engine) -> Bound:
         bound.go_stepwise()  # and so it goes on
     vars(optimizer).update(_owner=engine.owner, _bound=bound, _waiting=None)
     return bound
+
+
+def go_on(optimizer: Optimizer, engine: Engine, state: dict[str, Any]) -> None:
+    """Bind an optimizer to the parameters of a model with the state of a state dict.
+
+    Whatever it was before; nothing is changed where it raises TypeError or ValueError.
+    """
+    _check_free(optimizer, engine)
+    fresh = optimizer._bare(_waiting=None)
+    fresh.load_state_dict(state)
+    attach(fresh, engine).hand_over(optimizer)
+    vars(optimizer).update(vars(fresh))
+
+
+def _check_free(optimizer: Optimizer, engine: Engine) -> None:
+    """Raise ValueError if an optimizer belongs to something else than a model."""
+    if not optimizer._for_fit:
+        raise ValueError(
+            f"optimizer: expected one made without params, got {type(optimizer).__name__} with "
+            "parameters of its own"
+        )
+    owner = optimizer._owner
+    if owner is not None and owner.tied and owner is not engine.owner:
+        raise ValueError(
+            f"optimizer: expected a new one or that of this model, got {type(optimizer).__name__} "
+            f"with the state of another model ({optimizer.step_count} steps); make a new one"
+        )
 
 
 def _of_before(optimizer: Optimizer, engine: Engine) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from ..guidance import is_ours
 from ..modelfile import Part
 from ..typing import Array
 from . import saved
-from .base import Optimizer, attach, described, find, has_groups, trains
+from .base import Optimizer, attach, described, find, go_on, has_groups, trains
 from .bound import Snapshot
 
 
@@ -88,9 +88,7 @@ def go_on_from(optimizer: Optimizer, engine: Engine, part: Part) -> None:
     """
     saved.check_names(part.description, saved.FIELDS - {"state"}, "optimizer")
     assert part.description is not None
-    attach(optimizer, engine)
-    optimizer.load_state_dict(_state_dict(part.description, part.arrays))
-    attach(optimizer, engine)
+    go_on(optimizer, engine, _state_dict(part.description, part.arrays))
 
 
 def _state_dict(description: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
