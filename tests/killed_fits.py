@@ -184,7 +184,7 @@ def main(folder, count):
         expected = pickle.loads((alone / "left").read_bytes())
         for name in expected:
             assert came[name] == expected[name], f"{fit.__name__}: {name} differ"
-        assert len(expected["files"]) == 2
+        assert 0 < len(expected["files"]) <= 2
         if kills >= count and number + 1 >= len(FITS):
             return kills
 
