@@ -18,6 +18,7 @@ extensions = [
     "mathml",
     "numpydoc",
     "references",
+    "inherited",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]

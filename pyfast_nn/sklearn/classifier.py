@@ -117,7 +117,7 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
 
     * Log-losses are exact where scikit-learn clips probabilities at the rounding unit.
     * A fit whose loss overflows ends at once: with the best weights before and a
-      `ConvergenceWarning` where there is early stopping, and otherwise with a ValueError.
+      ``ConvergenceWarning`` where there is early stopping, and otherwise with a ValueError.
     * `warm_start` and `partial_fit` with other layers than before raise ValueError.
     * `partial_fit` with ``solver="lbfgs"`` does not exist.
 

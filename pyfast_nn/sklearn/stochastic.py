@@ -211,7 +211,7 @@ class Stochastic:
     ) -> dict[str, Any]:
         """Make the steps of an epoch and return its record, with the loss as it is reported."""
         objective = task.objective
-        weights, ridge = task.batch_weights(order, batch_size, self.alpha, engine.dtype)
+        weights, ridge = task.batch_weights(order, batch_size, float(self.alpha), engine.dtype)
         record, penalty = training.train_epoch(
             engine,
             Examples(task.X, task.targets, task.targets, weights),
