@@ -6,7 +6,9 @@ calibration, metadata routing, pickles, joblib. Needs scikit-learn, the extra ``
 =================== ================================================================
 `MLPClassifier`     `sklearn.neural_network.MLPClassifier`, with the same answers
 `MLPRegressor`      `sklearn.neural_network.MLPRegressor`, likewise
-`from_sklearn`      one of ours from a fitted one of scikit-learn
+`NeuralClassifier`  any network as a classifier
+`NeuralRegressor`   any network as a regressor
+`from_sklearn`      a fitted perceptron of scikit-learn as one of ours
 `load`              an estimator from a file that its method ``save`` wrote
 =================== ================================================================
 
@@ -34,9 +36,17 @@ _need_scikit_learn()
 from .classifier import MLPClassifier  # noqa: E402
 from .exchange import from_sklearn  # noqa: E402
 from .loading import load  # noqa: E402
+from .neural import NeuralClassifier, NeuralRegressor  # noqa: E402
 from .regressor import MLPRegressor  # noqa: E402
 
-__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "load"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "NeuralClassifier",
+    "NeuralRegressor",
+    "from_sklearn",
+    "load",
+]
 
 
 def __dir__() -> list[str]:

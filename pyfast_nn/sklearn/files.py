@@ -20,7 +20,12 @@ from .labels import Labels
 KEY = "pyfast_nn_estimator"  # of the metadata
 FORMAT_VERSION = 1
 FIELDS = {"format_version", "estimator", "parameters", "attributes"}
-NOT_SAVED = ("model_", "_optimizer", "_random_state")  # in the file anyway, or made by each fit
+NOT_SAVED = (
+    "model_",
+    "optimizer_",
+    "_optimizer",
+    "_random_state",
+)  # in the file anyway, or made by each fit
 
 
 def save(estimator: Any, path: Path) -> None:
@@ -44,8 +49,9 @@ def save(estimator: Any, path: Path) -> None:
     engine = engine_of(estimator.model_)
     metadata = {KEY: json.dumps(description)}
     parts = {}
-    if descent is not None:
-        parts["optimizer"] = resumed.state_beside(engine, descent.optimizer)
+    optimizer = known.get("optimizer_") if descent is None else descent.optimizer
+    if optimizer is not None:
+        parts["optimizer"] = resumed.state_beside(engine, optimizer)
     modelfile.save(engine, path, metadata=metadata, **parts)
 
 
@@ -58,6 +64,9 @@ def _plain(value: Any, name: str) -> Any:
         return value
     if isinstance(value, np.generic):
         return _plain(value.item(), name)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, Layer) for v in value):
+        described = {"layers": branches.to_config(value)}  # at once: one may stand in two places
+        return described if isinstance(value, list) else {"tuple": described}
     if isinstance(value, list):
         return [_plain(each, name) for each in value]
     if isinstance(value, tuple):
@@ -67,7 +76,7 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, np.ndarray):
         return {"array": _plain(value.tolist(), name), "dtype": value.dtype.str}
     if isinstance(value, Layer):
-        return {"layers": branches.to_config([value])}
+        return {"layer": branches.to_config([value])}
     if isinstance(value, Loss):
         return {"loss": losses.to_config(value)}
     if isinstance(value, Optimizer):
@@ -94,6 +103,8 @@ def value_of(plain: Any) -> Any:
     if kind == "dict":
         return {value_of(k): value_of(v) for k, v in inner}
     if kind == "layers":
+        return branches.from_config(inner)
+    if kind == "layer":
         return branches.from_config(inner)[0]
     if kind == "loss":
         return losses.from_config(inner)

@@ -8,13 +8,20 @@ from ..modelfile import ModelFileError
 from ..models import Sequential
 from ..optim import Optimizer
 from ..typing import Path
+from .base import Estimator
 from .classifier import MLPClassifier
 from .descent import Descent
 from .files import FIELDS, FORMAT_VERSION, KEY, value_of
-from .mlp import MLP
+from .neural import NeuralClassifier, NeuralRegressor
 from .regressor import MLPRegressor
 
-ESTIMATORS: dict[str, type[MLP]] = {kind.__name__: kind for kind in (MLPClassifier, MLPRegressor)}
+KINDS: tuple[type[Estimator], ...] = (
+    MLPClassifier,
+    MLPRegressor,
+    NeuralClassifier,
+    NeuralRegressor,
+)
+ESTIMATORS = {kind.__name__: kind for kind in KINDS}
 
 
 def load(path: Path) -> Any:
@@ -26,7 +33,7 @@ def load(path: Path) -> Any:
 
     Returns
     -------
-    MLPClassifier or MLPRegressor
+    estimator
         As it was, with all parameters and attributes: `partial_fit` goes on from there.
 
     Raises
@@ -64,7 +71,9 @@ def _made_of(description: dict[str, Any], model: Sequential, optimizer: Optimize
     parameters = {k: value_of(v) for k, v in description["parameters"].items()}
     attributes = {k: value_of(v) for k, v in description["attributes"].items()}
     estimator = kind(**parameters)
-    if optimizer is not None:
+    if "_optimizer" in attributes and optimizer is not None:
         attributes["_optimizer"] = Descent.resumed(optimizer, attributes["_optimizer"])
+    elif optimizer is not None:
+        attributes["optimizer_"] = optimizer
     estimator.__setstate__(attributes | {"model_": model})
     return estimator
