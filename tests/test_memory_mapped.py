@@ -18,7 +18,7 @@ pytestmark = [
 
 # MB that may be resident. Rows of 40 GB in a random order take many hours where memory is less.
 GIGABYTES = {True: 2, False: 40 if FULL else 2}  # by whether they are shuffled
-MOST = 500
+MOST = {2: 500, 40: 1000}  # labels and the order of ten million rows are 300
 
 SCRIPT = """
 import numpy as np, os, sys, time
@@ -66,7 +66,7 @@ def test_training_stays_small(shuffle, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     resident, _ = map(float, done.stdout.split())
-    assert resident < MOST, f"{resident} MB for {GIGABYTES[shuffle]} GB"
+    assert resident < MOST[GIGABYTES[shuffle]], f"{resident} MB for {GIGABYTES[shuffle]} GB"
 
 
 def test_private_changes_are_kept(tmp_path):
