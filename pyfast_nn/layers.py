@@ -449,7 +449,7 @@ class Standardize(InputLayer):
     Examples
     --------
     >>> model = fnn.Sequential([fnn.Standardize(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)])
-    >>> model.fit(X, y, loss="cross_entropy").epochs
+    >>> model.fit(X, y, loss="cross_entropy", epochs=10).epochs
     10
     >>> model.named_state()["0.mean"].shape
     (64,)
