@@ -779,7 +779,7 @@ def test_what_calibrate_refuses(rng):
         model.calibrate(X[:1])
     with pytest.raises(ValueError, match="X"):
         model.calibrate(np.where(np.arange(6) == 2, np.nan, X))
-    model.fit(X, y, loss="mse")
+    model.fit(X, y, loss="mse", epochs=10)
     before = model.state.copy()
     with pytest.raises(FloatingPointError, match="nothing was changed"):
         model.calibrate(np.full((10, 6), [1e307] * 6) * np.linspace(-1, 1, 10)[:, None])
