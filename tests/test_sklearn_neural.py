@@ -171,6 +171,15 @@ def test_partial_fit_is_fit_an_epoch_at_a_time(rng):
     assert_same_bits(parts.model_.parameters, whole.model_.parameters)
 
 
+@pytest.mark.parametrize("name", ["validation_split", "patience"])
+def test_partial_fit_refuses_what_it_does_not_do(rng, name):
+    X, y = draw(rng)
+    estimator = small(**{name: {"validation_split": 0.1, "patience": 3}[name]})
+    with pytest.raises(ValueError, match=f"{name}: expected None for partial_fit"):
+        estimator.partial_fit(X, y, classes=[0, 1, 2])
+    assert not hasattr(estimator, "model_")
+
+
 def test_partial_fit_after_a_file(rng, tmp_path):
     X, y = draw(rng)
     first = small().partial_fit(X, y, classes=[0, 1, 2])

@@ -135,6 +135,8 @@ class Neural(Estimator):
         *,
         incremental: bool,
     ) -> None:
+        if incremental:
+            self._check_incremental()
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y = self._prepare(X, y, reset=first, incremental=incremental)
         weights = self._weigh(y, check_weights(sample_weight, X.shape[0]))
@@ -145,7 +147,7 @@ class Neural(Estimator):
             self.optimizer_ = find_optimizer(given)() if isinstance(given, str) else given
         options = {name: getattr(self, name) for name in OF_FIT}
         if incremental:
-            options |= {"epochs": 1, "validation_split": None, "patience": None}
+            options["epochs"] = 1
         self.model_.fit(
             X,
             self._targets(y),
@@ -156,6 +158,14 @@ class Neural(Estimator):
             callbacks=() if self.callbacks is None else self.callbacks,
             **options,
         )
+
+    def _check_incremental(self) -> None:
+        for name in ("validation_split", "patience"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}: expected None for partial_fit, an epoch of all rows, got "
+                    f"{getattr(self, name)!r}"
+                )
 
     def _validation_data(self, X: Any, y: Any, sample_weight: Any) -> Any:
         if (X is None) != (y is None) or (X is None and sample_weight is not None):
@@ -363,7 +373,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         Raises
         ------
         TypeError, ValueError, FloatingPointError
-            As for `fit`.
+            As for `fit`; with `validation_split` or `patience`.
         """
         self._begin_partial_fit(y, classes)
         self._fit(X, y, sample_weight, incremental=True)
@@ -623,7 +633,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         Raises
         ------
         TypeError, ValueError, FloatingPointError
-            As for `fit`.
+            As for `fit`; with `validation_split` or `patience`.
         """
         self._fit(X, y, sample_weight, incremental=True)
         return self
