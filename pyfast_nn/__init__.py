@@ -48,6 +48,7 @@ from .layers import (
 )
 from .loading import from_torch, load
 from .loggers import CSVLogger, TensorBoard
+from .many import fit_many
 from .modelfile import ModelFileError
 from .models import Sequential
 from .runtime import build_config, get_num_threads, set_num_threads
@@ -98,6 +99,7 @@ __all__ = [
     "build_config",
     "curvature",
     "datasets",
+    "fit_many",
     "from_torch",
     "get_num_threads",
     "initializers",

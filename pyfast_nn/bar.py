@@ -21,7 +21,7 @@ from rich.text import Text
 _BAR_WIDTH = 20
 _NOTEBOOK_WIDTH = 100
 
-Show = Callable[[list[str]], None]
+Show = Callable[..., None]  # (numbers) of the next epoch, or (numbers, epochs done)
 
 
 @contextmanager
@@ -111,8 +111,8 @@ class _Counter:
         self._done, self._moved = int(bar.tasks[0].completed), 0.0
         self._numbers: list[str] = []
 
-    def show(self, numbers: list[str]) -> None:
-        self._done, self._numbers = self._done + 1, numbers
+    def show(self, numbers: list[str], done: int | None = None) -> None:
+        self._done, self._numbers = self._done + 1 if done is None else done, numbers
         if time.monotonic() - self._moved >= self._seconds:
             self.draw()
 

@@ -344,6 +344,14 @@ class Engine:
         """Return the means of losses and of right answers."""
         return self.net.evaluate(self.parameters, *_of(examples, loss), **self._beside(examples))
 
+    def means_and_outputs(
+        self, examples: data.Examples, loss: Loss, link: str
+    ) -> tuple[tuple[float, float], Array]:
+        """Return the same means, and what the link makes of the outputs, by one pass."""
+        out = np.empty((examples.n, self.net.out_features), self.dtype)
+        beside = self._beside(examples) | {"out": out, "link": link}
+        return self.net.evaluate(self.parameters, *_of(examples, loss), **beside), out
+
     def loss_and_grad(
         self, examples: data.Examples, loss: Loss, run: _core.Run
     ) -> tuple[float, Array]:

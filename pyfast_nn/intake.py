@@ -1,6 +1,6 @@
 """What users pass to a model, checked and as its engine takes it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,14 @@ from . import _core, checks, columns, config, data, losses
 from .engine import Engine
 from .layers import InputLayer, Standardize
 from .losses import Loss
+from .once import Once, each_time
 from .rounding import varies_by_rounding
 from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integers
 
+Calls = Callable[..., Any]  # `each_time` or a `Once`, by which data are read
 
-def check_loss(engine: Engine, loss: str | Loss | None) -> Loss:
+
+def check_loss(engine: Engine, loss: str | Loss | None, once: Calls = each_time) -> Loss:
     """Return the Loss that the argument `loss` of a method means."""
     if loss is None and engine.loss is None:
         names = ", ".join(losses.NAMES)
@@ -21,7 +24,7 @@ def check_loss(engine: Engine, loss: str | Loss | None) -> Loss:
             "loss: expected a loss, as this model has not been fitted, got None; pass loss=, "
             f"one of {names}"
         )
-    checked = losses.check(engine.loss if loss is None else loss)
+    checked = once(losses.check, engine.loss if loss is None else loss)
     if loss is not None:
         config.check_rounded(checked, engine.dtype, "loss: ")
     losses.check_last_layer(checked, engine.layers)
@@ -69,12 +72,16 @@ def check_passes(engine: Engine, samples: object, seed: object) -> list[_core.Ru
 # ---------------------------------------------------------------------- features
 
 
-def feature_names(engine: Engine, X: Any) -> Array | None:
+def feature_names(engine: Engine, X: Any, once: Calls = each_time) -> Array | None:
     """Return the names of columns that hold from a call with X on, (in_features,) or None."""
-    if engine.feature_names_in_ is not None:
-        return engine.feature_names_in_
-    names = columns.names_of(X, "X")
-    return None if names is None else np.array(names, object)
+    names: Any = engine.feature_names_in_
+    if names is None:
+        names = once(columns.names_of, X, "X")
+    return None if names is None else once(_as_names, *names)
+
+
+def _as_names(*names: str) -> Array:
+    return np.array(names, object)
 
 
 def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
@@ -103,26 +110,47 @@ def check_learned(engine: Engine) -> None:
 
 
 def training_features(
-    engine: Engine, X: Inputs, in_features: int | None, names: Array | None, name: str = "X"
+    engine: Engine,
+    X: Inputs,
+    in_features: int | None,
+    names: Array | None,
+    name: str = "X",
+    once: Calls = each_time,
 ) -> Array:
     """Return X to learn from, with so many columns if their number is known."""
-    X = data.features(X, name, names)
-    if X.shape[0] == 0:
-        raise ValueError(f"{name}: expected at least one row, got shape {X.shape}")
-    if in_features not in (None, X.shape[1]):
-        raise ValueError(f"{name}: expected {in_features} columns, got shape {X.shape}")
-    return X
+    array: Array = once(data.features, X, name, names)
+    if array.shape[0] == 0:
+        raise ValueError(f"{name}: expected at least one row, got shape {array.shape}")
+    if in_features not in (None, array.shape[1]):
+        raise ValueError(f"{name}: expected {in_features} columns, got shape {array.shape}")
+    return array
 
 
 def check_finite(
-    engine: Engine, X: Any, name: str, names: Array | None, rows: Integers | None = None
+    engine: Engine,
+    X: Any,
+    name: str,
+    names: Array | None,
+    rows: Integers | None = None,
+    once: Calls = each_time,
 ) -> None:
     """Raise ValueError if a number of X is not finite as the first layer reads it."""
     if engine.built and X.shape[1] != engine.net.in_features:
         return  # the core says so
     # Input layers bring into the range of the model's dtype what is beyond it.
     maps = any(isinstance(layer, InputLayer) for layer in engine.layers)
-    data.check_finite(X, np.dtype("float64") if maps else engine.dtype, name, names, rows)
+    dtype = np.dtype("float64") if maps else engine.dtype
+    if rows is not None and isinstance(once, Once) and once(_are_finite, X, dtype):
+        return  # nor is it any other's rows that have to be looked at
+    once(data.check_finite, X, dtype, name, names, rows)
+
+
+def _are_finite(X: Any, dtype: np.dtype[Any]) -> bool:
+    try:
+        data.check_finite(X, dtype, "X")
+    except ValueError:
+        return False
+    return True
 
 
 def knows_statistics(engine: Engine) -> bool:
@@ -227,11 +255,12 @@ def find_classes(
     shape: tuple[int, int],
     rows: Integers | None,
     name: str = "y",
+    once: Calls = each_time,
 ) -> Array | None:
     """Return `classes_` from a fit on some rows of inputs of that shape on."""
     known, out_features = engine.classes_, engine.out_features(shape[1])
     if known is None:
-        return data.find_classes(y, loss, shape[0], out_features, name, rows)
+        return once(data.find_classes, y, loss, shape[0], out_features, name, rows)
     own = loss.classes(out_features)
     if own is None or engine.loss is None or np.array_equal(known, own):
         return known
@@ -255,6 +284,7 @@ def examples(
     dtype: np.dtype[Any] | None = None,
     names: tuple[str, str] = ("y", "sample_weight"),
     scaled: bool = True,
+    once: Calls = each_time,
 ) -> data.Examples:
     """Return features with their targets and weights, and without rows of weight 0.
 
@@ -264,10 +294,10 @@ def examples(
     classes = engine.classes_ if classes is None else classes
     dtype = engine.dtype if dtype is None else dtype
     n, out_features = X.shape[0], engine.out_features(X.shape[1])
-    weights, rows = data.sample_weights(sample_weight, n, names[1])
+    weights, rows = once(data.sample_weights, sample_weight, n, names[1])
     kept = dtype_of_targets(engine, dtype)
-    targets = data.targets(y, loss, n, out_features, classes, kept, names[0], rows)
-    given = data.everywhere(data.as_targets(y, names[0], rows), n, rows)
+    targets = once(data.targets, y, loss, n, out_features, classes, kept, names[0], rows)
+    given = data.everywhere(once(data.as_targets, y, names[0], rows), n, rows)
     unweighted = data.Examples(X, targets, given, rows=rows)
     of = labels(loss, out_features, classes)
     weighed = data.weigh(unweighted, weights, class_weight, loss, of, dtype, names[1])

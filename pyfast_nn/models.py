@@ -923,7 +923,7 @@ class Sequential(Guided):
         if not allow_nonfinite:
             intake.check_finite(engine, X, "X", self.feature_names_in_, examples.rows)
         checked = check_metrics(metrics, loss, self.out_features, examples.weights is not None)
-        return outcome.evaluate(engine, examples, loss, checked)
+        return outcome.evaluate(engine, examples, loss, checked)[0]
 
     # ------------------------------------------------------------------ derivatives
 

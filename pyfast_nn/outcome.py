@@ -100,19 +100,30 @@ def predictions(out: Array, loss: Loss, classes: Array | None = None) -> tuple[A
 
 
 def evaluate(
-    engine: Engine, examples: Examples, loss: Loss, checked: Sequence[Metric]
-) -> dict[str, float]:
-    """Return the scores of examples: loss, accuracy where there is one, and the metrics."""
+    engine: Engine,
+    examples: Examples,
+    loss: Loss,
+    checked: Sequence[Metric],
+    wants_outputs: bool = False,
+) -> tuple[dict[str, float], Array | None]:
+    """Return the scores of examples: loss, accuracy where there is one, and the metrics.
+
+    And the outputs of which these are, those of values on the scale of the targets, if they are
+    wanted or a metric is computed of them.
+    """
     if examples.n == 0:
         raise ValueError(f"X: expected at least one row, got shape {examples.X.shape}")
-    result = scores(*engine.means(examples, loss), loss)
-    if any(metric.function for metric in checked):
-        out = _unscaled(engine, engine.outputs(examples.X, link_of_values(loss), examples.rows))
+    has_metrics = any(metric.function for metric in checked)
+    if not has_metrics and not wants_outputs:
+        return scores(*engine.means(examples, loss), loss), None
+    means, out = engine.means_and_outputs(examples, loss, link_of_values(loss))
+    result, out = scores(*means, loss), _unscaled(engine, out)
+    if has_metrics:
         if engine.standardize_targets:
             own = examples.y.astype(np.float64).reshape(examples.targets.shape)
             examples = examples._replace(targets=own)
         result |= _compute(checked, examples, out, loss, engine.classes_)
-    return result
+    return result, out
 
 
 def check_scorers(

@@ -52,6 +52,33 @@ def progress(
             yield lambda record: show(_texts(record))
 
 
+@contextmanager
+def progress_of_many(style: str, networks: int, epochs: int) -> Iterator[Callable[..., None]]:
+    """Yield a function that shows how far many fits are, in the same places.
+
+    ``show(networks done, epochs done, texts, ends)``, where `ends` says that a network has ended:
+    lines are of those only. Of so many networks and epochs in all.
+    """
+    if style == "quiet":
+        yield lambda done, epoch, texts, ends: None
+    elif style == "lines":
+
+        def line(done: int, epoch: int, texts: list[str], ends: bool) -> None:
+            if ends:
+                counts = (f"network {done}/{networks}", f"epoch {epoch}/{epochs}")
+                print(*counts, *texts, sep="  ", file=sys.stderr, flush=True)
+
+        yield line
+    else:
+        from . import bar
+
+        draws = bar.in_notebook if style == "notebook" else bar.on_terminal
+        with draws(epochs) as show:
+            yield lambda done, epoch, texts, ends: show(
+                [f"network {done}/{networks}", *texts], epoch
+            )
+
+
 def _texts(record: Mapping[str, float]) -> list[str]:
     texts = [f"{key} {value:.4f}" for key, value in record.items() if key not in NOT_SCORES]
     return [*texts, f"{record['seconds']:.3g} s/epoch"]

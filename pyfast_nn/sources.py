@@ -49,20 +49,24 @@ class Arrays:
         batch_size: int | None,
         batches_per_step: int,
         shuffle: bool,
+        once: intake.Calls,
     ) -> None:
         self._engine, self._loss, self._class_weight = engine, loss, class_weight
         self._batch_size = 128 if batch_size is None else batch_size
         self._batches_per_step, self._shuffle = batches_per_step, shuffle
-        self.names: Array | None = intake.feature_names(engine, X)
+        self.names: Array | None = intake.feature_names(engine, X, once)
         in_features = engine.network().in_features if engine.built else None
-        X = intake.training_features(engine, X, in_features, self.names)
+        X = intake.training_features(engine, X, in_features, self.names, once=once)
         self.in_features: int = X.shape[1]
-        self._weight, rows = data.sample_weights(sample_weight, X.shape[0])
-        self.classes: Array | None = intake.find_classes(engine, y, loss, X.shape, rows)
+        self._weight, rows = once(data.sample_weights, sample_weight, X.shape[0])
+        self.classes: Array | None = intake.find_classes(engine, y, loss, X.shape, rows, once=once)
         self.examples: data.Examples = intake.examples(
-            engine, X, y, loss, self._weight, class_weight, classes=self.classes, scaled=False
+            *(engine, X, y, loss, self._weight, class_weight),
+            classes=self.classes,
+            scaled=False,
+            once=once,
         )
-        intake.check_finite(engine, X, "X", self.names, self.examples.rows)
+        intake.check_finite(engine, X, "X", self.names, self.examples.rows, once)
 
     def hold_out(self, fraction: Real) -> data.Examples:
         """Keep that fraction of the rows apart, and return them."""

@@ -1,11 +1,12 @@
 """What `Sequential.fit` does."""
 
+import functools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .listeners import tell
 from .losses import Loss
 from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
+from .once import each_time
 from .optim import Optimizer
 from .optim.base import attach, tensors
 from .optim.base import find as find_optimizer
@@ -31,15 +33,12 @@ from .progress import progress
 from .sources import Arrays, Block
 from .typing import Array, ArrayLike, ClassWeight, Floats, Integer, Integers, Path, Real
 
+# What is asked after an epoch: its number, its record and the outputs; it returns whether to stop.
+AfterEpoch: TypeAlias = Callable[[int, dict[str, Any], Array | None], bool]
+
 
 def fit(
-    model: object,
-    engine: Engine,
-    X: Any,
-    y: ArrayLike | None,
-    *,
-    resume: Path | None = None,
-    **options: Any,
+    model: object, engine: Engine, X: Any, y: ArrayLike | None, *, verbose: object, **options: Any
 ) -> History:
     """Train in place and return the history; see `Sequential.fit`. Callbacks get the `model`.
 
@@ -49,134 +48,209 @@ def fit(
     token = object()
     try:
         engine.claim(token)
-        start = None if resume is None else checkpoint.read(resume, engine)
-        if start is not None:
-            start.give_model(engine)
-        return _fit(model, engine, X, y, start, **options)
+        style = check_verbose(verbose)
+        return Fit(model, engine, X, y, **options).run(functools.partial(progress, style))
     finally:
         engine.release(token)
 
 
-def _fit(
-    model: object,
-    engine: Engine,
-    X: Any,
-    y: ArrayLike | None,
-    start: checkpoint.Checkpoint | None,
-    *,
-    loss: str | Loss | None,
-    optimizer: Any,
-    epochs: Integer | None,
-    batch_size: Integer | None,
-    gradient_accumulation_steps: Integer,
-    shuffle: bool,
-    validation_split: Real | None,
-    validation_data: Any,
-    sample_weight: ArrayLike | None,
-    class_weight: ClassWeight | None,
-    metrics: Any,
-    train_metrics: bool = False,
-    patience: Integer | None,
-    min_delta: Real,
-    monitor: str,
-    callbacks: Any,
-    verbose: object,
-    ridge: Real = 0.0,
-) -> History:
-    # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
-    given = loss if loss is not None else engine.loss
-    loss = intake.check_loss(engine, loss)
-    if epochs is not None:
-        epochs = checks.integer(epochs, "epochs", minimum=1)
-    if batch_size is not None:
-        batch_size = checks.integer(batch_size, "batch_size", minimum=1)
-    batches_per_step = checks.integer(
-        gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
-    )
-    ridge = checks.real(ridge, "ridge", minimum=0)
-    shuffle = checks.boolean(shuffle, "shuffle")
-    train_metrics = checks.boolean(train_metrics, "train_metrics")
-    style = check_verbose(verbose)
-    cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
-    source: Arrays | Batches
-    if y is None:
-        _refuse_beside_batches(validation_split, sample_weight, class_weight, train_metrics)
-        source = Batches(engine, X, loss, **cut)
-    else:
-        cut |= {"sample_weight": sample_weight, "class_weight": class_weight}
-        source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle)
-    epochs = source.epochs(epochs)
-    in_features, names, classes = source.in_features, source.names, source.classes
-    evaluated = {}
-    validation = _check_validation(engine, validation_data, loss, in_features, names, classes)
-    if isinstance(source, Arrays):
-        if validation_split is not None:
-            if validation is not None:
-                raise ValueError("validation_split: expected None beside validation_data")
-            validation = source.hold_out(validation_split)
-        source.check_batches()
-        if train_metrics:
-            evaluated["train_"] = source.examples
-    if validation is not None:
-        evaluated["val_"] = validation
-    metrics = _check_metrics(metrics, loss, engine.out_features(in_features), evaluated, classes)
-    patience, min_delta = _check_stopping(patience, min_delta, monitor, loss, metrics, evaluated)
-    listeners = check_callbacks(callbacks)
-    optimizer = _check_optimizer(engine, optimizer)
-    _warn_of_flat_layers(Graph(engine.layers, in_features))
+class Fit:
+    """A fit whose arguments are checked; the model is as it was, or as a checkpoint has it.
 
-    # The network with its plan, built once, and the optimizer's state.
-    if not engine.built:
-        engine.build(in_features)
-    source.learn_statistics()
-    evaluated = {name: intake.scale_targets(engine, each) for name, each in evaluated.items()}
-    attach(optimizer, engine)
-    engine.saved_optimizer = None  # from here on there is another one
-    history = History() if start is None else engine.history
-    engine.loss, engine.classes_, engine.history = given, classes, history
-    engine.feature_names_in_ = names
-    stopping = EarlyStopping(engine, history, monitor, patience, min_delta)
-    running = checkpoint.Running(optimizer, stopping, listeners)
-    told = of_steps(listeners, model)
-    if start is not None:
-        start.give_fit(engine, running)
-        _warn_of_the_end(start, history.epochs, epochs, stopping.is_over or running.asked_to_stop)
-    engine.running = running
+    Attributes
+    ----------
+    model : object
+    optimizer : Optimizer
+    listeners : list
+    epochs, done : int
+        Of them in all, and those that were made before.
+    work : int
+        Multiply-adds of a forward pass over the rows of an epoch.
+    """
 
-    try:
-        with ExitStack() as ends:  # on every way out, the last of them first
-            engine.net.keep_memory(True)  # large networks: for the next epoch
-            ends.callback(engine.net.keep_memory, False)
-            for listener in listeners:
-                tell(listener, "on_fit_begin", model)
-                ends.callback(tell, listener, "on_fit_end", model, history)
-            ends.callback(stopping.restore)
-            show = ends.enter_context(progress(style, epochs, history.epochs))
-            while history.epochs < epochs and not (stopping.is_over or running.asked_to_stop):
-                epoch = history.epochs
-                record, _ = _train_blocks(
-                    *(engine, source.blocks(), source.steps, loss, optimizer),
-                    *(batches_per_step, ridge, told),
-                )
-                for prefix, part in evaluated.items():
-                    scores = outcome.evaluate(engine, part, loss, metrics)
-                    record |= {f"{prefix}{key}": value for key, value in scores.items()}
-                stopping.append(record)
-                show(record)
-                stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
-                running.asked_to_stop = any(stops)
+    def __init__(
+        self,
+        model: object,
+        engine: Engine,
+        X: Any,
+        y: ArrayLike | None,
+        *,
+        loss: str | Loss | None,
+        optimizer: Any,
+        epochs: Integer | None,
+        batch_size: Integer | None,
+        gradient_accumulation_steps: Integer,
+        shuffle: bool,
+        validation_split: Real | None,
+        validation_data: Any,
+        sample_weight: ArrayLike | None,
+        class_weight: ClassWeight | None,
+        metrics: Any,
+        train_metrics: bool = False,
+        patience: Integer | None,
+        min_delta: Real,
+        monitor: str,
+        callbacks: Any,
+        resume: Path | None = None,
+        ridge: Real = 0.0,
+        once: intake.Calls = each_time,
+    ) -> None:
+        # What the user gave, as the core reads it: nothing is copied whole, nothing changed.
+        self._start = None if resume is None else checkpoint.read(resume, engine)
+        if self._start is not None:
+            self._start.give_model(engine)
+        self._given = loss if loss is not None else engine.loss
+        loss = intake.check_loss(engine, loss, once)
+        if epochs is not None:
+            epochs = checks.integer(epochs, "epochs", minimum=1)
+        if batch_size is not None:
+            batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+        batches_per_step = checks.integer(
+            gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
+        )
+        self._ridge = checks.real(ridge, "ridge", minimum=0)
+        shuffle = checks.boolean(shuffle, "shuffle")
+        train_metrics = checks.boolean(train_metrics, "train_metrics")
+        cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
+        source: Arrays | Batches
+        if y is None:
+            _refuse_beside_batches(validation_split, sample_weight, class_weight, train_metrics)
+            source = Batches(engine, X, loss, **cut)
+        else:
+            cut |= {"sample_weight": sample_weight, "class_weight": class_weight}
+            source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle, once=once)
+        self.epochs: int = source.epochs(epochs)
+        in_features, names, classes = source.in_features, source.names, source.classes
+        evaluated = {}
+        validation = _check_validation(
+            *(engine, validation_data, loss, in_features, names, classes, once)
+        )
+        if isinstance(source, Arrays):
+            if validation_split is not None:
+                if validation is not None:
+                    raise ValueError("validation_split: expected None beside validation_data")
+                validation = source.hold_out(validation_split)
+            source.check_batches()
+            if train_metrics:
+                evaluated["train_"] = source.examples
+        if validation is not None:
+            evaluated["val_"] = validation
+        metrics = _check_metrics(
+            metrics, loss, engine.out_features(in_features), evaluated, classes
+        )
+        patience, min_delta = _check_stopping(
+            patience, min_delta, monitor, loss, metrics, evaluated
+        )
+        self.model, self._engine, self._loss, self._source = model, engine, loss, source
+        self._batches_per_step, self._evaluated, self._metrics = (
+            batches_per_step,
+            evaluated,
+            metrics,
+        )
+        self._monitor, self._patience, self._min_delta = monitor, patience, min_delta
+        self.listeners: list[Any] = check_callbacks(callbacks)
+        self.optimizer = _check_optimizer(engine, optimizer)
+        graph = Graph(engine.layers, in_features)
+        _warn_of_flat_layers(graph)
+        self.done: int = 0 if self._start is None else engine.history.epochs
+        rows = source.examples.n if isinstance(source, Arrays) else 1
+        self.work: int = rows * sum(place.multiply_adds for place in graph.places)
+
+    @property
+    def watched(self) -> str:
+        """The score of a record by which fits are compared (str)."""
+        if self._patience is not None:
+            return self._monitor
+        return "val_loss" if "val_" in self._evaluated else "loss"
+
+    def run(
+        self,
+        shown: Callable[[int, int], AbstractContextManager[Callable[[dict[str, Any]], None]]],
+        after_epoch: AfterEpoch | None = None,
+        wants_outputs: bool = False,
+    ) -> History:
+        """Train; the model's engine has been claimed.
+
+        Parameters
+        ----------
+        shown : callable
+            ``with shown(epochs, done) as show:`` within which ``show(record)`` shows an epoch.
+        after_epoch : callable, optional
+            ``after_epoch(epoch, record, outputs)``, whether to stop, after the callbacks; what it
+            adds to the record is in the history.
+        wants_outputs : bool
+            Whether `after_epoch` wants the outputs on the validation data; else they may be None.
+        """
+        engine, source, loss, optimizer = self._engine, self._source, self._loss, self.optimizer
+        listeners, model, start, epochs = self.listeners, self.model, self._start, self.epochs
+
+        # The network with its plan, built once, and the optimizer's state.
+        if not engine.built:
+            engine.build(source.in_features)
+        source.learn_statistics()
+        evaluated = {
+            name: intake.scale_targets(engine, each) for name, each in self._evaluated.items()
+        }
+        attach(optimizer, engine)
+        engine.saved_optimizer = None  # from here on there is another one
+        history = History() if start is None else engine.history
+        engine.loss, engine.history = self._given, history
+        engine.classes_ = None if source.classes is None else source.classes.copy()
+        engine.feature_names_in_ = None if source.names is None else source.names.copy()
+        stopping = EarlyStopping(engine, history, self._monitor, self._patience, self._min_delta)
+        running = checkpoint.Running(optimizer, stopping, listeners)
+        told = of_steps(listeners, model)
+        if start is not None:
+            start.give_fit(engine, running)
+            _warn_of_the_end(
+                start, history.epochs, epochs, stopping.is_over or running.asked_to_stop
+            )
+        engine.running = running
+
+        try:
+            with ExitStack() as ends:  # on every way out, the last of them first
+                engine.net.keep_memory(True)  # large networks: for the next epoch
+                ends.callback(engine.net.keep_memory, False)
                 for listener in listeners:
-                    tell(listener, "on_epoch_recorded", model, epoch, record)
-            set_stopped_early(history, history.epochs < epochs)
-            for vector, name in zip(engine.vectors(), ("parameters", "statistics"), strict=True):
-                if not np.isfinite(vector).all():
-                    raise FloatingPointError(
-                        f"the {name} are not finite after epoch {history.epochs}: the last "
-                        "step overflowed. Likely cure: a lower learning rate"
+                    tell(listener, "on_fit_begin", model)
+                    ends.callback(tell, listener, "on_fit_end", model, history)
+                ends.callback(stopping.restore)
+                show = ends.enter_context(shown(epochs, history.epochs))
+                while history.epochs < epochs and not (stopping.is_over or running.asked_to_stop):
+                    epoch = history.epochs
+                    record, _ = _train_blocks(
+                        *(engine, source.blocks(), source.steps, loss, optimizer),
+                        *(self._batches_per_step, self._ridge, told),
                     )
-    finally:
-        stopping.restore()  # Ctrl-C may have come before the first time
-    return history
+                    outputs = None
+                    for prefix, part in evaluated.items():
+                        wanted = wants_outputs and prefix == "val_"
+                        scores, out = outcome.evaluate(engine, part, loss, self._metrics, wanted)
+                        record |= {f"{prefix}{key}": value for key, value in scores.items()}
+                        outputs = out if wanted else None
+                    stopping.append(record)
+                    show(record)
+                    stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
+                    if after_epoch is not None:
+                        try:
+                            stops.append(after_epoch(epoch, record, outputs))
+                        finally:
+                            amend_record(history, record)
+                    running.asked_to_stop = any(stops)
+                    for listener in listeners:
+                        tell(listener, "on_epoch_recorded", model, epoch, record)
+                set_stopped_early(history, history.epochs < epochs)
+                for vector, name in zip(
+                    engine.vectors(), ("parameters", "statistics"), strict=True
+                ):
+                    if not np.isfinite(vector).all():
+                        raise FloatingPointError(
+                            f"the {name} are not finite after epoch {history.epochs}: the last "
+                            "step overflowed. Likely cure: a lower learning rate"
+                        )
+        finally:
+            stopping.restore()  # Ctrl-C may have come before the first time
+        return history
 
 
 def of_steps(listeners: list[Any], model: object) -> Callable[[int, dict[str, float]], None] | None:
@@ -395,6 +469,7 @@ def _check_validation(
     in_features: int,
     names: Array | None,
     classes: Array | None,
+    once: intake.Calls,
 ) -> data.Examples | None:
     if validation_data is None:
         return None
@@ -409,15 +484,16 @@ def _check_validation(
         raise TypeError(
             f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
         ) from None
-    X = intake.training_features(engine, X, in_features, names, "validation_data[0]")
+    X = intake.training_features(engine, X, in_features, names, "validation_data[0]", once)
     of_arguments = ("validation_data[1]", "validation_data[2]")
     examples = intake.examples(
         *(engine, X, y, loss, sample_weight),
         classes=classes,
         names=of_arguments,
         scaled=False,
+        once=once,
     )
-    intake.check_finite(engine, X, "validation_data[0]", names, examples.rows)
+    intake.check_finite(engine, X, "validation_data[0]", names, examples.rows, once)
     return examples
 
 

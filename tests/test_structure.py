@@ -144,13 +144,13 @@ PACKAGE = ROOT / "pyfast_nn"
 # Each module or package may know those of its own room and of those above it; none in a circle.
 PYTHON_ROOMS = [
     "_core _blas typing guidance checks config graph",
-    "columns rounding labels scorers sparse atomic pictures runtime",
+    "columns rounding labels scorers sparse atomic pictures runtime threads once",
     "initializers layers losses schedules metrics branches data datasets history progress bar ops",
     "engine intake outcome",
     "optim listeners modelfile checkpoint exchange sources batches early_stopping",
     "training",
     "models",
-    "callbacks loggers loading",
+    "callbacks loggers loading many",
     "curvature",
     "inspect",
     "sklearn",

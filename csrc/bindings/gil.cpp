@@ -2,10 +2,20 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace fnn::bindings {
 
 namespace {
+
+thread_local std::shared_ptr<Stop> obeyed;
+
+void check_stop() {
+    if (!obeyed->is_set()) return;
+    const py::gil_scoped_acquire gil;
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+    throw py::error_already_set();
+}
 
 void check_signals() {
     const py::gil_scoped_acquire gil;
@@ -34,7 +44,10 @@ Interrupt interrupt_of_thread() {
         is_main = in_main_thread();
         generation = forks();
     }
-    return is_main ? check_signals : nullptr;
+    if (is_main) return check_signals;
+    return obeyed == nullptr ? nullptr : check_stop;
 }
+
+void obey(std::shared_ptr<Stop> stop) { obeyed = std::move(stop); }
 
 }  // namespace fnn::bindings

@@ -3,6 +3,9 @@
 
 #include <pybind11/pybind11.h>
 
+#include <atomic>
+#include <memory>
+
 #include "exec/threads.h"
 
 namespace fnn::bindings {
@@ -23,8 +26,23 @@ class WithoutGil {
     PyThreadState* thread_;
 };
 
+// By which one thread ends the calls of others.
+class Stop {
+   public:
+    void set() { set_.store(true); }
+    bool is_set() const { return set_.load(std::memory_order_relaxed); }
+
+   private:
+    std::atomic<bool> set_{false};
+};
+
+// From here on calls of this thread, which is not the main one, end with KeyboardInterrupt once that is set,
+// as Ctrl-C ends those of the main thread; null: no longer.
+void obey(std::shared_ptr<Stop> stop);
+
 // What calls of this thread run between their tiles, to be asked for with the GIL: Python runs handlers of
-// signals in its main thread only, so all others have nothing to ask, and do not wait for the GIL.
+// signals in its main thread only, so all others have nothing to ask but whether they are stopped, and do not
+// wait for the GIL.
 Interrupt interrupt_of_thread();
 
 }  // namespace fnn::bindings

@@ -76,6 +76,13 @@ void register_runtime(py::module_& m) {
     m.def("use_blas", use_blas_of, "sgemm"_a, "dgemm"_a);
     m.def("set_num_threads", set_threads, "n"_a);
     m.def("get_num_threads", get_num_threads);
+    m.def("set_own_threads", set_own_threads, "n"_a);
+    m.def("get_own_threads", get_own_threads);
+    py::class_<Stop, std::shared_ptr<Stop>>(m, "Stop")
+        .def(py::init<>())
+        .def("set", &Stop::set)
+        .def("is_set", &Stop::is_set);
+    m.def("obey", obey, "stop"_a.none(true));
     m.def("allocations", allocations);
     m.def("fail_allocation", fail_allocation, "k"_a);
     m.def("fail_in_team", fail_in_team, "k"_a);

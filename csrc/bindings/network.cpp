@@ -174,9 +174,10 @@ void values(Network& net, const py::array& parameters, const py::object& X, cons
 std::pair<double, double> evaluate(Network& net, const py::array& parameters, const py::object& X,
                                    const py::array& y, const py::tuple& loss_spec, const MaybeArray& weights,
                                    const py::object& model_state, const MaybeArray& order,
-                                   const SharedRun& run) {
+                                   const SharedRun& run, MaybeArray out, const std::string& link_name) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
+        const Link link = link_of(link_name);
         const LossSpec loss = loss_of(loss_spec);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         double* s = state_of(net, model_state, run);
@@ -187,10 +188,12 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
+        T* o = out ? to_write<T>(*out, "out", {rows.rows, net.plan.out_features()}) : nullptr;
         Score score;
         const auto& table = functions<T>(current_table());
-        call(net, As::reader, s, run,
-             [&](const Context& context) { table.evaluate(context, p, x, targets, rows, loss, &score); });
+        call(net, As::reader, s, run, [&](const Context& context) {
+            table.evaluate(context, p, x, targets, rows, loss, &score, link, o);
+        });
         return std::pair(score.loss / score.weight, score.right / score.weight);
     });
 }
@@ -563,7 +566,7 @@ void register_network(py::module_& m) {
         .def("values", values, "parameters"_a, "X"_a, "outs"_a, py::kw_only(), "model_state"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
-             "run"_a = present)
+             "run"_a = present, "out"_a = py::none(), "link"_a = "identity")
         .def("losses_along", losses_along, "parameters"_a, "directions"_a, "steps"_a, "X"_a, "y"_a, "loss"_a,
              "losses"_a, py::kw_only(), "weights"_a = py::none(), "model_state"_a = py::none(),
              "order"_a = py::none())

@@ -23,6 +23,7 @@ namespace fnn {
 namespace {
 
 std::atomic<int> wanted{0};  // 0: ask OpenMP
+thread_local int own = 0;    // of this thread; 0: as the process
 std::atomic<int> failing{-1};
 std::atomic<bool> team_used{false};
 std::atomic<bool> forked{false};  // in a child whose parent had used a team
@@ -39,6 +40,7 @@ std::atomic<int> generation{0};
 
 int get_num_threads() {
     if (forked.load()) return 1;
+    if (own > 0) return own;
     const int n = wanted.load();
     if (n > 0) return n;
 #ifdef _OPENMP
@@ -49,6 +51,10 @@ int get_num_threads() {
 }
 
 void set_num_threads(int n) { wanted.store(n); }
+
+int get_own_threads() { return own; }
+
+void set_own_threads(int n) { own = n; }
 
 int team_of(int threads) {
     if (threads <= 1 || forked.load()) return 1;

@@ -1,4 +1,4 @@
-// How many threads a call may use: one number for the process.
+// How many threads a call may use: one number for the process, or that of the thread that calls.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,11 @@ using Interrupt = void (*)();
 // work); one in a child of fork whose parent had used threads of ours, where libgomp cannot start a team.
 int get_num_threads();
 void set_num_threads(int n);
+
+// The same for calls of this thread alone, as those that run side by side share the processors; 0: as set for
+// the process.
+int get_own_threads();
+void set_own_threads(int n);
 
 // How many threads may start now of those asked for: one after such a fork. To be called before a team
 // starts, so that a later fork knows.

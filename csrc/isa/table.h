@@ -16,7 +16,7 @@ struct Functions : LoopsOf<T> {
     void (*outputs)(const Context&, const T* parameters, const Source& x, const Order&, Link, T* out);
     void (*values)(const Context&, const T* parameters, const Source& x, T* const* outs);
     void (*evaluate)(const Context&, const T* parameters, const Source& x, const Targets<T>& y, const Order&,
-                     const LossSpec&, Score*);
+                     const LossSpec&, Score*, Link, T* out);
     void (*losses_along)(const Context&, const T* parameters, const T* directions, index k,
                          const double* steps, index m, const Source& x, const Targets<T>& y, const Order&,
                          const LossSpec&, double* losses);

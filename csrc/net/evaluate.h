@@ -20,6 +20,21 @@ inline void scale_rows(T* dx, index columns, const exec::ColumnMap& map, Range r
             dx[r * columns + j] = T(double(dx[r * columns + j]) * map.scale[j]);
 }
 
+// What the link makes of the outputs of rows of a chunk, which change, into the caller's array.
+template <class T>
+inline void put_outputs(T* out, Panels<T> last, Link link, index first, Range rows) {
+    if (link == Link::softmax) RowSoftmax<T>::forward(last, last, rows);
+    if (link == Link::sigmoid)
+        for_stretches(last, rows, [&](Range r) {
+            activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);
+        });
+    if (link == Link::exp)
+        for_stretches(last, rows, [&](Range r) {
+            exec::elementwise(r, [y = last.data](index i) { y[i] = rules::exp(y[i]); });
+        });
+    put_rows<T>(out, last, first, rows);
+}
+
 // What the link makes of the outputs: out (order.rows, out_features)
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
@@ -55,17 +70,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
                     gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                     forward(exec, now, rows);
                 }
-                const Panels<T> last = now.a(plan.output());
-                if (link == Link::softmax) RowSoftmax<T>::forward(last, last, rows);
-                if (link == Link::sigmoid)
-                    for_stretches(last, rows, [&](Range r) {
-                        activation_forward<T>({Activation::sigmoid}, last.data, last.data, r);
-                    });
-                if (link == Link::exp)
-                    for_stretches(last, rows, [&](Range r) {
-                        exec::elementwise(r, [y = last.data](index i) { y[i] = rules::exp(y[i]); });
-                    });
-                put_rows<T>(out, last, first, rows);
+                put_outputs(out, now.a(plan.output()), link, first, rows);
             };
             for_own_pieces(exec, batch, put, now.couples_rows());
         });
@@ -94,10 +99,11 @@ void values(const Context& call, const T* parameters, const Source& x, T* const*
     });
 }
 
-// The weighted sums of the losses and of the right answers.
+// The weighted sums of the losses and of the right answers; and, unless out is null, what the link makes of
+// the outputs, out (order.rows, out_features).
 template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
-              const Order& order, const LossSpec& loss, Score* score) {
+              const Order& order, const LossSpec& loss, Score* score, Link link, T* out) {
     const Plan& plan = call.plan;
     const index limit = chunk_limit(call, order.rows), most = chunk_size(call, order.rows);
     const int threads = team_size(call.threads, most * plan.work_per_row());
@@ -114,6 +120,7 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
                 gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                 forward(exec, now, rows);
                 score_outputs<T>(exec, now, loss, examples, rows, T(1));
+                if (out != nullptr) put_outputs(out, now.a(plan.output()), link, first, rows);
             };
             for_own_pieces(exec, batch, score_rows, now.couples_rows());
             collect(exec, now.scores, batch, score);

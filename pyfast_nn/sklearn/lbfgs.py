@@ -11,10 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from ..data import Examples
 from ..engine import PREDICTS
 from ..models import Sequential, engine_of
+from ..threads import shared
 from ..typing import Array, Floats
 from .networks import views
 from .objective import Objective
-from .threads import shared
 
 
 class LBFGS:

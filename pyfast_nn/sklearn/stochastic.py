@@ -18,10 +18,10 @@ from ..listeners import tell
 from ..models import Sequential, engine_of
 from ..progress import check as check_verbose
 from ..progress import progress
+from ..threads import shared
 from ..typing import Array, Floats, Integers
 from .descent import Descent
 from .objective import Objective
-from .threads import shared
 from .validation import Validation
 
 NOT_FINITE = (
