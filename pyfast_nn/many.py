@@ -1,31 +1,26 @@
 """Many networks in one call: whole ones are shared out over the threads, the data are shared."""
 
-import contextvars
 import copy
-import math
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Literal
 
-from . import _core, checks
+from . import checks
 from .guidance import near
 from .history import History
 from .listeners import CallbackLike
 from .listeners import check as check_callbacks
 from .losses import Loss
-from .metrics import MetricsLike, larger_is_better
+from .metrics import MetricsLike
 from .models import Sequential, engine_of
 from .once import Once
 from .optim import Optimizer
+from .pool import Hook, Pool, Progress, named
 from .progress import check as check_verbose
 from .progress import progress_of_many
-from .runtime import get_num_threads
 from .training import Fit
-from .typing import Array, ArrayLike, ClassWeight, Inputs, Integer, Path, Real
-
-Hook = Callable[[int, Sequential, int, dict[str, Any], Any], bool | None]
+from .typing import ArrayLike, ClassWeight, Inputs, Integer, Path, Real
+from .workers import fit_by_joblib, import_joblib
 
 
 def fit_many(
@@ -55,6 +50,7 @@ def fit_many(
     monitor: str = "val_loss",
     callbacks: CallbackLike | Iterable[CallbackLike] = (),
     resume: Path | None = None,
+    backend: Literal["threads", "joblib"] = "threads",
     verbose: Literal["auto"] | int = "auto",
 ) -> list[History]:
     """Train many networks on the same data, side by side; each as by `Sequential.fit` alone.
@@ -89,6 +85,13 @@ def fit_many(
     loss, epochs, batch_size, gradient_accumulation_steps, shuffle, validation_split, \
 validation_data, sample_weight, class_weight, metrics, train_metrics, patience, min_delta, monitor
         As for `Sequential.fit`.
+    backend : {"threads", "joblib"}
+        "threads" are those of this process. "joblib" is for what outgrows a machine: whole networks
+        go as tasks to whatever ``joblib.parallel_config`` names, such as processes of loky, Dask or
+        Ray, and models, histories and optimizers come back into the objects that were given. Data
+        are sent once to a worker; loky maps them into memory. There `on_epoch_end`, `callbacks` and
+        `resume` are refused, as they would be called elsewhere; and Ctrl-C keeps the networks that
+        have come back, the others are as they were. Needs joblib, the extra ``parallel``.
     verbose : {"auto", 0, 1}
         As for `Sequential.fit`: one bar for all, or a line for each network that ends.
 
@@ -99,6 +102,8 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
 
     Raises
     ------
+    ImportError
+        If joblib is needed and not there.
     TypeError, ValueError
         If an argument is impossible: nothing is trained then. The message names the network:
         ``models[3]: batch_size: ...``.
@@ -108,7 +113,8 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
 
     Notes
     -----
-    The bits are those of each fit alone, for any number of threads. As many threads as
+    The bits are those of each fit alone, for any number of threads; on other machines those of the
+    instruction set there, see `build_config`. As many threads as
     `get_num_threads` says take whole networks, those with most work first. The work of a network is
     its multiply-adds by rows and epochs. A network whose part of all that is left to do is more
     than one thread's gets a team: ``threads * part`` threads, asked for anew at each of its epochs,
@@ -140,6 +146,11 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
     >>> models = [fnn.Sequential([fnn.Dense(w), fnn.ReLU(), fnn.Dense(10)]) for w in (4, 16, 64)]
     >>> histories = fnn.fit_many(models, X, y, loss="cross_entropy", epochs=8,
     ...                          validation_data=(Xv, yv), on_epoch_end=halve)
+
+    On the processes of a cluster; `client` is a ``dask.distributed.Client``, say::
+
+        with joblib.parallel_config(backend="dask"):
+            histories = fnn.fit_many(models, X, y, loss="mse", backend="joblib")
     """
     common = {
         "loss": loss,
@@ -170,17 +181,23 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
         raise TypeError(f"on_epoch_end: expected a function, got {came}")
     models = _check_models(models)
     options = _options(common, each, len(models))
-    style = check_verbose(verbose)
+    style, joblib = check_verbose(verbose), None
+    if checks.choice(backend, "backend", ("threads", "joblib")) == "joblib":
+        _refuse_in_workers(options, on_epoch_end)
+        joblib = import_joblib()
     with ExitStack() as ends:
         for number, model in enumerate(models):
             engine, token = engine_of(model), object()
-            with _named(number):
+            with named(number):
                 ends.callback(engine.release, token)
                 engine.claim(token)
         fits = _prepare(models, X, y, options)
         total = sum(fit.epochs - fit.done for fit in fits)
         show = ends.enter_context(progress_of_many(style, len(fits), total))
-        return _Pool(fits, on_epoch_end, _Progress(fits, show)).run()
+        progress = Progress(fits, show)
+        if joblib is not None:
+            return fit_by_joblib(joblib, fits, X, y, options, progress)
+        return Pool(fits, on_epoch_end, progress).run()
 
 
 # ---------------------------------------------------------------------- checks
@@ -260,12 +277,26 @@ def _check_each(each: Any, common: dict[str, Any], n: int) -> list[Mapping[str, 
     return list(each)
 
 
+def _refuse_in_workers(options: list[dict[str, Any]], on_epoch_end: Hook | None) -> None:
+    """Raise ValueError if something is given that works in this process only."""
+    given: list[tuple[str, Any]] = [("on_epoch_end", on_epoch_end)]
+    for of_one in options:
+        given.append(("callbacks", check_callbacks(of_one["callbacks"]) or None))
+        given.append(("resume", of_one["resume"]))
+    for name, value in given:
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected none with backend='joblib', whose networks are trained in "
+                f"other processes, got {checks.describe(value)}; backend='threads' takes it"
+            )
+
+
 def _prepare(models: list[Sequential], X: Any, y: Any, options: list[dict[str, Any]]) -> list[Fit]:
     """Return the fits, whose arguments are checked; what they share is read once."""
     once, fits = Once(), []
     owners: dict[int, int] = {}  # of what may belong to one network only, by its id
     for number, (model, of_one) in enumerate(zip(models, options, strict=True)):
-        with _named(number):
+        with named(number):
             fit = Fit(model, engine_of(model), X, y, **of_one, once=once)
         fits.append(fit)
         for name, mine in (("optimizer", [fit.optimizer]), ("callbacks", fit.listeners)):
@@ -278,170 +309,3 @@ def _prepare(models: list[Sequential], X: Any, y: Any, options: list[dict[str, A
                         f"{type(each).__name__} for models[{other}] and models[{number}]"
                     )
     return fits
-
-
-@contextmanager
-def _named(number: int) -> Iterator[None]:
-    """Name a network in what is raised within."""
-    try:
-        yield
-    except Exception as error:
-        _name(error, number)
-        raise
-
-
-def _name(error: BaseException, number: int) -> None:
-    if len(error.args) == 1 and isinstance(error.args[0], str):
-        error.args = (f"models[{number}]: {error.args[0]}",)
-    elif hasattr(error, "add_note"):  # from Python 3.11 on
-        error.add_note(f"of models[{number}]")
-
-
-# ---------------------------------------------------------------------- threads
-
-
-class _Pool:
-    """Threads that take whole networks, and those that several work on together."""
-
-    def __init__(self, fits: list[Fit], on_epoch_end: Hook | None, progress: "_Progress") -> None:
-        self._fits, self._on_epoch_end, self._progress = fits, on_epoch_end, progress
-        self._threads = self._free = get_num_threads()  # _free: those that work on nothing
-        self._left = {number: fit.work * (fit.epochs - fit.done) for number, fit in enumerate(fits)}
-        self._waiting = deque(sorted(self._left, key=lambda number: -self._left[number]))
-        self._taken = dict.fromkeys(self._left, 0)  # threads of each network
-        self._changed = threading.Condition()  # with the lock of all of this
-        self._at_work = 0  # threads of Python
-        self._stop = _core.Stop()
-        self._error: tuple[int, BaseException] | None = None
-        self._telling = threading.Lock()
-        self._histories: list[Any] = [None] * len(fits)
-
-    def run(self) -> list[History]:
-        """Train all; return the histories."""
-        self._at_work = min(self._threads, len(self._fits))
-        for _ in range(self._at_work):
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._work,), daemon=True).start()
-        try:
-            self._wait()
-        except BaseException:  # Ctrl-C, or what a handler of another signal raises
-            self._stop.set()
-            self._wait()
-            raise
-        if self._error is not None:
-            number, error = self._error
-            _name(error, number)
-            raise error
-        return self._histories
-
-    def _wait(self) -> None:
-        with self._changed:
-            while self._at_work:
-                self._changed.wait()
-
-    def _work(self) -> None:
-        """Train networks until there are none left, in a thread of its own."""
-        _core.obey(self._stop)
-        try:
-            while (number := self._next()) is not None:
-                try:
-                    self._train(number)
-                except BaseException as error:
-                    with self._changed:
-                        if not self._stop.is_set():  # else it is the end that all were told of
-                            self._error = number, error
-                        self._stop.set()
-                finally:
-                    self._give_back(number)
-        finally:
-            _core.obey(None)
-            with self._changed:
-                self._at_work -= 1
-                self._changed.notify_all()
-
-    def _next(self) -> int | None:
-        """Return the next network, with one thread at least; None if there is none left."""
-        with self._changed:
-            while self._waiting and not self._free and not self._stop.is_set():
-                self._changed.wait()
-            if not self._waiting or self._stop.is_set():
-                return None
-            number = self._waiting.popleft()
-            self._take(number)
-            return number
-
-    def _take(self, number: int) -> None:
-        """Let a network have its part of the threads, of which it is part of the work."""
-        part = self._left[number] / (sum(self._left.values()) or 1)
-        room = self._free + self._taken[number]
-        threads = min(max(1, int(self._threads * part)), room)
-        self._free, self._taken[number] = room - threads, threads
-        _core.set_own_threads(threads)
-        self._changed.notify_all()
-
-    def _give_back(self, number: int) -> None:
-        with self._changed:
-            self._free += self._taken.pop(number)
-            del self._left[number]
-            self._changed.notify_all()
-
-    def _train(self, number: int) -> None:
-        fit = self._fits[number]
-
-        def after_epoch(epoch: int, record: dict[str, Any], outputs: Array | None) -> bool:
-            stops = self._tell(number, epoch, record, outputs)
-            with self._changed:
-                self._left[number] = fit.work * (fit.epochs - epoch - 1)
-                self._take(number)
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            return stops
-
-        @contextmanager
-        def shown(epochs: int, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-            yield lambda record: self._progress.epoch(number, record)
-
-        wants_outputs = self._on_epoch_end is not None
-        self._histories[number] = fit.run(shown, after_epoch, wants_outputs)
-        self._progress.end(number)
-
-    def _tell(self, number: int, epoch: int, record: dict[str, Any], outputs: Any) -> bool:
-        if self._on_epoch_end is None:
-            return False
-        with self._telling:
-            model: Any = self._fits[number].model
-            answer = self._on_epoch_end(number, model, epoch, record, outputs)
-        return answer is not None and checks.boolean(answer, "what on_epoch_end returned")
-
-
-class _Progress:
-    """Counts networks and epochs, and knows the best score."""
-
-    def __init__(self, fits: list[Fit], show: Callable[..., None]) -> None:
-        self._fits, self._show = fits, show
-        self._lock = threading.Lock()
-        self._ended = self._epochs = 0
-        self._done = [fit.done for fit in fits]
-        self._best: dict[str, float] = {}
-
-    def epoch(self, number: int, record: dict[str, Any]) -> None:
-        """Count an epoch of a network, and show its record."""
-        name = self._fits[number].watched
-        value = record[name]
-        with self._lock:
-            self._epochs += 1
-            self._done[number] += 1
-            if not math.isnan(value):
-                better = max if larger_is_better(name) else min
-                self._best[name] = better(value, self._best.get(name, value))
-            self._show(self._ended, self._epochs, self._texts(), False)
-
-    def end(self, number: int) -> None:
-        """Count a network, which may have ended before its last epoch."""
-        with self._lock:
-            self._ended += 1
-            self._epochs += self._fits[number].epochs - self._done[number]
-            self._show(self._ended, self._epochs, self._texts(), True)
-
-    def _texts(self) -> list[str]:
-        return [f"best {name} {value:.4f}" for name, value in self._best.items()]

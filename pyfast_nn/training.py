@@ -64,8 +64,6 @@ class Fit:
     listeners : list
     epochs, done : int
         Of them in all, and those that were made before.
-    work : int
-        Multiply-adds of a forward pass over the rows of an epoch.
     """
 
     def __init__(
@@ -154,7 +152,11 @@ class Fit:
         _warn_of_flat_layers(graph)
         self.done: int = 0 if self._start is None else engine.history.epochs
         rows = source.examples.n if isinstance(source, Arrays) else 1
-        self.work: int = rows * sum(place.multiply_adds for place in graph.places)
+        self._work: int = rows * sum(place.multiply_adds for place in graph.places)
+
+    def work_from(self, epoch: int) -> int:
+        """Return the multiply-adds of forward passes of all epochs from that number on."""
+        return self._work * (self.epochs - epoch)
 
     @property
     def watched(self) -> str:

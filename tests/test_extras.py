@@ -40,6 +40,10 @@ WITHOUT = {
     "fnn.sklearn": ("sklearn", "sklearn", "fnn.sklearn.MLPClassifier()"),
     "to_onnx": ("onnx", "onnx", "model.to_onnx('m.onnx')"),
     "TensorBoard": ("tensorboardX", "tensorboard", "fnn.TensorBoard('runs')"),
+    "fit_many": (
+        *("joblib", "parallel"),
+        "fnn.fit_many([model], X, y, backend='joblib')",
+    ),
     "use_gemm": ("scipy", "blas", "fnn.runtime.use_gemm('blas')"),
 }
 
@@ -78,7 +82,7 @@ def test_the_command_line_without_matplotlib(tmp_path):
 
 def test_nothing_else_is_needed():
     """Networks, optimizers, files and the command line work where no optional package is."""
-    optional = ["scipy", "matplotlib", "pandas", "sklearn", "torch", "onnx", "IPython"]
+    optional = ["scipy", "matplotlib", "pandas", "sklearn", "torch", "onnx", "IPython", "joblib"]
     done = run(
         f"import sys; sys.modules.update(dict.fromkeys({optional}))\n{MODEL}"
         "import os, tempfile; os.chdir(tempfile.mkdtemp())\n"

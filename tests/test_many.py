@@ -14,7 +14,7 @@ import pytest
 
 import pyfast_nn as fnn
 from conftest import assert_same_bits
-from pyfast_nn import _core, data, many, once, progress
+from pyfast_nn import _core, data, once, pool, progress
 
 ROWS, COLUMNS, CLASSES = 300, 6, 3
 
@@ -236,14 +236,14 @@ class TestThreads:
         X, y = problem()
         models = [network(seed) for seed in range(len(epochs))]
         seen, most = [], []
-        take = many._Pool._take
+        take = pool.Pool._take
 
-        def taking(pool, number):
-            take(pool, number)
-            most.append(sum(pool._taken.values()))
-            assert pool._free + most[-1] == threads
+        def taking(self, number):
+            take(self, number)
+            most.append(sum(self._taken.values()))
+            assert self._free + most[-1] == threads
 
-        monkeypatch.setattr(many._Pool, "_take", taking)
+        monkeypatch.setattr(pool.Pool, "_take", taking)
 
         class Tells(fnn.Callback):
             def __init__(self, number):
@@ -461,8 +461,11 @@ class TestEnds:
         X, y = problem()
         models = [network(s) for s in range(2)]
 
+        sent = []
+
         def hook(number, model, epoch, record, outputs):
-            if epoch == 30:
+            if epoch == 30 and not sent:
+                sent.append(number)
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
@@ -597,3 +600,112 @@ class TestShown:
         with progress.progress_of_many(style, 3, 12) as show:
             show(1, 5, ["best loss 0.5"], False)
         assert shown == [12, (["network 1/3", "best loss 0.5"], 5)]
+
+
+# ----------------------------------------------------------------------- other processes
+
+
+def fit_in_workers(backend, **config):
+    """A sweep by joblib, beside each fit alone: bits, histories and optimizers."""
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    X, y = problem()
+    X, y = np.tile(X, (400, 1)), np.tile(y, 400)  # so large that loky maps them
+    validation = (X[:100], y[:100])
+    common = COMMON | {"validation_data": validation, "epochs": 2, "batch_size": 5000}
+
+    def make():
+        models = [network(seed, units) for seed, units in enumerate((4, 40, 8))]
+        return models, [
+            {"optimizer": fnn.optim.AdamW(lr=lambda step: 0.01 / (1 + step), clip_norm=1.0)},
+            {"patience": 1, "optimizer": fnn.optim.SGD(lr=0.1, momentum=0.9)},
+            {"sample_weight": (np.arange(len(X)) % 2).astype(float)},
+        ]
+
+    models, each = make()
+    others, options = make()
+    for _ in range(2):  # the second time all goes on from what came back
+        with joblib.parallel_config(backend, **config):
+            histories = fnn.fit_many(models, X, y, **common, each=each, backend="joblib")
+        expected = [
+            model.fit(X, y, **(common | own)) for model, own in zip(others, options, strict=True)
+        ]
+        pairs = [
+            [(m, o.get("optimizer")) for m, o in zip(ms, os_, strict=True)]
+            for ms, os_ in ((models, each), (others, options))
+        ]
+        same(*pairs, histories, expected)
+        assert all(m.history is h for m, h in zip(models, histories, strict=True))
+    assert each[0]["optimizer"].step_count == 96 == options[0]["optimizer"].step_count
+    failing = [{}, {"optimizer": fnn.optim.SGD(lr=1e30), "epochs": 20}, {}]
+    with (
+        joblib.parallel_config(backend, **config),
+        pytest.raises(FloatingPointError, match=r"^models\[1\]: the loss is not finite in"),
+    ):
+        fnn.fit_many(models, X, y, **common, each=failing, backend="joblib")
+    for model in models:  # which are free again, and number 1 is as it was
+        model.fit(X, y, **common)
+
+
+@pytest.mark.once
+class TestWorkers:
+    @pytest.mark.parametrize("backend", ["sequential", "threading"])
+    def test_of_this_process(self, backend):
+        fit_in_workers(backend, n_jobs=2)
+
+    def test_processes_of_loky(self):
+        fit_in_workers("loky", n_jobs=2)
+
+    def test_a_cluster_of_dask(self):
+        distributed = pytest.importorskip("distributed", reason="dask[distributed] is not there")
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
+            distributed.Client(cluster),
+        ):
+            fit_in_workers("dask")
+
+    def test_data_are_sent_once(self, monkeypatch):
+        """Whatever of a task may be scattered is an argument of its own, and one object for all."""
+        joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+        X, y = problem()
+        tasks = []
+
+        class Parallel(joblib.Parallel):
+            def __call__(self, iterable):
+                tasks.extend(iterable)
+                return super().__call__(tasks)
+
+        monkeypatch.setattr(joblib, "Parallel", Parallel)
+        validation = (X[:50], y[:50])
+        models = [network(seed) for seed in range(3)]
+        fnn.fit_many(models, X, y, **COMMON, validation_data=validation, backend="joblib")
+        for value in (X, y, *validation):
+            assert all(any(each is value for each in args) for _, args, _ in tasks)
+        assert len(tasks) == 3
+
+    def test_longest_first_and_a_line_each(self, capsys):
+        pytest.importorskip("joblib", reason="joblib is not installed")
+        models, X, y = [network(seed) for seed in range(3)], *problem()
+        each = [{"epochs": n} for n in (1, 3, 2)]
+        options = {"loss": "mse", "each": each, "backend": "joblib", "verbose": 1}
+        fnn.fit_many(models, X, np.eye(CLASSES)[y], **options)
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split("  ")[:2] for line in lines] == [
+            ["network 1/3", "epoch 3/6"],
+            ["network 2/3", "epoch 5/6"],
+            ["network 3/3", "epoch 6/6"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"on_epoch_end": print}, "on_epoch_end: expected none with backend='joblib'"),
+            ({"each": [{}, {"callbacks": Nothing()}]}, "callbacks: expected none with backend="),
+            ({"each": [{}, {"resume": "x"}]}, "resume: expected none with backend='joblib'"),
+            ({"backend": "dask"}, "backend: expected"),
+        ],
+    )
+    def test_what_is_refused(self, options, message):
+        with pytest.raises(ValueError, match="^" + re.escape(message)):
+            bad(**({"backend": "joblib"} | options))

@@ -150,7 +150,7 @@ PYTHON_ROOMS = [
     "optim listeners modelfile checkpoint exchange sources batches early_stopping",
     "training",
     "models",
-    "callbacks loggers loading many",
+    "callbacks loggers loading many pool workers",
     "curvature",
     "inspect",
     "sklearn",

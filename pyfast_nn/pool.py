@@ -1,0 +1,177 @@
+"""Threads that take whole networks, and those that several work on together."""
+
+import contextvars
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import _core, checks
+from .history import History
+from .metrics import larger_is_better
+from .runtime import get_num_threads
+from .training import Fit
+from .typing import Array
+
+Hook = Callable[[int, Any, int, dict[str, Any], Any], bool | None]
+
+
+@contextmanager
+def named(number: int) -> Iterator[None]:
+    """Name a network in what is raised within."""
+    try:
+        yield
+    except Exception as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (f"models[{number}]: {error.args[0]}",)
+        elif hasattr(error, "add_note"):  # from Python 3.11 on
+            error.add_note(f"of models[{number}]")
+        raise
+
+
+class Pool:
+    """Threads that take whole networks, and those that several work on together."""
+
+    def __init__(self, fits: list[Fit], on_epoch_end: Hook | None, progress: "Progress") -> None:
+        self._fits, self._on_epoch_end, self._progress = fits, on_epoch_end, progress
+        self._threads = self._free = get_num_threads()  # _free: those that work on nothing
+        self._left = {number: fit.work_from(fit.done) for number, fit in enumerate(fits)}
+        self._waiting = deque(sorted(self._left, key=lambda number: -self._left[number]))
+        self._taken = dict.fromkeys(self._left, 0)  # threads of each network
+        self._changed = threading.Condition()  # with the lock of all of this
+        self._at_work = 0  # threads of Python
+        self._stop = _core.Stop()
+        self._error: BaseException | None = None
+        self._telling = threading.Lock()
+        self._histories: list[Any] = [None] * len(fits)
+
+    def run(self) -> list[History]:
+        """Train all; return the histories."""
+        self._at_work = min(self._threads, len(self._fits))
+        for _ in range(self._at_work):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._work,), daemon=True).start()
+        try:
+            self._wait()
+        except BaseException:  # Ctrl-C, or what a handler of another signal raises
+            self._stop.set()
+            self._wait()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._histories
+
+    def _wait(self) -> None:
+        with self._changed:
+            while self._at_work:
+                self._changed.wait()
+
+    def _work(self) -> None:
+        """Train networks until there are none left, in a thread of its own."""
+        _core.obey(self._stop)
+        try:
+            while (number := self._next()) is not None:
+                try:
+                    with named(number):
+                        self._train(number)
+                except BaseException as error:
+                    with self._changed:
+                        if not self._stop.is_set():  # else it is the end that all were told of
+                            self._error = error
+                        self._stop.set()
+                finally:
+                    self._give_back(number)
+        finally:
+            _core.obey(None)
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> int | None:
+        """Return the next network, with one thread at least; None if there is none left."""
+        with self._changed:
+            while self._waiting and not self._free and not self._stop.is_set():
+                self._changed.wait()
+            if not self._waiting or self._stop.is_set():
+                return None
+            number = self._waiting.popleft()
+            self._take(number)
+            return number
+
+    def _take(self, number: int) -> None:
+        """Let a network have its part of the threads, of which it is part of the work."""
+        part = self._left[number] / (sum(self._left.values()) or 1)
+        room = self._free + self._taken[number]
+        threads = min(max(1, int(self._threads * part)), room)
+        self._free, self._taken[number] = room - threads, threads
+        _core.set_own_threads(threads)
+        self._changed.notify_all()
+
+    def _give_back(self, number: int) -> None:
+        with self._changed:
+            self._free += self._taken.pop(number)
+            del self._left[number]
+            self._changed.notify_all()
+
+    def _train(self, number: int) -> None:
+        fit = self._fits[number]
+
+        def after_epoch(epoch: int, record: dict[str, Any], outputs: Array | None) -> bool:
+            stops = self._tell(number, epoch, record, outputs)
+            with self._changed:
+                self._left[number] = fit.work_from(epoch + 1)
+                self._take(number)
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            return stops
+
+        @contextmanager
+        def shown(epochs: int, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+            yield lambda record: self._progress.epoch(number, record)
+
+        wants_outputs = self._on_epoch_end is not None
+        self._histories[number] = fit.run(shown, after_epoch, wants_outputs)
+        self._progress.end(number)
+
+    def _tell(self, number: int, epoch: int, record: dict[str, Any], outputs: Any) -> bool:
+        if self._on_epoch_end is None:
+            return False
+        with self._telling:
+            model: Any = self._fits[number].model
+            answer = self._on_epoch_end(number, model, epoch, record, outputs)
+        return answer is not None and checks.boolean(answer, "what on_epoch_end returned")
+
+
+class Progress:
+    """Counts networks and epochs, and knows the best score."""
+
+    def __init__(self, fits: list[Fit], show: Callable[..., None]) -> None:
+        self._fits, self._show = fits, show
+        self._lock = threading.Lock()
+        self._ended = self._epochs = 0
+        self._done = [fit.done for fit in fits]
+        self._best: dict[str, float] = {}
+
+    def epoch(self, number: int, record: dict[str, Any]) -> None:
+        """Count an epoch of a network, and show its record."""
+        name = self._fits[number].watched
+        value = record[name]
+        with self._lock:
+            self._epochs += 1
+            self._done[number] += 1
+            if not math.isnan(value):
+                better = max if larger_is_better(name) else min
+                self._best[name] = better(value, self._best.get(name, value))
+            self._show(self._ended, self._epochs, self._texts(), False)
+
+    def end(self, number: int) -> None:
+        """Count a network, which may have ended before its last epoch."""
+        with self._lock:
+            self._ended += 1
+            self._epochs += self._fits[number].epochs - self._done[number]
+            self._show(self._ended, self._epochs, self._texts(), True)
+
+    def _texts(self) -> list[str]:
+        return [f"best {name} {value:.4f}" for name, value in self._best.items()]
