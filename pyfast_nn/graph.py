@@ -38,7 +38,8 @@ class Place(NamedTuple):
     def multiply_adds(self) -> int:
         """What one row costs on its way forward (int)."""
         shapes = self.layer.parameter_shapes(self.in_features).values()
-        products = sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2)
+        matrices = [shape for shape in shapes if len(shape) == 2 and shape[0] == self.in_features]
+        products = sum(rows * cols for rows, cols in matrices)
         return products or self.features
 
 

@@ -20,6 +20,7 @@ class Layer(Configured):
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     couples_rows = False  # in training the output of a row depends on the others of its batch
+    takes_nan = False  # NaN that comes in means something, and does not come out
     # What the layer keeps of each column besides parameters, and its first values; NaN: what the
     # first fit learns.
     initial_state: ClassVar[Mapping[str, float]] = {}
@@ -1062,9 +1063,193 @@ class BatchNorm(Norm):
         return (self.eps, float(self.affine), self.momentum)
 
 
+class _Cosine(Layer):
+    """``cos(2 pi x)``: a part of `PeriodicEmbedding`."""
+
+    kind = "cosine"
+
+    def __repr__(self) -> str:
+        return "cos(2 pi x)"
+
+
+class _Beside(Layer):
+    """The features and their waves, side by side: a part of `PeriodicEmbedding`."""
+
+    kind = "concatenate"
+
+    def __repr__(self) -> str:
+        return "(x, cos(2 pi x))"
+
+
+class PeriodicEmbedding(Layer):
+    """``(x, cos(2 pi (weight * x + bias)))``: beside the features, waves of each.
+
+    Networks of rectifiers prefer smooth functions of their inputs; with waves, whose frequencies
+    are learned, they fit steps and oscillations of single features, too. The `Dense` that follows
+    makes linear combinations of them.
+
+    Parameters
+    ----------
+    n_frequencies : int
+        Waves of each feature, at least 1.
+    scale : float
+        Standard deviation of the initial frequencies, positive, for features of about unit
+        variance. It matters, and small values do well: 0.01 to 1.
+    trainable : bool
+        False: its parameters are constants, see the attribute, which may be assigned later.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of that.
+
+    Notes
+    -----
+    The input is (n, features), the output (n, features * (1 + n_frequencies)): first the features
+    themselves, then the waves of the first one, of the second one, and so on. ``weight`` and
+    ``bias`` are as long as there are waves, in this order. Frequencies begin as normal random
+    numbers, phases as uniform ones: ``weight`` as N(0, scale^2), ``bias`` from -1/2 to 1/2.
+
+    References
+    ----------
+    Y. Gorishniy, I. Rubachev, A. Babenko (2022), "On embeddings for numerical features in tabular
+    deep learning", NeurIPS, https://arxiv.org/abs/2203.05556. With phases, and the features beside:
+    D. Holzmüller, L. Grinsztajn, I. Steinwart (2024), "Better by default: strong pre-tuned MLPs and
+    boosted trees on tabular data", NeurIPS, https://arxiv.org/abs/2407.04491.
+
+    Examples
+    --------
+    >>> layers = [fnn.Standardize(), fnn.PeriodicEmbedding(16), fnn.Dense(64), fnn.ReLU()]
+    >>> model = fnn.Sequential([*layers, fnn.Dense(1)]).build(5)
+    >>> model.named_parameters()["1.weight"].shape
+    (80,)
+    >>> model.named_parameters()["2.weight"].shape
+    (85, 64)
+    """
+
+    kind = "spread"
+    n_frequencies: Setting[int] = Setting(partial(checks.integer, minimum=1))
+    scale: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(
+        self, n_frequencies: Integer = 16, scale: Real = 0.1, *, trainable: bool = True
+    ) -> None:
+        self._set(n_frequencies=n_frequencies, scale=scale)
+        self.trainable = trainable
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (float(self.n_frequencies),)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        return dict.fromkeys(("weight", "bias"), (in_features * self.n_frequencies,))
+
+    def lay(self, network: "graph.Graph", path: str, value: int) -> int:
+        width = network.width(value)
+        waves = width * self.n_frequencies
+        turns = network.add(self, path, self.kind, (value,), waves)
+        cosines = network.add(_Cosine(), path, _Cosine.kind, (turns,), waves)
+        return network.add(_Beside(), path, _Beside.kind, (value, cosines), width + waves)
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        laws = {"weight": initializers.Normal(self.scale), "bias": initializers.Uniform(-0.5, 0.5)}
+        for i, (name, law) in enumerate(laws.items()):
+            size = parameters[name].size
+            law.fill(parameters[name], size, size, seed, stream + i)
+
+
+class Embedding(Layer):
+    """A row of numbers for each category, learned: ``weight[x]``.
+
+    The input is one column of codes, 0 to n_categories - 1, numbers of any dtype. What is no such
+    code, and NaN, gives a row of zeros: a category that was not seen, or is missing.
+
+    Parameters
+    ----------
+    n_categories : int
+        From 1 to 2**24, so that float32 holds the codes.
+    units : int
+        Columns of the output, at least 1.
+    init : None, str, float or pyfast_nn.initializers.Initializer
+        Initial rows: an object or a name of `pyfast_nn.initializers`, or a number for a constant.
+        None is the normal law of standard deviation 1, as in torch.
+    trainable : bool
+        False: its parameters are constants, see the attribute, which may be assigned later.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above; when the network is built, if more columns come in than
+        one.
+
+    Notes
+    -----
+    ``weight`` has shape (n_categories, units), the input (n, 1), the output (n, units). Nothing
+    flows back to the input: layers in front of it do not learn.
+
+    A step updates all rows as other parameters: weight decay and momentum also move those of
+    categories that no example of the batch has. Exact traces and diagonals of curvature and
+    gradients of single examples are refused; all other derivatives and products are exact.
+
+    References
+    ----------
+    C. Guo, F. Berkhahn (2016), "Entity embeddings of categorical variables",
+    https://arxiv.org/abs/1604.06737.
+
+    Examples
+    --------
+    >>> model = fnn.Sequential([fnn.Embedding(1000, 8), fnn.Dense(1)], seed=0).build(1)
+    >>> model.forward([[3], [999], [1000]]).round(2)  # nothing is known of the last
+    array([[ 0.49],
+           [-0.56],
+           [ 0.  ]], dtype=float32)
+    """
+
+    kind = "embedding"
+    flat = True
+    takes_nan = True
+    n_categories: Setting[int] = Setting(partial(checks.integer, minimum=1, maximum=2**24))
+    units: Setting[int] = Setting(partial(checks.integer, minimum=1))
+    init: Setting[Init | None] = Setting(_check_init)
+
+    def __init__(
+        self,
+        n_categories: Integer,
+        units: Integer,
+        *,
+        init: str | Real | initializers.Initializer | None = None,
+        trainable: bool = True,
+    ) -> None:
+        self._set(n_categories=n_categories, units=units, init=init)
+        self.trainable = trainable
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return (float(self.n_categories),)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        return {"weight": (self.n_categories, self.units)}
+
+    def lay(self, network: "graph.Graph", path: str, value: int) -> int:
+        if network.width(value) > 1:
+            raise ValueError(
+                f"layers[{path}]: expected one column of codes, got {network.width(value)}; "
+                "each column of categories has an Embedding of its own"
+            )
+        return super().lay(network, path, value)
+
+    def initialize(
+        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+    ) -> None:
+        init = initializers.Normal(1.0) if self.init is None else initializers.resolve(self.init)
+        init.fill(parameters["weight"], self.n_categories, self.units, seed, stream)
+
+
 LAYERS = (
     *(Rescale, Standardize, Dense, WeightNorm, Identity),
     *(ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
-    *(LayerNorm, RMSNorm, GroupNorm, BatchNorm),
+    *(LayerNorm, RMSNorm, GroupNorm, BatchNorm, PeriodicEmbedding, Embedding),
 )

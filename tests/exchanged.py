@@ -41,6 +41,8 @@ CASES = {
     "GroupNorm(1)": [fnn.GroupNorm(1)],
     "BatchNorm": [fnn.BatchNorm(0.3, 0.1)],
     "BatchNorm(affine=False)": [fnn.BatchNorm(affine=False)],
+    "PeriodicEmbedding": [fnn.PeriodicEmbedding(3)],
+    "Embedding": [fnn.Concatenate([fnn.Dense(1), fnn.Sign(), fnn.Embedding(2, 5)], fnn.Identity())],
     "Residual": [fnn.Residual([fnn.Dense(8), fnn.Tanh()])],
     "Residual(shortcut)": [fnn.Residual([fnn.Dense(3), fnn.Tanh()], fnn.Dense(3))],
     "Add": [fnn.Add(fnn.Dense(8), [fnn.Tanh(), fnn.Dense(8)], fnn.Identity())],

@@ -187,10 +187,12 @@ class Op:
     exact: bool = True  # traces, diagonals and gradients of examples
     widths: tuple = (1, 2, 15, 16, 17, 31, 33, 100)
 
-    def shape(self, name, in_features, out_features):
-        return (in_features, out_features) if name == self.matrix else (out_features,)
+    def shape(self, name, values, in_features, out_features):
+        rows = int(values[0]) if self.codes else in_features
+        return (rows, out_features) if name == self.matrix else (out_features,)
 
     matrix: str = ""  # which of the parameters is one
+    codes: bool = False  # it reads one column, of row numbers of its matrix
     affine: int | None = None  # the place among the values of the one that is 0 without parameters
 
 
@@ -283,6 +285,27 @@ def weight_norm(xs, p, call):
     return xs[0] @ (v / norms * p["weight_g"]) + p["bias"]
 
 
+def spread(xs, p, call):
+    """A factor and a shift for each of the columns that a feature stands for."""
+    (x,) = xs
+    copies = int(call.layer["values"][0])
+    each = np.repeat(np.eye(x.shape[1]), copies, axis=1)
+    return (x @ traced(each)) * p["weight"] + p["bias"]
+
+
+def cosine(x, turned=0.0):
+    """cos(2 pi x), the argument turned by so many radians: its derivative is turned by pi / 2."""
+    value = np.cos(2 * np.pi * x.data + turned)
+    return Traced(value, [(x, lambda g: g * 2 * np.pi * cosine(x, turned + np.pi / 2))])
+
+
+def embedding(xs, p, call):
+    """A row of the table, by a product with what is 1 at its code."""
+    (x,) = xs
+    codes = np.arange(int(call.layer["values"][0]))
+    return traced(x.data == codes) @ p["weight"]
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
@@ -297,6 +320,22 @@ OPS = {
         piecewise_linear=True,
         exact=False,
     ),
+    "embedding": Op(
+        embedding,
+        values=(2,),
+        parameters=("weight",),
+        matrix="weight",
+        codes=True,
+        piecewise_linear=True,
+        exact=False,
+    ),
+    "spread": Op(
+        spread,
+        values=(3,),
+        parameters=("weight", "bias"),
+        piecewise_linear=True,
+    ),
+    "cosine": Op(lambda xs, p, call: cosine(xs[0])),
     "softmax": Op(lambda xs, p, call: softmax(xs[0])),
     "add": Op(lambda xs, p, call: total(xs), inputs=(1, 2, 3), piecewise_linear=True),
     "multiply": Op(lambda xs, p, call: product(xs), inputs=(2,)),
@@ -364,10 +403,12 @@ class Graph:
             into = [widths[k] for k in self.inputs(i)]
             op = OPS.get(layer["kind"])
             width = layer["units"] if op is not None and op.matrix else into[0]
+            if layer["kind"] == "spread":
+                width *= int(layer["values"][0])
             widths.append(sum(into) if layer["kind"] == "concatenate" else width)
             if op is not None and "shares" not in layer:
                 for name in self.names(i):
-                    shape = op.shape(name, into[0], widths[-1])
+                    shape = op.shape(name, layer.get("values", ()), into[0], widths[-1])
                     self.slots.append((i, name, at, shape))
                     at += int(np.prod(shape))
             for name, _ in op.states if op is not None else ():

@@ -56,6 +56,7 @@ ARGUMENTS = {
     "Dropout": (0.5,),
     "GaussianNoise": (0.1,),
     "GroupNorm": (1,),
+    "Embedding": (3, 4),
     "Residual": ([fnn.Tanh()],),
     "Add": (fnn.Identity(), [fnn.Tanh()]),
     "Multiply": (fnn.Identity(), [fnn.Sigmoid()]),

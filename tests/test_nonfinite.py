@@ -24,7 +24,7 @@ LABELS = [name for name in PROBLEMS if "value" not in name]
 LAYERS = [
     layer
     for layer in vars(fnn).values()
-    if isinstance(layer, type) and issubclass(layer, fnn.layers.Layer)
+    if isinstance(layer, type) and issubclass(layer, fnn.layers.Layer) and not layer.takes_nan
 ]
 
 

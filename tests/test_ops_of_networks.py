@@ -49,6 +49,8 @@ class Layers:
 
     def op(self, *xs, **fields):
         """The op that is tested; what it needs besides are branches from the network's input."""
+        if OPS[self.kind].codes:
+            xs = [self.add("sign", self.dense(xs[0], 1))]
         if OPS[self.kind].matrix:
             return self.add(self.kind, *xs, units=self.width, **fields)
         while len(xs) < min(max(OPS[self.kind].inputs), 2):
@@ -151,7 +153,7 @@ PLACES = [
 
 
 def is_possible(kind, place):
-    if place is used_twice and OPS[kind].states:
+    if place is used_twice and (OPS[kind].states or kind == "spread"):  # which makes it wider
         return False
     if place in (frozen_itself, used_twice):
         return bool(OPS[kind].parameters)
@@ -566,7 +568,7 @@ def test_wrong_numbers_of_inputs_and_values_are_refused(kind):
     for count in range(4):
         fields = {"kind": kind, "inputs": [0] * count, "values": op.values, **units}
         if count in op.inputs:
-            _core.Network("float32", 4, [fields])
+            _core.Network("float32", 1 if op.codes else 4, [fields])
         else:
             refused(4, [fields], r"layers\[0\]: inputs: expected")
     fields = {"kind": kind, "inputs": [0] * min(op.inputs), **units}

@@ -423,6 +423,7 @@ def public_classes():
 NEEDED = {
     "CurvatureMonitor": {"X": np.ones((4, 2)), "y": [0, 1, 0, 1]},
     "Dense": {"units": 3},
+    "Embedding": {"n_categories": 4, "units": 3},
     "GroupNorm": {"groups": 2},
     "Residual": {"layers": [fnn.Dense(3)]},
     "Sequential": {"layers": [fnn.Dense(3)]},

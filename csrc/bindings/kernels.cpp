@@ -15,11 +15,10 @@ namespace fnn::bindings {
 namespace {
 
 py::array unary(const std::string& name, const py::array& x) {
-    static const std::map<std::string, Elementary> names = {{"exp", Elementary::exp},
-                                                            {"log", Elementary::log},
-                                                            {"log1p", Elementary::log1p},
-                                                            {"tanh", Elementary::tanh},
-                                                            {"erf", Elementary::erf}};
+    static const std::map<std::string, Elementary> names = {
+        {"exp", Elementary::exp},        {"log", Elementary::log}, {"log1p", Elementary::log1p},
+        {"tanh", Elementary::tanh},      {"erf", Elementary::erf}, {"sin_2pi", Elementary::sin_2pi},
+        {"cos_2pi", Elementary::cos_2pi}};
     const auto found = names.find(name);
     if (found == names.end()) throw py::value_error(expected("name", "that of a function", "'" + name + "'"));
     return with_type_of(x, "x", [&](auto zero) -> py::array {

@@ -150,7 +150,7 @@ struct Epoch {
     }
 };
 
-enum class Elementary { exp, log, log1p, tanh, erf };
+enum class Elementary { exp, log, log1p, tanh, erf, sin_2pi, cos_2pi };
 
 // Weighted sums over rows, so that they can be added up.
 struct Score {

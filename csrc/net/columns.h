@@ -12,9 +12,11 @@ namespace fnn::FNN_ISA::net {
 // goes from thread to thread is what the layers put out. Whatever is less; where both take the same time has
 // been measured.
 inline bool goes_by_columns(const Plan& plan, index rows) {
-    index features = 0;
+    index features = 0, weights = plan.n_parameters;
     for (const Node& node : plan.nodes) features += plan.values[node.output].features;
-    return rows * features < 2 * plan.n_parameters;
+    for (const Parameters& own : plan.parameters)
+        if (own.is_table) weights -= own.size();  // of which a step reads some rows
+    return rows * features < 2 * weights;
 }
 
 template <class T>

@@ -297,7 +297,7 @@ void add_second_order_of(Exec& exec, Workspace<T>& ws, const Node& node, T* sums
     const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
     if (Maps<T>::cut(node, ws.run) == Cut::products) {
         const Panels<T> rx = ws.ra(node.input());
-        if (rx.data == nullptr) return;
+        if (rx.data == nullptr || ws.own(node).is_table) return;
         exec::multiply<T>(rd, rx, ws.direction_matrix(node), exec::Initial<T>::zero(), rows, {0, rd.count()});
         add_row_products<T>(sums, d, rd, 2, rows, true);
         return;

@@ -4,6 +4,7 @@
 #include "exec/gemm/gemm.h"
 #include "net/evaluate.h"
 #include "net/ops/dense.h"
+#include "rules/turns.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -253,6 +254,8 @@ struct Elementwise {
         if constexpr (F == Elementary::log1p) y[i] = rules::log1p(x[i]);
         if constexpr (F == Elementary::tanh) y[i] = rules::tanh(x[i]);
         if constexpr (F == Elementary::erf) y[i] = rules::erf(x[i]);
+        if constexpr (F == Elementary::sin_2pi) y[i] = rules::sin_2pi(x[i]);
+        if constexpr (F == Elementary::cos_2pi) y[i] = rules::cos_2pi(x[i]);
     }
 };
 
@@ -271,6 +274,10 @@ void elementary(Elementary function, const T* x, T* y, index n) {
             return exec::elementwise({0, n}, Elementwise<T, E::tanh>{y, x});
         case E::erf:
             return exec::elementwise({0, n}, Elementwise<T, E::erf>{y, x});
+        case E::sin_2pi:
+            return exec::elementwise({0, n}, Elementwise<T, E::sin_2pi>{y, x});
+        case E::cos_2pi:
+            return exec::elementwise({0, n}, Elementwise<T, E::cos_2pi>{y, x});
     }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "net/ops/dense.h"
+#include "net/ops/embedding.h"
 #include "net/pass.h"
 
 namespace fnn::FNN_ISA::net {
@@ -80,8 +81,12 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                     bool add = false;
                     for_nodes(own, [&](const Node& node) {
                         terms.for_matrix(node, [&](const Panels<const T>& x, const Panels<const T>& dz) {
-                            Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add, of_panels,
-                                                      beside);
+                            if (own.is_table)
+                                Embedding<T>::weight_gradient(strips, x, dz, own.rows, examples, piece, some,
+                                                              add);
+                            else
+                                Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add,
+                                                          of_panels, beside);
                             add = true;
                         });
                     });
@@ -201,7 +206,7 @@ struct TangentTerms {
     void for_matrix(const Node& node, const F& f) const {
         f(ws.a(node.input()), ws.rd(node.output));
         const Panels<T> rx = ws.ra(node.input());
-        if (rx.data != nullptr) f(rx, ws.d(node.output));
+        if (rx.data != nullptr && !ws.own(node).is_table) f(rx, ws.d(node.output));
     }
     // u rd + ru d
     template <class F>

@@ -43,6 +43,9 @@ struct NamedOp {
 const std::map<std::string, NamedOp> ops = {
     {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
     {"weight_norm", {OpKind::weight_norm, {}, "weight_v", {"bias", "weight_g"}, {}}},
+    {"embedding", {OpKind::embedding, {&OpSpec::categories}, "weight", {}, {}}},
+    {"spread", {OpKind::spread, {&OpSpec::copies}, "", {"weight", "bias"}, {}}},
+    {"cosine", {OpKind::cosine, {}, "", {}, {}}},
     {"softmax", {OpKind::softmax, {}, "", {}, {}}},
     {"add", {OpKind::add, {}, "", {}, {}, 0}},
     {"multiply", {OpKind::multiply, {}, "", {}, {}, 2}},
@@ -180,8 +183,15 @@ struct Plan::Building {
             plan.inexact = "what '" + std::string(kind) + "' (layer " + layer + ") adds to them is not known";
     }
 
-    index width_of(const LayerSpec& layer, const NamedOp& op) const {
+    index width_of(const LayerSpec& layer, const NamedOp& op, const OpSpec& spec) const {
         const index first = features(value_of(layer.inputs[0]));
+        if (op.kind == OpKind::embedding && first != 1)
+            throw std::invalid_argument("expected one column of codes, got " + std::to_string(first));
+        if (op.kind == OpKind::spread) {
+            check_size("copies", index(spec.copies));
+            check_size("units", first * index(spec.copies));
+            return first * index(spec.copies);
+        }
         if (!op.matrix.empty()) {
             check_size("units", layer.units);
             return layer.units;
@@ -201,10 +211,14 @@ struct Plan::Building {
     void add_op(const LayerSpec& layer, const NamedOp& op) {
         check_count(layer.kind, layer.values, op.numbers.size());
         if (op.inputs != 0) check_inputs(layer, op.inputs);
-        const index in = features(value_of(layer.inputs[0])), width = width_of(layer, op);
+        OpSpec spec{op.kind};
+        for (std::size_t k = 0; k < op.numbers.size(); ++k) spec.*op.numbers[k] = layer.values[k];
+        const bool is_table = op.kind == OpKind::embedding;
+        if (is_table) check_size("categories", index(spec.categories));
+        const index in = is_table ? index(spec.categories) : features(value_of(layer.inputs[0]));
+        const index width = width_of(layer, op, spec);
         Node& node = add_node(layer, width);
-        node.op.kind = op.kind;
-        for (std::size_t k = 0; k < op.numbers.size(); ++k) node.op.*op.numbers[k] = layer.values[k];
+        node.op = spec;
         if (op.kind == OpKind::group_norm) check_groups(index(node.op.groups), width);
         const Traits traits = traits_of(node.op);
         if (traits.is_random) node.random = n_random_++;
@@ -223,7 +237,7 @@ struct Plan::Building {
         node.state = plan.n_state;
         for (const std::string& name : op.states) add_state(layer.path, name, width);
         merge(traits, layer.path, layer.kind.c_str());
-        plan.work_per_row_ += op.matrix.empty() ? width : in * width;
+        plan.work_per_row_ += op.matrix.empty() || is_table ? width : in * width;
     }
 
     void add_state(const std::string& layer, const std::string& name, index size) {
@@ -250,6 +264,7 @@ struct Plan::Building {
         own.rows = rows, own.cols = cols, own.offset = plan.n_parameters;
         own.trainable = layer.trainable, own.trained_before = plan.n_trainable;
         own.max_norm = layer.max_norm, own.is_normalized = op.kind == OpKind::weight_norm;
+        own.is_table = op.kind == OpKind::embedding;
         plan.n_parameters += own.size();
         if (own.trainable) plan.n_trainable += own.size();
         if (plan.n_parameters > largest_plan)

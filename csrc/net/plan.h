@@ -28,17 +28,22 @@ enum class OpKind {
     group_norm,
     batch_norm,
     weight_norm,
+    embedding,
+    spread,
+    cosine,
 };
 
 // A kind and its numbers; those of other kinds are 0.
 struct OpSpec {
     OpKind kind = OpKind::identity;
-    double rate = 0;      // dropout
-    double std = 0;       // gaussian_noise
-    double eps = 0;       // norms
-    double groups = 0;    // group_norm
-    double momentum = 0;  // batch_norm
-    double affine = 0;    // norms: 1 if they learn a scale (and a shift)
+    double rate = 0;        // dropout
+    double std = 0;         // gaussian_noise
+    double eps = 0;         // norms
+    double groups = 0;      // group_norm
+    double momentum = 0;    // batch_norm
+    double affine = 0;      // norms: 1 if they learn a scale (and a shift)
+    double categories = 0;  // embedding
+    double copies = 0;      // spread
 };
 
 enum class Activation {
@@ -104,6 +109,7 @@ struct Parameters {
     double max_norm = 0;       // of each column of the matrix, held after every update; 0: any
     // The matrix is v, and what is computed with is w = g v/|v| of each column, with g the last vector.
     bool is_normalized = false;
+    bool is_table = false;  // rows of the matrix are looked up, not multiplied
 
     bool is_constrained() const { return trainable && max_norm > 0; }
     index vector_offset(index k) const { return offset + (rows + k) * cols; }

@@ -194,7 +194,7 @@ class Workspace {
 
     // Is the transpose of a matrix read on the way back?
     bool wants_transpose(const Parameters& own) const {
-        if (own.rows == 0) return false;
+        if (own.rows == 0 || own.is_table) return false;
         for (const int n : own.nodes)
             if (wants_gradient(plan.nodes[n].input())) return true;
         return false;

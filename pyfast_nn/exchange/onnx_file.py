@@ -316,11 +316,49 @@ def _affine(graph: _Graph, x: str, place: Place, own: dict[str, Any]) -> str:
     return x
 
 
+def _spread(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """A factor and a shift for each of the columns that a feature stands for."""
+    each = place.layer.n_frequencies
+    apart = graph.node("Unsqueeze", *xs, graph.tensor([2], dtype=np.int64))
+    parts = graph.tensor([place.in_features, each], dtype=np.int64)
+    weight, bias = (graph.node("Reshape", own[name], parts) for name in ("weight", "bias"))
+    waves = graph.node("Add", graph.node("Mul", apart, weight), bias)
+    width = graph.tensor([0, place.features], dtype=np.int64)  # 0: as many as there are
+    return graph.node("Reshape", waves, width)
+
+
+def _cosine(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """cos(2 pi x) less whole turns, which float32 would lose digits of.
+
+    As the sine of what is missing to a quarter, where ONNX Runtime has no cosine of float64.
+    """
+    part = graph.node("Abs", graph.node("Sub", *xs, graph.node("Round", *xs)))
+    if graph.dtype == np.float32:
+        return graph.node("Cos", graph.node("Mul", part, 2 * np.pi))
+    return graph.node("Sin", graph.node("Mul", graph.node("Sub", 0.25, part), 2 * np.pi))
+
+
+def _embedding(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """Row n_categories, of zeros, is that of whatever is no code."""
+    n = place.layer.n_categories
+    code = graph.node("Squeeze", *xs, graph.tensor([1], dtype=np.int64))
+    is_code = graph.node("Equal", code, graph.node("Floor", code))  # NaN is not
+    for op, bound in (("GreaterOrEqual", 0.0), ("Less", float(n))):
+        is_code = graph.node("And", is_code, graph.node(op, code, bound))
+    place_of_it = graph.cast(graph.node("Where", is_code, code, float(n)), np.int64)
+    nothing = graph.tensor(np.zeros((1, place.features)))
+    table = graph.node("Concat", own["weight"], nothing, axis=0)
+    return graph.node("Gather", table, place_of_it, name=place.path)
+
+
 RULES: dict[str, _Rule] = {
     "rescale": _rescale,
     "standardize": _standardize,
     "dense": _dense,
     "weight_norm": _weight_norm,
+    "embedding": _embedding,
+    "spread": _spread,
+    "cosine": _cosine,
     "identity": _op("Identity"),
     "relu": _op("Relu"),
     "leaky_relu": _leaky_relu,

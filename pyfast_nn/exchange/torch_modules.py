@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
-OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_JOINED)
+_EMBEDDINGS = ("PeriodicEmbedding", "Embedding")
+OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_EMBEDDINGS, *_JOINED)
 
 
 def library(name: str) -> Any:
@@ -99,6 +100,34 @@ def _ours() -> dict[str, type]:
         def extra_repr(self) -> str:
             return f"std={self.std}"
 
+    class PeriodicEmbedding(nn.Module):
+        def __init__(self, features: int, n_frequencies: int) -> None:
+            super().__init__()
+            self.num_features, self.n_frequencies = features, n_frequencies
+            self.weight = nn.Parameter(torch.randn(features * n_frequencies))
+            self.bias = nn.Parameter(torch.rand(features * n_frequencies))
+
+        def forward(self, x: Any) -> Any:
+            turns = x.repeat_interleave(self.n_frequencies, dim=1) * self.weight + self.bias
+            return torch.cat([x, torch.cos(2 * torch.pi * (turns - turns.round()))], dim=1)
+
+        def extra_repr(self) -> str:
+            return f"{self.num_features}, {self.n_frequencies}"
+
+    class Embedding(nn.Module):
+        def __init__(self, n_categories: int, units: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(n_categories, units))
+
+        def forward(self, x: Any) -> Any:
+            (code,), n = x.unbind(1), len(self.weight)
+            is_code = (code >= 0) & (code < n) & (code == code.floor())
+            rows = self.weight[torch.where(is_code, code, 0).long()]
+            return torch.where(is_code[:, None], rows, 0)
+
+        def extra_repr(self) -> str:
+            return ", ".join(map(str, self.weight.shape))
+
     class Residual(nn.Sequential):
         def __init__(self, *modules: Any, shortcut: Any = None) -> None:
             super().__init__(*modules)
@@ -170,13 +199,19 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         names = [*layer.parameter_shapes(features), *layer.initial_state]
         with torch.no_grad():
             for name, tensor in _tensors(module, names).items():
-                tensor.copy_(torch.tensor(learned[f"{path}.{name}"].T))
+                numbers = learned[f"{path}.{name}"]
+                tensor.copy_(torch.tensor(numbers if _is_table(layer) else numbers.T))
         for parameter in module.parameters():
             parameter.requires_grad_(place.trainable)
         return module
 
     modules = [module_of(layer, str(i)) for i, layer in enumerate(engine.layers)]
     return torch.nn.Sequential(*modules).eval()  # type: ignore[no-any-return]
+
+
+def _is_table(layer: Layer) -> bool:
+    """Whether its matrix is one of rows, which torch has as it is."""
+    return isinstance(layer, layers.Embedding)
 
 
 def _tensors(module: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -240,6 +275,12 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
     layers.Sign: lambda nn, layer, features: _ours()["Sign"](),
     layers.Scale: lambda nn, layer, features: _ours()["Scale"](features),
     layers.PReLU: lambda nn, layer, features: nn.PReLU(features),
+    layers.PeriodicEmbedding: lambda nn, layer, features: _ours()["PeriodicEmbedding"](
+        features, layer.n_frequencies
+    ),
+    layers.Embedding: lambda nn, layer, features: _ours()["Embedding"](
+        layer.n_categories, layer.units
+    ),
     layers.Dropout: lambda nn, layer, features: nn.Dropout(layer.rate),
     layers.GaussianNoise: lambda nn, layer, features: _ours()["GaussianNoise"](layer.std),
     layers.LayerNorm: lambda nn, layer, features: nn.LayerNorm(features, layer.eps, layer.affine),
@@ -393,7 +434,7 @@ class _Reader:
             self.widths[path] = module.num_parameters
         names = (*layer.parameter_shapes(1), *layer.initial_state)
         for own, tensor in _tensors(module, names).items():
-            self.values[f"{path}.{own}"] = tensor
+            self.values[f"{path}.{own}"] = tensor.T if _is_table(layer) else tensor
         if layer.learns:
             asked = {each.requires_grad for each in module.parameters()}
             if len(asked) > 1:
@@ -460,6 +501,15 @@ def _check_one_axis(module: Any) -> None:
         raise ValueError(f"expected a norm over the features, one axis, got {module!r}")
 
 
+def _embedding(module: Any) -> Layer:
+    if hasattr(module, "num_embeddings"):
+        raise ValueError(
+            f"expected a module that makes a row of a column of codes, got {module!r}, which makes "
+            "a matrix of it"
+        )
+    return layers.Embedding(*module.weight.shape)
+
+
 def _batch_norm(module: Any) -> Layer:
     if module.momentum is None or not module.track_running_stats:
         raise ValueError(
@@ -494,6 +544,8 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "Rescale": lambda module: layers.Rescale(module.scale, module.offset),
     "Standardize": lambda module: layers.Standardize(),
     "Scale": lambda module: layers.Scale(),
+    "PeriodicEmbedding": lambda module: layers.PeriodicEmbedding(module.n_frequencies),
+    "Embedding": _embedding,
     "Step": lambda module: layers.Step(),
     "Sign": lambda module: layers.Sign(),
     "GaussianNoise": lambda module: layers.GaussianNoise(module.std),

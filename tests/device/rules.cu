@@ -8,6 +8,7 @@
 #include "rules/losses.h"
 #include "rules/muon.h"
 #include "rules/norm.h"
+#include "rules/turns.h"
 #include "rules/weight_norm.h"
 
 namespace fnn::FNN_ISA {
@@ -68,6 +69,8 @@ struct Parts {
         z += lamb.direction(z, t, z) + muon.average(z, t);
         muon.move(z, t);
         x[i] = z + rules::exp(z) + rules::log(z) + rules::log1p(z) + rules::tanh(z) + rules::erf(z);
+        z = rules::Cosine<T>::value(z) + rules::Cosine<T>::derivative(t);
+        x[i] += rules::Cosine<T>::second_derivative(z);
         y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));
     }
 };

@@ -3,14 +3,17 @@
 
 #include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
+#include "net/ops/cosine.h"
 #include "net/ops/dense.h"
 #include "net/ops/dropout.h"
 #include "net/ops/elementwise.h"
+#include "net/ops/embedding.h"
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/prelu.h"
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
 #include "net/ops/softmax.h"
+#include "net/ops/spread.h"
 #include "net/ops/weight_norm.h"
 
 namespace fnn::FNN_ISA::net {
@@ -23,6 +26,12 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(Dense<T>{});
         case OpKind::weight_norm:
             return f(WeightNorm<T>{});
+        case OpKind::embedding:
+            return f(Embedding<T>{});
+        case OpKind::spread:
+            return f(Spread<T>{});
+        case OpKind::cosine:
+            return f(Cosine<T>{});
         case OpKind::softmax:
             return f(Softmax<T>{});
         case OpKind::add:
