@@ -88,15 +88,11 @@ def longest_stable_step(model):
     return 2 / np.linalg.norm(v)
 
 
-def dead_after_training(lr):
-    """Return the dead fraction after 30 full-batch steps of that length."""
-    model, sgd = network(), fnn.optim.SGD(lr=lr)
-    model.fit(X, y, loss="mse", optimizer=sgd, epochs=30, batch_size=len(X), verbose=0)
-    return dead(model.layers[0], model.parameters[:400])
-
-
 rates = np.geomspace(0.005, 0.5, POINTS)
-by_rate = np.array([dead_after_training(lr) for lr in rates])
+models = [network() for _ in rates]
+steps = [{"optimizer": fnn.optim.SGD(lr=lr)} for lr in rates]
+fnn.fit_many(models, X, y, loss="mse", epochs=30, batch_size=len(X), each=steps, verbose=0)
+by_rate = np.array([dead(model.layers[0], model.parameters[:400]) for model in models])
 stable = longest_stable_step(network())
 print(f"dead after stable steps: at most {by_rate[rates < stable].max():.2f}")
 print(f"dead after steps five times too long: at least {by_rate[rates > 5 * stable].min():.2f}")

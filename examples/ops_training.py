@@ -94,24 +94,21 @@ def loop(parameters, seed):
 
 
 # %%
-# The same by ``fit``. The two draw their batches in different orders, so that they agree in
-# distribution, over seeds, and not digit by digit.
+# The same by ``fit``, of all seeds at once. The two draw their batches in different orders, so that
+# they agree in distribution, over seeds, and not digit by digit.
 
-
-def fit(model):
-    """Train; return the same."""
-    sgd = fnn.optim.SGD(lr=LR, momentum=MOMENTUM, clip_norm=CLIP)
-    options = {"loss": smoothed, "optimizer": sgd, "epochs": EPOCHS, "batch_size": BATCH}
-    history = model.fit(X, y, **options, validation_data=(X_test, y_test), verbose=0)
-    error = 100 - 100 * np.array(history["val_accuracy"])
-    return np.column_stack([history["loss"], error])
-
+sgd = fnn.optim.SGD(lr=LR, momentum=MOMENTUM, clip_norm=CLIP)
+options = {"loss": smoothed, "optimizer": sgd, "epochs": EPOCHS, "batch_size": BATCH}
+models = [network(s) for s in range(SEEDS)]
+histories = fnn.fit_many(models, X, y, **options, validation_data=(X_test, y_test), verbose=0)
 
 runs = {  # (SEEDS, EPOCHS, 2)
     "loop over fnn.ops": np.array(
         [loop(list(network(s).named_parameters().values()), s) for s in range(SEEDS)]
     ),
-    "Sequential.fit": np.array([fit(network(s)) for s in range(SEEDS)]),
+    "Sequential.fit": np.array(
+        [np.column_stack([h["loss"], 100 - 100 * np.array(h["val_accuracy"])]) for h in histories]
+    ),
 }
 ends = {name: each[:, -1, 1] for name, each in runs.items()}
 for name, errors in ends.items():

@@ -66,21 +66,15 @@ X, X_new, y = X[:1000].astype(np.float32), X_new.astype(np.float32), y[:1000]
 # on new rows.
 
 
-class StopAtTarget(fnn.Callback):
-    """Ends a fit when the training loss is low enough."""
-
-    def on_epoch_end(self, model, epoch, record):
-        return model.evaluate(X, y)["loss"] <= TARGET
-
-
-def train(batch_size, lr, seed):
-    """Return a trained network."""
+def network(seed):
+    """Return a new network."""
     layers = [fnn.Dense(64), fnn.ReLU(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)]
-    model = fnn.Sequential(layers, seed=seed)
-    sgd = fnn.optim.SGD(lr=lr)
-    options = {"loss": "cross_entropy", "optimizer": sgd, "epochs": 5000, "verbose": 0}
-    model.fit(X, y, batch_size=batch_size, callbacks=[StopAtTarget()], **options)
-    return model
+    return fnn.Sequential(layers, seed=seed)
+
+
+def low_enough(number, model, epoch, record, outputs):
+    """Tell whether a fit may end."""
+    return record["train_loss"] <= TARGET
 
 
 def measure(model):
@@ -89,10 +83,22 @@ def measure(model):
     return fnn.curvature.sharpness(model, X, y), error
 
 
-models = {(b, LR): [train(b, LR, seed) for seed in range(SEEDS)] for b in BATCHES}
-for b in SCALED:
-    lr = LR * b / 64
-    models[b, lr] = models.get((b, lr)) or [train(b, lr, seed) for seed in range(SEEDS)]
+pairs = dict.fromkeys([*((b, LR) for b in BATCHES), *((b, LR * b / 64) for b in SCALED)])
+models = {pair: [network(seed) for seed in range(SEEDS)] for pair in pairs}
+fnn.fit_many(
+    [model for each in models.values() for model in each],
+    *(X, y),
+    loss="cross_entropy",
+    epochs=5000,
+    each=[
+        {"batch_size": b, "optimizer": fnn.optim.SGD(lr=lr)}
+        for b, lr in models
+        for seed in range(SEEDS)
+    ],
+    train_metrics=True,  # the loss on the training rows after each epoch
+    on_epoch_end=low_enough,
+    verbose=0,
+)
 measured = {key: np.array([measure(m) for m in each]) for key, each in models.items()}
 
 print(f"{NAME}: mean +- standard deviation of {SEEDS} seeds")

@@ -118,7 +118,9 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
     `get_num_threads` says take whole networks, those with most work first. The work of a network is
     its multiply-adds by rows and epochs. A network whose part of all that is left to do is more
     than one thread's gets a team: ``threads * part`` threads, asked for anew at each of its epochs,
-    so that the last ones have all threads.
+    so that the last ones have all threads. Networks whose epochs take less than some tenths of a
+    millisecond are trained by fewer threads, as those take turns at what Python does between
+    epochs.
 
     After Ctrl-C every network is left as `Sequential.fit` leaves it then.
 

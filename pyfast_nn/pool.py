@@ -15,6 +15,10 @@ from .runtime import get_num_threads
 from .training import Fit
 from .typing import Array
 
+# Multiply-adds of an epoch's forward passes for which one more thread is worth it: what Python does
+# between epochs takes about a tenth of a millisecond, and threads take turns at it.
+TURN = 1_000_000
+
 Hook = Callable[[int, Any, int, dict[str, Any], Any], bool | None]
 
 
@@ -40,8 +44,8 @@ class Pool:
         self._left = {number: fit.work_from(fit.done) for number, fit in enumerate(fits)}
         self._waiting = deque(sorted(self._left, key=lambda number: -self._left[number]))
         self._taken = dict.fromkeys(self._left, 0)  # threads of each network
+        self._total, self._busy = sum(self._left.values()), 0  # of those; how many are trained
         self._changed = threading.Condition()  # with the lock of all of this
-        self._at_work = 0  # threads of Python
         self._stop = _core.Stop()
         self._error: BaseException | None = None
         self._telling = threading.Lock()
@@ -49,14 +53,13 @@ class Pool:
 
     def run(self) -> list[History]:
         """Train all; return the histories."""
-        self._at_work = min(self._threads, len(self._fits))
-        for _ in range(self._at_work):
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._work,), daemon=True).start()
         try:
+            for _ in range(min(self._threads, len(self._fits), self._useful())):
+                context = contextvars.copy_context()
+                threading.Thread(target=context.run, args=(self._work,), daemon=True).start()
             self._wait()
         except BaseException:  # Ctrl-C, or what a handler of another signal raises
-            self._stop.set()
+            self._end(None)
             self._wait()
             raise
         if self._error is not None:
@@ -64,30 +67,38 @@ class Pool:
         return self._histories
 
     def _wait(self) -> None:
+        """Wait until no network is trained, and none waits that will be.
+
+        Not by joining threads: where a signal interrupts that, Python 3.11 takes them for ended.
+        """
         with self._changed:
-            while self._at_work:
+            while self._busy or (self._left and not self._stop.is_set()):
                 self._changed.wait()
+
+    def _useful(self) -> int:
+        """Return how many threads of Python are worth having."""
+        epochs = sum(fit.epochs - fit.done for fit in self._fits)
+        return 1 + self._total // (TURN * max(1, epochs))
+
+    def _end(self, error: BaseException | None) -> None:
+        """End all fits, because of an error if they do not end already."""
+        with self._changed:
+            if not self._stop.is_set():
+                self._error = error
+            self._stop.set()
+            self._changed.notify_all()
 
     def _work(self) -> None:
         """Train networks until there are none left, in a thread of its own."""
         _core.obey(self._stop)
-        try:
-            while (number := self._next()) is not None:
-                try:
-                    with named(number):
-                        self._train(number)
-                except BaseException as error:
-                    with self._changed:
-                        if not self._stop.is_set():  # else it is the end that all were told of
-                            self._error = error
-                        self._stop.set()
-                finally:
-                    self._give_back(number)
-        finally:
-            _core.obey(None)
-            with self._changed:
-                self._at_work -= 1
-                self._changed.notify_all()
+        while (number := self._next()) is not None:
+            try:
+                with named(number):
+                    self._train(number)
+            except BaseException as error:
+                self._end(error)
+            finally:
+                self._leave(number)
 
     def _next(self) -> int | None:
         """Return the next network, with one thread at least; None if there is none left."""
@@ -97,22 +108,26 @@ class Pool:
             if not self._waiting or self._stop.is_set():
                 return None
             number = self._waiting.popleft()
+            self._busy += 1
             self._take(number)
             return number
 
     def _take(self, number: int) -> None:
         """Let a network have its part of the threads, of which it is part of the work."""
-        part = self._left[number] / (sum(self._left.values()) or 1)
+        part = self._left[number] / (self._total or 1)
         room = self._free + self._taken[number]
         threads = min(max(1, int(self._threads * part)), room)
+        if threads < self._taken[number]:
+            self._changed.notify()
         self._free, self._taken[number] = room - threads, threads
         _core.set_own_threads(threads)
-        self._changed.notify_all()
 
-    def _give_back(self, number: int) -> None:
+    def _leave(self, number: int) -> None:
+        """Take a network and its threads away."""
         with self._changed:
+            self._busy -= 1
             self._free += self._taken.pop(number)
-            del self._left[number]
+            self._total -= self._left.pop(number)
             self._changed.notify_all()
 
     def _train(self, number: int) -> None:
@@ -121,7 +136,9 @@ class Pool:
         def after_epoch(epoch: int, record: dict[str, Any], outputs: Array | None) -> bool:
             stops = self._tell(number, epoch, record, outputs)
             with self._changed:
-                self._left[number] = fit.work_from(epoch + 1)
+                left = fit.work_from(epoch + 1)
+                self._total += left - self._left[number]
+                self._left[number] = left
                 self._take(number)
             if self._stop.is_set():
                 raise KeyboardInterrupt
@@ -164,14 +181,11 @@ class Progress:
             if not math.isnan(value):
                 better = max if larger_is_better(name) else min
                 self._best[name] = better(value, self._best.get(name, value))
-            self._show(self._ended, self._epochs, self._texts(), False)
+            self._show(self._ended, self._epochs, self._best, False)
 
     def end(self, number: int) -> None:
         """Count a network, which may have ended before its last epoch."""
         with self._lock:
             self._ended += 1
             self._epochs += self._fits[number].epochs - self._done[number]
-            self._show(self._ended, self._epochs, self._texts(), True)
-
-    def _texts(self) -> list[str]:
-        return [f"best {name} {value:.4f}" for name, value in self._best.items()]
+            self._show(self._ended, self._epochs, self._best, True)

@@ -56,17 +56,21 @@ def progress(
 def progress_of_many(style: str, networks: int, epochs: int) -> Iterator[Callable[..., None]]:
     """Yield a function that shows how far many fits are, in the same places.
 
-    ``show(networks done, epochs done, texts, ends)``, where `ends` says that a network has ended:
-    lines are of those only. Of so many networks and epochs in all.
+    ``show(networks done, epochs done, best scores, ends)``, where `ends` says that a network has
+    ended: lines are of those only. Of so many networks and epochs in all.
     """
+
+    def texts(best: Mapping[str, float]) -> list[str]:
+        return [f"best {name} {value:.4f}" for name, value in best.items()]
+
     if style == "quiet":
-        yield lambda done, epoch, texts, ends: None
+        yield lambda done, epoch, best, ends: None
     elif style == "lines":
 
-        def line(done: int, epoch: int, texts: list[str], ends: bool) -> None:
+        def line(done: int, epoch: int, best: Mapping[str, float], ends: bool) -> None:
             if ends:
                 counts = (f"network {done}/{networks}", f"epoch {epoch}/{epochs}")
-                print(*counts, *texts, sep="  ", file=sys.stderr, flush=True)
+                print(*counts, *texts(best), sep="  ", file=sys.stderr, flush=True)
 
         yield line
     else:
@@ -74,8 +78,8 @@ def progress_of_many(style: str, networks: int, epochs: int) -> Iterator[Callabl
 
         draws = bar.in_notebook if style == "notebook" else bar.on_terminal
         with draws(epochs) as show:
-            yield lambda done, epoch, texts, ends: show(
-                [f"network {done}/{networks}", *texts], epoch
+            yield lambda done, epoch, best, ends: show(
+                [f"network {done}/{networks}", *texts(best)], epoch
             )
 
 

@@ -70,6 +70,12 @@ def same(models, others, histories, expected):
             assert mine[key] == its[key], key
 
 
+@pytest.fixture(autouse=True)
+def turn(monkeypatch):
+    """Small networks, too, have threads."""
+    monkeypatch.setattr(pool, "TURN", 1)
+
+
 @pytest.fixture
 def interrupts():
     """Ctrl-C is Python's, and is put back."""
@@ -275,6 +281,25 @@ class TestThreads:
         assert of_big[0] == 3 and of_big[-1] == 4 and most <= 4
         assert {threads for number, _, threads in seen if number} == {1}
 
+    def test_tiny_networks_have_fewer(self, restore_threads, monkeypatch):
+        """An epoch is 300 rows times the 86 multiply-adds that `summary` says."""
+        fnn.set_num_threads(8)
+        X, y = problem()
+
+        def threads(turn):
+            monkeypatch.setattr(pool, "TURN", turn)
+            seen, gate = set(), threading.Event()
+
+            def hook(number, model, epoch, record, outputs):
+                seen.add(threading.get_ident())
+                gate.wait(0.05)  # let the others begin
+
+            models = [network(seed) for seed in range(8)]
+            fnn.fit_many(models, X, y, **(COMMON | {"epochs": 1}), on_epoch_end=hook)
+            return len(seen)
+
+        assert [threads(turn) for turn in (25_801, 25_800, 12_900)] == [1, 2, 3]
+
     def test_own_threads(self, restore_threads):
         """They are those of one thread, and come before those of the process."""
         fnn.set_num_threads(5)
@@ -417,10 +442,13 @@ class TestEnds:
         sent = []
 
         def interrupt():
+            while sum(model.built for model in models) < threads:
+                time.sleep(0.01)
+            time.sleep(0.3)
             sent.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGINT)
 
-        timer = threading.Timer(0.5, interrupt)
+        timer = threading.Thread(target=interrupt)
         timer.start()
         common = {"loss": "cross_entropy", "epochs": 1000, "batch_size": 64}
         with pytest.raises(KeyboardInterrupt):
@@ -455,7 +483,6 @@ class TestEnds:
                 )
         finally:
             signal.signal(signal.SIGALRM, before)
-        assert threading.active_count() == 1
 
     def test_best_epoch_is_restored(self, interrupts):
         X, y = problem()
@@ -598,8 +625,8 @@ class TestShown:
 
         monkeypatch.setattr(bar, "in_notebook" if style == "notebook" else "on_terminal", draws)
         with progress.progress_of_many(style, 3, 12) as show:
-            show(1, 5, ["best loss 0.5"], False)
-        assert shown == [12, (["network 1/3", "best loss 0.5"], 5)]
+            show(1, 5, {"loss": 0.5}, False)
+        assert shown == [12, (["network 1/3", "best loss 0.5000"], 5)]
 
 
 # ----------------------------------------------------------------------- other processes
