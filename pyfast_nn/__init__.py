@@ -14,10 +14,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
-from .branches import Add, Concatenate, Multiply, Residual
+from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .curvature.monitor import CurvatureMonitor
 from .history import History
+from .inputs import (
+    Impute,
+    MissingIndicator,
+    OneHot,
+    PiecewiseLinear,
+    QuantileNormal,
+    Rescale,
+    RobustScale,
+    Standardize,
+)
 from .layers import (
     ELU,
     GELU,
@@ -35,7 +45,6 @@ from .layers import (
     PeriodicEmbedding,
     PReLU,
     ReLU,
-    Rescale,
     RMSNorm,
     Scale,
     Sigmoid,
@@ -43,7 +52,6 @@ from .layers import (
     SiLU,
     Softmax,
     Softplus,
-    Standardize,
     Step,
     Tanh,
     WeightNorm,
@@ -64,6 +72,7 @@ __all__ = [
     "BatchNorm",
     "CSVLogger",
     "Callback",
+    "Columns",
     "Concatenate",
     "CurvatureMonitor",
     "Dense",
@@ -74,19 +83,25 @@ __all__ = [
     "Hardtanh",
     "History",
     "Identity",
+    "Impute",
     "LayerNorm",
     "LeakyReLU",
     "MaxNorm",
+    "MissingIndicator",
     "ModelCheckpoint",
     "ModelFileError",
     "Multiply",
+    "OneHot",
     "PReLU",
     "PeriodicEmbedding",
+    "PiecewiseLinear",
+    "QuantileNormal",
     "RMSNorm",
     "ReLU",
     "ReduceLROnPlateau",
     "Rescale",
     "Residual",
+    "RobustScale",
     "Scale",
     "Sequential",
     "SiLU",

@@ -38,6 +38,8 @@ class Network:
     @property
     def in_features(self) -> int: ...
     @property
+    def encodes_inputs(self) -> bool: ...
+    @property
     def out_features(self) -> int: ...
     @property
     def n_parameters(self) -> int: ...
@@ -75,7 +77,25 @@ class Network:
         run: Run = ...,
     ) -> None: ...
     def values(
-        self, parameters: _Array, X: Any, outs: list[_Array], *, model_state: _Floats | None = None
+        self,
+        parameters: _Array,
+        X: Any,
+        outs: list[_Array | None],
+        *,
+        model_state: _Floats | None = None,
+    ) -> None: ...
+    def input_gradient(
+        self, X: Any, d: _Array, dX: _Array, *, model_state: _Floats | None = None
+    ) -> None: ...
+    def input_columns(
+        self,
+        X: Any,
+        input: int,
+        first: int,
+        out: _Floats,
+        *,
+        model_state: _Floats | None = None,
+        order: _Integers | None = None,
     ) -> None: ...
     def evaluate(
         self,

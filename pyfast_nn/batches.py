@@ -8,7 +8,6 @@ import numpy as np
 
 from . import checks, data, intake
 from .engine import Engine
-from .layers import Standardize
 from .losses import Loss
 from .sources import FEWEST_EPOCHS, Block
 from .typing import Array
@@ -121,8 +120,8 @@ class Batches:
 
     def _check_statistics(self) -> None:
         engine = self._engine
-        standardizes = any(isinstance(layer, Standardize) for layer in engine.layers)
-        if not self.once or not (standardizes or engine.standardize_targets):
+        learns = intake.learns_of_inputs(engine)
+        if not self.once or not (learns or engine.standardize_targets):
             return
         if not engine.built or not intake.knows_statistics(engine):
             raise ValueError(

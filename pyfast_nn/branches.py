@@ -1,13 +1,16 @@
 """Layers that are made of layers: chains, and branches that join."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from . import checks, config, initializers
 from .graph import Graph
-from .guidance import written
-from .layers import LAYERS, InputLayer, Layer, MaxNorm
+from .guidance import near, written
+from .inputs import INPUT_LAYERS, InputLayer, Selected, SideBySide
+from .layers import LAYERS, Layer, MaxNorm, Slice
+from .typing import Integer
 
 
 class Unbuilt(Protocol):
@@ -266,9 +269,218 @@ class Concatenate(Joined):
         return network.add(self, path, self.kind, values, sum(widths) if all(widths) else 0)
 
 
+# ---------------------------------------------------------------------- parts of the columns
+
+Which: TypeAlias = Integer | str | Sequence[Integer | str] | slice
+
+
+class Columns(Layer):
+    """Layers for some columns of X each, and what they put out side by side.
+
+    It stands first in a model. Columns that are in no part are not read; one may be in several.
+
+    Parameters
+    ----------
+    parts : sequence of (columns, layers)
+        `columns`: the number of one or its name (of a DataFrame), a list of these, or a slice of
+        numbers; negative ones count from the end. `layers`: first those that are applied while
+        inputs are read, such as `Impute`, `QuantileNormal`, `OneHot`, and then any others, such as
+        `Dense`; an empty list hands the columns on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none of that; when the network is built, if there are no such columns.
+
+    Notes
+    -----
+    The layers are applied to a row when it is read, in float64 and rounded once, except those that
+    learn and what follows them. What the layer 1 of part 0 keeps is called ``"0.0.1.value"``.
+
+    References
+    ----------
+    scikit-learn's ``ColumnTransformer``.
+
+    Examples
+    --------
+    Two columns of numbers, with holes in one of them, and one of codes:
+
+    >>> columns = fnn.Columns(
+    ...     [
+    ...         ([0, 1], [fnn.Impute(), fnn.QuantileNormal()]),
+    ...         (1, [fnn.MissingIndicator()]),
+    ...         (2, [fnn.OneHot(3)]),
+    ...     ]
+    ... )
+    >>> table = np.array([[0.5, np.nan, 2], [1.5, 3.0, 0], [0.7, 2.0, 1], [0.1, 2.5, 2]])
+    >>> model = fnn.Sequential([columns, fnn.Dense(16), fnn.ReLU(), fnn.Dense(2)])
+    >>> history = model.fit(table, [0, 1, 0, 1], loss="cross_entropy", epochs=1)
+    >>> model.activations(table)["0"].shape
+    (4, 6)
+    """
+
+    kind = "concatenate"
+    passes_on = True
+
+    def __init__(self, parts: Iterable[tuple[Which, Iterable[Branch]]]) -> None:
+        name = "parts"
+        if isinstance(parts, (str, dict, Layer)) or not isinstance(parts, Iterable):
+            raise TypeError(
+                f"{name}: expected a list of pairs (columns, layers), got {checks.describe(parts)}"
+            )
+        found = []
+        for i, part in enumerate(parts):
+            which, layers = checks.pair(part, f"{name}[{i}]", "(columns, layers)")
+            found.append((_check_which(which, f"{name}[{i}][0]"), _part(layers, f"{name}[{i}][1]")))
+        if not found:
+            raise ValueError(f"{name}: expected at least one pair (columns, layers), got none")
+        vars(self)["parts"] = tuple(found)
+
+    @property
+    def _layers(self) -> list[Layer]:
+        return [layer for _, layers in vars(self)["parts"] for layer in layers]
+
+    @property
+    def is_input(self) -> bool:  # type: ignore[override]
+        return _are_inputs(self._layers)
+
+    @property
+    def learns(self) -> bool:
+        return any(layer.learns for layer in self._layers)
+
+    @property
+    def units(self) -> int:
+        return Graph((self,)).features
+
+    def get_config(self) -> dict[str, Any]:
+        parts = [(which, list(layers)) for which, layers in vars(self)["parts"]]
+        return {"parts": parts} | super().get_config()
+
+    def lay(self, network: Graph, path: str, value: int) -> int:
+        width = network.width(value)
+        values = []
+        for i, (which, layers) in enumerate(vars(self)["parts"]):
+            at = f"{path}.{i}"
+            places = _places(which, width, network.names, f"layers[{path}]: parts[{i}][0]")
+            out = network.lay(Selected(places), at, value)
+            for k, layer in enumerate(layers):
+                if isinstance(layer, InputLayer):
+                    out = network.lay(layer, f"{at}.{k}", out)
+            values.append(out)
+        widths = [network.width(each) for each in values]
+        width = sum(widths) if all(widths) else 0
+        everything = network.add(SideBySide(), path, "join", tuple(values), width)
+        return everything if self.is_input else self._lay_others(network, path, everything, widths)
+
+    def _lay_others(self, network: Graph, path: str, everything: int, widths: list[int]) -> int:
+        """Put the layers that are no input layers into their places, behind those that are."""
+        outs, first = [], 0
+        others = [
+            [(k, layer) for k, layer in enumerate(layers) if not layer.is_input]
+            for _, layers in vars(self)["parts"]
+        ]
+        for _, group in itertools.groupby(
+            range(len(others)), lambda i: i if others[i] else None
+        ):  # a part that has others, or those between two such
+            numbers = list(group)
+            count = sum(widths[i] for i in numbers)
+            at, out = f"{path}.{numbers[0]}", everything
+            if len(numbers) < len(others):
+                out = network.add(Slice(first, max(count, 1)), at, "slice", (everything,), count)
+            for k, layer in others[numbers[0]]:
+                out = network.lay(layer, f"{at}.{k}", out)
+            first += count
+            outs.append(out)
+        ends = [network.width(each) for each in outs]
+        width = sum(ends) if all(ends) else 0
+        return network.add(self, path, self.kind, tuple(outs), width)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._layers))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"({which!r}, {list(layers)!r})" for which, layers in vars(self)["parts"])
+        return f"Columns([{parts}])"
+
+
+def _are_inputs(layers: Iterable[Layer]) -> bool:
+    return all(layer.is_input for layer in layers)
+
+
+def _check_which(value: Any, name: str) -> Any:
+    """Return the number or name of a column, a list of such, or a slice of numbers."""
+    whole = functools.partial(checks.integer, minimum=-(2**31))
+    if isinstance(value, slice):
+        parts = (value.start, value.stop, value.step)
+        steps = [None if each is None else whole(each, name) for each in parts]
+        if steps[2] == 0:
+            raise ValueError(f"{name}: expected another step than 0, got {value!r}")
+        return slice(*steps)
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Iterable):
+        try:
+            return whole(value, name)
+        except TypeError:
+            raise TypeError(
+                f"{name}: expected the number or the name of a column, a list of such, or a slice, "
+                f"got {checks.describe(value)}"
+            ) from None
+    columns = [
+        each if isinstance(each, str) else whole(each, f"{name}[{i}]")
+        for i, each in enumerate(value)
+    ]
+    if not columns:
+        raise ValueError(f"{name}: expected at least one column, got none")
+    return columns
+
+
+def _places(which: Any, width: int, names: Any, name: str) -> list[int]:
+    """Return the numbers of columns among so many, 0 if it is not known how many there are.
+
+    In place of those that take what is not known, -1.
+    """
+    if isinstance(which, slice):
+        places = list(range(*which.indices(width)))
+        if width and not places:
+            raise ValueError(f"{name}: expected some of {width} columns, got none of {which!r}")
+        return places
+    known = {each: i for i, each in enumerate([] if names is None else names)}
+    places = []
+    for each in which if isinstance(which, list) else [which]:
+        if isinstance(each, str):
+            if known and each not in known:
+                raise ValueError(
+                    f"{name}: expected names of the columns of X, got {each!r}{near(each, known)}"
+                )
+            places.append(known.get(each, -1))
+        elif width and not -width <= each < width:
+            raise ValueError(f"{name}: expected numbers of {width} columns, got {each}")
+        else:
+            places.append(each % width if width else max(each, -1))
+    return places
+
+
+def _part(layers: Any, name: str) -> tuple[Layer, ...]:
+    """Return the layers of a part: those that are applied to inputs first; maybe none."""
+    if isinstance(layers, (list, tuple)) and not layers:
+        return ()
+    layers = as_layers(layers, name, outermost=True)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Columns):
+            raise ValueError(f"{name}[{i}]: expected layers for these columns, got {layer!r}")
+        if layer.is_input and i > 0 and not layers[i - 1].is_input:
+            raise ValueError(
+                f"{name}[{i}]: expected {layer!r} in front of other layers, as it is applied while "
+                f"the inputs are read, got it after {layers[i - 1]!r}"
+            )
+    return layers
+
+
 # ---------------------------------------------------------------------- what users write
 
-JOINS = (Chain, Residual, Add, Multiply, Concatenate)
+JOINS = (Chain, Residual, Add, Multiply, Concatenate, Columns)
+_ALL = (*INPUT_LAYERS, *LAYERS, *JOINS)
 
 
 def as_layers(layers: Any, name: str, outermost: bool = False) -> tuple[Layer, ...]:
@@ -291,7 +503,7 @@ def as_layers(layers: Any, name: str, outermost: bool = False) -> tuple[Layer, .
 
 def as_layer(layer: Any, name: str, outermost: bool = False) -> Layer:
     """Return a layer, or a list or model as a chain; TypeError or ValueError if it is none."""
-    if isinstance(layer, InputLayer) and not outermost:
+    if isinstance(layer, (InputLayer, Columns)) and not outermost:
         raise ValueError(
             f"{name}: expected a layer, got {layer!r}, which is applied while the inputs are read; "
             "it stands in front of all other layers of the model"
@@ -319,7 +531,7 @@ def _is_model(value: Any, name: str) -> bool:
 def _hint(value: object) -> str:
     """Return the end of a message: how a layer is written that came as its name or its units."""
     if isinstance(value, str):
-        cls = {cls.__name__.lower(): cls for cls in (*LAYERS, *JOINS)}.get(value.lower())
+        cls = {cls.__name__.lower(): cls for cls in _ALL}.get(value.lower())
         arguments = {"Dense": "units", "WeightNorm": "Dense(units)"}
         if cls is None:
             return ""
@@ -349,6 +561,8 @@ def to_config(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     def describe(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return [describe(each) for each in value]
+        if isinstance(value, slice):
+            return {"type": "slice", "of": [value.start, value.stop, value.step]}
         if not isinstance(value, Layer):
             return config.to_config(value) if isinstance(value, config.Configured) else value
         if value.learns and id(value) in numbers:
@@ -387,7 +601,7 @@ def from_config(description: object) -> list[Layer]:
                 raise ValueError(f"layers: expected branches of {kind}, got {value!r}")
             layer: Layer = kinds[kind](*branches)
         else:
-            layer = config.from_config(arguments, (*LAYERS, *JOINS), "layer")
+            layer = config.from_config(arguments, _ALL, "layer")
         seen[place] = layer
         if trainable is not None:
             if not layer.learns:
@@ -395,12 +609,20 @@ def from_config(description: object) -> list[Layer]:
             layer.trainable = trainable
         return layer
 
+    def slice_of(value: dict[str, Any]) -> slice:
+        of = value.get("of")
+        if set(value) != {"type", "of"} or not isinstance(of, list) or len(of) != 3:
+            raise ValueError(f"parts: expected start, stop and step of a slice, got {value!r}")
+        return slice(*of)
+
     def made_of(value: Any) -> Any:
         if isinstance(value, list):
             return [made_of(each) for each in value]
         if not isinstance(value, dict):
             return value
-        by_name = {cls.__name__ for cls in (*LAYERS, *JOINS)}
+        if value.get("type") == "slice":
+            return slice_of(value)
+        by_name = {cls.__name__ for cls in _ALL}
         if value.get("type") in by_name or value.get("type") == "same":
             return layer_of(value)
         if value.get("type") == MaxNorm.__name__:

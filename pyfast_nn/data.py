@@ -172,10 +172,12 @@ def check_finite(
     name: str,
     known: Array | None = None,
     rows: Integers | None = None,
+    missing: Array | None = None,
 ) -> None:
     """Raise ValueError if a number of `X` (n, columns) is not finite, as given or as `dtype`.
 
     `known` are the names of the columns, or None; `rows` are those that are looked at, None: all.
+    `missing` (columns,) says where NaN is as good as a number; None: nowhere.
     """
     if X.dtype.kind != "f":
         return
@@ -189,14 +191,49 @@ def check_finite(
     row = _core.first_non_finite_row(numbers, np.dtype(dtype).name, rows)
     if row is None:
         return
+    missing = np.zeros(X.shape[1], bool) if missing is None else missing
+    if missing.any():
+        of = None if numbers is X else X.indices[: X.nnz]
+        row = _first_wrong_row(numbers, dtype, rows, missing, of, row)
+        if row is None:
+            return
     with np.errstate(over="ignore"):
-        column = np.flatnonzero(~np.isfinite(numbers[row].astype(dtype)))[0]
+        values = numbers[row].astype(dtype)
+    taken = np.isnan(values) & (missing if numbers is X else missing[X.indices[row]])
+    column = np.flatnonzero(~np.isfinite(values) & ~taken)[0]
     if numbers is not X:
         row, column = int(np.searchsorted(X.indptr, row, side="right")) - 1, X.indices[row]
     raise ValueError(
         f"{name}: expected finite {np.dtype(dtype)} numbers, got {X[row, column]} "
         f"in row {row}, {columns.text(column, known)}"
     )
+
+
+_ROWS_AT_A_TIME = 4096
+
+
+def _first_wrong_row(
+    numbers: Array,
+    dtype: DTypeLike,
+    rows: Integers | None,
+    missing: Array,
+    columns: Integers | None,
+    first: int,
+) -> int | None:
+    """Return the first row, from one on, with infinity, or NaN where it is not `missing`.
+
+    `columns`: rows are single numbers of these columns.
+    """
+    order = np.arange(first, len(numbers)) if rows is None else rows[np.searchsorted(rows, first) :]
+    for begin in range(0, len(order), _ROWS_AT_A_TIME):
+        some = order[begin : begin + _ROWS_AT_A_TIME]
+        with np.errstate(over="ignore"):
+            values = numbers[some].astype(dtype)
+        allowed = missing if columns is None else missing[columns[some], None]
+        wrong = (~np.isfinite(values) & ~(np.isnan(values) & allowed)).any(axis=1)
+        if wrong.any():
+            return int(some[np.argmax(wrong)])
+    return None
 
 
 def targets(

@@ -12,8 +12,9 @@ import numpy as np
 
 from . import _core, data
 from .graph import Graph, Place, changes
+from .inputs import InputLayer
 from .labels import check_classes
-from .layers import Identity, InputLayer, Layer
+from .layers import Layer
 from .losses import Loss
 from .typing import Array, Floats, Integers, Shape
 
@@ -85,7 +86,7 @@ class Engine:
     @property
     def net(self) -> Any:
         if self._changes != changes() and self._net is not None:
-            seen, graph = changes(), Graph(self.layers, self._net.in_features)
+            seen, graph = changes(), self._laid(self._net.in_features)
             if graph.places != self._graph.places:
                 self._net, self._graph = make_network(graph, self.dtype), graph
             self._changes = seen
@@ -102,13 +103,24 @@ class Engine:
             raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
         return net
 
-    def build(self, in_features: int, values: Mapping[str, Array] | None = None) -> None:
+    def _laid(self, in_features: int) -> Graph:
+        return Graph(self.layers, in_features, self.feature_names_in_)
+
+    def build(
+        self,
+        in_features: int,
+        values: Mapping[str, Array] | None = None,
+        names: Array | None = None,
+    ) -> None:
         """Make the network, with initial parameters, or with the `values` of parameters and state.
+
+        `names` are those of the columns, if this model does not know any yet.
 
         Nothing is changed where it raises ValueError: if there are classes for another number of
         outputs, or initial values are not finite.
         """
-        graph = Graph(self.layers, in_features)
+        names = self.feature_names_in_ if names is None else names
+        graph = Graph(self.layers, in_features, names)
         if self.classes_ is not None:
             check_classes(self.classes_, graph.features)
         net = make_network(graph, self.dtype)
@@ -145,20 +157,21 @@ class Engine:
 
     def out_features(self, in_features: int) -> int:
         """Return the columns of the outputs for so many of X."""
-        return Graph(self.layers, in_features).features
+        return self._laid(in_features).features
 
     def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, without making them."""
-        return Graph(self.layers, in_features).parameter_shapes()
+        return self._laid(in_features).parameter_shapes()
 
     def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of all that layers keep, without making it."""
-        return Graph(self.layers, in_features).state_shapes()
+        return self._laid(in_features).state_shapes()
 
     def share(self, whole: "Engine", first: int) -> None:
         """Be the layers of a built engine from number `first` on, with its parameters and state."""
         views = whole.views_of(self.layers, first)
-        graph = Graph(self.layers, whole.width_before(first))
+        names = whole.feature_names_in_ if first == 0 else None
+        graph = Graph(self.layers, whole.width_before(first), names)
         net = make_network(graph, self.dtype)
         parts = []
         for layout, vector in (
@@ -195,7 +208,8 @@ class Engine:
             place.path: self.graph.places[place.shares].path if place.shares >= 0 else place.path
             for place in self.graph.places
         }
-        part = Graph(layers, self.width_before(first))
+        names = self.feature_names_in_ if first == 0 else None
+        part = Graph(layers, self.width_before(first), names)
         views = {}
         for name in part.parameter_shapes() | part.state_shapes():
             path, _, own = name.rpartition(".")
@@ -211,15 +225,27 @@ class Engine:
         """Return what is put out in each place of the graph."""
         net = make_network(self.graph, self.dtype, fused=False)
         places = self.graph.places
-        outs = [np.empty((X.shape[0], place.features), self.dtype) for place in places]
+        outs: list[Any] = [
+            None
+            if isinstance(place.layer, InputLayer)
+            else np.empty((X.shape[0], place.features), self.dtype)
+            for place in places
+        ]
         net.values(self.parameters, X, outs, model_state=self.state)
-        for i, (place, out) in enumerate(zip(places, outs, strict=True)):
-            if isinstance(place.layer, InputLayer):  # the core knows them all together
-                until = Graph((*self.layers[: i + 1], Identity()), X.shape[1])
-                inputs = make_network(until, self.dtype)
-                state = self.state[: inputs.n_state]
-                inputs.forward(self.parameters[:0], X, out, model_state=state)
+        for i, place in enumerate(places):
+            if outs[i] is None:
+                columns = self.input_columns(X, i + 1, 0, place.features)
+                with np.errstate(over="ignore"):
+                    outs[i] = columns.astype(self.dtype)
         return outs
+
+    def input_columns(
+        self, X: Any, value: int, first: int, count: int, rows: Integers | None = None
+    ) -> Floats:
+        """Return columns of what an input layer puts out, or X (value 0), of (some) rows."""
+        out = np.empty((X.shape[0] if rows is None else len(rows), count))
+        self.net.input_columns(X, value, first, out, model_state=self.state, order=rows)
+        return out
 
     def layer_at(self, path: str) -> Layer:
         """Return the layer in a place."""
@@ -246,14 +272,29 @@ class Engine:
         return named(self.network().state_layout, self.state)
 
     def statistics(self) -> dict[str, Floats]:
-        """Return {name: view} of what the first fit learns of the state; NaN until then."""
-        state = self.named_state()
+        """Return {name: view} of what the first fit learns of the state; NaN until then.
+
+        Of a matrix, a column of which may have fewer numbers than rows, the first row.
+        """
+        state = {
+            name: view[0] if view.ndim > 1 else view for name, view in self.named_state().items()
+        }
         return {
             f"{place.path}.{name}": state[f"{place.path}.{name}"]
             for place in self.graph.places
             for name, first in place.layer.initial_state.items()
             if np.isnan(first)
         }
+
+    def is_finite_state(self, state: Floats) -> bool:
+        """Whether what layers learn of it in passing is finite, if it is this state (n_state,)."""
+        views = named(self.network().state_layout, state)
+        inputs = {place.path for place in self.graph.places if isinstance(place.layer, InputLayer)}
+        return all(
+            np.isfinite(view).all()
+            for name, view in views.items()
+            if name.rpartition(".")[0] not in inputs
+        )
 
     def first_that_couples_rows(self) -> Place | None:
         """Return where the first layer stands that does."""
@@ -277,7 +318,7 @@ class Engine:
         vectors = self.vectors() if self.built else other.vectors()
         for vector, values in zip(vectors, other.vectors(), strict=True):
             vector[:] = values
-        graph = Graph(self.layers, other.network().in_features)
+        graph = Graph(self.layers, other.network().in_features, other.feature_names_in_)
         vars(self).update(
             vars(other)
             | {name: vars(self)[name] for name in ("layers", "owner", "running", "_claims")},
@@ -314,7 +355,7 @@ class Engine:
         in_features, vectors = state.pop("in_features"), (state["parameters"], state["state"])
         vars(self).update(state)
         if in_features is not None:
-            self._graph = Graph(self.layers, in_features)
+            self._graph = self._laid(in_features)
             self._net = make_network(self._graph, self.dtype)
             self.parameters = data.aligned_zeros(self.net.n_parameters, self.dtype)
             self.state = np.empty(self.net.n_state)
@@ -367,6 +408,12 @@ class Engine:
         out = np.empty((X.shape[0], self.net.out_features), self.dtype)
         return out, self.net.vjp(self.parameters, X, out, model_state=self.state, run=run)
 
+    def input_gradient(self, X: Any, d: Array, state: Floats) -> Array:
+        """Return the gradient in X of that in what input layers make of it, by a state of them."""
+        dX = np.empty(X.shape, self.dtype)
+        self.net.input_gradient(X, d, dX, model_state=state)
+        return dX
+
     def jvp(self, X: Any, v: Array, run: _core.Run) -> tuple[Array, Array]:
         """Return the outputs and their derivative along `v` (n_parameters,)."""
         out = np.empty((X.shape[0], self.net.out_features), self.dtype)
@@ -385,7 +432,7 @@ class Engine:
         """Let running statistics be those of features; FloatingPointError if they overflow."""
         state = self.state.copy()
         self.network().calibrate(self.parameters, X, state)
-        if not np.isfinite(state).all():
+        if not self.is_finite_state(state):
             raise FloatingPointError(
                 "calibrate: the statistics of these features are not finite; nothing was changed. "
                 "Likely cure: inputs scaled to about -1 to 1"
@@ -553,6 +600,12 @@ Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first pla
 def make_network(graph: Graph, dtype: np.dtype[Any], fused: bool = True) -> _core.Network:
     """Return the core's network of layers in their places."""
     in_features = graph.width(0)
+    for place in graph.places:
+        if place.kind == "select" and -1 in place.layer.places:
+            raise ValueError(
+                f"X: expected columns with names, which layers[{place.path.split('.')[0]}] reads, "
+                "got some without; a DataFrame has them"
+            )
     return _core.Network(dtype.name, in_features, graph.described(), fused)
 
 

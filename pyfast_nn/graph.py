@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .typing import Shape
+from .typing import Array, Shape
 
 
 class Place(NamedTuple):
@@ -51,11 +51,16 @@ class Graph:
     places : list of Place
     outputs : dict of int
         ``{path: value}``: what each layer puts out, also one that is made of others.
+    names : ndarray or None
+        Of the columns that come in.
     """
 
-    def __init__(self, layers: tuple[Any, ...], in_features: int = 0) -> None:
+    def __init__(
+        self, layers: tuple[Any, ...], in_features: int = 0, names: Array | None = None
+    ) -> None:
         self.places: list[Place] = []
         self.outputs: dict[str, int] = {}
+        self.names = names
         self._widths = [in_features]
         self._first: dict[int, int] = {}  # {id of what learns or keeps: first place}
         self._trainable = True

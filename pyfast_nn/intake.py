@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _core, checks, columns, config, data, losses
 from .engine import Engine
-from .layers import InputLayer, Standardize
+from .graph import Graph
+from .inputs import Column, InputLayer, Rescale, Selected, SideBySide, Standardize
+from .layers import Slice
 from .losses import Loss
 from .once import Once, each_time
 from .rounding import varies_by_rounding
@@ -90,7 +93,7 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
     names = engine.feature_names_in_ if engine.built else feature_names(engine, X)
     X = data.features(X, known=names)
     if not engine.built:
-        engine.build(X.shape[1])
+        engine.build(X.shape[1], names=names)
         engine.feature_names_in_ = names
     check_learned(engine)
     if not allow_nonfinite:
@@ -137,12 +140,13 @@ def check_finite(
     """Raise ValueError if a number of X is not finite as the first layer reads it."""
     if engine.built and X.shape[1] != engine.net.in_features:
         return  # the core says so
+    graph = engine.graph if engine.built else Graph(engine.layers, X.shape[1], names)
     # Input layers bring into the range of the model's dtype what is beyond it.
-    maps = any(isinstance(layer, InputLayer) for layer in engine.layers)
+    maps = any(isinstance(place.layer, InputLayer) for place in graph.places)
     dtype = np.dtype("float64") if maps else engine.dtype
     if rows is not None and isinstance(once, Once) and once(_are_finite, X, dtype):
         return  # nor is it any other's rows that have to be looked at
-    once(data.check_finite, X, dtype, name, names, rows)
+    once(data.check_finite, X, dtype, name, names, rows, _takes_nan(graph))
 
 
 def _are_finite(X: Any, dtype: np.dtype[Any]) -> bool:
@@ -153,24 +157,64 @@ def _are_finite(X: Any, dtype: np.dtype[Any]) -> bool:
     return True
 
 
+def _takes_nan(graph: Graph) -> NDArray[np.bool_] | None:
+    """Return of which columns of X no layer reads NaN that does not take it; None: of none."""
+    if not any(place.layer.takes_nan or place.kind == "select" for place in graph.places):
+        return None
+    taken = np.ones(graph.width(0), bool)
+    sources = [np.arange(graph.width(0))]  # of each value: columns of X whose NaN is there, or -1
+    for place in graph.places:
+        layer, read = place.layer, [sources[value] for value in place.inputs]
+        out = np.full(place.features, -1)
+        if isinstance(layer, Selected):
+            out = read[0][list(layer.places)]
+        elif isinstance(layer, SideBySide):
+            out = np.concatenate(read)
+        elif isinstance(layer, Slice):
+            out = read[0][layer.first : layer.first + layer.units]
+        elif isinstance(layer, InputLayer) and not layer.takes_nan:
+            out = np.repeat(read[0], layer.widens)
+        elif not layer.takes_nan:
+            for columns in read:
+                taken[columns[columns >= 0]] = False
+        sources.append(out)
+    return taken
+
+
+def learns_of_inputs(engine: Engine) -> bool:
+    """Whether the first fit learns something of its inputs."""
+    return any(
+        np.isnan(first)
+        for place in Graph(engine.layers).places
+        for first in place.layer.initial_state.values()
+    )
+
+
 def knows_statistics(engine: Engine) -> bool:
     """Whether all that the first fit learns of its data is known."""
-    unknown = any(np.isnan(view).any() for view in engine.statistics().values())
-    return not unknown and not (engine.standardize_targets and engine.target_mean is None)
+    return _knows_inputs(engine) and not (engine.standardize_targets and engine.target_mean is None)
+
+
+def _knows_inputs(engine: Engine) -> bool:
+    return not any(np.isnan(view).any() for view in engine.statistics().values())
 
 
 def learn_statistics(
     engine: Engine, parts: Iterable[data.Examples], names: Array | None = None
 ) -> None:
-    """Let `Standardize`, and what standardizes targets, learn from all parts what is not known.
+    """Let input layers, and what standardizes targets, learn from all parts what is not known.
 
     Their targets are those of `examples`, not yet scaled.
     """
     if knows_statistics(engine):
         return
-    of_inputs, of_targets = _Moments(), _Moments()
+    of_inputs, of_targets, held = _Moments(), _Moments(), []
+    by_moments, knows_inputs = _is_affine(engine), _knows_inputs(engine)
     for part in parts:
-        of_inputs.add(part.X, part.rows)
+        if by_moments:
+            of_inputs.add(part.X, part.rows)
+        elif not knows_inputs:
+            held.append(part if isinstance(parts, list) else part._replace(X=part.X.copy()))
         if engine.standardize_targets:
             of_targets.add(part.targets, part.rows)
     if engine.standardize_targets and engine.target_mean is None:
@@ -182,8 +226,54 @@ def learn_statistics(
                 f"column {np.argmax(wrong)}"
             )
         engine.target_mean, engine.target_std = mean, np.where(std > 0, std, 1)
-    if any(np.isnan(view).any() for view in engine.statistics().values()):
+    if knows_inputs:
+        return
+    if by_moments:
         _tell_layers(engine, *of_inputs.mean_and_std(), names)
+    else:
+        _let_learn(engine, held)
+
+
+def _is_affine(engine: Engine) -> bool:
+    """Whether all input layers are affine maps of the columns, whose moments follow each other."""
+    layers = [layer for layer in engine.layers if layer.is_input]
+    return all(isinstance(layer, (Rescale, Standardize)) for layer in layers)
+
+
+_NUMBERS_AT_A_TIME = 1 << 22
+_NOISE = 2**62  # the first random stream of columns
+
+
+def _let_learn(engine: Engine, parts: list[data.Examples]) -> None:
+    """Let input layers learn, one after the other, of what those before it make of the parts."""
+    stream = _NOISE
+    known = {name: not np.isnan(view).any() for name, view in engine.statistics().items()}
+    state, n = engine.named_state(), sum(part.n for part in parts)
+    targets = np.concatenate([part.own().targets for part in parts])
+    for place in engine.graph.places:
+        names = [name for name in place.layer.initial_state if f"{place.path}.{name}" in known]
+        if not isinstance(place.layer, InputLayer) or not names:
+            continue
+        width = place.in_features
+        some = max(_NUMBERS_AT_A_TIME // max(n, 1), 1)
+        for first in range(0, width, some):
+            count = min(some, width - first)
+            read = [
+                engine.input_columns(part.X, place.inputs[0], first, count, part.rows)
+                for part in parts
+            ]
+            columns = read[0] if len(read) == 1 else np.concatenate(read)
+            for j in range(count):
+                numbers = np.ascontiguousarray(columns[:, j])
+                column = Column(numbers, targets, parts[0].X.dtype, engine.seed, stream)
+                stream += 1
+                try:
+                    learned = place.layer.learn(column)
+                except ValueError as error:
+                    raise ValueError(f"X: {error}, got others at layers[{place.path}]") from None
+                for name in names:
+                    if not known[f"{place.path}.{name}"]:
+                        state[f"{place.path}.{name}"][..., first + j] = learned[name]
 
 
 def _tell_layers(engine: Engine, mean: Floats, std: Floats, names: Array | None) -> None:

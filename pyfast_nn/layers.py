@@ -1,6 +1,5 @@
 """Layers as a user writes them: descriptions without memory. The parameters live in the model."""
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -20,6 +19,7 @@ class Layer(Configured):
     flat = False  # derivative zero almost everywhere: parameters in front of it do not learn
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     couples_rows = False  # in training the output of a row depends on the others of its batch
+    is_input = False  # applied while the inputs are read, in front of all layers that are not
     takes_nan = False  # NaN that comes in means something, and does not come out
     # What the layer keeps of each column besides parameters, and its first values; NaN: what the
     # first fit learns.
@@ -99,6 +99,10 @@ class Layer(Configured):
     def state_shapes(self, in_features: int) -> dict[str, Shape]:
         """Return {name: shape} of what the layer keeps besides parameters."""
         return dict.fromkeys(self.initial_state, (in_features,))
+
+    def judge_state(self, name: str, values: Floats) -> tuple[str, bool]:
+        """Return what a part of the state is expected to be, and whether these values are that."""
+        return "finite numbers", bool(np.isfinite(values).all())
 
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
         """Take its place in a network, where it reads `value`; return what it puts out."""
@@ -372,96 +376,20 @@ class Identity(Layer):
     passes_on = True
 
 
-class InputLayer(Layer):
-    """A layer in front of all others, applied in float64 while the inputs are read."""
+class Slice(Layer):
+    """`units` columns from number `first` on: what a part of `Columns` reads of all."""
 
-    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of its output, given those of its input."""
-        raise NotImplementedError
+    kind = "slice"
+    passes_on = True
+    first: Setting[int] = Setting(partial(checks.integer, minimum=0))
+    units: Setting[int] = Setting(partial(checks.integer, minimum=1))
 
-
-class Rescale(InputLayer):
-    """``x * scale + offset``, element by element, applied while the inputs are read.
-
-    Parameters
-    ----------
-    scale, offset : float
-        Finite; `scale` is not 0. The defaults bring pixels from 0 to 255 into 0 to 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is none of that.
-
-    Notes
-    -----
-    It stands in front of all other layers (`Standardize` may follow). It costs neither memory nor a
-    pass over the data, is computed in float64 whatever the dtype of X, and rounded once to the
-    model's dtype.
-
-    Examples
-    --------
-    >>> fnn.Rescale()
-    Rescale()
-    >>> fnn.Rescale(1 / 127.5, offset=-1)
-    Rescale(scale=0.00784313725490196, offset=-1.0)
-    """
-
-    kind = "rescale"
-
-    scale: Setting[float] = Setting(checks.real)
-    offset: Setting[float] = Setting(checks.real)
-
-    def __init__(self, scale: Real = 1 / 255, offset: Real = 0.0) -> None:
-        self._set(scale=scale, offset=offset)
-        if self.scale == 0:
-            raise ValueError("scale: expected another number than 0, got 0")
+    def __init__(self, first: Integer, units: Integer) -> None:
+        self._set(first=first, units=units)
 
     @property
     def values(self) -> tuple[float, ...]:
-        return (self.scale, self.offset)
-
-    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of its output, given those of its input."""
-        return mean * self.scale + self.offset, std * abs(self.scale)
-
-
-class Standardize(InputLayer):
-    """``(x - mean) / std`` of each column, applied while the inputs are read.
-
-    The first `fit` learns mean and standard deviation (of the population: divided by n) from its
-    training rows, in float64, and no later one changes them. The standard deviation of a constant
-    column counts as 1, and so does one that cannot be told from rounding: of n numbers at most
-    ``n * eps * abs(mean)`` with the eps of float64, as in scikit-learn, or ``eps * abs(mean)`` with
-    that of the dtype of X. Until then the model can be trained, but not used.
-
-    Notes
-    -----
-    It stands in front of all other layers but `Rescale`. It costs neither memory nor a pass over
-    the data (except the one that learns), is computed in float64, and rounded once to the model's
-    dtype. `mean` and `std`, each (in_features,), are part of the model's `state` and its file.
-
-    References
-    ----------
-    B. P. Welford (1962), "Note on a method for calculating corrected sums of squares and products",
-    Technometrics 4(3). T. F. Chan, G. H. Golub, R. J. LeVeque (1979), "Updating formulae and a
-    pairwise algorithm for computing sample variances", Stanford STAN-CS-79-773.
-
-    Examples
-    --------
-    >>> model = fnn.Sequential([fnn.Standardize(), fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)])
-    >>> model.fit(X, y, loss="cross_entropy", epochs=10).epochs
-    10
-    >>> model.named_state()["0.mean"].shape
-    (64,)
-    """
-
-    kind = "standardize"
-    initial_state: ClassVar[Mapping[str, float]] = {"mean": math.nan, "std": math.nan}
-
-    def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of its output, having learned those of its input."""
-        return np.zeros_like(mean), np.where(std > 0, 1.0, 0.0)
+        return (float(self.first), float(self.units))
 
 
 class Scale(Layer):
@@ -1058,6 +986,11 @@ class BatchNorm(Norm):
     def __init__(self, momentum: Real = 0.1, eps: Real = 1e-5, affine: bool = True) -> None:
         self._set(momentum=momentum, eps=eps, affine=affine)
 
+    def judge_state(self, name: str, values: Floats) -> tuple[str, bool]:
+        if name == "running_var":
+            return "numbers of at least 0", bool((np.isfinite(values) & (values >= 0)).all())
+        return super().judge_state(name, values)
+
     @property
     def values(self) -> tuple[float, ...]:
         return (self.eps, float(self.affine), self.momentum)
@@ -1248,7 +1181,7 @@ class Embedding(Layer):
 
 
 LAYERS = (
-    *(Rescale, Standardize, Dense, WeightNorm, Identity),
+    *(Dense, WeightNorm, Identity),
     *(ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
     *(LayerNorm, RMSNorm, GroupNorm, BatchNorm, PeriodicEmbedding, Embedding),

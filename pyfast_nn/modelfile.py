@@ -200,10 +200,13 @@ def fill(engine: Engine, contents: Contents) -> None:
     _check_tensors(
         contents.tensors,
         {
-            name: (shape[::-1], engine.dtype)
-            for name, shape in engine.parameter_shapes(in_features).items()
-        }
-        | {name: (shape, np.float64) for name, shape in engine.state_shapes(in_features).items()},
+            name: (shape[::-1], dtype)
+            for shapes, dtype in (
+                (engine.parameter_shapes(in_features), engine.dtype),
+                (engine.state_shapes(in_features), np.float64),
+            )
+            for name, shape in shapes.items()
+        },
     )
     engine.build(in_features, {name: tensor.T for name, tensor in contents.tensors.items()})
     _check_state(engine)
@@ -233,12 +236,9 @@ def _check_state(engine: Engine) -> None:
     for name, view in engine.named_state().items():
         if unknown and name in first:
             continue
-        expected, right = "finite numbers", np.isfinite(view)
-        if name.endswith(".std"):
-            expected, right = "positive numbers", right & (view > 0)
-        if name.endswith(".running_var"):
-            expected, right = "numbers of at least 0", right & (view >= 0)
-        if not right.all():
+        path, _, own = name.rpartition(".")
+        expected, right = engine.layer_at(path).judge_state(own, view)
+        if not right:
             raise ModelFileError(f"tensor {name!r} has impossible values; expected {expected}")
 
 

@@ -25,8 +25,9 @@ from .exchange import onnx_file, torch_modules
 from .graph import Graph, Place
 from .guidance import Guided, told
 from .history import History
+from .inputs import InputLayer
 from .labels import check_classes
-from .layers import InputLayer, Layer
+from .layers import Layer
 from .listeners import CallbackLike
 from .metrics import MetricsLike
 from .metrics import check as check_metrics
@@ -41,7 +42,6 @@ from .typing import (
     Integer,
     Path,
     Real,
-    Shape,
 )
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class Sequential(Guided):
         """
         batch_size = checks.integer(batch_size, "batch_size", minimum=1)
         engine = self._engine
-        graph = Graph(self.layers, self.in_features if self.built else 0)
+        graph = self._engine.graph if self.built else Graph(self.layers)
         paths = max([3, *(len(place.path) for place in graph.places)])
         names = max([24, *(len(_short(place.layer)) for place in graph.places)])
         lines = [
@@ -992,7 +992,7 @@ class Sequential(Guided):
         order = columns.order_of(columns.names_of(X, "X"), self.feature_names_in_, "X")
         X = intake.features(self._engine, X)
         out, pullback = self._engine.vjp(X, run)
-        return out, _Pullback(self._engine, pullback, X.shape, order)
+        return out, _Pullback(self._engine, pullback, X, order)
 
     def jvp(
         self, X: Inputs, v: ArrayLike, *, training: bool = False, seed: Integer | None = None
@@ -1210,12 +1210,14 @@ class _Pullback:
         self,
         engine: Engine,
         pullback: _core.Pullback,
-        shape: Shape,
+        X: Any,
         order: list[int] | None = None,
     ) -> None:
         self._engine = engine
         self._pullback = pullback
-        self._shape = shape
+        inputs = [place.features for place in engine.graph.places if place.layer.is_input]
+        self._shape = (X.shape[0], *[X.shape[1], *inputs][-1:])  # of what the first layer reads
+        self._inputs = (X.copy(), engine.state.copy()) if engine.net.encodes_inputs else None
         self._order = order  # where the model's columns stand in the frame that was given
         self._before = engine.parameters.copy()
 
@@ -1229,6 +1231,9 @@ class _Pullback:
         dparameters = np.empty_like(parameters)
         dX = np.empty(self._shape, parameters.dtype)
         self._pullback(dout, dparameters, dX)
+        if self._inputs is not None:
+            X, state = self._inputs
+            dX = self._engine.input_gradient(X, dX, state)
         if self._order is not None:
             dX = dX[:, np.argsort(self._order)]
         return dparameters, dX
@@ -1258,13 +1263,19 @@ def _short(layer: Layer) -> str:
 def _check_layers(layers: Any) -> tuple[Layer, ...]:
     layers = branches.as_layers(layers, "layers", outermost=True)
     for i, layer in enumerate(layers):
-        if isinstance(layer, InputLayer) and any(
-            not isinstance(other, InputLayer) for other in layers[:i]
-        ):
+        if isinstance(layer, branches.Columns) and i > 0:
+            raise ValueError(
+                f"layers[{i}]: expected Columns in front of all other layers, as it reads columns "
+                f"of X, got it after {layers[i - 1]!r}"
+            )
+        if layer.is_input and any(not other.is_input for other in layers[:i]):
             raise ValueError(
                 f"layers[{i}]: expected {layer!r} in front of all other layers, as it is applied "
                 f"while the inputs are read, got it after {layers[i - 1]!r}"
             )
-    if isinstance(layers[-1], InputLayer):
-        raise ValueError("layers: expected a layer after Rescale and Standardize, got none")
+    if layers[-1].is_input:
+        raise ValueError(
+            f"layers: expected a layer after {layers[-1]!r}, which is applied while the inputs are "
+            "read, got none"
+        )
     return layers

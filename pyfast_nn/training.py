@@ -188,7 +188,7 @@ class Fit:
 
         # The network with its plan, built once, and the optimizer's state.
         if not engine.built:
-            engine.build(source.in_features)
+            engine.build(source.in_features, names=source.names)
         source.learn_statistics()
         evaluated = {
             name: intake.scale_targets(engine, each) for name, each in self._evaluated.items()
@@ -242,10 +242,12 @@ class Fit:
                     for listener in listeners:
                         tell(listener, "on_epoch_recorded", model, epoch, record)
                 set_stopped_early(history, history.epochs < epochs)
-                for vector, name in zip(
-                    engine.vectors(), ("parameters", "statistics"), strict=True
-                ):
-                    if not np.isfinite(vector).all():
+                finite = {
+                    "parameters": np.isfinite(engine.parameters).all(),
+                    "statistics": engine.is_finite_state(engine.state),
+                }
+                for name, is_finite in finite.items():
+                    if not is_finite:
                         raise FloatingPointError(
                             f"the {name} are not finite after epoch {history.epochs}: the last "
                             "step overflowed. Likely cure: a lower learning rate"

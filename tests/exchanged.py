@@ -1,7 +1,10 @@
 """What is exchanged with other libraries: every layer there is, in a model of its own."""
 
+import numpy as np
+
 import pyfast_nn as fnn
 from pyfast_nn.branches import JOINS
+from pyfast_nn.inputs import INPUT_LAYERS, InputLayer
 from pyfast_nn.layers import LAYERS
 
 SHARED = fnn.Dense(8)
@@ -11,6 +14,31 @@ CASES = {
     "Rescale": [fnn.Rescale(1 / 127.5, -1), fnn.Dense(8)],
     "Standardize": [fnn.Standardize(), fnn.Dense(8)],
     "two that read the inputs": [fnn.Rescale(0.1, 0.7), fnn.Standardize(), fnn.Dense(8)],
+    "RobustScale": [fnn.RobustScale(), fnn.Dense(8)],
+    "RobustScale(clip=None)": [fnn.RobustScale(clip=None), fnn.Dense(8)],
+    "QuantileNormal": [fnn.QuantileNormal(13), fnn.Dense(8)],
+    "PiecewiseLinear": [fnn.PiecewiseLinear(5), fnn.Dense(8)],
+    "OneHot": [fnn.OneHot(3), fnn.Dense(8)],
+    "OneHot(min_count)": [fnn.OneHot(3, min_count=2), fnn.Dense(8)],
+    "Impute": [fnn.Impute(), fnn.Dense(8)],
+    "MissingIndicator": [fnn.MissingIndicator(), fnn.Dense(8)],
+    "Columns": [
+        fnn.Columns(
+            [
+                ([0, -1], [fnn.Impute("mean"), fnn.PiecewiseLinear(4)]),
+                (slice(1, None, 2), []),
+                (3, [fnn.Standardize(), fnn.Dense(2), fnn.Tanh()]),
+                ([1, 1], [fnn.Dense(3)]),
+                (0, [fnn.MissingIndicator()]),
+            ]
+        ),
+        fnn.Dense(8),
+    ],
+    "Columns of inputs": [
+        fnn.Columns([(4, [fnn.Rescale(0.1)]), ([0, 1], [])]),
+        fnn.Standardize(),
+        fnn.Dense(8),
+    ],
     "Dense": [],
     "WeightNorm": [fnn.WeightNorm(fnn.Dense(5))],
     "MaxNorm": [fnn.Dense(5, constraint=fnn.MaxNorm(0.5))],
@@ -57,16 +85,19 @@ CASES = {
     "joined twice": [fnn.Residual([fnn.Residual([fnn.Dense(8)]), fnn.Add(fnn.ReLU(), fnn.Tanh())])],
 }
 
-LACKING = {cls.__name__ for cls in (*LAYERS, *JOINS)} - CASES.keys()
+LACKING = {cls.__name__ for cls in (*INPUT_LAYERS, *LAYERS, *JOINS)} - CASES.keys()
 assert not LACKING, f"expected a case of every layer, got none of {LACKING}"
 
 
 def built(layers, dtype, rng):
     """A model with anything for parameters and state."""
-    before = (
-        [] if layers and isinstance(layers[0], (fnn.Rescale, fnn.Standardize)) else [fnn.Dense(8)]
-    )
-    model = fnn.Sequential([*before, *layers], dtype=dtype).build(6)
+    reads = layers and isinstance(layers[0], (InputLayer, fnn.Columns))
+    model = fnn.Sequential([*([] if reads else [fnn.Dense(8)]), *layers], dtype=dtype).build(6)
     model.parameters = rng.normal(size=model.n_parameters)
     model.state = rng.uniform(0.5, 2, len(model.state))
+    for name, view in model.named_state().items():
+        if name.endswith("counts"):
+            view[:] = rng.integers(0, 4, view.shape)
+        elif view.ndim == 2:  # quantiles and edges rise
+            view[:] = np.sort(view, axis=0)
     return model

@@ -127,6 +127,16 @@ def concatenate(xs):
     return Traced(np.concatenate([x.data for x in xs], axis=1), pairs)
 
 
+def slice_of(xs, parameters, call):
+    first, count = map(int, call.layer["values"])
+    return xs[0][:, first : first + count]
+
+
+def all_but_the_first(width):
+    """Of the columns, if there are others."""
+    return (1, width - 1) if width > 1 else (0, 1)
+
+
 def activation(kind, values, x, order=0):
     """An activation of the oracle, or its first derivative; the second has none here."""
     functions = ACTIVATIONS[kind]
@@ -177,7 +187,7 @@ class Op:
     """One line of the registry of test_ops_of_networks.py."""
 
     formula: Callable  # (inputs, parameters, call) -> Traced
-    values: tuple = ()  # numbers of a layer of this kind
+    values: tuple | Callable = ()  # numbers of a layer of this kind; or by the width
     parameters: tuple = ()  # names
     states: tuple = ()  # names, each with what it is in the tests
     inputs: tuple = (1,)  # how many it may have
@@ -186,6 +196,9 @@ class Op:
     piecewise_linear: bool = False
     exact: bool = True  # traces, diagonals and gradients of examples
     widths: tuple = (1, 2, 15, 16, 17, 31, 33, 100)
+
+    def values_for(self, in_features):
+        return self.values(in_features) if callable(self.values) else self.values
 
     def shape(self, name, values, in_features, out_features):
         rows = int(values[0]) if self.codes else in_features
@@ -340,6 +353,7 @@ OPS = {
     "add": Op(lambda xs, p, call: total(xs), inputs=(1, 2, 3), piecewise_linear=True),
     "multiply": Op(lambda xs, p, call: product(xs), inputs=(2,)),
     "concatenate": Op(lambda xs, p, call: concatenate(xs), inputs=(1, 2, 3), piecewise_linear=True),
+    "slice": Op(slice_of, values=all_but_the_first, piecewise_linear=True),
     "dropout": Op(dropout, values=(0.3,), random=True, piecewise_linear=True),
     "gaussian_noise": Op(gaussian_noise, values=(0.4,), random=True, piecewise_linear=True),
     "scale": Op(
@@ -405,6 +419,8 @@ class Graph:
             width = layer["units"] if op is not None and op.matrix else into[0]
             if layer["kind"] == "spread":
                 width *= int(layer["values"][0])
+            if layer["kind"] == "slice":
+                width = int(layer["values"][1])
             widths.append(sum(into) if layer["kind"] == "concatenate" else width)
             if op is not None and "shares" not in layer:
                 for name in self.names(i):

@@ -40,7 +40,7 @@ class Layers:
 
     def add(self, kind, *inputs, **fields):
         if "values" not in fields and kind in OPS:
-            fields["values"] = OPS[kind].values
+            fields["values"] = OPS[kind].values_for(self.features(inputs[0]))
         self.list.append({"kind": kind, "inputs": list(inputs), **fields})
         return len(self.list)
 
@@ -157,7 +157,7 @@ def is_possible(kind, place):
         return False
     if place in (frozen_itself, used_twice):
         return bool(OPS[kind].parameters)
-    return place is not in_a_residual or kind != "concatenate"
+    return place is not in_a_residual or kind not in ("concatenate", "slice")
 
 
 every_op_in_every_place = pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_every_width(isa, dtype, rng, kind, training):
             check_operators(problem)
         if not OPS[kind].matrix:
             inputs = [0] * min(OPS[kind].inputs)
-            layers = [{"kind": kind, "inputs": inputs, "values": OPS[kind].values}]
+            layers = [{"kind": kind, "inputs": inputs, "values": OPS[kind].values_for(width)}]
             check_maps(Problem(rng, dtype, width, layers, 6, training))
 
 
@@ -566,13 +566,13 @@ def test_wrong_numbers_of_inputs_and_values_are_refused(kind):
     op = OPS[kind]
     units = {"units": 3} if op.matrix else {}
     for count in range(4):
-        fields = {"kind": kind, "inputs": [0] * count, "values": op.values, **units}
+        fields = {"kind": kind, "inputs": [0] * count, "values": op.values_for(4), **units}
         if count in op.inputs:
             _core.Network("float32", 1 if op.codes else 4, [fields])
         else:
             refused(4, [fields], r"layers\[0\]: inputs: expected")
     fields = {"kind": kind, "inputs": [0] * min(op.inputs), **units}
-    refused(4, [{**fields, "values": (*op.values, 1.0)}], "expected .* values, got")
+    refused(4, [{**fields, "values": (*op.values_for(4), 1.0)}], "expected .* values, got")
 
 
 def test_inputs_of_different_widths_are_refused():

@@ -148,7 +148,41 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
     });
 }
 
-// What each layer puts out, of a network that is not fused.
+// What comes out of an input layer: columns of number `input`, from `first` on; 0 are those of X.
+void input_columns(Network& net, const py::object& X, int input, index first, py::array out,
+                   const py::object& model_state, const MaybeArray& order) {
+    const Inputs x = inputs_of(X, "X", net.plan.in_features());
+    double* s = state_of(net, model_state);
+    std::vector<std::int64_t> places;
+    const Order rows = order_of(order, x, places);
+    if (input < 0 || input > int(net.plan.input_layers.size()))
+        throw py::value_error(expected("input", "that of an input layer", std::to_string(input)));
+    const index count = out.ndim() == 2 ? out.shape(1) : 0, width = net.plan.width_of_input(input);
+    if (first < 0 || count < 1 || first > width - count)
+        throw py::value_error(expected("out", "some of " + std::to_string(width) + " columns",
+                                       std::to_string(count) + " from " + std::to_string(first) + " on"));
+    double* o = to_write<double>(out, "out", {rows.rows, count});
+    call(net, As::reader, s, {}, [&, function = current_table().input_columns](const Context& context) {
+        function(context, x, rows, input, first, count, o);
+    });
+}
+
+// The gradient of what input layers make of X becomes that of X.
+void input_gradient(Network& net, const py::object& X, const py::array& d, py::array dX,
+                    const py::object& model_state) {
+    with_type(net, [&](auto zero) {
+        using T = decltype(zero);
+        const Inputs x = inputs_of(X, "X", net.plan.in_features());
+        double* s = state_of(net, model_state);
+        const T* from = to_read<T>(d, "d", {x.rows, net.plan.values.front().features});
+        T* to = to_write<T>(dX, "dX", {x.rows, net.plan.in_features()});
+        const auto& table = functions<T>(current_table());
+        call(net, As::reader, s, {},
+             [&](const Context& context) { table.input_gradient(context, x, from, to); });
+    });
+}
+
+// What each layer puts out, of a network that is not fused; None: not wanted.
 void values(Network& net, const py::array& parameters, const py::object& X, const py::list& outs,
             const py::object& model_state) {
     with_type(net, [&](auto zero) {
@@ -161,6 +195,10 @@ void values(Network& net, const py::array& parameters, const py::object& X, cons
                 expected("outs", "an array for each layer", std::to_string(outs.size()) + " arrays"));
         std::vector<T*> pointers;
         for (std::size_t i = 0; i < outs.size(); ++i) {
+            if (outs[i].is_none()) {
+                pointers.push_back(nullptr);
+                continue;
+            }
             const index features = net.plan.values[std::size_t(net.plan.outputs[i])].features;
             py::array out = py::cast<py::array>(outs[i]);
             pointers.push_back(to_write<T>(out, "outs", {x.rows, features}));
@@ -422,7 +460,7 @@ class Pullback : public Shared {
             using T = decltype(zero);
             const T* d = to_read<T>(dout, "dout", {rows_, net_->plan.out_features()});
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
-            T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.in_features()});
+            T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.values.front().features});
             const Interrupt interrupt = interrupt_of_thread();
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
@@ -473,8 +511,12 @@ py::list parameter_layout(const Network& net) {
 
 py::list state_layout(const Network& net) {
     py::list layout;
-    for (const State& state : net.plan.states)
-        layout.append(py::make_tuple(state.layer, state.name, state.offset, py::make_tuple(state.size)));
+    for (const State& state : net.plan.states) {
+        const py::tuple vector = py::make_tuple(state.size);
+        const py::tuple shape =
+            state.rows == 0 ? vector : py::make_tuple(state.rows, state.size / state.rows);
+        layout.append(py::make_tuple(state.layer, state.name, state.offset, shape));
+    }
     return layout;
 }
 
@@ -547,6 +589,7 @@ void register_network(py::module_& m) {
              "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true)
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
+        .def_property_readonly("encodes_inputs", [](const Network& n) { return !n.plan.input_ways.empty(); })
         .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
         .def_property_readonly("n_parameters", [](const Network& n) { return n.plan.n_parameters; })
         .def_property_readonly("n_trainable", [](const Network& n) { return n.plan.n_trainable; })
@@ -564,6 +607,10 @@ void register_network(py::module_& m) {
         .def("forward", forward, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "link"_a = "identity",
              "model_state"_a = py::none(), "order"_a = py::none(), "run"_a = present)
         .def("values", values, "parameters"_a, "X"_a, "outs"_a, py::kw_only(), "model_state"_a = py::none())
+        .def("input_gradient", input_gradient, "X"_a, "d"_a, "dX"_a, py::kw_only(),
+             "model_state"_a = py::none())
+        .def("input_columns", input_columns, "X"_a, "input"_a, "first"_a, "out"_a, py::kw_only(),
+             "model_state"_a = py::none(), "order"_a = py::none())
         .def("evaluate", evaluate, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
              "run"_a = present, "out"_a = py::none(), "link"_a = "identity")

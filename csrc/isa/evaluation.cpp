@@ -17,6 +17,7 @@ void fill(Functions<T>& to) {
     to.loss_and_gradient = net::loss_and_gradient<T>;
     to.outputs_for_pullback = net::outputs_for_pullback<T>;
     to.pull_back = net::pull_back<T>;
+    to.input_gradient = net::input_gradient<T>;
     to.push_forward = net::push_forward<T>;
     to.calibrate = net::calibrate<T>;
 }
@@ -26,6 +27,7 @@ void fill(Functions<T>& to) {
 void fill_evaluation(Table& to) {
     fill(to.float32);
     fill(to.float64);
+    to.input_columns = net::input_columns;
 }
 
 }  // namespace fnn::FNN_ISA

@@ -24,6 +24,7 @@ struct Functions : LoopsOf<T> {
                               const Order&, const LossSpec&, T* gradient, Score*);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
+    void (*input_gradient)(const Context&, const Source& x, const T* d, T* dx);
     void (*push_forward)(const Context&, const T* parameters, const T* direction, const Source& x, T* out,
                          T* dout);
     void (*calibrate)(const Context&, const T* parameters, const Source& x);
@@ -73,6 +74,8 @@ struct Functions : LoopsOf<T> {
 struct Table {
     Functions<float> float32;
     Functions<double> float64;
+    void (*input_columns)(const Context&, const Source& x, const Order&, int input, index first, index count,
+                          double* out);
     void (*column_statistics)(const Source& x, const Order&, index columns, int threads, Interrupt, Arena&,
                               double* mean, double* deviation);
     void (*permutation)(std::uint64_t seed, std::uint64_t stream, std::int64_t* out, index n);

@@ -77,7 +77,48 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
     });
 }
 
-// What each layer of a plan that is not fused puts out: outs[i] (rows, its features).
+// What an input layer makes of X: `count` columns from the first on of what is read as `input` of another,
+// out (order.rows, count).
+inline void input_columns(const Context& call, const Source& x, const Order& order, int input, index first,
+                          index count, double* out) {
+    const std::vector<InputWay> ways = call.plan.ways_to(input, first, count);
+    const int threads = team_size(call.threads, 20 * order.rows * count);
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
+        const auto put_own = [&](Range rows) {
+            for_input_blocks(call.plan, x, order.examples, 0, rows, [&](Range some, ColumnReader& read) {
+                double* const to = out + some.begin * count;
+                std::memset(to, 0, std::size_t(some.size() * count) * sizeof(double));
+                encode(call.plan, ways, call.state, some.size(), read,
+                       [&](index i, index column, double number) { to[i * count + column] = number; });
+            });
+        };
+        for_own_pieces(exec, order.rows, put_own);
+    });
+}
+
+// The gradient d (x.rows, width) of what input layers make of X becomes that of X, dx (x.rows, in_features).
+template <class T>
+void input_gradient(const Context& call, const Source& x, const T* d, T* dx) {
+    const Plan& plan = call.plan;
+    const index in = plan.in_features(), width = plan.values.front().features;
+    const int threads = team_size(call.threads, 20 * x.rows * width);
+    exec::run(threads, call.interrupt, [&](Exec& exec) {
+        const auto put_own = [&](Range rows) {
+            for_input_blocks(plan, x, nullptr, 0, rows, [&](Range some, ColumnReader& read) {
+                T* const to = dx + some.begin * in;
+                const T* const from = d + some.begin * width;
+                std::memset(to, 0, std::size_t(some.size() * in) * sizeof(T));
+                encode_back(
+                    plan, plan.input_ways, call.state, some.size(), read,
+                    [&](index i, index column) { return double(from[i * width + column]); },
+                    [&](index i, index column, double number) { to[i * in + column] += T(number); });
+            });
+        };
+        for_own_pieces(exec, x.rows, put_own);
+    });
+}
+
+// What each layer of a plan that is not fused puts out: outs[i] (rows, its features); not where it is null.
 template <class T>
 void values(const Context& call, const T* parameters, const Source& x, T* const* outs) {
     const Plan& plan = call.plan;
@@ -92,7 +133,7 @@ void values(const Context& call, const T* parameters, const Source& x, T* const*
                 gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(exec, now, rows);
                 for (std::size_t i = 0; i < plan.outputs.size(); ++i)
-                    put_rows<T>(outs[i], now.a(plan.outputs[i]), first, rows);
+                    if (outs[i] != nullptr) put_rows<T>(outs[i], now.a(plan.outputs[i]), first, rows);
             };
             for_own_pieces(exec, batch, put, now.couples_rows());
         });
@@ -214,7 +255,7 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
                                        sizeof(T));
             backward(exec, ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
-            if (ws.input_map) scale_rows(dx, ws.d(0).cols, ws.input_map, mine);
+            if (ws.input_map.columns) scale_rows(dx, ws.d(0).cols, ws.input_map.columns, mine);
         };
         for_own_pieces(exec, rows, pull, ws.couples_rows());
         exec.barrier();

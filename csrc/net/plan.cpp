@@ -50,6 +50,7 @@ const std::map<std::string, NamedOp> ops = {
     {"add", {OpKind::add, {}, "", {}, {}, 0}},
     {"multiply", {OpKind::multiply, {}, "", {}, {}, 2}},
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
+    {"slice", {OpKind::slice, {&OpSpec::first, &OpSpec::count}, "", {}, {}}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
@@ -64,6 +65,25 @@ const std::map<std::string, NamedOp> ops = {
       "",
       {"weight", "bias"},
       {"running_mean", "running_var"}}},
+};
+
+struct NamedInput {
+    InputKind kind;
+    std::size_t n_values;
+    std::vector<std::string> vectors;  // names of what it has learned: each (features,), or one matrix
+    std::string matrix;
+};
+
+const std::map<std::string, NamedInput> input_kinds = {
+    {"rescale", {InputKind::rescale, 2, {}, ""}},  // scale, offset
+    {"standardize", {InputKind::standardize, 0, {"mean", "std"}, ""}},
+    {"robust_scale", {InputKind::robust_scale, 1, {"center", "scale"}, ""}},  // clip
+    {"quantile_normal", {InputKind::quantile_normal, 1, {}, "quantiles"}},    // how many
+    {"piecewise_linear", {InputKind::piecewise_linear, 1, {}, "edges"}},      // bins
+    {"one_hot", {InputKind::one_hot, 2, {}, "counts"}},                       // categories, min_count
+    {"impute", {InputKind::impute, 0, {"value"}, ""}},
+    {"missing_indicator", {InputKind::missing_indicator, 0, {}, ""}},
+    {"join", {InputKind::join, 0, {}, ""}},
 };
 
 void check_count(const std::string& kind, const std::vector<double>& values, std::size_t expected) {
@@ -154,15 +174,23 @@ struct Plan::Building {
         const auto op = ops.find(layer.kind);
         if (op != ops.end())
             add_op(layer, op->second);
-        else if (layer.kind == "rescale" || layer.kind == "standardize")
+        else if (layer.kind == "select" || input_kinds.count(layer.kind) > 0)
             add_input_layer(layer);
         else
             add_activation(layer, activation_of(layer.kind, layer.values));
     }
 
+    // What a value is called as an input of an InputLayer.
+    int input_of(int value) const { return value == 0 ? 0 : inputs_[std::size_t(value) - 1]; }
+
     Node& add_node(const LayerSpec& layer, index units) {
         Node node;
-        for (const int input : layer.inputs) node.inputs.push_back({value_of(input)});
+        for (const int input : layer.inputs) {
+            node.inputs.push_back({value_of(input)});
+            if (value_of(input) == 0 && input_of(input) != int(plan.input_layers.size()))
+                throw std::invalid_argument("inputs: expected what the last input layer puts out, got " +
+                                            std::to_string(input));
+        }
         node.output = int(plan.values.size());
         node.layer = layer.path;
         bool learns = false;
@@ -205,7 +233,18 @@ struct Plan::Building {
                                             " and " + std::to_string(width) + " features");
         }
         check_size("units", sum);
+        if (op.kind == OpKind::slice) return width_of_slice(layer, first);
         return op.kind == OpKind::concatenate ? sum : first;
+    }
+
+    index width_of_slice(const LayerSpec& layer, index features) const {
+        check_count(layer.kind, layer.values, 2);
+        const double first = layer.values[0], count = layer.values[1];
+        if (!(first >= 0 && count >= 1 && first + count <= double(features)))
+            throw std::invalid_argument("expected a slice of " + std::to_string(features) +
+                                        " features, got " + std::to_string(count) + " from " +
+                                        std::to_string(first) + " on");
+        return index(count);
     }
 
     void add_op(const LayerSpec& layer, const NamedOp& op) {
@@ -240,9 +279,12 @@ struct Plan::Building {
         plan.work_per_row_ += op.matrix.empty() || is_table ? width : in * width;
     }
 
-    void add_state(const std::string& layer, const std::string& name, index size) {
-        plan.states.push_back({layer, name, plan.n_state, size});
+    void add_state(const std::string& layer, const std::string& name, index size, index rows = 0) {
+        plan.states.push_back({layer, name, plan.n_state, size, rows});
         plan.n_state += size;
+        if (plan.n_state > largest_plan)
+            throw std::invalid_argument("expected at most " + std::to_string(largest_plan) +
+                                        " numbers beside parameters, got " + std::to_string(plan.n_state));
     }
 
     int parameters_of(const LayerSpec& layer, const NamedOp& op, index rows, index cols) {
@@ -301,21 +343,51 @@ struct Plan::Building {
         if (!plan.nodes.empty())
             throw std::invalid_argument("expected in front of all layers of other kinds, got behind one");
         InputLayer input;
-        if (layer.kind == "rescale") {
-            check_count(layer.kind, layer.values, 2);
-            input.scale = layer.values[0];
-            input.offset = layer.values[1];
-        } else {
-            check_count(layer.kind, layer.values, 0);
-            input.kind = InputKind::standardize;
-            input.mean = plan.n_state;
-            add_state(layer.path, "mean", plan.in_features());
-            input.deviation = plan.n_state;
-            add_state(layer.path, "std", plan.in_features());
-            plan.traits.has_state = true;
+        input.values = layer.values;
+        for (const int each : layer.inputs) {
+            input.inputs.push_back(input_of(each));
+            input.in_features += plan.width_of_input(input.inputs.back());
         }
+        input.features = input.in_features, input.state = plan.n_state;
+        if (layer.kind == "select") {
+            check_inputs(layer, 1);
+            if (input.inputs.front() != 0)
+                throw std::invalid_argument("inputs: expected the columns of X, got those of a layer");
+            input.kind = InputKind::select, input.features = index(layer.values.size());
+            for (const double column : layer.values)
+                if (!(column >= 0 && column < double(input.in_features)) || column != double(index(column)))
+                    throw std::invalid_argument("columns: expected whole numbers below " +
+                                                std::to_string(input.in_features) + ", got " +
+                                                std::to_string(column));
+        } else {
+            add_named(layer, input_kinds.at(layer.kind), input);
+        }
+        check_size("units", input.features);
+        plan.traits.has_state |= input.state < plan.n_state;
+        plan.values.front().features = input.features;
         plan.input_layers.push_back(input);
         plan.outputs.push_back(0);
+    }
+
+    void add_named(const LayerSpec& layer, const NamedInput& named, InputLayer& input) {
+        check_count(layer.kind, layer.values, named.n_values);
+        if (named.kind != InputKind::join) check_inputs(layer, 1);
+        input.kind = named.kind;
+        const bool splits = input.kind == InputKind::piecewise_linear || input.kind == InputKind::one_hot;
+        for (std::size_t i = 0; i < (named.matrix.empty() ? 0 : named.n_values); ++i)
+            if (!(input.values[i] >= 1 && input.values[i] <= double(largest_width)))
+                throw std::invalid_argument("'" + layer.kind + "': expected sizes from 1 to " +
+                                            std::to_string(largest_width) + ", got " +
+                                            std::to_string(input.values[i]));
+        if (splits) {
+            const bool has_rare = input.kind == InputKind::one_hot && input.values[1] > 1;
+            input.features *= index(input.values[0]) + index(has_rare);
+        }
+        const index in = input.in_features;
+        for (const std::string& name : named.vectors) add_state(layer.path, name, in);
+        if (named.matrix.empty()) return;
+        const index rows = index(input.values[0]) + index(input.kind == InputKind::piecewise_linear);
+        add_state(layer.path, named.matrix, rows * in, rows);
     }
 
     // Who writes the gradient of a value first, and who last.
@@ -331,6 +403,7 @@ struct Plan::Building {
     }
 
     std::vector<int> owners_;  // of each layer: its parameters
+    std::vector<int> inputs_;  // of each layer: as an input of an InputLayer
 
    private:
     int n_random_ = 0;
@@ -338,6 +411,7 @@ struct Plan::Building {
 
 Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) {
     check_size("in_features", in_features);
+    in_features_ = in_features;
     values.push_back({in_features});
     Building building(*this, layers, fused);
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -348,11 +422,51 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) 
             throw std::invalid_argument("layers[" + layers[i].path + "]: " + error.what());
         }
         building.owners_.push_back(nodes.size() > nodes_before ? nodes.back().parameters : -1);
+        building.inputs_.push_back(int(input_layers.size()));
     }
     if (nodes.empty()) throw std::invalid_argument("layers: expected at least one layer, got none");
     building.order_gradients();
+    const bool affine = std::all_of(input_layers.begin(), input_layers.end(), [](const InputLayer& layer) {
+        return layer.kind == InputKind::rescale || layer.kind == InputKind::standardize;
+    });
+    if (!affine) input_ways = ways_to(int(input_layers.size()), 0, values.front().features);
     traits.piecewise_linear = nonlinear.empty();
     traits.exact_traces = inexact.empty();
+}
+
+std::vector<InputWay> Plan::ways_to(int input, index first, index count) const {
+    std::vector<InputWay> ways;
+    for (index to = first; to < first + count;) {
+        InputWay way;
+        way.first = to - first, way.column = to;
+        for (int from = input; from != 0;) {
+            const int number = from - 1;
+            const InputLayer& layer = input_layers[std::size_t(number)];
+            from = layer.inputs.front();
+            if (layer.kind == InputKind::select) {
+                way.column = index(layer.values[std::size_t(way.column)]);
+            } else if (layer.kind == InputKind::join) {
+                for (auto next = layer.inputs.begin(); way.column >= width_of_input(from); from = *++next)
+                    way.column -= width_of_input(from);
+            } else {
+                const index width = layer.per_column();
+                way.steps.push_back({number, way.column / width, way.column % width});
+                way.column /= width;
+            }
+        }
+        // What begins and ends with all that a layer makes of a column is one way.
+        if (!way.steps.empty()) {
+            const InputStep& last = way.steps.front();
+            const index width = input_layers[std::size_t(last.layer)].per_column();
+            if (last.which == 0 && to + width <= first + count) way.count = width;
+        }
+        std::reverse(way.steps.begin(), way.steps.end());
+        to += way.count;
+        ways.push_back(std::move(way));
+    }
+    std::stable_sort(ways.begin(), ways.end(),
+                     [](const InputWay& one, const InputWay& other) { return one.column < other.column; });
+    return ways;
 }
 
 }  // namespace fnn

@@ -9,7 +9,19 @@
 
 namespace fnn {
 
-enum class InputKind { rescale, standardize };
+// What stands in front of all other layers, applied to numbers of X as they are read.
+enum class InputKind {
+    rescale,
+    standardize,
+    robust_scale,
+    quantile_normal,
+    piecewise_linear,
+    one_hot,
+    impute,
+    missing_indicator,
+    select,  // some of the columns
+    join,    // side by side
+};
 
 // What a node computes before its activation; each kind has its type in net/ops/, found by `with_op`.
 enum class OpKind {
@@ -19,6 +31,7 @@ enum class OpKind {
     add,
     multiply,
     concatenate,
+    slice,
     dropout,
     gaussian_noise,
     scale,
@@ -36,6 +49,8 @@ enum class OpKind {
 // A kind and its numbers; those of other kinds are 0.
 struct OpSpec {
     OpKind kind = OpKind::identity;
+    double first = 0;       // slice
+    double count = 0;       // slice
     double rate = 0;        // dropout
     double std = 0;         // gaussian_noise
     double eps = 0;         // norms
@@ -122,6 +137,7 @@ struct Parameters {
 struct State {
     std::string layer, name;
     index offset = 0, size = 0;
+    index rows = 0;  // of a matrix; of a vector: 0
 };
 
 struct Input {
@@ -146,11 +162,30 @@ struct Node {
     int input() const { return inputs.front().value; }
 };
 
-// A layer in front of all others, elementwise and folded into the gather.
+// A layer in front of all others. It makes of each column that comes in one or several, by a function of its
+// own of each; but for those that select and join columns.
 struct InputLayer {
     InputKind kind = InputKind::rescale;
-    double scale = 1, offset = 0;   // rescale: x scale + offset
-    index mean = 0, deviation = 0;  // standardize: where those of each column start in the state
+    std::vector<double> values;  // its numbers: scale and offset, say
+    std::vector<int> inputs;     // 0: the columns of X, i + 1: what input_layers[i] puts out
+    index in_features = 0, features = 0;
+    index state = 0;  // where its own starts: number k of column j is k in_features + j behind it
+
+    index per_column() const { return features / in_features; }
+};
+
+// One function of a number on its way from X: which of those that a layer makes of one of its columns.
+struct InputStep {
+    int layer = 0;
+    index column = 0, which = 0;
+};
+
+// The way from a column of X to one of those that come in, or, where count > 1, to all that the last layer on
+// the way makes.
+struct InputWay {
+    index column = 0;
+    std::vector<InputStep> steps;
+    index first = 0, count = 1;
 };
 
 // A layer as it comes from the user's: of a kind, as "dense" or "leaky_relu", with its numbers.
@@ -177,6 +212,7 @@ class Plan {
     std::vector<Parameters> parameters;
     std::vector<State> states;
     std::vector<InputLayer> input_layers;  // in the order of their application
+    std::vector<InputWay> input_ways;      // by column of X; none where all input layers are one affine map
     std::vector<int> outputs;              // of each layer given: the value that it puts out
     index n_parameters = 0, n_trainable = 0;
     index n_state = 0;
@@ -184,9 +220,16 @@ class Plan {
     std::string inexact;    // why not exact_traces: what a message says; empty if they are
     std::string nonlinear;  // the first layer that is not piecewise linear; empty if there is none
 
-    index in_features() const { return values.front().features; }
+    index in_features() const { return in_features_; }  // columns of X
     index out_features() const { return values[std::size_t(output())].features; }
     int output() const { return nodes.back().output; }
+
+    // The ways to some columns of what is read as `inputs` of an InputLayer, by column of X.
+    std::vector<InputWay> ways_to(int input, index first, index count) const;
+    // How many columns that has.
+    index width_of_input(int input) const {
+        return input == 0 ? in_features_ : input_layers[std::size_t(input) - 1].features;
+    }
 
     // The multiply-adds that one row costs going forward.
     index work_per_row() const { return work_per_row_; }
@@ -194,7 +237,7 @@ class Plan {
    private:
     struct Building;
 
-    index work_per_row_ = 0;
+    index in_features_ = 0, work_per_row_ = 0;
 };
 
 }  // namespace fnn

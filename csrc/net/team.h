@@ -77,22 +77,24 @@ inline void differentiate_rows(Exec& exec, Workspace<T>& ws, const Source& x, co
 // All layers in front of the others as one affine map, for some columns.
 template <class T>
 inline void compose_input_layers(Workspace<T>& ws, Range columns) {
-    if (!ws.input_map) return;
+    const exec::ColumnMap& map = ws.input_map.columns;
+    if (!map) return;
     for (index j = columns.begin; j < columns.end; ++j) {
         double center = 0, scale = 1, shift = 0;
         for (const InputLayer& layer : ws.plan.input_layers) {
             if (layer.kind == InputKind::rescale) {
-                scale *= layer.scale;
-                shift = shift * layer.scale + layer.offset;
+                scale *= layer.values[0];
+                shift = shift * layer.values[0] + layer.values[1];
             } else {
-                center += (ws.state[layer.mean + j] - shift) / scale;
-                scale /= ws.state[layer.deviation + j];
+                const Learned own(layer, j, ws.state);
+                center += (own[0] - shift) / scale;
+                scale /= own[1];
                 shift = 0;
             }
         }
-        ws.input_map.center[j] = center;
-        ws.input_map.scale[j] = scale;
-        ws.input_map.shift[j] = shift;
+        map.center[j] = center;
+        map.scale[j] = scale;
+        map.shift[j] = shift;
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "exec/memory.h"
 #include "net/carver.h"
+#include "net/inputs.h"
 #include "net/layout.h"
 #include "net/ops/activation.h"
 #include "net/ops/loss.h"
@@ -130,7 +131,7 @@ class Workspace {
     index rows;
     const Needs needs;
 
-    exec::ColumnMap input_map;  // of all input layers together, (in_features,)
+    InputMap input_map;  // of all input layers together
 
     // Images; those that a call does not need are null.
     Layout<T> layout;
@@ -235,8 +236,12 @@ class Workspace {
     // Those that do not change while a shelf is used lie there.
     void lay_out(Carver& own, Carver& lasting, index chunks) {
         layout.place(own);
-        for (double** numbers : {&input_map.center, &input_map.scale, &input_map.shift})
-            *numbers = plan.input_layers.empty() ? nullptr : lasting.take<double>(plan.in_features());
+        const bool has_ways = !plan.input_ways.empty(), maps = !plan.input_layers.empty() && !has_ways;
+        exec::ColumnMap& columns = input_map.columns;
+        for (double** numbers : {&columns.center, &columns.scale, &columns.shift})
+            *numbers = maps ? lasting.take<double>(plan.in_features()) : nullptr;
+        input_map.plan = has_ways ? &plan : nullptr;
+        input_map.state = state;
         parameters = lasting.take<T>(layout.size());
         transposed = take(lasting, needs.gradient, layout.size_transposed());
         const index gradients = needs.probes + index(needs.pass_gradient);

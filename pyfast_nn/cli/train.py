@@ -18,6 +18,7 @@ from .. import (
     checks,
     data,
     datasets,
+    inputs,
     layers,
     loading,
     modelfile,
@@ -341,13 +342,13 @@ def _input_layers(
     """Return what the model does to X (n, features) first, and what to say of it."""
     pixels = pixels and X.min() >= 0
     if standardize or (standardize is None and not pixels):
-        return [layers.Standardize()], (
+        return [inputs.Standardize()], (
             "the model standardizes each column (--no-standardize leaves them as they are)"
         )
     largest = X.max()
     if not pixels or largest == 0 or (largest <= 1 and X.dtype.kind == "f"):
         return [], None  # they are in 0 to 1 already
-    return [layers.Rescale(1 / float(largest))], (
+    return [inputs.Rescale(1 / float(largest))], (
         f"pixels: the model divides them by {largest:g}, the largest"
     )
 

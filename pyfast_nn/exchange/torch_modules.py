@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import branches, checks, layers
+from .. import branches, checks, inputs, layers
 from ..engine import Engine
 from ..graph import Graph
-from ..layers import InputLayer, Layer
+from ..inputs import InputLayer
+from ..layers import Layer
 from ..typing import Array
 
 if TYPE_CHECKING:
     import torch
 
 _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
+_INPUTS = tuple(layer.__name__ for layer in inputs.INPUT_LAYERS)
 _EMBEDDINGS = ("PeriodicEmbedding", "Embedding")
-OURS = ("Rescale", "Standardize", "Scale", "Step", "Sign", "GaussianNoise", *_EMBEDDINGS, *_JOINED)
+_OTHERS = ("Scale", "Step", "Sign", "GaussianNoise")
+OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_JOINED, "Columns")
 
 
 def library(name: str) -> Any:
@@ -71,6 +74,133 @@ def _ours() -> dict[str, type]:
 
         def forward(self, x: Any) -> Any:
             return ((x.double() - self.mean) / self.std).to(self.dtype)
+
+    def learned(module: Any, dtype: Any, **shapes: Any) -> None:
+        """Let a module round to a dtype, and know numbers that it has learned."""
+        module.dtype = dtype
+        for name, shape in shapes.items():
+            module.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+
+    class RobustScale(nn.Module):
+        def __init__(self, clip: Any, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.clip, self.num_features = clip, features
+            learned(self, dtype, center=features, scale=features)
+
+        def forward(self, x: Any) -> Any:
+            z = (x.double() - self.center) / self.scale
+            if self.clip is not None:
+                z = z / torch.sqrt(1 + (z / self.clip) ** 2)
+            return z.to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"clip={self.clip}"
+
+    class QuantileNormal(nn.Module):
+        def __init__(self, n_quantiles: int, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.n_quantiles, self.num_features = n_quantiles, features
+            learned(self, dtype, quantiles=(features, n_quantiles))
+
+        def forward(self, x: Any) -> Any:
+            x = x.double().T.contiguous()  # by column
+            there = ~self.quantiles.isnan()
+            known = self.quantiles.masked_fill(~there, torch.inf)
+            steps = (there.sum(1, keepdim=True) - 1).clamp(min=1)
+            below = torch.searchsorted(known, x, right=True) - 1
+            below = torch.minimum(below.clamp(min=0), steps - 1)
+            low, high = known.gather(1, below), known.gather(1, below + 1)
+            between = torch.where(high > low, (x - low) / (high - low), (x >= low).double())
+            least = 1e-7
+            rank = ((below + between) / steps).clamp(least, 1 - least)
+            z = torch.where(there[:, 1:2], torch.special.ndtri(rank), torch.zeros_like(x))
+            return torch.where(x.isnan(), x, z).T.to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"n_quantiles={self.n_quantiles}"
+
+    class PiecewiseLinear(nn.Module):
+        def __init__(self, n_bins: int, bins: str, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.n_bins, self.bins, self.num_features = n_bins, bins, features
+            learned(self, dtype, edges=(features, n_bins + 1))
+
+        def forward(self, x: Any) -> Any:
+            low, high = self.edges[:, :-1], self.edges[:, 1:]
+            there = ~high.isnan()
+            behind = torch.nn.functional.pad(there[:, 1:], (0, 1))
+            least, most = torch.zeros_like(low), there.double()
+            least[:, 0] = -1.0 * there[:, 0]
+            most = most + (there & ~behind)
+            w = (x.double()[:, :, None] - low) / (high - low)
+            w = torch.where(there, torch.minimum(torch.maximum(w, least), most), 0.0)
+            return w.flatten(1).to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"n_bins={self.n_bins}, bins={self.bins!r}"
+
+    class OneHot(nn.Module):
+        def __init__(self, n_categories: int, min_count: int, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.n_categories, self.min_count = n_categories, min_count
+            self.num_features = features
+            learned(self, dtype, counts=(features, n_categories))
+
+        def forward(self, x: Any) -> Any:
+            codes = torch.arange(self.n_categories, device=x.device)
+            is_code = x.double()[:, :, None] == codes
+            out = is_code & (self.counts >= self.min_count)
+            if self.min_count > 1:
+                rare = is_code & (self.counts > 0) & (self.counts < self.min_count)
+                out = torch.cat([out, rare.any(2, keepdim=True)], dim=2)
+            return out.flatten(1).to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"n_categories={self.n_categories}, min_count={self.min_count}"
+
+    class Impute(nn.Module):
+        def __init__(self, strategy: Any, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.strategy, self.num_features = strategy, features
+            learned(self, dtype, value=features)
+
+        def forward(self, x: Any) -> Any:
+            x = x.double()
+            return torch.where(x.isnan(), self.value, x).to(self.dtype)
+
+        def extra_repr(self) -> str:
+            return f"strategy={self.strategy!r}"
+
+    class MissingIndicator(nn.Module):
+        def __init__(self, features: int, dtype: Any) -> None:
+            super().__init__()
+            self.num_features = features
+            learned(self, dtype)
+
+        def forward(self, x: Any) -> Any:
+            return x.isnan().to(self.dtype)
+
+    class Columns(nn.Sequential):
+        """Parts, each with the columns that it reads."""
+
+        def __init__(
+            self, which: Any, columns: Any, features: int, dtype: Any, *modules: Any
+        ) -> None:
+            super().__init__(*modules)
+            self.which, self.columns = which, columns
+            self.num_features, self.dtype = features, dtype
+
+        def forward(self, x: Any) -> Any:
+            outs = []
+            for columns, module in zip(self.columns, self, strict=True):
+                part = x[:, columns]
+                if not (len(module) and type(module[0]).__name__ in _INPUTS):
+                    part = part.to(self.dtype)
+                outs.append(module(part).to(self.dtype))
+            return torch.cat(outs, dim=1)
+
+        def extra_repr(self) -> str:
+            return f"columns={self.which}"
 
     class Scale(nn.Module):
         def __init__(self, features: int) -> None:
@@ -174,12 +304,28 @@ def to_module(engine: Engine) -> "torch.nn.Module":
     places = {place.path: place for place in engine.graph.places}
     learned: dict[str, Array] = engine.named_parameters() | engine.named_state()
 
-    def module_of(layer: Layer, path: str) -> Any:
+    def module_of(layer: Layer, path: str, rounded: Any = dtype) -> Any:
         if id(layer.learner) not in made or not layer.learns:
-            made[id(layer.learner)] = make(layer, path)
+            made[id(layer.learner)] = make(layer, path, rounded)
         return made[id(layer.learner)]
 
-    def make(layer: Layer, path: str) -> Any:
+    def columns_module(layer: branches.Columns, path: str, rounded: Any) -> Any:
+        parts, children = layer.get_config()["parts"], []
+        for i, (_, of) in enumerate(parts):
+            modules = []
+            for k, each in enumerate(of):
+                is_last, before_input = k + 1 == len(of), any(x.is_input for x in of[k + 1 :])
+                to = torch.float64 if before_input else rounded if is_last else dtype
+                modules.append(module_of(each, f"{path}.{i}.{k}", to))
+            children.append(torch.nn.Sequential(*modules))
+        selected = [list(p.layer.places) for p in engine.graph.places if p.kind == "select"]
+        which, features = [which for which, _ in parts], engine.net.in_features
+        return _ours()["Columns"](which, selected, features, rounded, *children)
+
+    def make(layer: Layer, path: str, rounded: Any) -> Any:
+        """Input layers compute in float64, and their outputs are `rounded` to a dtype."""
+        if isinstance(layer, branches.Columns):
+            return columns_module(layer, path, rounded)
         if isinstance(layer, branches.JOINS):
             children = [module_of(each, f"{path}.{name}") for name, each in _children(layer)]
             if isinstance(layer, branches.Chain):
@@ -189,11 +335,8 @@ def to_module(engine: Engine) -> "torch.nn.Module":
                 return _ours()[name](*children[:-1], shortcut=children[-1])
             return _ours()[name](*children)
         features, place = places[path].in_features, places[path]
-        if isinstance(layer, InputLayer):  # computed in float64, and rounded once
-            last = not isinstance(engine.layers[int(path) + 1], InputLayer)
-            own = (dtype if last else torch.float64,)
-            own = (*layer.values, *own) if layer.values else (features, *own)
-            module = _ours()[type(layer).__name__](*own)
+        if isinstance(layer, InputLayer):
+            module = _input_module(layer, features, rounded)
         else:
             module = _TO[type(layer)](torch.nn, layer, features).to(dtype)
         names = [*layer.parameter_shapes(features), *layer.initial_state]
@@ -205,13 +348,24 @@ def to_module(engine: Engine) -> "torch.nn.Module":
             parameter.requires_grad_(place.trainable)
         return module
 
-    modules = [module_of(layer, str(i)) for i, layer in enumerate(engine.layers)]
+    before_inputs = [layer.is_input for layer in engine.layers[1:]] + [False]
+    modules = [
+        module_of(layer, str(i), torch.float64 if before_inputs[i] else dtype)
+        for i, layer in enumerate(engine.layers)
+    ]
     return torch.nn.Sequential(*modules).eval()  # type: ignore[no-any-return]
 
 
 def _is_table(layer: Layer) -> bool:
     """Whether its matrix is one of rows, which torch has as it is."""
     return isinstance(layer, layers.Embedding)
+
+
+def _input_module(layer: Any, features: int, dtype: Any) -> Any:
+    """Return the module of an input layer: made of its settings, and of what it must know."""
+    settings = tuple(layer.get_config().values())
+    of_columns = () if isinstance(layer, inputs.Rescale) else (features,)
+    return _ours()[type(layer).__name__](*settings, *of_columns, dtype)
 
 
 def _tensors(module: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -328,6 +482,8 @@ def from_module(
 
 def _width_in_front(found: list[Layer], widths: dict[str, int]) -> int | None:
     """Return how many features come into the first layer, as `widths` of {path: width} tell."""
+    if isinstance(found[0], branches.Columns):
+        return widths["0"]
     graph, value = Graph((), 1), 0
     with contextlib.suppress(ValueError):  # of widths that differ: behind what is looked for
         for i, layer in enumerate(found):
@@ -395,6 +551,13 @@ class _Reader:
     def layer_of(self, module: Any, path: str) -> Layer:
         """Return the layer, and note what it has learned."""
         nn, kind = self._torch.nn, type(module)
+        if kind is _ours()["Columns"]:
+            self.widths[path] = module.num_features
+            parts = [
+                [self.layer_of(each, at) for at, each in self.in_order(part, f"{path}.{i}")]
+                for i, part in enumerate(module)
+            ]
+            return branches.Columns(list(zip(module.which, parts, strict=True)))
         if kind is nn.Sequential or kind in [_ours()[name] for name in _JOINED]:
             children = {
                 name: self.layer_of(each, name) for name, each in self.in_order(module, path)
@@ -541,8 +704,14 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "RMSNorm": _rms_norm,
     "GroupNorm": lambda module: layers.GroupNorm(module.num_groups, module.eps, module.affine),
     "BatchNorm1d": _batch_norm,
-    "Rescale": lambda module: layers.Rescale(module.scale, module.offset),
-    "Standardize": lambda module: layers.Standardize(),
+    "Rescale": lambda module: inputs.Rescale(module.scale, module.offset),
+    "Standardize": lambda module: inputs.Standardize(),
+    "RobustScale": lambda module: inputs.RobustScale(module.clip),
+    "QuantileNormal": lambda module: inputs.QuantileNormal(module.n_quantiles),
+    "PiecewiseLinear": lambda module: inputs.PiecewiseLinear(module.n_bins, module.bins),
+    "OneHot": lambda module: inputs.OneHot(module.n_categories, module.min_count),
+    "Impute": lambda module: inputs.Impute(module.strategy),
+    "MissingIndicator": lambda module: inputs.MissingIndicator(),
     "Scale": lambda module: layers.Scale(),
     "PeriodicEmbedding": lambda module: layers.PeriodicEmbedding(module.n_frequencies),
     "Embedding": _embedding,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from ..layers import Identity, InputLayer, Layer
+from ..layers import Identity, Layer
 from ..models import Sequential, engine_of
 
 
@@ -22,7 +22,7 @@ def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
     (int, Sequential)
         Each with the number of its layer in the model; -1 for the first.
     """
-    first = sum(isinstance(layer, InputLayer) for layer in model.layers)
+    first = sum(layer.is_input for layer in model.layers)
     yield -1, _copy_of(model, 0, (*model.layers[:first], Identity()))
     for i in range(first, len(model)):
         yield i, _copy_of(model, i, model.layers[i : i + 1])

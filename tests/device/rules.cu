@@ -4,6 +4,7 @@
 #include "net/random.h"
 #include "optim/update.h"
 #include "rules/adafactor.h"
+#include "rules/inputs.h"
 #include "rules/lamb.h"
 #include "rules/losses.h"
 #include "rules/muon.h"
@@ -68,6 +69,11 @@ struct Parts {
         adafactor.move(z, t);
         z += lamb.direction(z, t, z) + muon.average(z, t);
         muon.move(z, t);
+        const rules::RobustScale robust{z, t, 3};
+        const rules::QuantileNormal normal{z, t, 1, 9};
+        const rules::PiecewiseLinear bin{z, t};
+        z += T(robust.value(z) + robust.slope(z) + normal.value(z) + normal.slope(z));
+        z += T(bin.value(z) + bin.slope(z));
         x[i] = z + rules::exp(z) + rules::log(z) + rules::log1p(z) + rules::tanh(z) + rules::erf(z);
         z = rules::Cosine<T>::value(z) + rules::Cosine<T>::derivative(t);
         x[i] += rules::Cosine<T>::second_derivative(z);

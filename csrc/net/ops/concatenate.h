@@ -1,7 +1,7 @@
 // z = (x0, x1, ...): the features of all inputs side by side.
 #pragma once
 
-#include "exec/convert.h"
+#include "net/ops/copy_columns.h"
 #include "net/ops/op.h"
 #include "net/ops/stretches.h"
 
@@ -53,28 +53,6 @@ struct Concatenate : OpBase {
                 for_stretches(dx, rows, [&](Range r) { into.done(i, r.begin, r.size()); });
             }
             at += dx.cols;
-        }
-    }
-
-    // Columns of `to` from a first one on (+)= so many of `from` (without data: zero).
-    static void copy_columns(const Panels<T>& to, index to_first, const Panels<T>& from, index from_first,
-                             index count, Range rows, bool add) {
-        constexpr index full = Panels<T>::full;
-        for (index done = 0, some; done < count; done += some) {
-            const index i = to_first + done, j = from_first + done;
-            some = exec::min(count - done, full - exec::max(i % full, j % full));
-            for (index r = rows.begin; r < rows.end; ++r) {
-                T* const y = to.row(i / full, r) + i % full;
-                if (from.data == nullptr) {
-                    if (!add) exec::elementwise({0, some}, Clear<T>{y});
-                    continue;
-                }
-                const T* const x = from.row(j / full, r) + j % full;
-                if (add)
-                    exec::elementwise({0, some}, AddTo<T>{y, x});
-                else
-                    exec::elementwise({0, some}, Copy<T>{y, x});
-            }
         }
     }
 };

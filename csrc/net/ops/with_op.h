@@ -12,6 +12,7 @@
 #include "net/ops/prelu.h"
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
+#include "net/ops/slice.h"
 #include "net/ops/softmax.h"
 #include "net/ops/spread.h"
 #include "net/ops/weight_norm.h"
@@ -40,6 +41,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(Multiply<T>{});
         case OpKind::concatenate:
             return f(Concatenate<T>{});
+        case OpKind::slice:
+            return f(Slice<T>{});
         case OpKind::dropout:
             return f(Dropout<T>{});
         case OpKind::gaussian_noise:
