@@ -86,7 +86,8 @@ class Engine:
     @property
     def net(self) -> Any:
         if self._changes != changes() and self._net is not None:
-            seen, graph = changes(), self._laid(self._net.in_features)
+            seen = changes()
+            graph = Graph(self.layers, self._net.in_features, self._graph.names)
             if graph.places != self._graph.places:
                 self._net, self._graph = make_network(graph, self.dtype), graph
             self._changes = seen

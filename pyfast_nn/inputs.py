@@ -221,12 +221,12 @@ class RobustScale(InputLayer):
 def _are_rising(values: Floats) -> bool:
     """Whether each column (rows, columns) begins with numbers that never fall; NaN is behind."""
     known = ~np.isnan(values)
-    steps = values[1:] - values[:-1]
+    rising = values[1:] >= values[:-1]
     return bool(
         known[0].all()
         and (known[:-1] >= known[1:]).all()
         and np.isfinite(values[known]).all()
-        and (steps[known[1:]] >= 0).all()
+        and rising[known[1:]].all()
     )
 
 

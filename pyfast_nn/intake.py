@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from . import _core, checks, columns, config, data, losses
 from .engine import Engine
 from .graph import Graph
-from .inputs import Column, InputLayer, Rescale, Selected, SideBySide, Standardize
+from .inputs import Column, InputLayer, Selected, SideBySide, Standardize
 from .layers import Slice
 from .losses import Loss
 from .once import Once, each_time
@@ -209,7 +209,8 @@ def learn_statistics(
     if knows_statistics(engine):
         return
     of_inputs, of_targets, held = _Moments(), _Moments(), []
-    by_moments, knows_inputs = _is_affine(engine), _knows_inputs(engine)
+    # Of affine maps of all columns, moments follow each other: the data are read once.
+    by_moments, knows_inputs = not engine.net.encodes_inputs, _knows_inputs(engine)
     for part in parts:
         if by_moments:
             of_inputs.add(part.X, part.rows)
@@ -232,12 +233,6 @@ def learn_statistics(
         _tell_layers(engine, *of_inputs.mean_and_std(), names)
     else:
         _let_learn(engine, held)
-
-
-def _is_affine(engine: Engine) -> bool:
-    """Whether all input layers are affine maps of the columns, whose moments follow each other."""
-    layers = [layer for layer in engine.layers if layer.is_input]
-    return all(isinstance(layer, (Rescale, Standardize)) for layer in layers)
 
 
 _NUMBERS_AT_A_TIME = 1 << 22

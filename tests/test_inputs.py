@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from scipy import sparse, special
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import MissingIndicator, SimpleImputer
@@ -446,3 +447,321 @@ def test_normal_quantiles(isa):
     p = np.concatenate([p, 1 - np.geomspace(LEAST, 0.1, 1000)])
     out = model.forward(p[:, None])[:, 0]
     np.testing.assert_allclose(out, special.ndtri(p), rtol=2e-14, atol=2e-15)
+
+
+# ----------------------------------------------------------------------- parts that learn
+
+
+def parts_that_learn():
+    return [
+        ([0, 2], [fnn.Impute(0.5), fnn.Standardize(), fnn.Dense(3), fnn.Tanh()]),
+        (1, [fnn.OneHot(4)]),
+        ([1, 3], []),
+        ([3], [fnn.Embedding(6, 2)]),
+        ([0], [fnn.MissingIndicator(), fnn.Dense(1)]),
+    ]
+
+
+class TestPartsThatLearn:
+    def test_as_branches(self, isa, dtype, rng):
+        """As a network on the parts by themselves, made of what other tests compare."""
+        X, y = table(rng), rng.normal(size=(400, 2))
+        layers = [fnn.Columns(parts_that_learn()), fnn.Dense(5), fnn.Tanh(), fnn.Dense(2)]
+        model = fnn.Sequential(layers, dtype=dtype)
+        model.fit(X, y, loss="mse", epochs=1, verbose=0)
+        own, state = model.named_parameters(), model.named_state()
+        assert list(own)[:4] == ["0.0.2.weight", "0.0.2.bias", "0.3.0.weight", "0.4.1.weight"]
+        filled = np.where(np.isnan(X), 0.5, X)
+        scaled = (filled[:, [0, 2]] - state["0.0.1.mean"]) / state["0.0.1.std"]
+        inside = {name: view.astype(np.float64) for name, view in own.items()}
+        h = np.column_stack(
+            [
+                np.tanh(scaled @ inside["0.0.2.weight"] + inside["0.0.2.bias"]),
+                np.eye(4)[X[:, 1].astype(int)],
+                X[:, [1, 3]],
+                inside["0.3.0.weight"][X[:, 3].astype(int)],
+                np.isnan(X[:, :1]) @ inside["0.4.1.weight"] + inside["0.4.1.bias"],
+            ]
+        )
+        assert_close(model.activations(X)["0"], h, dtype, 8)
+        h = np.tanh(h @ inside["1.weight"] + inside["1.bias"])
+        assert_close(model.forward(X), h @ inside["3.weight"] + inside["3.bias"], dtype, 20)
+        assert_close(model.forward(X[:3]), model.forward(X)[:3], dtype, 8)
+
+    def test_gradients(self, isa, rng):
+        X, y = table(rng), rng.normal(size=(400, 2))
+        layers = [fnn.Columns(parts_that_learn()), fnn.Dense(2)]
+        model = fnn.Sequential(layers, dtype="float64")
+        model.fit(X, y, loss="mse", epochs=1, verbose=0)
+        _, gradient = model.loss_and_grad(X, y)
+        direction, h, at = rng.normal(size=gradient.shape), 1e-6, model.parameters.copy()
+        losses = []
+        for side in (1, -1):
+            model.parameters = at + side * h * direction
+            losses.append(model.evaluate(X, y)["loss"])
+        model.parameters = at
+        slope = (losses[0] - losses[1]) / (2 * h)
+        assert gradient @ direction == pytest.approx(slope, rel=1e-6)
+        H = [model.hvp(X, y, v) for v in np.eye(len(at))]
+        np.testing.assert_allclose(H, np.transpose(H), atol=1e-12)
+
+    def test_files(self, dtype, tmp_path, rng):
+        onnxruntime, torch = pytest.importorskip("onnxruntime"), pytest.importorskip("torch")
+        X, y = table(rng).astype(dtype), rng.normal(size=(400, 2))
+        layers = [fnn.Columns(parts_that_learn()), fnn.Dense(2)]
+        model = fnn.Sequential(layers, dtype=dtype)
+        model.fit(X, y, loss="mse", epochs=1, verbose=0)
+        model.save(tmp_path / "m")
+        again = fnn.load(tmp_path / "m")
+        assert repr(again) == repr(model) and again.layers == model.layers
+        assert_same_bits(again.forward(X), model.forward(X))
+        module = model.to_torch()
+        out = module(torch.tensor(X)).detach().numpy()
+        np.testing.assert_allclose(out, model.forward(X), rtol=1e-5, atol=1e-6)
+        back = fnn.from_torch(module)
+        assert back.layers == model.layers
+        assert_same_bits(back.forward(X), model.forward(X))
+        model.to_onnx(tmp_path / "m.onnx", loss="mse")
+        session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+        (out,) = session.run(None, {"X": X})
+        np.testing.assert_allclose(out, model.forward(X), rtol=1e-5, atol=1e-6)
+
+    def test_frozen(self, rng):
+        X, y = table(rng), rng.normal(size=(400, 2))
+        columns = fnn.Columns(parts_that_learn())
+        model = fnn.Sequential([columns, fnn.Dense(2)]).build(5)
+        columns.trainable = False
+        before = model.parameters.copy()
+        model.fit(X, y, loss="mse", epochs=1, verbose=0)
+        changed = model.parameters != before
+        assert changed[-2:].all() and not changed[: -2 * 13 - 2].any()
+
+    def test_part_of_a_model(self, rng):
+        X = table(rng)
+        layers = [fnn.Columns(parts_that_learn()), fnn.Dense(4), fnn.ReLU(), fnn.Dense(2)]
+        model = fnn.Sequential(layers)
+        model.fit(X, np.zeros((400, 2)), loss="mse", epochs=1, verbose=0)
+        h = model[:2].forward(X)
+        assert_same_bits(model[2:].forward(h), model.forward(X))
+        assert_same_bits(model[0:1].forward(X), model.activations(X)["0"])
+
+
+# ----------------------------------------------------------------------- what is wrong
+
+
+class TestMissing:
+    def fit(self, layers, X):
+        model = fnn.Sequential([*layers, fnn.Dense(1)])
+        model.fit(X, np.zeros(X.shape[0]), loss="mse", epochs=1, verbose=0)
+        return model
+
+    def test_where_it_is_taken(self, rng):
+        X = table(rng)
+        for layers in (
+            [fnn.Impute()],
+            [fnn.Standardize(), fnn.Impute(0)],
+            [fnn.MissingIndicator()],
+            [fnn.OneHot(3), fnn.Standardize()],
+            [fnn.Columns([([0, 2], [fnn.Impute()]), (1, [])])],
+            [fnn.Columns([(1, [])])],  # nobody reads the others
+            [fnn.Columns([(0, [fnn.Embedding(3, 2)]), (2, [fnn.Impute()])])],
+        ):
+            model = self.fit(layers, X)
+            for given in (X, sparse.csr_array(X), X.astype(np.float32), np.asfortranarray(X)):
+                assert np.isfinite(model.predict(given)).all()
+
+    @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, np.asfortranarray])
+    def test_where_it_is_not(self, form, rng):
+        X = np.nan_to_num(table(rng))
+        X[300:, 0], X[200, 2] = np.nan, np.nan
+        message = r"X: expected finite float64 numbers, got nan in row {}, column {}"
+        for layers, row, column in (
+            ([fnn.Standardize()], 200, 2),
+            ([fnn.Columns([(0, [fnn.Impute()]), (2, [])])], 200, 2),
+            ([fnn.Columns([([2, 0], [fnn.Impute()]), (0, [fnn.QuantileNormal()])])], 300, 0),
+            ([fnn.Columns([(2, [fnn.Impute()]), ([0], [fnn.Dense(2)])])], 300, 0),
+        ):
+            with pytest.raises(ValueError, match=message.format(row, column)):
+                self.fit(layers, form(X))
+        X[350, 4] = np.inf
+        layers = [fnn.Columns([(0, [fnn.Impute()]), (1, [])])]
+        with pytest.raises(ValueError, match=r"got nan in row 200, column 2|got inf in row 350"):
+            self.fit([fnn.Impute()], form(X))
+        X[350, 4] = 0
+        model = self.fit([fnn.Columns([(0, [fnn.Impute()]), (2, [fnn.Impute()])])], form(X))
+        X[5, 2] = -np.inf
+        with pytest.raises(ValueError, match="got -inf in row 5, column 2"):
+            model.predict(form(X))
+        del layers
+
+    def test_rows_without_weight(self, rng):
+        X, weight = table(rng), np.ones(400)
+        X[7, 1], weight[7] = np.nan, 0
+        model = fnn.Sequential([fnn.Columns([(0, [fnn.Impute()]), (1, [])]), fnn.Dense(1)])
+        model.fit(X, np.zeros(400), loss="mse", epochs=1, sample_weight=weight, verbose=0)
+        value = np.nanmedian(np.delete(X[:, 0], 7))
+        assert model.named_state()["0.0.0.value"] == value
+
+
+class TestFrames:
+    def test_names(self, tmp_path, rng):
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame(table(rng), columns=["age", "rooms", "price", "kind", "same"])
+        columns = fnn.Columns(
+            [
+                (["price", "age"], [fnn.Impute(), fnn.QuantileNormal()]),
+                ("kind", [fnn.OneHot(6)]),
+                ([1], []),
+            ]
+        )
+        model = fnn.Sequential([columns, fnn.Dense(2)])
+        model.fit(frame, np.zeros((400, 2)), loss="mse", epochs=1, verbose=0)
+        by_number = fnn.Columns(
+            [
+                ([2, 0], [fnn.Impute(), fnn.QuantileNormal()]),
+                (3, [fnn.OneHot(6)]),
+                ([1], []),
+            ]
+        )
+        other = fnn.Sequential([by_number, fnn.Dense(2)])
+        other.fit(frame.to_numpy(), np.zeros((400, 2)), loss="mse", epochs=1, verbose=0)
+        assert_same_bits(model.forward(frame), other.forward(frame.to_numpy()))
+        shuffled = frame[["same", "kind", "age", "price", "rooms"]]
+        assert_same_bits(model.forward(shuffled), model.forward(frame))
+        model.save(tmp_path / "m")
+        assert_same_bits(fnn.load(tmp_path / "m").forward(shuffled), model.forward(frame))
+        with pytest.raises(ValueError, match=r"X: expected columns with names.*layers\[0\]"):
+            fnn.Sequential([columns, fnn.Dense(2)]).fit(
+                frame.to_numpy(), np.zeros((400, 2)), loss="mse", verbose=0
+            )
+        wrong = fnn.Columns([("prize", [])])
+        with pytest.raises(ValueError, match=r"parts\[0\].*'prize'; did you mean price"):
+            fnn.Sequential([wrong, fnn.Dense(2)]).fit(
+                frame, np.zeros((400, 2)), loss="mse", verbose=0
+            )
+
+
+class TestBatches:
+    def test_as_the_whole(self, rng):
+        X, y = table(rng), rng.normal(size=(400, 1))
+        whole = fnn.Sequential([*CHAINS["parts"](), fnn.Dense(1)])
+        whole.fit(X, y, loss="mse", epochs=1, batch_size=50, shuffle=False, verbose=0)
+        room = np.empty((50, 5))
+
+        def batches():
+            for first in range(0, 400, 50):
+                room[:] = X[first : first + 50]  # the same array again and again
+                yield room, y[first : first + 50]
+
+        model = fnn.Sequential([*CHAINS["parts"](), fnn.Dense(1)])
+        model.fit(batches, loss="mse", epochs=1, verbose=0)
+        assert_same_bits(model.state, whole.state)
+        assert_same_bits(model.parameters, whole.parameters)
+
+    def test_once_is_too_few(self):
+        model = fnn.Sequential([fnn.QuantileNormal(), fnn.Dense(1)])
+        with pytest.raises(ValueError, match="X: expected batches that come more than once"):
+            model.fit(iter([(np.ones((4, 2)), np.ones(4))]), loss="mse", verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: fnn.Columns([]), ValueError, "parts: expected at least one"),
+        (lambda: fnn.Columns(3), TypeError, "parts: expected a list of pairs"),
+        (lambda: fnn.Columns([3]), TypeError, r"parts\[0\]: expected a pair"),
+        (lambda: fnn.Columns([([], [])]), ValueError, r"parts\[0\]\[0\]: expected at least one"),
+        (lambda: fnn.Columns([(1.5, [])]), TypeError, r"parts\[0\]\[0\]: expected the number"),
+        (lambda: fnn.Columns([([0, None], [])]), TypeError, r"parts\[0\]\[0\]\[1\]: expected an"),
+        (lambda: fnn.Columns([(slice(0, 9, 0), [])]), ValueError, r"parts\[0\]\[0\]: .* step"),
+        (lambda: fnn.Columns([(0, fnn.Impute())]), TypeError, r"parts\[0\]\[1\]: .*\[Impute\(\)\]"),
+        (
+            lambda: fnn.Columns([(0, [fnn.Dense(2), fnn.Impute()])]),
+            ValueError,
+            r"parts\[0\]\[1\]\[1\]: expected Impute\(\) in front of other layers",
+        ),
+        (
+            lambda: fnn.Columns([(0, [fnn.Columns([(0, [])])])]),
+            ValueError,
+            r"parts\[0\]\[1\]\[0\]: expected layers for these columns",
+        ),
+        (
+            lambda: fnn.Sequential([fnn.Rescale(), fnn.Columns([(0, [])]), fnn.Dense(1)]),
+            ValueError,
+            r"layers\[1\]: expected Columns in front of all",
+        ),
+        (
+            lambda: fnn.Sequential([fnn.Columns([(0, [fnn.Impute()])])]),
+            ValueError,
+            "layers: expected a layer after Columns",
+        ),
+        (
+            lambda: fnn.Sequential([fnn.Columns([(0, [fnn.Dense(1)])]), fnn.Impute()]),
+            ValueError,
+            r"layers\[1\]: expected Impute\(\) in front of all other layers",
+        ),
+        (
+            lambda: fnn.Residual([fnn.Columns([(0, [])])]),
+            ValueError,
+            r"layers\[0\]: expected a layer, got Columns",
+        ),
+        (
+            lambda: fnn.Sequential([fnn.Columns([(4, [])]), fnn.Dense(1)]).build(4),
+            ValueError,
+            r"layers\[0\]: parts\[0\]\[0\]: expected numbers of 4 columns, got 4",
+        ),
+        (
+            lambda: fnn.Sequential([fnn.Columns([(slice(4, 9), [])]), fnn.Dense(1)]).build(4),
+            ValueError,
+            r"expected some of 4 columns, got none",
+        ),
+    ],
+)
+def test_impossible(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("0.quantiles", lambda x: x[:, ::-1]),
+        ("0.quantiles", lambda x: np.full_like(x, np.nan)),
+        ("0.quantiles", lambda x: np.where(x == x[0, 3], np.nan, x)),
+        ("0.quantiles", lambda x: x * np.inf),
+        ("0.quantiles", lambda x: x.T.copy()),
+        ("1.scale", lambda x: -x),
+        ("1.scale", lambda x: x * np.nan),
+        ("1.center", lambda x: x + np.inf),
+    ],
+)
+def test_damaged_files(name, change, tmp_path, rng):
+    layers = [fnn.QuantileNormal(), fnn.RobustScale(), fnn.Dense(1)]
+    model = fnn.Sequential(layers)
+    model.fit(rng.normal(size=(400, 2)), np.zeros(400), loss="mse", epochs=1, verbose=0)
+    model.save(tmp_path / "m")
+    tensors = safetensors.numpy.load((tmp_path / "m").read_bytes())
+    with safetensors.safe_open(tmp_path / "m", "np") as file:
+        metadata = dict(file.metadata())
+    tensors[name] = np.ascontiguousarray(change(tensors[name]))
+    safetensors.numpy.save_file(tensors, tmp_path / "m", metadata)
+    with pytest.raises(fnn.ModelFileError, match=name):
+        fnn.load(tmp_path / "m")
+
+
+def test_edge_cases_of_columns(rng):
+    """What is missing altogether, constant, or of one row."""
+    for X in (np.full((5, 1), np.nan), np.full((5, 1), 3.0), np.full((1, 1), -2.0)):
+        chains = [
+            [fnn.QuantileNormal(), fnn.Impute(0)],
+            [fnn.PiecewiseLinear(3), fnn.Impute(0)],
+            [fnn.RobustScale(), fnn.Impute(0)],
+            [fnn.Standardize(), fnn.Impute(0)],
+            [fnn.Impute("mean"), fnn.Standardize()],
+            [fnn.Impute("most_frequent"), fnn.Standardize()],
+        ]
+        for layers in chains:
+            model = learn(fnn.Sequential([*layers, fnn.Identity()], dtype="float64"), X)
+            assert not model.forward(X).any()
+    model = learn(fnn.Sequential([fnn.RobustScale(), fnn.Identity()]), np.full((5, 1), 3.0))
+    assert model.forward([[7.0]]) == 0
