@@ -18,20 +18,24 @@ using exec::Panels;
 // A team of one, for what one thread does alone.
 struct Alone {
     Range share(index n) const { return {0, n}; }
-    exec::Part part() const { return {}; }
     void barrier() const {}
 };
 
 // One matrix and the memory of its step. It is orthogonalised standing, with at least as many rows as columns
-// (x): the Gram matrix x'x is then the small one, and all three products find their operands as they lie. One
-// that lies is written as its transpose; in Fortran order, matrices are transposed to begin with.
+// (x): the Gram matrix x'x is then the small one, and all products find their operands as they lie. One that
+// lies is written as its transpose; in Fortran order, matrices are transposed to begin with.
+//
+// An iteration is x p with p = a I + b x'x + c (x'x)^2. Products that are symmetric are computed by half. Of
+// a tall matrix several iterations are one product with x, as all of them are functions of one Gram matrix g,
+// which becomes p g p; but that loses digits of small singular values, s of which g holds the square, a
+// factor a^2 with each. So only the last three go together, when all singular values are larger.
 template <class T>
 class Orthogonaliser {
    public:
     static std::size_t scratch(const Segment<T>& s) {
         const index rows = s.shape[0], columns = s.shape[1];
-        const index bytes = (2 * largest(rows, columns) + 2 * Panels<T>{nullptr, less(s), less(s)}.size()) *
-                                index(sizeof(T)) +
+        const index squares = count_squares(s) * Panels<T>{nullptr, less(s), less(s)}.size();
+        const index bytes = (2 * largest(rows, columns) + squares) * index(sizeof(T)) +
                             count_pieces(rows, columns) * index(sizeof(double));
         return std::size_t(exec::divide_up(bytes, 64) * 64);
     }
@@ -47,9 +51,11 @@ class Orthogonaliser {
             matrix = memory;
             memory += largest(rows_, columns_);
         }
-        gram_ = {memory, short_, short_};
-        polynomial_ = {memory + gram_.size(), short_, short_};
-        sums_ = reinterpret_cast<double*>(memory + 2 * gram_.size());
+        for (index i = 0; i < count_squares(s); ++i) {
+            squares_[i] = {memory, short_, short_};
+            memory += squares_[i].size();
+        }
+        sums_ = reinterpret_cast<double*>(memory);
     }
 
     // The whole step, by one thread or by a team that all calls this.
@@ -59,7 +65,9 @@ class Orthogonaliser {
         crew.barrier();
         stand(crew, u.eps);
         crew.barrier();
-        for (int k = 0; k < int(u.ns_steps); ++k) iterate(crew, u);
+        const int all = int(u.ns_steps), together = int(exec::min(all, is_tall(s_) ? 3 : 1));
+        for (int k = 0; k < all - together; ++k) iterate(crew, u, 1);
+        if (together > 0) iterate(crew, u, together);
         lie(crew);
         finish(crew, rule, map);
     }
@@ -67,6 +75,8 @@ class Orthogonaliser {
    private:
     static constexpr index piece = 4096;  // numbers, of which the norm is added up
     static index less(const Segment<T>& s) { return exec::min(s.shape[0], s.shape[1]); }
+    static bool is_tall(const Segment<T>& s) { return 2 * s.length > 3 * less(s) * less(s); }
+    static index count_squares(const Segment<T>& s) { return is_tall(s) ? 5 : 2; }
     static index piece_rows(index columns) { return exec::divide_up(piece, columns); }
     static index count_pieces(index rows, index columns) {
         return exec::divide_up(rows, piece_rows(columns));
@@ -171,37 +181,84 @@ class Orthogonaliser {
         for (index p = 0; p < x.count(); ++p) f(x.row(p, rows.begin), rows.size() * x.width(p));
     }
 
+    // f(panels, rows of each) for this member's part of the upper half of a symmetric matrix, on and above
+    // the blocks of its diagonal, which goes to the lower half, too. Ends with a barrier.
+    template <class Crew, class F>
+    static void symmetric(Crew& crew, const Panels<T>& s, const F& f) {
+        constexpr index full = Panels<T>::full, pair = exec::panels_limit;
+        const auto height = [&](index first) { return exec::min((first + pair) * full, s.rows); };
+        index rows = 0;
+        for (index p = 0; p < s.count(); p += pair) rows += height(p);
+        const Range mine = crew.share(rows);
+        for (index p = 0, before = 0; p < s.count(); before += height(p), p += pair) {
+            const Range own = exec::intersect({mine.begin - before, mine.end - before}, {0, height(p)});
+            const index end = exec::min(p + pair, s.count());
+            for (index q = p; q < end; ++q) {  // of those panels the rows that the first of them is asked for
+                const Range some = exec::intersect(own, {q == p ? 0 : q * full, (q + 1) * full});
+                if (!some.empty()) f(Range{q, end}, some);
+            }
+            for (index q = p; q < end; ++q) {
+                const Range above = exec::intersect(own, {0, q * full});
+                if (!above.empty()) exec::transpose<T>(s, s, q, above);
+            }
+        }
+        crew.barrier();
+    }
+
+    // to = a b, symmetric, which goes through after(panels, rows).
+    template <class Crew, class After>
+    static void multiply_symmetric(Crew& crew, const Panels<T>& to, const Panels<T>& a, const Panels<T>& b,
+                                   const After& after) {
+        symmetric(crew, to, [&](Range panels, Range rows) {
+            exec::multiply<T>(to, a, b, exec::Initial<T>::zero(), rows, panels);
+            after(panels, rows);
+        });
+    }
+    template <class Crew>
+    static void multiply_symmetric(Crew& crew, const Panels<T>& to, const Panels<T>& a, const Panels<T>& b) {
+        multiply_symmetric(crew, to, a, b, [](Range, Range) {});
+    }
+
     struct Polynomial {
         T *square, b, c;
         const T* gram;
         void operator()(index i) const { square[i] = c * square[i] + b * gram[i]; }
     };
 
-    // x (a I + b x'x + c (x'x)^2): the singular values s become a s + b s^3 + c s^5.
+    // p = a I + b g + c g^2
     template <class Crew>
-    void iterate(Crew& crew, const UpdateSpec& u) {
-        const Panels<T> x = standing(), next{matrices_[1], long_, short_};
-        const auto zero = exec::Initial<T>::zero();
-        gram_.for_part(crew.part(), [&](Range panels, Range rows) {
-            exec::multiply_transposed<T>({gram_.panel(panels.begin), gram_.rows}, {}, x, x, {0, x.rows}, rows,
-                                         panels);
-        });
-        crew.barrier();
-        gram_.for_part(crew.part(), [&](Range panels, Range rows) {
-            exec::multiply<T>(polynomial_, gram_, gram_, zero, rows, panels);
-            for (index p = panels.begin; p < panels.end; ++p) {
-                const index width = gram_.width(p);
-                T* const square = polynomial_.row(p, rows.begin);
-                exec::elementwise({0, rows.size() * width},
-                                  Polynomial{square, T(u.ns_b), T(u.ns_c), gram_.row(p, rows.begin)});
-                const Range diagonal =
-                    exec::intersect(rows, {p * Panels<T>::full, p * Panels<T>::full + gram_.used(p)});
-                for (index i = diagonal.begin; i < diagonal.end; ++i)
-                    polynomial_.row(p, i)[i - p * Panels<T>::full] += T(u.ns_a);
+    static void polynomial(Crew& crew, const Panels<T>& p, const Panels<T>& g, const UpdateSpec& u) {
+        multiply_symmetric(crew, p, g, g, [&](Range panels, Range rows) {
+            for (index q = panels.begin; q < panels.end; ++q) {
+                exec::elementwise({0, rows.size() * g.width(q)}, Polynomial{p.row(q, rows.begin), T(u.ns_b),
+                                                                            T(u.ns_c), g.row(q, rows.begin)});
+                const index first = q * Panels<T>::full;
+                const Range diagonal = exec::intersect(rows, {first, first + g.used(q)});
+                for (index i = diagonal.begin; i < diagonal.end; ++i) p.row(q, i)[i - first] += T(u.ns_a);
             }
         });
-        crew.barrier();
-        exec::multiply<T>(next, x, polynomial_, zero, crew.share(long_), {0, next.count()});
+    }
+
+    // So many iterations: the singular values s become a s + b s^3 + c s^5.
+    template <class Crew>
+    void iterate(Crew& crew, const UpdateSpec& u, int together) {
+        const Panels<T> x = standing(), next{matrices_[1], long_, short_};
+        const Panels<T> g = squares_[0];
+        Panels<T> p = squares_[1], factor = p, free = squares_[2];
+        symmetric(crew, g, [&](Range panels, Range rows) {
+            exec::multiply_transposed<T>({g.panel(panels.begin), g.rows}, {}, x, x, {0, x.rows}, rows,
+                                         panels);
+        });
+        polynomial(crew, p, g, u);
+        for (int k = 1; k < together; ++k) {
+            multiply_symmetric(crew, squares_[3], g, p);
+            multiply_symmetric(crew, g, squares_[3], p);
+            polynomial(crew, free, g, u);
+            const Panels<T> product = k == 1 ? squares_[4] : p;  // which is needed no longer
+            multiply_symmetric(crew, product, factor, free);
+            p = free, free = factor, factor = product;
+        }
+        exec::multiply<T>(next, x, factor, exec::Initial<T>::zero(), crew.share(long_), {0, next.count()});
         std::swap(matrices_[0], matrices_[1]);
         crew.barrier();
     }
@@ -243,7 +300,7 @@ class Orthogonaliser {
     const index rows_, columns_;  // as they are counted
     const index long_, short_;
     T* matrices_[2];  // x, and one more of its size
-    Panels<T> gram_, polynomial_;
+    Panels<T> squares_[5];
     double* sums_;
 };
 
@@ -290,9 +347,9 @@ class Muon {
     // Multiply-adds of an iteration.
     static double work(const Segment<T>& s) {
         const double least = double(exec::min(s.shape[0], s.shape[1]));
-        return 2 * double(s.length) * least + least * least * least;
+        return 1.5 * double(s.length) * least + 0.5 * least * least * least;
     }
-    static bool is_small(const Segment<T>& s) { return work(s) < 3 * 128. * 128 * 128; }
+    static bool is_small(const Segment<T>& s) { return work(s) < 2 * 128. * 128 * 128; }
 
     struct Sizes {
         std::size_t together = 0, alone = 0;  // bytes, of the largest matrix
