@@ -24,7 +24,7 @@ from .metrics import Metric, larger_is_better
 from .metrics import check as check_metrics
 from .once import each_time
 from .optim import Optimizer
-from .optim.base import attach, tensors
+from .optim.base import attach, check_free, tensors
 from .optim.base import find as find_optimizer
 from .optim.bound import Bound
 from .optim.rule import rate_at
@@ -584,4 +584,5 @@ def _check_optimizer(engine: Engine, optimizer: Any) -> Optimizer:
         raise TypeError(
             f"optimizer: expected an optimizer such as fnn.optim.Adam(lr=1e-3), got {came}"
         )
+    check_free(optimizer, engine)
     return optimizer

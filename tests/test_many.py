@@ -580,6 +580,17 @@ class TestMistakes:
         with pytest.raises(ValueError, match=r"^optimizer: expected a new one, of which each"):
             bad(optimizer=optimizer)
 
+    def test_an_optimizer_of_another_model(self):
+        """It is found before anything is trained."""
+        optimizer, models = fnn.optim.Adam(), [network(0), network(1)]
+        other = network()
+        other.fit(*problem(), **COMMON, optimizer=optimizer)
+        with pytest.raises(
+            ValueError, match=r"^models\[1\]: optimizer: expected a new one or that"
+        ):
+            bad(models, each=[{}, {"optimizer": optimizer}])
+        assert not models[0].built
+
     def test_within_a_fit(self):
         model, raised = network(), []
 

@@ -550,7 +550,7 @@ def _subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
 
 def attach(optimizer: Optimizer, engine: Engine) -> Bound:
     """Bind an optimizer to the parameters of a model, to begin or to go on; return them."""
-    _check_free(optimizer, engine)
+    check_free(optimizer, engine)
     bound, params = optimizer._bound, tensors(engine, engine.parameters)
     if bound is None:
         bound = optimizer._bind(_of_before(optimizer, engine) or params, engine.parameters)
@@ -569,14 +569,14 @@ def go_on(optimizer: Optimizer, engine: Engine, state: dict[str, Any]) -> None:
 
     Whatever it was before; nothing is changed where it raises TypeError or ValueError.
     """
-    _check_free(optimizer, engine)
+    check_free(optimizer, engine)
     fresh = optimizer._bare(_waiting=None)
     fresh.load_state_dict(state)
     attach(fresh, engine).hand_over(optimizer)
     vars(optimizer).update(vars(fresh))
 
 
-def _check_free(optimizer: Optimizer, engine: Engine) -> None:
+def check_free(optimizer: Optimizer, engine: Engine) -> None:
     """Raise ValueError if an optimizer belongs to something else than a model."""
     if not optimizer._for_fit:
         raise ValueError(
