@@ -1,6 +1,6 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
-    python benchmarks/compare.py                  # all below but estimators, busy and mnist
+    python benchmarks/compare.py                  # all below but the last five
     python benchmarks/compare.py training         # whole training steps
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
@@ -9,6 +9,8 @@
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
     python benchmarks/compare.py estimators       # MLPClassifier, and scikit-learn's
+    python benchmarks/compare.py tables           # real tables, and boosted trees: hours
+    python benchmarks/compare.py packs            # many networks at once
     python benchmarks/compare.py busy             # epochs beside other busy processes
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
@@ -28,6 +30,7 @@ from pathlib import Path
 import pages
 
 DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "curvature", "startup", "allocations")
+MORE_SECTIONS = ("estimators", "tables", "packs", "busy", "mnist")
 
 
 def parse_arguments():
@@ -38,7 +41,10 @@ def parse_arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help="default: all but estimators, busy and mnist"
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help=f"default: all but {', '.join(MORE_SECTIONS)}",
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5, help="the median of so many (default 5)")
@@ -48,14 +54,14 @@ def parse_arguments():
     parser.add_argument(
         "--only",
         metavar="NETWORK",
-        help="training, estimators: this row; a wrong name lists them",
+        help="training, estimators, tables: this row; a wrong name lists them",
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the tables into docs/speed.rst and README.md"
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the tables as a page")
     arguments = parser.parse_args()
-    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, "estimators", "busy", "mnist"}
+    unknown = set(arguments.sections) - {*DEFAULT_SECTIONS, *MORE_SECTIONS}
     if unknown:
         parser.error(f"unknown section {', '.join(sorted(unknown))}")
     arguments.sections = arguments.sections or list(DEFAULT_SECTIONS)

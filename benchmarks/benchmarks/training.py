@@ -44,3 +44,22 @@ class SmallEpochs:
         self.model.fit(
             self.x, self.y, loss=LOSS, optimizer=self.optimizer, epochs=1, batch_size=32, verbose=0
         )
+
+
+class Pack:
+    """Many small networks on the same data: how whole networks are shared out over threads."""
+
+    params = (1, 2)
+    param_names = ("threads",)
+    networks = 8
+
+    def setup(self, threads):
+        fnn.set_num_threads(threads)
+        self.models = [
+            fnn.Sequential([fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)], seed=seed)
+            for seed in range(self.networks)
+        ]
+        self.x, self.y = make_data("64-64-10", "float32", 3200)
+
+    def time_epoch(self, _):
+        fnn.fit_many(self.models, self.x, self.y, loss=LOSS, epochs=1, batch_size=32, verbose=0)
