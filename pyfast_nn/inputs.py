@@ -39,6 +39,7 @@ class InputLayer(Layer):
 
     is_input = True
     widens = 1  # columns that come out for each that comes in
+    draws = False  # whether what it learns is a function of random numbers, too
 
     def lay(self, network: Graph, path: str, value: int) -> int:
         return network.add(self, path, self.kind, (value,), network.width(value) * self.widens)
@@ -272,6 +273,7 @@ class QuantileNormal(InputLayer):
     """
 
     kind = "quantile_normal"
+    draws = True
     initial_state: ClassVar[Mapping[str, float]] = {"quantiles": math.nan}
 
     n_quantiles: Setting[int] = Setting(partial(checks.integer, minimum=2, maximum=10**6))

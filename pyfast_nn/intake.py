@@ -1,5 +1,6 @@
 """What users pass to a model, checked and as its engine takes it."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -144,14 +145,15 @@ def check_finite(
     # Input layers bring into the range of the model's dtype what is beyond it.
     maps = any(isinstance(place.layer, InputLayer) for place in graph.places)
     dtype = np.dtype("float64") if maps else engine.dtype
-    if rows is not None and isinstance(once, Once) and once(_are_finite, X, dtype):
+    missing = _takes_nan(graph)
+    if rows is not None and isinstance(once, Once) and once(_are_finite, X, dtype, missing):
         return  # nor is it any other's rows that have to be looked at
-    once(data.check_finite, X, dtype, name, names, rows, _takes_nan(graph))
+    once(data.check_finite, X, dtype, name, names, rows, missing)
 
 
-def _are_finite(X: Any, dtype: np.dtype[Any]) -> bool:
+def _are_finite(X: Any, dtype: np.dtype[Any], missing: Array | None) -> bool:
     try:
-        data.check_finite(X, dtype, "X")
+        data.check_finite(X, dtype, "X", missing=missing)
     except ValueError:
         return False
     return True
@@ -200,7 +202,10 @@ def _knows_inputs(engine: Engine) -> bool:
 
 
 def learn_statistics(
-    engine: Engine, parts: Iterable[data.Examples], names: Array | None = None
+    engine: Engine,
+    parts: Iterable[data.Examples],
+    names: Array | None = None,
+    once: Calls = each_time,
 ) -> None:
     """Let input layers, and what standardizes targets, learn from all parts what is not known.
 
@@ -232,19 +237,20 @@ def learn_statistics(
     if by_moments:
         _tell_layers(engine, *of_inputs.mean_and_std(), names)
     else:
-        _let_learn(engine, held)
+        _let_learn(engine, held, once)
 
 
 _NUMBERS_AT_A_TIME = 1 << 22
 _NOISE = 2**62  # the first random stream of columns
 
 
-def _let_learn(engine: Engine, parts: list[data.Examples]) -> None:
+def _let_learn(engine: Engine, parts: list[data.Examples], once: Calls) -> None:
     """Let input layers learn, one after the other, of what those before it make of the parts."""
     stream = _NOISE
     known = {name: not np.isnan(view).any() for name, view in engine.statistics().items()}
     state, n = engine.named_state(), sum(part.n for part in parts)
     targets = np.concatenate([part.own().targets for part in parts])
+    of_targets = _digest(targets) if isinstance(once, Once) else b""
     for place in engine.graph.places:
         names = [name for name in place.layer.initial_state if f"{place.path}.{name}" in known]
         if not isinstance(place.layer, InputLayer) or not names:
@@ -263,12 +269,25 @@ def _let_learn(engine: Engine, parts: list[data.Examples]) -> None:
                 column = Column(numbers, targets, parts[0].X.dtype, engine.seed, stream)
                 stream += 1
                 try:
-                    learned = place.layer.learn(column)
+                    learned = _learned(place.layer, column, of_targets, once)
                 except ValueError as error:
                     raise ValueError(f"X: {error}, got others at layers[{place.path}]") from None
                 for name in names:
                     if not known[f"{place.path}.{name}"]:
                         state[f"{place.path}.{name}"][..., first + j] = learned[name]
+
+
+def _learned(layer: InputLayer, column: Column, of_targets: bytes, once: Calls) -> dict[str, Any]:
+    """Return what a layer learns of a column; several fits, where it is the same."""
+    if not isinstance(once, Once):
+        return layer.learn(column)
+    drawn = (column.seed, column.stream) if layer.draws else None
+    key = type(layer), repr(layer), column.dtype, drawn, _digest(column.numbers), of_targets
+    return once.remember(key, lambda: layer.learn(column))
+
+
+def _digest(values: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
 
 
 def _tell_layers(engine: Engine, mean: Floats, std: Floats, names: Array | None) -> None:

@@ -1,6 +1,8 @@
 """What several fits ask of the same data is computed once."""
 
-from collections.abc import Callable
+import collections
+import threading
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,13 +27,21 @@ class Once:
     def __init__(self) -> None:
         self._results: dict[Any, Any] = {}
         self._held: list[Any] = []  # so that the id of an argument remains its own
+        self._waiting = collections.defaultdict[Any, threading.Lock](threading.Lock)
 
     def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        key = (function, *map(_key, arguments))
-        if key not in self._results:
-            self._results[key] = function(*arguments)
+        def compute() -> Result:
             self._held.append(arguments)
-        result: Result = self._results[key]
+            return function(*arguments)
+
+        return self.remember((function, *map(_key, arguments)), compute)
+
+    def remember(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """Return what was computed for this key; threads that want the same wait for one."""
+        with self._waiting[key]:
+            if key not in self._results:
+                self._results[key] = compute()
+            result: Result = self._results[key]
         return result
 
 

@@ -9,6 +9,7 @@ from . import _core, checks, data, intake
 from .datasets.split import split_rows
 from .engine import Engine
 from .losses import Loss
+from .once import each_time
 from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Real
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
@@ -52,6 +53,7 @@ class Arrays:
         once: intake.Calls,
     ) -> None:
         self._engine, self._loss, self._class_weight = engine, loss, class_weight
+        self._once = once
         self._batch_size = 128 if batch_size is None else batch_size
         self._batches_per_step, self._shuffle = batches_per_step, shuffle
         self.names: Array | None = intake.feature_names(engine, X, once)
@@ -99,7 +101,8 @@ class Arrays:
 
     def learn_statistics(self) -> None:
         """Let the model learn what it does not know of the data yet; targets are scaled by it."""
-        intake.learn_statistics(self._engine, [self.examples], self.names)
+        intake.learn_statistics(self._engine, [self.examples], self.names, self._once)
+        self._once = each_time  # for it holds what the fits that have not begun yet ask for
         self.examples = intake.scale_targets(self._engine, self.examples)
 
     def blocks(self) -> Iterator[Block]:

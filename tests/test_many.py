@@ -221,6 +221,61 @@ class TestShared:
         small = [np.zeros(2), np.zeros(2), -np.zeros(2), np.zeros((1, 2)), np.zeros(2, "f4")]
         assert [memory(f, x) for x in small] == [10, 10, 11, 12, 13]
 
+    def test_once_in_threads(self):
+        """Several that want the same at one time get it from one; who fails lets the next try."""
+        memory, calls, results = once.Once(), [], []
+
+        def slow():
+            calls.append(1)
+            time.sleep(0.1)
+            if len(calls) == 1:
+                raise ValueError
+            return len(calls)
+
+        def ask():
+            try:
+                results.append(memory.remember("key", slow))
+            except ValueError:
+                results.append(None)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [None, 2, 2, 2] and len(calls) == 2
+
+    def test_columns_are_learned_once(self, monkeypatch):
+        """Of the same rows, by layers that draw no random numbers: edges and medians."""
+        X, y = problem()
+        X[::7, 2] = np.nan
+        learned = {kind: 0 for kind in (fnn.Impute, fnn.PiecewiseLinear, fnn.QuantileNormal)}
+        for kind in learned:
+
+            def learn(layer, column, kind=kind, original=kind.learn):
+                learned[kind] += 1
+                return original(layer, column)
+
+            monkeypatch.setattr(kind, "learn", learn)
+
+        def make(seed):
+            parts = [
+                ([0, 1, 2], [fnn.Impute(), fnn.PiecewiseLinear(8)]),
+                ([3, 4, 5], [fnn.QuantileNormal(20)]),
+            ]
+            layers = [fnn.Columns(parts), fnn.Dense(8), fnn.ReLU(), fnn.Dense(CLASSES)]
+            return fnn.Sequential(layers, seed=seed)
+
+        each = [{}, {}, {"sample_weight": weights_of_half()}, {}]
+        models = [make(seed) for seed in (0, 1, 2, 0)]
+        histories = fnn.fit_many(models, X, y, **COMMON, each=each)
+        assert list(learned.values()) == [6, 6, 9]  # two sets of rows; besides, three seeds
+        others = [make(seed) for seed in (0, 1, 2, 0)]
+        expected = [
+            model.fit(X, y, **COMMON, **own) for model, own in zip(others, each, strict=True)
+        ]
+        same([(m,) for m in models], [(m,) for m in others], histories, expected)
+
     def test_an_optimizer_for_all_is_copied(self):
         X, y = problem()
         optimizer = fnn.optim.SGD(lr=0.1, momentum=0.9)
