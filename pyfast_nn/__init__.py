@@ -13,7 +13,17 @@ array([0, 1, 2])
 import importlib
 from typing import TYPE_CHECKING
 
-from . import curvature, datasets, initializers, inspect, losses, ops, optim, schedules
+from . import (
+    curvature,
+    datasets,
+    initializers,
+    inspect,
+    losses,
+    ops,
+    optim,
+    schedules,
+    tabular,
+)
 from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .curvature.monitor import CurvatureMonitor
@@ -129,6 +139,7 @@ __all__ = [
     "optim",
     "schedules",
     "set_num_threads",
+    "tabular",
 ]
 
 

@@ -46,6 +46,7 @@ _PARTS = ("optimizer", "fit")
 _KINDS = {
     KEY: "of a model, which pyfast_nn.load reads (and its optimizer by optimizer=True)",
     "pyfast_nn_optimizer": "of an optimizer, which the load method of one reads",
+    "pyfast_nn_tabular": "of a tabular model, which pyfast_nn.tabular.load reads",
 }
 
 
@@ -70,6 +71,11 @@ def save(
 
     And with `metadata` of others, who read it by keys of their own.
     """
+    atomic.replace(path, encode(engine, metadata=metadata, **parts))
+
+
+def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: Part) -> bytes:
+    """Return the bytes of the file that `save` writes."""
     import json
 
     import safetensors
@@ -96,7 +102,7 @@ def save(
     for part, (_, of_part) in parts.items():
         tensors |= {f"{part}.{name}": array for name, array in of_part.items()}
     try:
-        raw = safetensors.numpy.save(
+        return safetensors.numpy.save(
             tensors, metadata={KEY: json.dumps(description), **(metadata or {})}
         )
     except safetensors.SafetensorError as error:
@@ -104,7 +110,6 @@ def save(
             f"history: expected one that a file can hold, got {engine.history!r} ({error}); before "
             "saving, model.history = None"
         ) from None
-    atomic.replace(path, raw)
 
 
 # ---------------------------------------------------------------------- read

@@ -38,6 +38,12 @@ WITHOUT = {
     "to_torch": ("torch", "torch", "model.to_torch()"),
     "from_torch": ("torch", "torch", "fnn.from_torch(None)"),
     "fnn.sklearn": ("sklearn", "sklearn", "fnn.sklearn.MLPClassifier()"),
+    "a DataFrame": (
+        "narwhals",
+        "table",
+        "import pandas; from pyfast_nn.tabular.schema import Schema\n"
+        "Schema.learn(pandas.DataFrame(X))",
+    ),
     "to_onnx": ("onnx", "onnx", "model.to_onnx('m.onnx')"),
     "TensorBoard": ("tensorboardX", "tensorboard", "fnn.TensorBoard('runs')"),
     "fit_many": (

@@ -154,6 +154,7 @@ PYTHON_ROOMS = [
     "callbacks loggers loading many pool workers",
     "curvature",
     "inspect",
+    "tabular",
     "sklearn",
     "cli",
     "__main__ __init__",

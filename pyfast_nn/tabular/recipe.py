@@ -1,0 +1,122 @@
+"""The recipe of a pack: every number of it, and the ranges that networks are drawn from.
+
+Where a number was measured, its comment says on what; the others are as in the papers named.
+
+References
+----------
+I. Gorishniy et al. (2026), "TabPack". D. Holzmueller et al. (2024), "Better by default: strong
+pre-tuned MLPs and boosted trees on tabular data", NeurIPS, https://arxiv.org/abs/2407.04491.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+# ---------------------------------------------------------------------- columns
+
+# Text of which more than this share of the rows is different, and more than so many, names rows:
+# no category of it would be seen twice.
+IDENTIFIER_SHARE, IDENTIFIER_DISTINCT = 0.9, 20
+# Categories in fewer rows share a code: of so few rows a column of weights learns their noise.
+RARE_BELOW = 3
+# Categories of a column beyond which codes become learned vectors, not columns of 0 and 1: these
+# would make the first product wide.
+ONE_HOT_UP_TO = 64
+# Numbers of such a vector, at most; with few categories, half of those (rounded up).
+EMBEDDING_UNITS = 16
+
+# ---------------------------------------------------------------------- data
+
+# Fewer rows tell nothing of how good a network is.
+LEAST_ROWS = 10
+# One row of so many is held out, for early stopping and the ensemble.
+HELD_OUT_OF = 7
+# Below this many rows such are too few to choose networks by: each network is trained so many
+# times, each time without another part of the rows.
+CROSS_VALIDATED_BELOW, FOLDS = 2000, 5
+
+# ---------------------------------------------------------------------- networks
+
+N_NETWORKS = 16
+DEPTHS = (1, 2, 3)
+WIDTHS = (128, 256, 384)
+LR = (3e-4, 5e-3)  # log-uniform, of AdamW, whose rate falls as a cosine to 0
+WEIGHT_DECAY = (1e-3, 1.0)  # log-uniform
+# Numbers are encoded in one of three ways, in turn: networks that see different things make errors
+# of their own, which an ensemble averages away.
+ENCODINGS = ("quantiles", "bins", "periodic")
+N_BINS = 24  # of piecewise linear encoding
+N_FREQUENCIES = 12  # of periodic embedding
+SCALE = (0.01, 10.0)  # log-uniform, of these frequencies
+
+# ---------------------------------------------------------------------- training
+
+EPOCHS, PATIENCE = 40, 8
+# Of an average of the parameters over epochs, which a network has where it is better; None: none.
+AVERAGE_DECAY: float | None = None
+# Rows of a step; more from so many rows in all, fewer where folds are trained on: so that there
+# are steps enough.
+BATCH_SIZE, LARGE_BATCH_SIZE, LARGE = 256, 512, 30_000
+SMALL_BATCH_SIZE = 64
+
+# Of the time that is left, as much is planned with: some networks take longer than those before.
+TIME_SHARE = 0.7
+
+# ---------------------------------------------------------------------- ensemble, intervals
+
+# Networks are added, some of them several times, while the score improves, so often at most.
+ENSEMBLE_ROUNDS = 32
+# Residuals are compared among rows of similar prediction, at least so many, in so many groups.
+GROUP_ROWS, GROUPS = 200, 10
+
+
+class Network(NamedTuple):
+    """What is drawn of one network.
+
+    Attributes
+    ----------
+    encoding : str
+        One of `ENCODINGS`.
+    depth, width : int
+        Hidden layers, and their units.
+    lr, weight_decay : float
+        Of AdamW.
+    scale : float
+        Of periodic embeddings; the others have none.
+    seed : int
+        Of first parameters and row orders.
+    """
+
+    encoding: str
+    depth: int
+    width: int
+    lr: float
+    weight_decay: float
+    scale: float
+    seed: int
+
+
+def draw(number: int, seed: int) -> Network:
+    """Return network `number` of the pack of a seed: the same in a larger pack."""
+    rng = np.random.default_rng([seed, number])
+
+    def log_uniform(low: float, high: float) -> float:
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+    return Network(
+        encoding=ENCODINGS[number % len(ENCODINGS)],
+        depth=int(rng.choice(DEPTHS)),
+        width=int(rng.choice(WIDTHS)),
+        lr=log_uniform(*LR),
+        weight_decay=log_uniform(*WEIGHT_DECAY),
+        scale=log_uniform(*SCALE),
+        seed=int(rng.integers(2**32)),
+    )
+
+
+def batch_size(n: int) -> int:
+    """Return how many of n rows make a step."""
+    if n < CROSS_VALIDATED_BELOW:
+        return SMALL_BATCH_SIZE
+    return LARGE_BATCH_SIZE if n >= LARGE else BATCH_SIZE

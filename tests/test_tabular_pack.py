@@ -1,0 +1,285 @@
+"""Parts of a pack: its ensemble, its scores, held-out rows, quantiles, what is drawn."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="the extra sklearn is not installed")
+
+from sklearn import metrics as theirs
+
+import pyfast_nn as fnn
+from pyfast_nn.tabular import recipe, splits
+from pyfast_nn.tabular.averages import Averaging
+from pyfast_nn.tabular.ensemble import select
+from pyfast_nn.tabular.intervals import Residuals
+from pyfast_nn.tabular.scoring import Score
+
+pytestmark = pytest.mark.once
+
+
+# ---------------------------------------------------------------------------- ensemble
+
+
+def error_of(y):
+    return lambda mean: -np.sqrt(np.mean((mean - y) ** 2))
+
+
+def greedy(predictions, score, rounds):
+    """All bags that selection walks through, written down: the best of them."""
+    bag, bags = [], []
+    for _ in range(rounds):
+        each = [[*bag, i] for i in range(len(predictions))]
+        bag = max(each, key=lambda b: score(np.mean([predictions[i] for i in b], axis=0)))
+        bags.append(bag)
+    best = max(bags, key=lambda b: round(score(np.mean([predictions[i] for i in b], axis=0)), 12))
+    return np.bincount(best, minlength=len(predictions)) / len(best)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_selection_is_greedy(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal(40)
+    predictions = y + rng.standard_normal((6, 40)) * rng.uniform(0.3, 2, (6, 1))
+    weights = select(predictions, error_of(y), 8)
+    np.testing.assert_allclose(weights, greedy(predictions, error_of(y), 8), atol=1e-15)
+    assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
+    # As good as the best network alone, and no better than the best bag there is.
+    singles = [error_of(y)(p) for p in predictions]
+    found = error_of(y)(weights @ predictions)
+    every = itertools.chain.from_iterable(
+        itertools.combinations_with_replacement(range(6), k) for k in range(1, 9)
+    )
+    best = max(error_of(y)(predictions[list(bag)].mean(axis=0)) for bag in every)
+    assert max(singles) <= found <= best + 1e-12
+
+
+def test_one_perfect_network_is_enough(rng):
+    y = rng.standard_normal(30)
+    predictions = np.array([y + 1, y, y - 3])
+    np.testing.assert_array_equal(select(predictions, error_of(y), 10), [0, 1, 0])
+    opposite = np.array([y + 1, y + 9, y - 1])  # whose errors cancel
+    np.testing.assert_array_equal(select(opposite, error_of(y), 10), [0.5, 0, 0.5])
+
+
+def test_networks_without_a_score(rng):
+    y = rng.standard_normal(30)
+    predictions = np.array([np.full(30, np.nan), y + 1])
+    np.testing.assert_array_equal(select(predictions, error_of(y), 3), [0, 1])
+    with pytest.raises(ValueError, match="eval_metric: expected a number as the score of some"):
+        select(predictions[:1], error_of(y), 3)
+
+
+# ---------------------------------------------------------------------------- scores
+
+
+def draw(rng, classes, n=80):
+    P = rng.dirichlet(np.ones(classes), n)
+    names = np.array(["a", "b", "c", "d"])[:classes]
+    y = names[[rng.choice(classes, p=p) for p in P]]
+    return names, y, P, rng.uniform(0.5, 2, n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scores_of_classes(rng, classes, weighted):
+    names, y, P, weights = draw(rng, classes)
+    w = weights if weighted else None
+    labels = names[P.argmax(1)]
+    expected = {
+        None: -theirs.log_loss(y, P, sample_weight=w),
+        "log_loss": -theirs.log_loss(y, P, sample_weight=w),
+        "neg_log_loss": -theirs.log_loss(y, P, sample_weight=w),
+        "accuracy": theirs.accuracy_score(y, labels, sample_weight=w),
+        "f1_macro": theirs.f1_score(y, labels, average="macro", sample_weight=w),
+        theirs.balanced_accuracy_score: theirs.balanced_accuracy_score(y, labels, sample_weight=w),
+    }
+    if classes == 2:
+        expected["auc"] = theirs.roc_auc_score(y, P[:, 1], sample_weight=w)
+        expected["roc_auc"] = expected["auc"]
+    else:
+        expected["roc_auc_ovr"] = theirs.roc_auc_score(y, P, multi_class="ovr", sample_weight=w)
+    for metric, value in expected.items():
+        score = Score(metric, y, names, w)
+        score.check()
+        assert score(P) == pytest.approx(value, rel=1e-12), metric
+        assert score.value(P) == score.sign * score(P)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_of_values(rng, weighted):
+    y, z, weights = rng.standard_normal(50), rng.standard_normal(50), rng.uniform(0.5, 2, 50)
+    w = weights if weighted else None
+    for metric, value in {
+        None: -theirs.root_mean_squared_error(y, z, sample_weight=w),
+        "mae": -theirs.mean_absolute_error(y, z, sample_weight=w),
+        "r2": theirs.r2_score(y, z, sample_weight=w),
+        "neg_mean_pinball_loss": None,
+        "neg_median_absolute_error": -theirs.median_absolute_error(y, z, sample_weight=w),
+        theirs.d2_pinball_score: theirs.d2_pinball_score(y, z, sample_weight=w),
+    }.items():
+        if value is None:
+            with pytest.raises(ValueError, match="eval_metric: expected one of accuracy"):
+                Score(metric, y, None, w)
+            continue
+        assert Score(metric, y, None, w)(z) == pytest.approx(value, rel=1e-12), metric
+
+
+def test_metrics_that_cannot_be(rng):
+    names, y, _, _ = draw(rng, 4)
+    for metric, match in (
+        ("auc", "eval_metric: expected those defined for CrossEntropy"),
+        ("rmse", "eval_metric: expected those defined for"),
+        ("acuracy", "eval_metric: .*did you mean accuracy"),
+        (5, "eval_metric: expected names or functions"),
+        (lambda a, b: 0, "eval_metric: expected a name that tells whether larger is better"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=match):
+            Score(metric, y, names, None)
+    with pytest.raises(ValueError, match=r"eval_metric: expected scorers that .* 'roc_auc'"):
+        Score("roc_auc", y, names, None).check()
+
+
+# ---------------------------------------------------------------------------- rows
+
+
+@pytest.mark.parametrize("kind", ["plain", "strata", "groups"])
+def test_folds(rng, kind):
+    n, k = 103, 5
+    strata = rng.choice(3, n, p=[0.6, 0.3, 0.1]) if kind == "strata" else None
+    groups = np.array([*"abcdefghij"])[rng.integers(0, 10, n)] if kind == "groups" else None
+    found = splits.folds(n, k, strata, groups, np.random.default_rng(0))
+    held = np.concatenate([out for _, out in found])
+    np.testing.assert_array_equal(np.sort(held), np.arange(n))  # each row once
+    for trained, out in found:
+        np.testing.assert_array_equal(np.union1d(trained, out), np.arange(n))
+        assert len(trained) + len(out) == n
+        assert n / k * 0.5 < len(out) < n / k * 1.6
+        if groups is not None:
+            assert not set(groups[trained]) & set(groups[out])
+        if strata is not None:
+            for value in range(3):
+                share = (strata == value).sum() / k
+                assert abs((strata[out] == value).sum() - share) <= 1
+    again = splits.folds(n, k, strata, groups, np.random.default_rng(0))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(found, again, strict=True))
+    other = splits.folds(n, k, strata, groups, np.random.default_rng(1))
+    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(found, other, strict=True))
+
+
+def test_too_few_groups():
+    with pytest.raises(ValueError, match="groups: expected at least 2 different ones, got 1"):
+        splits.folds(4, 2, None, np.array([*"aaaa"]), np.random.default_rng(0))
+
+
+# ---------------------------------------------------------------------------- quantiles
+
+
+def test_quantiles_of_one_group_are_those_of_the_residuals(rng):
+    predicted, y = rng.standard_normal((2, 99))
+    residuals = Residuals.of(predicted, y)
+    assert len(residuals.edges) == 0
+    found = residuals.quantiles(np.array([0.0, 7.0]), np.array([0.25, 0.9]))
+    rising = np.sort(y - predicted)
+    np.testing.assert_allclose(found[0], rising[[24, 89]])  # the 25th and the 90th of 99
+    np.testing.assert_allclose(found[1], 7 + rising[[24, 89]])
+
+
+def test_coverage(rng):
+    """As many of new rows are below each quantile as should be, also where errors grow."""
+    quantiles = np.array([0.05, 0.25, 0.5, 0.9, 0.95])
+
+    def rows(n):
+        predicted = rng.uniform(0, 10, n)
+        return predicted, predicted + (0.2 + predicted) * rng.gumbel(size=n)
+
+    residuals = Residuals.of(*rows(4000))
+    assert len(residuals.sizes) == recipe.GROUPS
+    predicted, y = rows(20000)
+    below = y[:, None] <= residuals.quantiles(predicted, quantiles)
+    np.testing.assert_allclose(below.mean(axis=0), quantiles, atol=0.015)
+    for part in (predicted < 2, predicted > 8):  # one width for all would miss both
+        np.testing.assert_allclose(below[part].mean(axis=0), quantiles, atol=0.05)
+
+
+def test_quantiles_of_predictions_with_ties():
+    predicted = np.repeat([0.0, 1.0], [1500, 500])
+    residuals = Residuals.of(predicted, predicted + np.tile([-1.0, 1.0], 1000))
+    assert residuals.edges.tolist() == [1.0] and residuals.sizes.tolist() == [1500, 500]
+
+
+# ---------------------------------------------------------------------------- averages
+
+
+class Walk(fnn.Callback):
+    def __init__(self):
+        self.places = []
+
+    def on_epoch_end(self, model, epoch, record):
+        self.places.append(model.parameters.copy())
+
+
+@pytest.mark.parametrize("lr", [0.3, 1e-4])  # the average is better, and it lags behind
+def test_averages_over_epochs(lr):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 3))
+    y = X[:, 0] + 0.5 * rng.standard_normal(150)
+    held_out = X[100:], y[100:]
+
+    def trained(*callbacks):
+        model = fnn.Sequential([fnn.Dense(8), fnn.Tanh(), fnn.Dense(1)], seed=0)
+        options = {"epochs": 12, "batch_size": 10, "patience": 12, "validation_data": held_out}
+        sgd = fnn.optim.SGD(lr=lr)
+        model.fit(
+            *(X[:100], y[:100]),
+            loss="mse",
+            optimizer=sgd,
+            callbacks=callbacks,
+            verbose=0,
+            **options,
+        )
+        return model
+
+    walk = Walk()
+    alone, model = trained(walk), trained(Averaging(held_out, 0.7))
+
+    def loss_at(parameters):
+        other = trained()
+        other.parameters[...] = parameters
+        return other.evaluate(*held_out)["loss"]
+
+    average, averages = walk.places[0].astype(float), []
+    for place in walk.places[1:]:
+        average = 0.7 * average + 0.3 * place
+        averages.append(average)
+    losses = [loss_at(each) for each in averages]
+    np.testing.assert_allclose(model.history["average_loss"][1:], losses, rtol=1e-4)
+    assert np.isnan(model.history["average_loss"][0])
+    best = averages[int(np.argmin(losses))]
+    is_better = min(losses) < min(alone.history["val_loss"])
+    assert is_better == (lr == 0.3)
+    np.testing.assert_allclose(
+        model.parameters, best if is_better else alone.parameters, rtol=1e-4, atol=1e-5
+    )
+
+
+# ---------------------------------------------------------------------------- what is drawn
+
+
+def test_networks_are_drawn_within_the_ranges():
+    drawn = [recipe.draw(number, 3) for number in range(300)]
+    assert drawn[:10] == [recipe.draw(number, 3) for number in range(10)]
+    assert drawn[0] != recipe.draw(0, 4)
+    assert {each.depth for each in drawn} == {*recipe.DEPTHS}
+    assert {each.width for each in drawn} == {*recipe.WIDTHS}
+    assert [each.encoding for each in drawn[: len(recipe.ENCODINGS)]] == [*recipe.ENCODINGS]
+    for name, (low, high) in {
+        "lr": recipe.LR,
+        "weight_decay": recipe.WEIGHT_DECAY,
+        "scale": recipe.SCALE,
+    }.items():
+        values = np.log([getattr(each, name) for each in drawn])
+        assert np.log(low) <= values.min() and values.max() <= np.log(high)
+        middle = (np.log(low) + np.log(high)) / 2
+        assert abs(values.mean() - middle) < 0.1 * (np.log(high) - np.log(low))
