@@ -3,14 +3,16 @@
 Everything that scikit-learn does with an estimator it does with these: pipelines, searches,
 calibration, metadata routing, pickles, joblib. Needs scikit-learn, the extra ``sklearn``.
 
-=================== ================================================================
-`MLPClassifier`     `sklearn.neural_network.MLPClassifier`, with the same answers
-`MLPRegressor`      `sklearn.neural_network.MLPRegressor`, likewise
-`NeuralClassifier`  any network as a classifier
-`NeuralRegressor`   any network as a regressor
-`from_sklearn`      a fitted perceptron of scikit-learn as one of ours
-`load`              an estimator from a file that its method ``save`` wrote
-=================== ================================================================
+==================== ===============================================================
+`MLPClassifier`      `sklearn.neural_network.MLPClassifier`, with the same answers
+`MLPRegressor`       `sklearn.neural_network.MLPRegressor`, likewise
+`NeuralClassifier`   any network as a classifier
+`NeuralRegressor`    any network as a regressor
+`TabularClassifier`  a pack of networks that learns from a table as it comes
+`TabularRegressor`   likewise, of values
+`from_sklearn`       a fitted perceptron of scikit-learn as one of ours
+`load`               an estimator from a file that its method ``save`` wrote
+==================== ===============================================================
 
 Examples
 --------
@@ -38,12 +40,15 @@ from .exchange import from_sklearn  # noqa: E402
 from .loading import load  # noqa: E402
 from .neural import NeuralClassifier, NeuralRegressor  # noqa: E402
 from .regressor import MLPRegressor  # noqa: E402
+from .tabular import TabularClassifier, TabularRegressor  # noqa: E402
 
 __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "NeuralClassifier",
     "NeuralRegressor",
+    "TabularClassifier",
+    "TabularRegressor",
     "from_sklearn",
     "load",
 ]

@@ -30,29 +30,35 @@ NOT_SAVED = (
 
 def save(estimator: Any, path: Path) -> None:
     """Write a fitted estimator; see its method ``save``."""
+    known = estimator.__getstate__()
+    descent = known.get("_optimizer")
+    metadata = metadata_of(estimator, {} if descent is None else {"_optimizer": descent.rates()})
+    engine = engine_of(estimator.model_)
+    parts = {}
+    optimizer = known.get("optimizer_") if descent is None else descent.optimizer
+    if optimizer is not None:
+        parts["optimizer"] = resumed.state_beside(engine, optimizer)
+    modelfile.save(engine, path, metadata=metadata, **parts)
+
+
+def metadata_of(estimator: Any, beside: dict[str, Any]) -> dict[str, str]:
+    """Return what a file has of an estimator in its metadata, and attributes `beside` those."""
     name = type(estimator).__name__
     if not type(estimator).__module__.startswith(f"{__package__}."):
         raise TypeError(f"save: expected an estimator of ours, got another class, {name}")
-    parameters, known = estimator.get_params(deep=False), estimator.__getstate__()
-    descent = known.get("_optimizer")
+    parameters = estimator.get_params(deep=False)
     attributes = {
         name: _plain(value, name)
-        for name, value in known.items()
+        for name, value in estimator.__getstate__().items()
         if name not in parameters and name not in NOT_SAVED
     }
     description = {
         "format_version": FORMAT_VERSION,
         "estimator": name,
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
-        "attributes": attributes | ({} if descent is None else {"_optimizer": descent.rates()}),
+        "attributes": attributes | beside,
     }
-    engine = engine_of(estimator.model_)
-    metadata = {KEY: json.dumps(description)}
-    parts = {}
-    optimizer = known.get("optimizer_") if descent is None else descent.optimizer
-    if optimizer is not None:
-        parts["optimizer"] = resumed.state_beside(engine, optimizer)
-    modelfile.save(engine, path, metadata=metadata, **parts)
+    return {KEY: json.dumps(description)}
 
 
 # ---------------------------------------------------------------------- plain values

@@ -5,22 +5,25 @@ from typing import Any
 from .. import checks, modelfile
 from ..loading import decode
 from ..modelfile import ModelFileError
-from ..models import Sequential
 from ..optim import Optimizer
+from ..tabular.loading import decode as decode_tabular
 from ..typing import Path
-from .base import Estimator
 from .classifier import MLPClassifier
 from .descent import Descent
 from .files import FIELDS, FORMAT_VERSION, KEY, value_of
 from .neural import NeuralClassifier, NeuralRegressor
 from .regressor import MLPRegressor
+from .tabular import TabularClassifier, TabularRegressor
 
-KINDS: tuple[type[Estimator], ...] = (
+KINDS: tuple[type[Any], ...] = (
     MLPClassifier,
     MLPRegressor,
     NeuralClassifier,
     NeuralRegressor,
+    TabularClassifier,
+    TabularRegressor,
 )
+TABULAR = ("TabularClassifier", "TabularRegressor")
 ESTIMATORS = {kind.__name__: kind for kind in KINDS}
 
 
@@ -57,7 +60,12 @@ def load(path: Path) -> Any:
     try:
         modelfile.read_tensors(raw)
         description = modelfile.describe(raw, KEY, FIELDS, FORMAT_VERSION)
-        model, optimizer = decode(raw, wanted=False)
+        model: Any
+        optimizer = None
+        if description["estimator"] in TABULAR:
+            model = decode_tabular(raw)
+        else:
+            model, optimizer = decode(raw, wanted=False)
         try:
             return _made_of(description, model, optimizer)
         except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
@@ -66,7 +74,7 @@ def load(path: Path) -> Any:
         raise ModelFileError(f"{path}: {error}") from error.__cause__
 
 
-def _made_of(description: dict[str, Any], model: Sequential, optimizer: Optimizer | None) -> Any:
+def _made_of(description: dict[str, Any], model: Any, optimizer: Optimizer | None) -> Any:
     kind = ESTIMATORS[checks.choice(description["estimator"], "estimator", tuple(ESTIMATORS))]
     parameters = {k: value_of(v) for k, v in description["parameters"].items()}
     attributes = {k: value_of(v) for k, v in description["attributes"].items()}
