@@ -399,6 +399,32 @@ class TestHook:
             [n, n + 1, n + 2, n + 3] for n in range(4)
         ]
 
+    @pytest.mark.parametrize("loss", ["poisson", "mse", "cross_entropy", "binary_cross_entropy"])
+    @pytest.mark.parametrize("rows", [20, 300])  # few are computed in another way by `forward`
+    def test_the_loss_keeps_its_bits(self, loss, rows, dtype):
+        """That of a pass with outputs is that of one without; outputs of values are predictions."""
+        X, y = problem()
+        y = y if loss == "cross_entropy" else np.abs(X[:, :2]) if loss == "poisson" else y > 1
+        units = CLASSES if loss == "cross_entropy" else 1 if y.ndim == 1 else 2
+        y = y.astype(float) if loss == "mse" else y
+        weights = (np.arange(rows) % 3).astype(float)
+        common = {"loss": loss, "epochs": 2, "validation_data": (X[:rows], y[:rows], weights)}
+        model, alone = (
+            fnn.Sequential([fnn.Dense(70), fnn.Tanh(), fnn.Dense(units)], dtype=dtype)
+            for _ in range(2)
+        )
+        kept = []
+
+        def hook(number, model, epoch, record, outputs):
+            predicted = model.forward(X[:rows])
+            if loss in ("mse", "poisson"):
+                predicted = model.predict(X[:rows]).reshape(predicted.shape)
+            assert_same_bits(outputs, predicted[weights > 0])
+            kept.append(record["val_loss"])
+
+        fnn.fit_many([model], X, y, **common, on_epoch_end=hook)
+        assert alone.fit(X, y, **common)["val_loss"] == kept
+
     def test_without_validation_data(self):
         seen = []
         hook = lambda *arguments: seen.append(arguments[-1])  # noqa: E731
