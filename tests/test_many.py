@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import re
 import signal
@@ -209,11 +210,10 @@ class TestShared:
             fnn.fit_many(models, X, y, **COMMON, each=[{"sample_weight": weights_of_half()}, {}])
 
     def test_once(self):
-        calls = []
+        numbers = itertools.count(1)
 
         def f(*arguments):
-            calls.append(arguments)
-            return len(calls)
+            return next(numbers)
 
         a, b, memory = np.zeros(200), np.zeros(200), once.Once()
         assert [memory(f, x) for x in (a, b, a, "a", "a", 1, 1.0, True)] == [1, 2, 1, 3, 3, 4, 5, 6]
@@ -275,6 +275,24 @@ class TestShared:
             model.fit(X, y, **COMMON, **own) for model, own in zip(others, each, strict=True)
         ]
         same([(m,) for m in models], [(m,) for m in others], histories, expected)
+
+    def test_trees_of_other_targets(self):
+        """One for labels, one for numbers, of the same columns."""
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+        X, y = problem()
+        y = y.astype(float)
+
+        def make(units):
+            return fnn.Sequential([fnn.PiecewiseLinear(4, bins="tree"), fnn.Dense(units)])
+
+        each = [{"loss": "cross_entropy"}, {"loss": "mse"}]
+        models, others = [make(CLASSES), make(1)], [make(CLASSES), make(1)]
+        histories = fnn.fit_many(models, X, y, epochs=2, each=each)
+        expected = [
+            model.fit(X, y, epochs=2, **own) for model, own in zip(others, each, strict=True)
+        ]
+        same([(m,) for m in models], [(m,) for m in others], histories, expected)
+        assert not np.array_equal(*(model.state for model in models), equal_nan=True)
 
     def test_an_optimizer_for_all_is_copied(self):
         X, y = problem()
