@@ -362,10 +362,11 @@ class Columns(Layer):
         for i, (which, layers) in enumerate(vars(self)["parts"]):
             at = f"{path}.{i}"
             places = _places(which, width, network.names, f"layers[{path}]: parts[{i}][0]")
-            out = network.lay(Selected(places), at, value)
+            out = Selected(places).lay(network, at, value)
             for k, layer in enumerate(layers):
-                if isinstance(layer, InputLayer):
+                if layer.is_input:
                     out = network.lay(layer, f"{at}.{k}", out)
+            network.outputs[at] = out
             values.append(out)
         widths = [network.width(each) for each in values]
         width = sum(widths) if all(widths) else 0
@@ -389,6 +390,9 @@ class Columns(Layer):
                 out = network.add(Slice(first, max(count, 1)), at, "slice", (everything,), count)
             for k, layer in others[numbers[0]]:
                 out = network.lay(layer, f"{at}.{k}", out)
+            if others[numbers[0]]:
+                del network.outputs[at]  # so that the part stands behind its layers
+                network.outputs[at] = out
             first += count
             outs.append(out)
         ends = [network.width(each) for each in outs]

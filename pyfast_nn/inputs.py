@@ -573,11 +573,17 @@ class Selected(InputLayer):
     def lay(self, network: Graph, path: str, value: int) -> int:
         return network.add(self, path, self.kind, (value,), self.units)
 
+    def __repr__(self) -> str:
+        return f"columns {', '.join(map(str, self.places))}"
+
 
 class SideBySide(InputLayer):
     """What input layers put out, side by side: where the parts of `Columns` end."""
 
     kind = "join"
+
+    def __repr__(self) -> str:
+        return "side by side"
 
 
 INPUT_LAYERS = (

@@ -391,6 +391,9 @@ class Slice(Layer):
     def values(self) -> tuple[float, ...]:
         return (float(self.first), float(self.units))
 
+    def __repr__(self) -> str:
+        return f"from column {self.first} on"
+
 
 class Scale(Layer):
     """``x * weight``, with a factor for each feature, 1 at first.

@@ -73,7 +73,8 @@ class Sequential(Guided):
     Parameters
     ----------
     layers : sequence of Layer
-        `Dense`, `ReLU`, ..., and in front of them `Rescale`, `Standardize`; applied in this order.
+        `Dense`, `ReLU`, ..., and in front of them those that are applied while inputs are read:
+        `Columns` first, `Standardize`, `Impute`, ...; applied in this order.
     dtype : {"float32", "float64"}
         Of the parameters and of all that is computed. Inputs of other dtypes are converted.
     seed : int or None
@@ -287,7 +288,8 @@ class Sequential(Guided):
     def state(self) -> Floats:
         """What layers keep besides parameters: a writable view of one flat float64 vector.
 
-        `Standardize` keeps mean and standard deviation of each column, NaN until the first fit;
+        `Standardize` and its like keep what they have learned of each column, NaN until the first
+        fit;
         `BatchNorm` keeps running means and variances. In float64 whatever the model's dtype: a mean
         may be far larger than the spread around it. It is saved with the model, and neither
         differentiated nor touched by optimizers. Assignment copies the values in; their shape must
@@ -475,7 +477,8 @@ class Sequential(Guided):
         Parameters
         ----------
         X : array_like (n, in_features)
-            Finite real numbers. An array of any real dtype, strides, alignment and byte order is
+            Finite real numbers, or NaN where all layers that read a column take it, as `Impute`
+            does. An array of any real dtype, strides, alignment and byte order is
             read in place, also a memory-mapped one, and converted batch by batch; only long double
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
             Rows of sparse matrices of SciPy are filled in batch by batch; formats other than CSR
@@ -1062,7 +1065,8 @@ class Sequential(Guided):
 
         Its tensors have the names and shapes of torch, so that a ``torch.nn.Sequential`` of the
         same layers may read it: ``0.weight`` is (out, in) there, the transpose of that of
-        `named_parameters`. What `Rescale` and `Standardize` do is not part of such a network.
+        `named_parameters`. What `Standardize` and other input layers do is not part of such a
+        network.
 
         Parameters
         ----------
@@ -1117,8 +1121,8 @@ class Sequential(Guided):
         Notes
         -----
         Every layer has its module: torch's own where there is one; `Residual`, `Add`, `Multiply`,
-        `Concatenate`, `Scale`, `Step`, `Sign`, `GaussianNoise`, `Rescale` and `Standardize` are
-        small modules of pyfast_nn, which must be there to unpickle them. `WeightNorm` is a
+        `Concatenate`, `Scale`, `Step`, `Sign`, `GaussianNoise` and all that is applied to inputs
+        are small modules of pyfast_nn, which must be there to unpickle them. `WeightNorm` is a
         ``Linear`` under torch's ``weight_norm``, whose names are its own, and of which torch saves
         the ``state_dict`` alone. Running statistics of `BatchNorm` are rounded to the dtype.
         `MaxNorm` is no part of a module.
@@ -1169,7 +1173,7 @@ class Sequential(Guided):
         OSError
             As in `save`.
         RuntimeError
-            If the model is not built, or `Standardize` has learned nothing yet.
+            If the model is not built, or `Standardize`, say, has learned nothing yet.
 
         Notes
         -----
