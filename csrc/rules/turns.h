@@ -47,8 +47,10 @@ struct Turn {
     // Of so many more quarters.
     FNN_RULE T cosine_after(Bits<T> more) const {
         const Bits<T> n = quarters + more;
-        const T value = select((n & 1) != 0, sine, cosine);
-        return from_bits<T>(to_bits(value) ^ ((n + 1) & 2) << (8 * sizeof(T) - 2));
+        // One of the two by its bits: a condition would be a branch, and the loop around it none of vectors.
+        const Bits<T> odd = Bits<T>(0) - (n & 1);
+        const Bits<T> value = (to_bits(sine) & odd) | (to_bits(cosine) & ~odd);
+        return from_bits<T>(value ^ ((n + 1) & 2) << (8 * sizeof(T) - 2));
     }
 };
 

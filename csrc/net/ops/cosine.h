@@ -48,10 +48,10 @@ struct Cosine : OpBase {
         const T* x;
         void operator()(index i) const { z[i] = rules::Cosine<T>::value(x[i]); }
     };
+    template <bool add>
     struct Slope {
         T* to;
         const T *from, *x;
-        bool add;
         void operator()(index i) const {
             const T product = from[i] * rules::Cosine<T>::derivative(x[i]);
             to[i] = add ? to[i] + product : product;
@@ -68,10 +68,13 @@ struct Cosine : OpBase {
     static void sloped(const Panels<T>& to, const Panels<T>& from, const Panels<T>& x, Range rows,
                        Range panels, bool add, const Done& done) {
         for_stretches(to, rows, panels, [&](Range r) {
-            if (from.data != nullptr)
-                exec::elementwise(r, Slope{to.data, from.data, x.data, add});
-            else if (!add)
-                exec::elementwise(r, Clear<T>{to.data});
+            if (from.data == nullptr) {
+                if (!add) exec::elementwise(r, Clear<T>{to.data});
+            } else if (add) {
+                exec::elementwise(r, Slope<true>{to.data, from.data, x.data});
+            } else {
+                exec::elementwise(r, Slope<false>{to.data, from.data, x.data});
+            }
             done(r.begin, r.size());
         });
     }
