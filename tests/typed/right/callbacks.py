@@ -60,3 +60,22 @@ history = model.fit(
 )
 print(history["max_eigenvalue"], history.stopped_early)
 plateau.step(np.float64(0.5))
+
+
+def halve(
+    number: int, model: fnn.Sequential, epoch: int, record: dict[str, float], outputs: Any
+) -> bool:
+    return epoch == 1 and float(outputs.mean()) > record["val_loss"] + number
+
+
+models = [fnn.Sequential([fnn.Dense(4), fnn.Tanh(), fnn.Dense(2)], seed=s) for s in range(2)]
+histories: list[fnn.History] = fnn.fit_many(
+    models,
+    X,
+    y,
+    loss="cross_entropy",
+    epochs=3,
+    each=[{"optimizer": fnn.optim.SGD(lr=0.1), "callbacks": Printer()}, {"batch_size": 10}],
+    validation_data=(X, y),
+    on_epoch_end=halve,
+)

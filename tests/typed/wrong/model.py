@@ -68,3 +68,5 @@ both: tuple[np.ndarray[Any, Any], float] = model.loss_and_grad(X, y)  # type: ig
 out, pullback, rest = model.vjp(X)  # type: ignore[misc]  # pyright: ignore[reportAssignmentType, reportUnknownVariableType]
 first: str = history["loss"][0]  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 history["loss"] + 1  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
+fnn.fit_many(model, X, y)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+fnn.fit_many([model], X, y, backend="dask")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
