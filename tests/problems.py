@@ -57,6 +57,8 @@ ARGUMENTS = {
     "GaussianNoise": (0.1,),
     "GroupNorm": (1,),
     "Embedding": (3, 4),
+    "OneHot": (3,),
+    "Columns": ([(slice(None), [])],),
     "Residual": ([fnn.Tanh()],),
     "Add": (fnn.Identity(), [fnn.Tanh()]),
     "Multiply": (fnn.Identity(), [fnn.Sigmoid()]),

@@ -455,7 +455,7 @@ def test_inspect(rng, name):
     model.parameters = centre
 
     variances = fnn.inspect.layer_variances(model, X, y, loss=LOSS)
-    first = sum(isinstance(layer, fnn.layers.InputLayer) for layer in model.layers)
+    first = sum(layer.is_input for layer in model.layers)
     spread = [np.var(activations[f"{i}"]) for i in range(first, len(model))]
     np.testing.assert_allclose(variances.activations[1:], spread, rtol=1e-9)
     out, _ = model.vjp(X)

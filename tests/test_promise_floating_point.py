@@ -15,7 +15,7 @@ import pytest
 
 import pyfast_nn as fnn
 from problems import example_of
-from pyfast_nn.layers import InputLayer, Layer
+from pyfast_nn.layers import Layer
 
 ROWS, COLUMNS, OUT = 23, 6, 3
 BAD_ROW = 11
@@ -37,7 +37,7 @@ def make_layer(name):
 def make(layer, dtype):
     """A network with the layer in the midst, or in front if that is its place."""
     around = [fnn.Dense(4), fnn.Dense(OUT)]
-    around.insert(0 if isinstance(layer, InputLayer) else 1, layer)
+    around.insert(0 if layer.is_input else 1, layer)
     model = fnn.Sequential(around, dtype=dtype, seed=2).build(COLUMNS)
     for vector in model.named_state().values():
         vector[:] = 1.5
