@@ -225,6 +225,10 @@ def test_weights(rng):
     with_them = small(TabularRegressor).fit(X, wrong, sample_weight=w)
     assert abs(with_them.predict(X)).max() < 100
     assert with_them.schema_.columns[0].n_missing == X["size"].isna().sum()
+    numbers, ones = X[["noise", "big"]].to_numpy(float), np.ones(150)
+    without = small(TabularRegressor).fit(numbers[:150], value[:150], sample_weight=ones)
+    among = small(TabularRegressor).fit(numbers, wrong, sample_weight=w)
+    assert_same_bits(among.predict(numbers), without.predict(numbers))
     flat = pd.DataFrame({"a": np.arange(200.0)})
     y = np.tile([0.0, 1.0], 100)
     heavy = small(TabularRegressor).fit(flat, y, sample_weight=np.tile([1.0, 9.0], 100))

@@ -10,10 +10,11 @@ pytest.importorskip("sklearn", reason="the extra sklearn is not installed")
 from sklearn import metrics as theirs
 
 import pyfast_nn as fnn
-from pyfast_nn.tabular import recipe, splits
+from pyfast_nn.tabular import networks, recipe, splits
 from pyfast_nn.tabular.averages import Averaging
 from pyfast_nn.tabular.ensemble import select
 from pyfast_nn.tabular.intervals import Residuals
+from pyfast_nn.tabular.schema import Input
 from pyfast_nn.tabular.scoring import Score
 
 pytestmark = pytest.mark.once
@@ -265,6 +266,34 @@ def test_averages_over_epochs(lr):
 
 
 # ---------------------------------------------------------------------------- what is drawn
+
+
+@pytest.mark.parametrize("encoding", recipe.ENCODINGS)
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_what_a_network_is_made_of(rng, encoding, classes):
+    many = recipe.ONE_HOT_UP_TO + 1
+    inputs = [Input(0, 0, True), Input(1, 0, False), Input(2, 3, False), Input(3, many, False)]
+    drawn = recipe.draw(0, 0)._replace(encoding=encoding, depth=2, width=5)
+    model = networks.make(drawn, inputs, classes)
+    X = np.column_stack([rng.random((60, 2)), rng.integers(0, 3, 60), rng.integers(0, many, 60)])
+    X[rng.random(60) < 0.3, 0] = np.nan
+    loss = ("mse", None, "binary_cross_entropy", "cross_entropy")[classes]
+    y = rng.random(60) if classes == 0 else np.arange(60) % classes
+    model.fit(X, y, loss=loss, optimizer=networks.optimizer(drawn, 60), epochs=1, verbose=0)
+    into = model.activations(X)["0"]
+    of_numbers = {"quantiles": 1, "bins": 1 + recipe.N_BINS, "periodic": 1 + recipe.N_FREQUENCIES}
+    ends = np.cumsum([2 * of_numbers[encoding], 1, 3, recipe.EMBEDDING_UNITS])
+    assert into.shape == (60, ends[-1])
+    _, missing, codes, vectors, _ = np.split(into, ends, axis=1)
+    np.testing.assert_array_equal(missing[:, 0], np.isnan(X[:, 0]))
+    np.testing.assert_array_equal(codes, np.eye(3)[X[:, 2].astype(int)])
+    (table,) = (p for p in model.named_parameters().values() if len(p) == many)
+    np.testing.assert_array_equal(vectors, table[X[:, 3].astype(int)])
+    assert [each.units for each in model.layers if isinstance(each, fnn.Dense)] == [
+        *(5, 5),
+        3 if classes == 3 else 1,
+    ]
+    assert (model.target_mean_ is not None) == (classes == 0)
 
 
 def test_networks_are_drawn_within_the_ranges():
