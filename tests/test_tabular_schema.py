@@ -140,8 +140,36 @@ def test_rare_categories_share_the_last_code():
     np.testing.assert_array_equal(Z[:, 0], [1] * 5 + [0] * 5 + [2] * 3 + [3] * 4)
     new = np.array([["z"], [None], ["c"]], object)
     np.testing.assert_array_equal(schema.encode(new), [[3], [3], [2]])
-    assert schema.inputs == [Input(0, 4, False)]
+    assert schema.inputs == [Input(0, 4, False, 5)]
     assert schema.describe()[0]["encoded"] == "4 codes, rare ones share the last"
+
+
+def test_whole_numbers_of_many_rows_each_have_codes_besides():
+    rows = np.array([10.0] * 6 + [-5] * 8 + [7] * 5 + [8] * 1 + [NAN] * 2)
+    schema, Z = Schema.learn(rows[:, None])
+    assert schema.columns[0] == Column("number", 4, 2, ["-5", "10", "7"], True)
+    assert schema.inputs == [Input(0, 0, True, 4), Input(0, 4, False, 4, again=True)]
+    assert schema.input_names == ["column 0", "column 0"]
+    assert schema.describe()[0]["encoded"] == "as it is, missing flagged, also 4 codes"
+    np.testing.assert_array_equal(Z[:, 0], rows)
+    codes = [1] * 6 + [0] * 8 + [2] * 5 + [3] + [NAN] * 2
+    np.testing.assert_array_equal(Z[:, 1], codes)
+    new = schema.encode(np.array([[7.0], [9], [NAN], [-5.5], [-5]]))
+    np.testing.assert_array_equal(new, [[7, 2], [9, 3], [NAN, NAN], [-5.5, 3], [-5, 0]])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [0.0, 1] * 20,  # two values: a number says it all
+        [0.0, 1, 2.5] * 20,
+        [*range(10)] * 4,  # too few rows of each
+        [0.0, 2**53, 5] * 20,
+    ],
+)
+def test_other_numbers_have_none(column):
+    schema, Z = Schema.learn(np.array(column)[:, None])
+    assert schema.columns[0].categories == [] and Z.shape[1] == 1
 
 
 def test_codes_do_not_depend_on_the_order_of_rows(rng):

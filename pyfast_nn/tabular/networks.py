@@ -23,7 +23,9 @@ def make(network: Network, columns: list[Input], n_classes: int) -> Sequential:
     """
     hidden: list[Layer] = []
     for _ in range(network.depth):
-        hidden += [layers.Dense(network.width), layers.ReLU()]
+        hidden += [layers.Dense(network.width), recipe.ACTIVATIONS[network.activation]()]
+        if network.dropout > 0:
+            hidden.append(layers.Dropout(network.dropout))
     outputs = n_classes if n_classes > 2 else 1  # of two classes one output
     return Sequential(
         [_encoding(network, columns), *hidden, layers.Dense(outputs)],
@@ -41,19 +43,35 @@ def _encoding(network: Network, columns: list[Input]) -> Layer:
     parts: list[tuple[list[int], list[Layer]]] = []
     if numbers:
         scaled: list[Layer] = [inputs.Impute(), inputs.QuantileNormal()]
+        parts.append((numbers, scaled))
         if network.encoding == "periodic":
             scaled.append(layers.PeriodicEmbedding(recipe.N_FREQUENCIES, network.scale))
-        parts.append((numbers, scaled))
-        if network.encoding == "bins":
-            parts.append((numbers, [inputs.Impute(), inputs.PiecewiseLinear(recipe.N_BINS)]))
+        else:
+            for n_bins, group in _groups(network, columns, numbers).items():
+                encoded = inputs.PiecewiseLinear(n_bins, bins=network.encoding)
+                parts.append((group, [inputs.Impute(), encoded]))
     if missing:
         parts.append((missing, [inputs.MissingIndicator()]))
     for i, each in enumerate(columns):
+        if each.again and not network.codes:
+            continue
         if each.n_codes > recipe.ONE_HOT_UP_TO:
             parts.append(([i], [layers.Embedding(each.n_codes, recipe.EMBEDDING_UNITS)]))
         elif each.n_codes:
             parts.append(([i], [inputs.OneHot(each.n_codes)]))
     return branches.Columns(parts)
+
+
+def _groups(network: Network, columns: list[Input], numbers: list[int]) -> dict[int, list[int]]:
+    """Return {number of bins: those columns of numbers that have so many}."""
+    most = min(network.n_bins, max(recipe.FEWEST_BINS, recipe.BINS_IN_ALL // len(numbers)))
+    groups: dict[int, list[int]] = {}
+    for i in numbers:
+        # Between k values there are k - 1 bins; of two values, scaling has said all.
+        n_bins = min(most, columns[i].n_distinct - 1)
+        if n_bins > 1:
+            groups.setdefault(n_bins, []).append(i)
+    return groups
 
 
 def optimizer(network: Network, n: int) -> optim.Optimizer:

@@ -5,6 +5,8 @@ kind              which columns, and what becomes of them
 ================  =================================================================================
 ``"number"``      Of numbers, however few different ones there are; of texts that are all numbers
                   (but codes such as ``"007"``); of durations, in seconds. Missing ones are NaN.
+                  Whole ones with few different values have codes besides, as categories do, which
+                  some of the networks look at.
 ``"category"``    Of text, bool, and whatever is categorical by its type, numbers too. A code each,
                   the most frequent 0. Rare ones share the last code, as do those that were not
                   there in training; where none was rare, these are NaN. Missing is one of them.
@@ -49,11 +51,17 @@ class Input(NamedTuple):
         Of a category; 0: it is a number.
     missing : bool
         Whether numbers were missing in training.
+    n_distinct : int
+        Different values in training.
+    again : bool
+        Whether these are codes of whole numbers, which stand beside them as numbers.
     """
 
     column: int
     n_codes: int
     missing: bool
+    n_distinct: int
+    again: bool = False
 
 
 class Column(NamedTuple):
@@ -89,7 +97,10 @@ class Column(NamedTuple):
     def encoded(self) -> str:
         """How its values become numbers, in words (str)."""
         if self.kind == "number":
-            return "as it is, missing flagged" if self.n_missing else "as it is"
+            flagged = ", missing flagged" if self.n_missing else ""
+            return (
+                "as it is" + flagged + (f", also {self.n_codes} codes" if self.categories else "")
+            )
         if self.kind == "date":
             return ", ".join(self.parts)
         if self.kind == "category":
@@ -233,11 +244,16 @@ class Schema:
         return self
 
     def _inputs(self) -> list[Input]:
-        return [
-            Input(i, column.n_codes, column.kind != "category" and column.n_missing > 0)
-            for i, column in enumerate(self.columns)
-            for _ in range(_width(column))
-        ]
+        found = []
+        for i, column in enumerate(self.columns):
+            if column.kind == "category":
+                found.append(Input(i, column.n_codes, False, column.n_distinct))
+                continue
+            numbers = len(column.parts) if column.kind == "date" else int(column.kind == "number")
+            found += [Input(i, 0, column.n_missing > 0, column.n_distinct)] * numbers
+            if column.kind == "number" and column.categories:
+                found.append(Input(i, column.n_codes, False, column.n_distinct, again=True))
+        return found
 
     def _kinds(self) -> str:
         each = (f"{self.title(i)} ({c.kind})" for i, c in enumerate(self.columns[:5]))
@@ -272,7 +288,7 @@ def _column_of(values: Values, title: str, dates: str | None) -> Column:
         different = [name for name, part in each if len(np.unique(part[~np.isnan(part)])) > 1]
         return Column("date", distinct, missing, parts=different or ["year"])
     if values.kind == "number":
-        return Column("number", distinct, missing)
+        return _number(values, distinct, missing)
     if (
         not values.is_category
         and distinct > recipe.IDENTIFIER_DISTINCT
@@ -285,6 +301,22 @@ def _column_of(values: Values, title: str, dates: str | None) -> Column:
         )
         return Column("identifier", distinct, missing)
     return _category(values, counts, distinct, missing)
+
+
+def _number(values: Values, distinct: int, missing: int) -> Column:
+    """Return a column of numbers; whole ones of which many rows have each have codes besides."""
+    present = values.array[~values.missing]
+    if (
+        not 2 < distinct <= min(recipe.CODES_UP_TO, len(present) // recipe.ROWS_PER_CODE)
+        or (present != np.trunc(present)).any()
+        or np.abs(present).max() >= 2**53
+    ):
+        return Column("number", distinct, missing)
+    each, counts = np.unique(present, return_counts=True)
+    common = counts >= recipe.RARE_BELOW
+    order = np.lexsort((each[common], -counts[common]))
+    names: list[str | None] = [str(int(value)) for value in each[common][order]]
+    return Column("number", distinct, missing, names, not common.all())
 
 
 def _category(values: Values, counts: Array, distinct: int, missing: int) -> Column:
@@ -327,7 +359,9 @@ def _warn(message: str) -> None:
 def _width(column: Column) -> int:
     if column.kind == "date":
         return len(column.parts)
-    return int(column.kind in ("number", "category"))
+    return int(column.kind in ("number", "category")) + int(
+        column.kind == "number" and bool(column.categories)
+    )
 
 
 def _encoded(column: Column, values: Values, title: str) -> list[Floats]:
@@ -349,14 +383,26 @@ def _encoded(column: Column, values: Values, title: str) -> list[Floats]:
         wrong = np.isnan(numbers[values.array]) & ~values.missing
         if wrong.any():
             raise _another_kind("numbers", values, title, int(np.argmax(wrong)))
-        return [numbers[values.array]]
+        return _with_codes(column, numbers[values.array])
     if np.isinf(values.array).any():
         row = int(np.argmax(np.isinf(values.array)))
         raise ValueError(
             f"X: expected finite numbers, or NaN where there is none, got {values.array[row]} in "
             f"row {row}, {title}"
         )
-    return [values.array]
+    return _with_codes(column, values.array)
+
+
+def _with_codes(column: Column, numbers: Floats) -> list[Floats]:
+    """Return numbers, and their codes if they have some."""
+    if not column.categories:
+        return [numbers]
+    known = np.array(column.categories, np.float64)
+    order = np.argsort(known)
+    places = order[np.searchsorted(known, numbers, sorter=order).clip(max=len(known) - 1)]
+    other = float(len(known)) if column.others else np.nan
+    codes = np.where(known[places] == numbers, places, other)
+    return [numbers, np.where(np.isnan(numbers), np.nan, codes)]
 
 
 def _codes(column: Column, values: Values) -> Floats:
