@@ -141,6 +141,7 @@ class Pool:
                 self._left[number] = left
                 self._take(number)
             if self._stop.is_set():
+                _core.obey(None)  # as where it ends a call
                 raise KeyboardInterrupt
             return stops
 

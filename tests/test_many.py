@@ -502,6 +502,13 @@ class TestEnds:
             if number == 1 and epoch == 1:
                 raise LookupError("mine")
 
+        many_rows, ended = np.broadcast_to(X[:1], (2_000_000, COLUMNS)), []
+
+        class Ends(fnn.Callback):
+            def on_fit_end(self, model, history):
+                model.forward(many_rows)  # which takes long enough to be asked
+                ended.append(model)
+
         with pytest.raises(LookupError, match=r"^models\[1\]: mine$"):
             fnn.fit_many(
                 *(models, X, y),
@@ -510,7 +517,9 @@ class TestEnds:
                 patience=10**6,
                 validation_data=(X, y),
                 on_epoch_end=hook,
+                each=[{"callbacks": Ends()} for _ in models],
             )
+        assert {*map(id, ended)} == {*map(id, models[:2])}
         assert models[1].history.epochs == 2 and models[2].history is None
         for model in models[:2]:
             assert 1 <= model.history.epochs < 10**6
@@ -538,7 +547,12 @@ class TestEnds:
 
         models = [make(seed) for seed in range(4)]
         optimizers = [fnn.optim.Adam() for _ in models]
-        sent = []
+        sent, ended = [], []
+
+        class Ends(fnn.Callback):
+            def on_fit_end(self, model, history):
+                model.evaluate(X, y, loss="cross_entropy")  # which takes long enough to be asked
+                ended.append(model)
 
         def interrupt():
             while sum(model.built for model in models) < threads:
@@ -551,11 +565,13 @@ class TestEnds:
         timer.start()
         common = {"loss": "cross_entropy", "epochs": 1000, "batch_size": 64}
         with pytest.raises(KeyboardInterrupt):
-            fnn.fit_many(models, X, y, **common, each=[{"optimizer": o} for o in optimizers])
-        assert time.monotonic() - sent[0] < 1
+            each = [{"optimizer": optimizer, "callbacks": Ends()} for optimizer in optimizers]
+            fnn.fit_many(models, X, y, **common, each=each)
+        assert time.monotonic() - sent[0] < 3
         timer.join()
         started = [(m, o) for m, o in zip(models, optimizers, strict=True) if o.step_count]
-        assert len(started) == threads
+        assert len(started) == len(ended) == threads
+        assert any(optimizer.step_count % 938 for _, optimizer in started)
         for model, optimizer in started:
             # The same steps by itself.
             alone, steps = make(model.seed), optimizer.step_count

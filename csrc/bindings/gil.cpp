@@ -11,8 +11,9 @@ namespace {
 thread_local std::shared_ptr<Stop> obeyed;
 
 void check_stop() {
-    if (!obeyed->is_set()) return;
+    if (obeyed == nullptr || !obeyed->is_set()) return;
     const py::gil_scoped_acquire gil;
+    obeyed.reset();  // whoever cleans up may compute
     PyErr_SetNone(PyExc_KeyboardInterrupt);
     throw py::error_already_set();
 }

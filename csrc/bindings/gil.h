@@ -36,8 +36,8 @@ class Stop {
     std::atomic<bool> set_{false};
 };
 
-// From here on calls of this thread, which is not the main one, end with KeyboardInterrupt once that is set,
-// as Ctrl-C ends those of the main thread; null: no longer.
+// From here on the first call of this thread, which is not the main one, that goes on while that is set ends
+// with KeyboardInterrupt, as Ctrl-C ends one of the main thread; null: no longer.
 void obey(std::shared_ptr<Stop> stop);
 
 // What calls of this thread run between their tiles, to be asked for with the GIL: Python runs handlers of
