@@ -242,6 +242,8 @@ def test_description_in_words():
 
 WRONG = {
     "1-d": ([1, 2, 3], ValueError, r"X: expected 2 dimensions .* got shape \(3,\); one row is"),
+    "a name": ("a.csv", TypeError, r"X: expected a DataFrame .*, got 'a.csv' \(str\); pandas"),
+    "a dict": ({"a": [1, 2]}, TypeError, "X: expected a DataFrame or an array"),
     "mixed": ([["a"], [5]], TypeError, "got 'a' in row 0 and 5 in row 1 of column 0; make"),
     "infinite": ([[1.0], [np.inf]], ValueError, "got inf in row 1, column 0"),
     "infinite text": ([["1"], ["1e999"]], ValueError, "got inf in row 1, column 0"),

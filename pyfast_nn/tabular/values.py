@@ -55,6 +55,11 @@ def is_frame(X: Any) -> bool:
 
 def as_array(X: Any) -> Array:
     """Return a list as an array, of objects where it has texts, and an array as it is."""
+    if isinstance(X, (str, bytes, dict)):
+        raise TypeError(
+            f"X: expected a DataFrame or an array, got {checks.describe(X)}; pandas.read_csv makes "
+            "a DataFrame of a file, pandas.DataFrame of a dict"
+        )
     if not isinstance(X, np.ndarray) and np.iterable(X) and not hasattr(X, "__array__"):
         array = np.array([*X])
         return np.array([*X], object) if array.dtype.kind == "U" else array  # NaN is no text
