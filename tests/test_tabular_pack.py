@@ -268,32 +268,50 @@ def test_averages_over_epochs(lr):
 # ---------------------------------------------------------------------------- what is drawn
 
 
-@pytest.mark.parametrize("encoding", recipe.ENCODINGS)
+@pytest.mark.parametrize("encoding", sorted(set(recipe.ENCODINGS)))
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_what_a_network_is_made_of(rng, encoding, classes):
     many = recipe.ONE_HOT_UP_TO + 1
-    inputs = [Input(0, 0, True), Input(1, 0, False), Input(2, 3, False), Input(3, many, False)]
-    drawn = recipe.draw(0, 0)._replace(encoding=encoding, depth=2, width=5)
+    inputs = [
+        Input(0, 0, True, 60),
+        Input(1, 0, False, 4),
+        Input(2, 3, False, 3),
+        Input(3, many, False, many),
+        Input(1, 4, False, 4, again=True),
+    ]
+    drawn = recipe.draw(0, 0)._replace(
+        encoding=encoding, depth=2, width=5, n_bins=7, dropout=0.1, activation="gelu", codes=False
+    )
     model = networks.make(drawn, inputs, classes)
-    X = np.column_stack([rng.random((60, 2)), rng.integers(0, 3, 60), rng.integers(0, many, 60)])
+    columns = [rng.random(60), *(rng.integers(0, k, 60) for k in (4, 3, many, 4))]
+    X = np.column_stack(columns).astype(float)
     X[rng.random(60) < 0.3, 0] = np.nan
     loss = ("mse", None, "binary_cross_entropy", "cross_entropy")[classes]
     y = rng.random(60) if classes == 0 else np.arange(60) % classes
     model.fit(X, y, loss=loss, optimizer=networks.optimizer(drawn, 60), epochs=1, verbose=0)
     into = model.activations(X)["0"]
-    of_numbers = {"quantiles": 1, "bins": 1 + recipe.N_BINS, "periodic": 1 + recipe.N_FREQUENCIES}
-    ends = np.cumsum([2 * of_numbers[encoding], 1, 3, recipe.EMBEDDING_UNITS])
+    # Of four values, three bins.
+    of_numbers = 2 * (1 + recipe.N_FREQUENCIES) if encoding == "periodic" else 2 + 7 + 3
+    ends = np.cumsum([of_numbers, 1, 3, recipe.EMBEDDING_UNITS])
     assert into.shape == (60, ends[-1])
     _, missing, codes, vectors, _ = np.split(into, ends, axis=1)
     np.testing.assert_array_equal(missing[:, 0], np.isnan(X[:, 0]))
     np.testing.assert_array_equal(codes, np.eye(3)[X[:, 2].astype(int)])
     (table,) = (p for p in model.named_parameters().values() if len(p) == many)
     np.testing.assert_array_equal(vectors, table[X[:, 3].astype(int)])
-    assert [each.units for each in model.layers if isinstance(each, fnn.Dense)] == [
-        *(5, 5),
-        3 if classes == 3 else 1,
-    ]
+    hidden = [fnn.Dense(5), fnn.GELU(), fnn.Dropout(0.1)]
+    assert [*model.layers[1:]] == [*hidden, *hidden, fnn.Dense(3 if classes == 3 else 1)]
     assert (model.target_mean_ is not None) == (classes == 0)
+    with_codes = networks.make(drawn._replace(codes=True), inputs, classes).build(5)
+    assert with_codes.layers[0].units == ends[-1] + 4
+
+
+def test_many_columns_have_fewer_bins_each():
+    inputs = [Input(i, 0, False, 1000) for i in range(100)]
+    drawn = recipe.draw(0, 0)._replace(encoding="tree", n_bins=96)
+    width = networks.make(drawn, inputs, 0).layers[0].units
+    assert width == 100 * (1 + recipe.FEWEST_BINS)
+    assert networks.make(drawn, inputs[:4], 0).layers[0].units == 4 + recipe.BINS_IN_ALL
 
 
 def test_networks_are_drawn_within_the_ranges():
@@ -302,6 +320,10 @@ def test_networks_are_drawn_within_the_ranges():
     assert drawn[0] != recipe.draw(0, 4)
     assert {each.depth for each in drawn} == {*recipe.DEPTHS}
     assert {each.width for each in drawn} == {*recipe.WIDTHS}
+    assert {each.n_bins for each in drawn} == {*recipe.N_BINS}
+    assert {each.activation for each in drawn} == {*recipe.ACTIVATIONS}
+    assert {each.dropout for each in drawn} == {*recipe.DROPOUT}
+    assert 0.8 < sum(each.codes for each in drawn) / (300 * recipe.CODES_SHARE) < 1.2
     assert [each.encoding for each in drawn[: len(recipe.ENCODINGS)]] == [*recipe.ENCODINGS]
     for name, (low, high) in {
         "lr": recipe.LR,
