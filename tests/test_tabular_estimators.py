@@ -406,6 +406,7 @@ def test_mistakes_end_in_one_line(fitted):
         (lambda: R.fit(X, hole), r"y: expected .*, got nan \(NaN or infinity\) in row 3"),
         (lambda: R.fit(X, word), "y: expected numbers, .* TabularClassifier takes labels"),
         (lambda: R.fit(X, np.ones(60)), "y: expected different values, got 1.0 in every row"),
+        (lambda: R.fit(X, 1e40 * value), r"y: expected numbers up to 3.4e\+38, which float32"),
         (lambda: R.fit(X[:4], value[:4]), "X: expected at least 10 rows, got n_samples=4"),
         (lambda: R.fit(X, value[:-1]), "inconsistent numbers of samples"),
         (lambda: R.fit(X, value, X_val=X), "X_val, y_val: expected both or none of them"),

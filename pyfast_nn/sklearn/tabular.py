@@ -504,6 +504,11 @@ class TabularRegressor(RegressorMixin, Tabular):
     networks_, weights_, leaderboard_, schema_, model_, n_features_in_, feature_names_in_
         As of `TabularClassifier`.
 
+    Notes
+    -----
+    Networks compute in float32, so predictions have seven digits: of values that differ in later
+    ones only, subtract what they have in common.
+
     Examples
     --------
     >>> from pyfast_nn.sklearn import TabularRegressor
@@ -619,6 +624,12 @@ class TabularRegressor(RegressorMixin, Tabular):
                 "labels"
             )
         y = y.astype(np.float64)
+        largest = np.finfo(np.float32).max
+        if (too_large := abs(y) > largest).any():
+            raise ValueError(
+                f"y: expected numbers up to {largest:.2g}, which float32 holds, got "
+                f"{y[too_large][0]}; divide by a number, or take logarithms"
+            )
         if (y == y[0]).all():
             raise ValueError(f"y: expected different values, got {y[0]} in every row")
         return y, None
