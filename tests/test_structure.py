@@ -156,6 +156,7 @@ PYTHON_ROOMS = [
     "inspect",
     "tabular",
     "sklearn",
+    "report",
     "cli",
     "__main__ __init__",
 ]
