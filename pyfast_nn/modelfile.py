@@ -117,17 +117,22 @@ def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: P
 
 def is_model(path: str) -> bool:
     """Return whether a file says of itself that it holds a model of ours, intact or not."""
+    return not {KEY, "pyfast_nn_tabular"}.isdisjoint(metadata_of(path))
+
+
+def metadata_of(path: str) -> dict[str, Any]:
+    """Return what a safetensors file says of itself, intact or not; nothing of other files."""
     import json
 
     if not os.path.isfile(path):  # a pipe cannot be read twice
-        return False
+        return {}
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length < os.fstat(file.fileno()).st_size else b""
     try:
-        return KEY in json.loads(header)["__metadata__"]
+        return dict(json.loads(header)["__metadata__"])
     except (ValueError, TypeError, LookupError, RecursionError):
-        return False
+        return {}
 
 
 def read_tensors(raw: bytes) -> dict[str, Array]:

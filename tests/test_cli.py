@@ -24,6 +24,7 @@ from conftest import assert_same_bits
 from pyfast_nn import cli, modelfile
 from pyfast_nn.cli import main, report
 from pyfast_nn.optim.rule import next_update
+from pyfast_nn.report import mistakes
 
 pytestmark = pytest.mark.once
 
@@ -399,14 +400,14 @@ class TestReport:
     )
     def test_as_scikit_learn_counts(self, labels):
         true, predicted = np.array(labels).T
-        scores, support = report.class_scores(true, predicted, 5)
+        scores, support = mistakes.class_scores(true, predicted, 5)
         *expected, expected_support = sklearn.metrics.precision_recall_fscore_support(
             true, predicted, labels=range(5), zero_division=0
         )
         np.testing.assert_allclose(scores.T, expected, rtol=1e-15)
         np.testing.assert_array_equal(support, expected_support)
         np.testing.assert_array_equal(
-            report.confusion_matrix(true, predicted, 5),
+            mistakes.confusion_matrix(true, predicted, 5),
             sklearn.metrics.confusion_matrix(true, predicted, labels=range(5)),
         )
 
@@ -506,7 +507,8 @@ class TestOptimizer:
         arguments = cli._parser().parse_args(
             ["train", "--epochs", "5", "--batch-size", "3", *options]
         )
-        return cli.train._optimizer(arguments, 10)
+        arguments.network.settle(arguments)
+        return cli.fitting.optimizer_of(arguments, 10)
 
     @pytest.mark.parametrize(
         ("name", "law"),
@@ -523,7 +525,7 @@ class TestOptimizer:
         np.testing.assert_allclose(rates, [law(step) for step in range(20)], rtol=1e-12)
 
     def test_defaults_are_those_of_the_optimizer(self):
-        for name, expected in cli.train._OPTIMIZERS.items():
+        for name, expected in cli.fitting.OPTIMIZERS.items():
             assert repr(self.optimizer("--optimizer", name)) == repr(expected())
         optimizer = self.optimizer("--schedule", "linear", "--optimizer", "sgd")
         rates = next_update(optimizer, 20)[1]
@@ -752,7 +754,7 @@ def folder(tmp_path, monkeypatch):
     np.savez("other_names.npz", data=np.ones((9, 2)), target=np.arange(9))
     with open("table.csv", "w") as file:
         file.write("a,b\n1,2\n")
-    for name in ("notes", "photo.png"):
+    for name in ("notes", "photo.png", "book.xlsx"):
         with open(name, "w") as file:
             file.write("no picture, no data")
     open("empty", "w").close()
@@ -839,8 +841,9 @@ def folder(tmp_path, monkeypatch):
         ("train short.idx short.idx short.idx", "data: expected"),
         ("train mnist", "mnist: No such file"),
         ("train missing.csv", "missing.csv: No such file"),
-        ("train table.csv", "table.csv: expected 'digits' (built in), one .npz file"),
-        ("train table.csv", "got .csv; tables are not read yet: numpy.savez("),
+        ("train table.csv labels.npy", "got .csv; a table comes alone"),
+        ("train book.xlsx", "book.xlsx: expected 'digits' (built in), one .npz file"),
+        ("train book.xlsx", "got .xlsx; save the table as .csv"),
         ("train notes", "notes: expected 'digits' (built in), one .npz file"),
         ("train .", ".: Is a directory"),
         ("train -", "standard input is not read"),

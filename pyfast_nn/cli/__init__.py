@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
         return 141
-    except (ValueError, TypeError, OSError, FloatingPointError, MemoryError) as error:
+    except (
+        *(ValueError, TypeError, OSError, FloatingPointError, MemoryError),
+        ImportError,  # of what an extra brings
+    ) as error:
         _parser().error(_one_line(error))
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import atomic, data, datasets, loading, modelfile
-from ..models import Sequential
+from .. import atomic, data, datasets, modelfile
 from ..typing import Array
 
-DATA = "'digits' (built in), one .npz file with arrays X and y, or two IDX files, images and labels"
-_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xls", ".xlsx", ".json", ".jsonl")
+TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+ARRAYS = (
+    "'digits' (built in), one .npz file with arrays X and y, or two IDX files, images and labels"
+)
+DATA = f"{ARRAYS}, or one table ({', '.join(TABLES)}; the text ones also as .gz)"
+_OTHER_TABLES = (".txt", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".sqlite", ".db")
 _IDX_BEGINNINGS = (b"\0\0", b"\x1f\x8b")  # plain, or compressed by gzip
 
 
@@ -73,6 +76,33 @@ def _is_digits(names: Sequence[str]) -> bool:
 
 def _is_npz(names: Sequence[str]) -> bool:
     """Tell an .npz file from IDX files; an error if they cannot be either."""
+    check_there(names)
+    if len(names) == 1 and names[0].lower().endswith(".npz"):
+        return True
+    for name in filter(os.path.isfile, names):  # what cannot be read twice is left alone
+        with open(name, "rb") as file:
+            beginning = file.read(2)
+        if beginning not in _IDX_BEGINNINGS:
+            ending = os.path.splitext(name)[1]
+            cure = "numpy.savez('data.npz', X=X, y=y) makes an .npz file"
+            if ending.lower() in _OTHER_TABLES:
+                cure = "save the table as .csv"
+            elif ending.lower() in TABLES:
+                cure = "a table comes alone"
+            raise ValueError(
+                f"{name}: expected {DATA}; got {ending or 'another kind of file'}; {cure}"
+            )
+    return False
+
+
+def check_arrays(names: Sequence[str]) -> None:
+    """Find files that hold no arrays before they are read."""
+    if not _is_digits(names):
+        _is_npz(names)
+
+
+def check_there(names: Sequence[str]) -> None:
+    """Find what is no file of data before it is read."""
     for name in names:
         if name == "-":
             raise ValueError("data: expected names of files, got '-'; standard input is not read")
@@ -81,27 +111,13 @@ def _is_npz(names: Sequence[str]) -> bool:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if modelfile.is_model(name):
             raise ValueError(f"{name}: expected data, {DATA}; got a model file")
-    if len(names) == 1 and names[0].lower().endswith(".npz"):
-        return True
-    for name in filter(os.path.isfile, names):  # what cannot be read twice is left alone
-        with open(name, "rb") as file:
-            beginning = file.read(2)
-        if beginning not in _IDX_BEGINNINGS:
-            ending = os.path.splitext(name)[1]
-            tables = "tables are not read yet: " if ending.lower() in _TABLES else ""
-            raise ValueError(
-                f"{name}: expected {DATA}; got {ending or 'another kind of file'}; {tables}"
-                "numpy.savez('data.npz', X=X, y=y) makes an .npz file"
-            )
-    return False
 
 
-def load_model(name: str, names: Sequence[str] = ()) -> Sequential:
-    """Return the model of a file, beside which the command line names data."""
+def check_order(name: str, names: Sequence[str]) -> None:
+    """Find a model file that stands where data are to stand, beside the model `name`."""
     for other in names:
         if os.path.isfile(other) and modelfile.is_model(other):
             raise ValueError(f"{name}: expected MODEL, then DATA, but {other} is the model file")
-    return loading.load(name)
 
 
 # ---------------------------------------------------------------------- to write

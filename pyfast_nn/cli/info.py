@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
-from .. import runtime
-from . import files
+from .. import loading, runtime
+from ..typing import Array
+from . import files, table_models
 
 _MOST_CLASSES = 20  # that are named
 
@@ -18,19 +19,37 @@ def add_to(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         values: dict[str, Any] = runtime.build_config()
+    elif table_models.is_of_table(arguments.model):
+        values = _of_table(table_models.load(arguments.model))
     else:
-        model = files.load_model(arguments.model)
+        model = loading.load(arguments.model)
         print(model.summary())
-        classes = model.classes_
         values = {
             "loss": model.loss,
-            "classes": None if classes is None else _named(classes.tolist()),
+            "classes": _classes(model.classes_),
             "seed": model.seed,
             "epochs trained": model.epochs_trained,
         }
     for name, value in values.items():
         print(f"{name:20} {', '.join(value) if isinstance(value, (list, tuple)) else value}")
     return 0
+
+
+def _of_table(known: table_models.TableModel) -> dict[str, Any]:
+    """Print the columns and networks of a model of tables, and return what else is known."""
+    model = known.model
+    print(repr(model.describe_columns()), repr(model.leaderboard), sep="\n\n", end="\n\n")
+    parameters = sum(network.n_parameters for network in model.networks)
+    return {
+        "target": known.target,
+        "classes": _classes(model.classes_),
+        "networks": f"{len(model.networks)}, with {parameters:,} parameters",
+        "chosen by": model.eval_metric,
+    }
+
+
+def _classes(classes: Array | None) -> str | None:
+    return None if classes is None else _named(classes.tolist())
 
 
 def _named(classes: list[Any]) -> str:

@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import atomic, losses
+from .. import atomic, loading, losses
 from ..models import Sequential
 from ..typing import Array
-from . import files
+from . import files, options, table_models, tables
 
 _ENDINGS = (".npy", ".npz", ".csv")
 
@@ -24,9 +24,9 @@ def add_to(commands: Any) -> None:
         "predict",
         help=text,
         description=f"{text[0].upper()}{text[1:]}: the label where the model was trained on "
-        "labels, else its outputs; one line for each, with commas between several outputs.",
+        "labels, else its outputs; one line for each, with commas between several outputs. Of a "
+        "table columns are found by their names, and what is written has the name of the target.",
     )
-    command.set_defaults(run=run)
     command.add_argument("model", metavar="MODEL", type=files.path, help="model file")
     command.add_argument(
         "data",
@@ -46,29 +46,72 @@ def add_to(commands: Any) -> None:
         metavar="FILE",
         type=files.path,
         help="file to write instead of printing: .npy, .npz (array 'predictions', or "
-        "'probabilities') or .csv",
+        "'probabilities') or .csv; of a table also .tsv, .parquet, .arrow or .feather",
     )
     command.add_argument("--force", help="let --out replace a file", action="store_true")
+    table = options.Options(command.add_argument_group("tables"))
+    tables.add_options(table.add)
+    command.set_defaults(run=run, table=table)
 
 
 def run(arguments: argparse.Namespace) -> int:
     out = arguments.out
+    files.check_order(arguments.model, arguments.data)
+    is_of_table = table_models.is_of_table(arguments.model)
     if out is not None:
-        if not out.endswith(_ENDINGS):
-            raise ValueError(f"--out: expected a name that ends in .npy, .npz or .csv, got {out!r}")
+        endings = _ENDINGS + (files.TABLES if is_of_table else ())
+        if not out.lower().endswith(endings):
+            known = ", ".join(dict.fromkeys(endings))
+            raise ValueError(f"--out: expected a name that ends in {known}; got {out!r}")
         inputs = [arguments.model, *arguments.data]
         files.check_writable(out, "--out", force=arguments.force, inputs=inputs)
     elif sys.stdout is None:
         raise ValueError("--out: expected a file, as standard output is closed")
-    model = files.load_model(arguments.model, arguments.data)
+    return _run_table(arguments) if is_of_table else _run_arrays(arguments)
+
+
+def _run_arrays(arguments: argparse.Namespace) -> int:
+    model = loading.load(arguments.model)
+    arguments.table.refuse(arguments, "a model of tables, got one of arrays")
     classes = _classes(model) if arguments.proba else None
     X = files.as_rows(files.read_features(arguments.data))
     predictions = model.predict(X) if classes is None else model.predict_proba(X)
-    if out is None:
-        _write_text(sys.stdout, predictions, classes)
-    else:
-        atomic.replace(out, _encode(predictions, classes, os.path.splitext(out)[1]))
+    _write(arguments.out, predictions, classes)
     return 0
+
+
+def _run_table(arguments: argparse.Namespace) -> int:
+    arguments.table.settle(arguments)
+    known = table_models.load(arguments.model)
+    model, target = known.model, known.target or "prediction"
+    if arguments.proba and model.classes_ is None:
+        raise ValueError("--proba: expected a model of classes, got one of numbers")
+    remarks: list[str] = []
+    name, form = tables.only(arguments.data), tables.form_of(arguments)
+    X = table_models.read(known, name, form, None, remarks)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
+    predictions = model.predict_proba(X) if arguments.proba else model.predict(X)
+    classes = model.classes_ if arguments.proba else None
+    header = [target] if classes is None else classes.tolist()
+    ending = "" if arguments.out is None else os.path.splitext(arguments.out.lower())[1]
+    if ending in files.TABLES and ending != ".csv":
+        columns = predictions.T if arguments.proba else [predictions]
+        raw = tables.write([str(name) for name in header], columns, ending)
+        atomic.replace(arguments.out, raw)
+    elif ending in (".npy", ".npz"):
+        _write(arguments.out, predictions, classes)
+    else:
+        _write(arguments.out, predictions, header)
+    return 0
+
+
+def _write(out: str | None, predictions: Array, header: Sequence[Any] | Array | None) -> None:
+    """Write predictions to a file, or print them."""
+    if out is None:
+        _write_text(sys.stdout, predictions, header)
+    else:
+        atomic.replace(out, _encode(predictions, header, os.path.splitext(out.lower())[1]))
 
 
 def _classes(model: Sequential) -> Array:
@@ -86,7 +129,7 @@ def _classes(model: Sequential) -> Array:
     return np.arange(model.out_features) if own is None else own
 
 
-def _encode(predictions: Array, classes: Array | None, ending: str) -> bytes:
+def _encode(predictions: Array, classes: Sequence[Any] | Array | None, ending: str) -> bytes:
     """Return the bytes of a file of that kind."""
     if ending == ".csv":
         text = io.StringIO()

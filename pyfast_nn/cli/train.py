@@ -1,45 +1,15 @@
 """`pyfast-nn train`: read, split, fit, save, tell."""
 
 import argparse
-import contextlib
-import math
-import os
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import (
-    atomic,
-    checks,
-    data,
-    datasets,
-    inputs,
-    layers,
-    loading,
-    modelfile,
-    optim,
-    runtime,
-    schedules,
-)
-from ..callbacks import ModelCheckpoint
-from ..history import History
+from .. import data, inputs, layers
 from ..models import Sequential
 from ..typing import Array
-from . import curves, files, hidden, report, tasks
-
-_OPTIMIZERS: dict[str, type] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
-# Of --lr and the number of all steps.
-_SCHEDULES = {
-    "constant": lambda lr, steps: lr,
-    "linear": schedules.Linear,
-    "cosine": schedules.Cosine,
-    "exponential": lambda lr, steps: schedules.Exponential(lr, 0.01 ** (1 / steps)),
-}
+from . import files, fitting, hidden, options, report, tables, tasks, train_table
 
 
 def add_to(commands: Any) -> None:
@@ -50,7 +20,6 @@ def add_to(commands: Any) -> None:
         description=f"{text[0].upper()}{text[1:]}, and tell how good it is on examples that were "
         "kept apart. Ctrl-C ends the training; the file then has what was learned so far.",
     )
-    command.set_defaults(run=run)
     command.add_argument(
         "data",
         metavar="DATA",
@@ -67,19 +36,59 @@ def add_to(commands: Any) -> None:
 
     add(
         "--task",
-        help="whether y are labels or numbers to predict (default: what they look like)",
+        help="whether the targets are labels or numbers to predict (default: what they look like)",
         choices=tasks.NAMES,
-    )
-    add(
-        "--standardize",
-        help="whether the model brings each column to mean 0 and standard deviation 1 (default: "
-        "it does, except for pixels, which it divides by the largest)",
-        action=argparse.BooleanOptionalAction,
     )
     add(
         "--class-weight",
         help="'balanced' gives all classes the same weight, however many examples they have",
         choices=("balanced",),
+    )
+    add("--test", help="fraction for the test", type=float, default=0.2, metavar="F")
+    add(
+        "--seed",
+        help="of the split, the parameters and the row order",
+        type=int,
+        default=0,
+        metavar="N",
+    )
+    add("--threads", help="instead of OpenMP's choice", type=int, metavar="N")
+    add(
+        "--out",
+        help="model file to write",
+        type=files.path,
+        default="model.safetensors",
+        metavar="FILE",
+    )
+    add(
+        "--force",
+        help="let --out replace a file that is no model file, --plot any, and --report a page",
+        action="store_true",
+    )
+    loudness = command.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", help="print nothing but errors", action="store_true")
+    loudness.add_argument(
+        "-v",
+        "--verbose",
+        help="show a line for each epoch where there is no terminal for a bar",
+        action="store_true",
+    )
+
+    table = options.Options(command.add_argument_group("tables"))
+    train_table.add_options(table.add)
+    network = options.Options(
+        command.add_argument_group("one network", "of arrays, and of tables with --model mlp")
+    )
+    _add_network_options(network.add)
+    command.set_defaults(run=run, table=table, network=network)
+
+
+def _add_network_options(add: Callable[..., None]) -> None:
+    add(
+        "--standardize",
+        help="whether the model brings each column to mean 0 and standard deviation 1 (default: "
+        "it does, except for pixels, which it divides by the largest)",
+        action=argparse.BooleanOptionalAction,
     )
     hidden.add_options(add)
     add("--epochs", help="passes over the training data", type=int, default=40, metavar="N")
@@ -91,34 +100,18 @@ def add_to(commands: Any) -> None:
         metavar="N",
     )
     add("--batch-size", help="examples per step", type=int, default=32, metavar="N")
-    add("--optimizer", help="update rule", choices=_OPTIMIZERS, default="adam")
+    add("--optimizer", help="update rule", choices=fitting.OPTIMIZERS, default="adam")
     add("--lr", help="learning rate, instead of the optimizer's own", type=float, metavar="RATE")
     add(
         "--schedule",
         help="of the learning rate over all steps of all epochs: from its first value down to 0 "
         "(linear, cosine) or to a hundredth (exponential)",
-        choices=_SCHEDULES,
+        choices=fitting.SCHEDULES,
         default="constant",
     )
     add("--weight-decay", help="instead of the optimizer's own", type=float, metavar="DECAY")
     add("--dtype", help="of all numbers", choices=("float32", "float64"), default="float32")
-    add(
-        "--seed",
-        help="of the split, the parameters and the row order",
-        type=int,
-        default=0,
-        metavar="N",
-    )
-    add("--threads", help="instead of OpenMP's choice", type=int, metavar="N")
     add("--val", help="fraction for validation", type=float, default=0.1, metavar="F")
-    add("--test", help="fraction for the test", type=float, default=0.2, metavar="F")
-    add(
-        "--out",
-        help="model file to write",
-        type=files.path,
-        default="model.safetensors",
-        metavar="FILE",
-    )
     add(
         "--checkpoint",
         help="after each epoch, write to this file all that is needed to go on; where it is there "
@@ -133,57 +126,25 @@ def add_to(commands: Any) -> None:
         type=files.path,
         metavar="FILE.png",
     )
-    add(
-        "--force",
-        help="let --out replace a file that is no model file, and --plot any",
-        action="store_true",
-    )
-    loudness = command.add_mutually_exclusive_group()
-    loudness.add_argument("-q", "--quiet", help="print nothing but errors", action="store_true")
-    loudness.add_argument(
-        "-v",
-        "--verbose",
-        help="show a line for each epoch where there is no terminal for a bar",
-        action="store_true",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check_options(arguments)
+    if tables.is_table(arguments.data):
+        return train_table.run(arguments)
+    files.check_arrays(arguments.data)
+    arguments.table.refuse(arguments, f"a table, got {' '.join(arguments.data)}")
+    arguments.network.settle(arguments)
+    fitting.check_options(arguments)
+    fitting.check_network_options(arguments)
     X, task, input_layers, remarks = _read(arguments)
-    parts = _split(task.strata, arguments.val, arguments.test, arguments.seed)
-    batch_size = hidden.batch_size(arguments, len(parts["train"]))
-    if batch_size != arguments.batch_size:
-        remarks.append(
-            f"steps of {batch_size} examples: with {arguments.batch_size}, the last one would be "
-            "alone, of which --norm batch has no statistics"
-        )
-        arguments.batch_size = batch_size
-    optimizer = _optimizer(arguments, len(parts["train"]))
-    model = _network(arguments, task, input_layers).build(X.shape[1])
+    parts = fitting.split(task.strata, arguments.val, arguments.test, arguments.seed)
+    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
+    said = [f"{len(X):,} examples, {X.shape[1]} features, {task}; {sizes}", *remarks]
+    model, ended = fitting.train(
+        arguments, X, task, parts, input_layers, said, lambda model: model.save(arguments.out)
+    )
     if not arguments.quiet:
-        sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
-        print(f"{len(X):,} examples, {X.shape[1]} features, {task}; {sizes}", *remarks, sep="\n")
-        print(model)
-        threads = runtime.get_num_threads()
-        print(f"{model.n_parameters:,} parameters, {threads} threads", flush=True)
-
-    if arguments.checkpoint is not None and os.path.exists(arguments.checkpoint):
-        history = loading.load(arguments.checkpoint).history
-        done = f"{0 if history is None else history.epochs} of {arguments.epochs}"
-        print(f"goes on after epoch {done}, from {arguments.checkpoint}", file=sys.stderr)
-    ended = _learn(arguments, model, X, task, parts, optimizer)
-    history = model.history
-    assert history is not None  # a step was made
-    if isinstance(ended, KeyboardInterrupt):
-        whole = f"{model.epochs_trained} of {arguments.epochs} epochs"
-        print(f"interrupted after {whole}; {arguments.out} is what was learned", file=sys.stderr)
-    elif ended is not None:
-        raise ended
-    if arguments.plot is not None and history.epochs > 0:
-        history.plot().savefig(arguments.plot, dpi=150)
-    if not arguments.quiet:
-        _report(arguments, model, X, task, parts, history)
+        _report(arguments, model, X, task, parts)
     return 0 if ended is None else 130
 
 
@@ -207,128 +168,23 @@ def _read(
     return X, task, input_layers, [remark for remark in remarks if remark is not None]
 
 
-def _network(
-    arguments: argparse.Namespace, task: tasks.Task, input_layers: list[layers.Layer]
-) -> Sequential:
-    stack = [*input_layers, *hidden.hidden_layers(arguments), layers.Dense(task.out_features)]
-    return Sequential(
-        stack,
-        classes=task.classes,
-        dtype=arguments.dtype,
-        seed=arguments.seed,
-        standardize_targets=task.classes is None,
-    )
-
-
-def _learn(
-    arguments: argparse.Namespace,
-    model: Sequential,
-    X: Array,
-    task: tasks.Task,
-    parts: dict[str, Array],
-    optimizer: optim.Optimizer,
-) -> KeyboardInterrupt | BrokenPipeError | None:
-    """Train the model and write its file; return what has ended it early, if anything has."""
-    sets = {name: (X[rows], task.y[rows]) for name, rows in parts.items() if name != "test"}
-    ended, callbacks = None, []
-    if arguments.checkpoint is not None:
-        template = arguments.checkpoint.replace("{", "{{").replace("}", "}}")
-        callbacks = [ModelCheckpoint(template)]
-    with _interrupted_once(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "resume: ", UserWarning)  # that all is done: as was told
-        try:
-            model.fit(
-                *sets["train"],
-                loss=task.loss,
-                optimizer=optimizer,
-                epochs=arguments.epochs,
-                batch_size=arguments.batch_size,
-                class_weight=arguments.class_weight,
-                validation_data=sets.get("validation"),
-                metrics=["r2"] if task.classes is None and "validation" in sets else [],
-                patience=arguments.patience,
-                callbacks=callbacks,
-                resume=arguments.checkpoint,
-                verbose=0 if arguments.quiet else 1 if arguments.verbose else "auto",
-            )
-        except (KeyboardInterrupt, BrokenPipeError) as error:  # who read the progress has gone
-            if optimizer.step_count == 0:
-                raise
-            ended = error
-        with _handling_interrupts(signal.SIG_IGN):
-            model.save(arguments.out)
-    return ended
-
-
 def _report(
     arguments: argparse.Namespace,
     model: Sequential,
     X: Array,
     task: tasks.Task,
     parts: dict[str, Array],
-    history: History,
 ) -> None:
-    if history.best_epoch is not None:
-        print(f"{'best epoch':20} {history.best_epoch + 1} of {history.epochs}")
+    fitting.report_best_epoch(model)
     for name, rows in parts.items():
         (score, text), *others = report.scores_of(model, X[rows], task.y[rows]).items()
         rest = "   ".join(" ".join(other) for other in others)
         print(f"{name + ' ' + score:20} {text:>8}   {rest}")
-    if history.epochs > 0:
-        milliseconds = np.median(history["seconds"]) * 1e3
-        print(f"{'time per epoch':20} {milliseconds:.3g} ms (median of {history.epochs})")
-    print(f"{'model file':20} {arguments.out}")
-    if arguments.plot is not None and history.epochs > 0:
-        print(f"{'learning curves':20} {arguments.plot}")
+    fitting.report_time(model)
+    fitting.report_files(arguments, model)
     if task.classes is not None:
         print(f"\nOn the {name} examples:")
         report.print_report(task.y[rows], model.predict(X[rows]))
-
-
-def _check_options(arguments: argparse.Namespace) -> None:
-    """Find what is wrong with the options before anything is read, printed or learned."""
-    for name in ("epochs", "batch_size", "patience"):
-        value = getattr(arguments, name)
-        if value is not None:
-            checks.integer(value, f"--{name.replace('_', '-')}", minimum=1)
-    checks.integer(arguments.seed, "--seed", minimum=0, maximum=2**64 - 1)
-    _optimizer(arguments, 1)
-    hidden.check_options(arguments)
-    for name in ("val", "test"):
-        checks.real(getattr(arguments, name), f"--{name}", minimum=0, below=1)
-    if arguments.val + arguments.test >= 1:
-        raise ValueError(
-            f"--val and --test: expected a sum below 1, got {arguments.val + arguments.test:g}"
-        )
-    if arguments.patience is not None and arguments.val == 0:
-        raise ValueError("--patience: expected examples for validation, got --val 0")
-    if arguments.threads is not None:
-        runtime.set_num_threads(
-            checks.integer(arguments.threads, "--threads", 1, runtime.MOST_THREADS)
-        )
-    rules: dict[str, Any] = {"force": arguments.force, "inputs": arguments.data}
-    files.check_writable(arguments.out, "--out", ours=modelfile.is_model, **rules)
-    if arguments.checkpoint is not None:  # what is there is read, and says what is wrong with it
-        files.check_writable(arguments.checkpoint, "--checkpoint", ours=os.path.exists, **rules)
-    if arguments.plot is not None:
-        curves.check_kind(arguments.plot)
-        files.check_writable(arguments.plot, "--plot", ours=curves.is_picture, **rules)
-    known = [atomic.target(arguments.out)]
-    for name in ("checkpoint", "plot"):
-        if (value := getattr(arguments, name)) is not None:
-            if atomic.target(value) in known:
-                raise ValueError(f"--{name}: expected another file than --out, got {value!r}")
-            known.append(atomic.target(value))
-
-
-def _optimizer(arguments: argparse.Namespace, n: int) -> optim.Optimizer:
-    """Return the optimizer that the options describe, for `n` training examples."""
-    given = {"lr": arguments.lr, "weight_decay": arguments.weight_decay}
-    given = {name: value for name, value in given.items() if value is not None}
-    optimizer = _OPTIMIZERS[arguments.optimizer](**given)
-    steps = arguments.epochs * math.ceil(n / arguments.batch_size)
-    optimizer.lr = _SCHEDULES[arguments.schedule](optimizer.lr, steps)
-    return optimizer
 
 
 def _are_pixels(X: Array) -> bool:
@@ -351,39 +207,3 @@ def _input_layers(
     return [inputs.Rescale(1 / float(largest))], (
         f"pixels: the model divides them by {largest:g}, the largest"
     )
-
-
-def _split(strata: Array, val: float, test: float, seed: int) -> dict[str, Array]:
-    """Return {"train": rows, ...} without the parts of fraction 0."""
-    fractions = {"train": 1 - val - test, "validation": val, "test": test}
-    fractions = {name: fraction for name, fraction in fractions.items() if fraction > 0}
-    rows = datasets.stratified_split(strata, list(fractions.values()), seed=seed)
-    parts = dict(zip(fractions, rows, strict=True))
-    for name, part in parts.items():
-        if len(part) == 0:
-            raise ValueError(f"--val and --test: expected to leave examples for {name}, got none")
-    return parts
-
-
-@contextlib.contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Let the first Ctrl-C end what follows, and others not what is done about the first."""
-
-    def interrupt(*args: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    with _handling_interrupts(interrupt):
-        yield
-
-
-@contextlib.contextmanager
-def _handling_interrupts(handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # the only one that handles them
-        yield
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
