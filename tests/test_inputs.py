@@ -16,6 +16,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
+from problems import core_network
 from pyfast_nn import _core
 
 LEAST = 1e-7
@@ -210,6 +211,9 @@ class TestAsNumPy:
         assert np.isnan(other.data).any() and other.nnz < X.size
         model, again = learn(made(chain), X), learn(made(chain), other)
         assert_same_bits(again.state, model.state)
+        assert_same_bits(again.forward(other), model.forward(X))
+
+        other.indptr, other.indices = other.indptr.astype(int), other.indices.astype(int)
         assert_same_bits(again.forward(other), model.forward(X))
 
     def test_mapped(self, chain, tmp_path, rng):
@@ -765,3 +769,65 @@ def test_edge_cases_of_columns(rng):
             assert not model.forward(X).any()
     model = learn(fnn.Sequential([fnn.RobustScale(), fnn.Identity()]), np.full((5, 1), 3.0))
     assert model.forward([[7.0]]) == 0
+
+
+# ----------------------------------------------------------------------- what the core refuses
+
+
+@pytest.mark.parametrize("threads_", [1, 3])
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("value", [-1, 70, 2**31 - 1, -(2**31)])
+def test_places_outside_are_never_read(threads_, part, value, isa, restore_threads, rng):
+    """The core trusts nobody: the arrays may have changed since SciPy checked them."""
+    _core.set_num_threads(threads_)
+    csr = sparse.csr_array((rng.random((2000, 70)) < 0.3) * 1.0)
+    getattr(csr, part)[700] = value
+    net = core_network("float32", 70, [("missing_indicator", 0, ()), ("dense", 9, ())])
+    with pytest.raises(ValueError, match="of a sparse matrix"):
+        net.forward(np.zeros(639, np.float32), csr, np.empty((2000, 9), np.float32))
+
+
+DENSE = {"kind": "dense", "units": 2}
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([{"kind": "select", "values": [0, 3]}, DENSE], "columns: expected whole numbers below 3"),
+        ([{"kind": "select", "values": [0.5]}, DENSE], "columns: expected whole numbers below 3"),
+        ([{"kind": "select", "values": [-1]}, DENSE], "columns: expected whole numbers below 3"),
+        ([{"kind": "select", "values": []}, DENSE], "expected 1 to"),
+        (
+            [{"kind": "rescale", "values": [1, 0]}, {"kind": "select", "values": [0]}, DENSE],
+            "expected the columns of X, got those of a layer",
+        ),
+        ([DENSE, {"kind": "missing_indicator"}], "in front of all layers of other kinds"),
+        ([{"kind": "one_hot", "values": [0, 1]}, DENSE], "expected sizes from 1"),
+        ([{"kind": "one_hot", "values": [3]}, DENSE], "expected 2 values, got 1"),
+        ([{"kind": "quantile_normal", "values": [1e300]}, DENSE], "expected sizes from 1"),
+        ([{"kind": "piecewise_linear", "values": [2.0**31]}, DENSE], "expected 1 to"),
+        (
+            [{"kind": "missing_indicator"}, {"kind": "dense", "units": 2, "inputs": [0]}],
+            "expected something that reads what it puts out",
+        ),
+        (
+            [
+                {"kind": "select", "values": [0]},
+                {"kind": "select", "values": [1], "inputs": [0]},
+                {"kind": "dense", "units": 2, "inputs": [2]},
+                {"kind": "dense", "units": 2, "inputs": [1]},
+                {"kind": "add", "inputs": [3, 4]},
+            ],
+            "expected what the last input layer puts out",
+        ),
+        ([{"kind": "slice", "values": [1, 3]}], "expected a slice of 3 features"),
+        ([{"kind": "slice", "values": [0, 0]}], "expected a slice of 3 features"),
+    ],
+)
+def test_impossible_networks(layers, message):
+    with pytest.raises(ValueError, match=message):
+        _core.Network("float32", 3, layers)
+    sound = [{"kind": "one_hot", "values": [4, 2]}, DENSE]
+    net = _core.Network("float32", 3, sound)
+    assert (net.in_features, net.n_parameters, net.n_state) == (3, 15 * 2 + 2, 12)
+    assert net.state_layout == [("0", "counts", 0, (4, 3))]
