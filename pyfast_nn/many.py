@@ -184,10 +184,21 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
         raise TypeError(f"on_epoch_end: expected a function, got {came}")
     models = _check_models(models)
     options = _options(common, each, len(models))
-    style, joblib = check_verbose(verbose), None
     if checks.choice(backend, "backend", ("threads", "joblib")) == "joblib":
         _refuse_in_workers(options, on_epoch_end)
-        joblib = import_joblib()
+    return _fit_all(models, X, y, options, on_epoch_end, backend, check_verbose(verbose))
+
+
+def _fit_all(
+    models: list[Sequential],
+    X: Any,
+    y: Any,
+    options: list[dict[str, Any]],
+    on_epoch_end: Hook | None,
+    backend: str,
+    style: str,
+) -> list[History]:
+    joblib = import_joblib() if backend == "joblib" else None
     with ExitStack() as ends:
         for number, model in enumerate(models):
             engine, token = engine_of(model), object()

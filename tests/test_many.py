@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -666,6 +667,14 @@ class TestMistakes:
     def test_message(self, options, message):
         with pytest.raises((TypeError, ValueError), match="^" + re.escape(message)):
             bad(**options)
+
+    def test_warnings_are_of_the_caller(self):
+        model = fnn.Sequential([fnn.Dense(4), fnn.Step(), fnn.Dense(CLASSES)])
+        with pytest.warns(UserWarning, match="is zero almost everywhere") as caught:
+            bad([model])
+        assert caught[0].filename == __file__
+        line = Path(__file__).read_text().splitlines()[caught[0].lineno - 1]
+        assert "fnn.fit_many(" in line
 
     def test_batches(self):
         with pytest.raises(TypeError, match=r"^y: expected targets beside X, got None; batches"):
