@@ -594,6 +594,8 @@ class Sequential(Guided):
         After Ctrl-C the parameters, the optimizer's state and step count and `history` are those of
         the steps and epochs done, and the model may be used and trained further.
 
+        Many networks on the same data, such as seeds and sweeps, are one call of `fit_many`.
+
         What is larger than memory comes in batches: ``fit(batches)`` without `y` takes an iterable
         of (X, y) or (X, y, sample_weight), such as a list, a ``torch.utils.data.DataLoader`` or a
         generator, or a function without arguments that makes one for each epoch. They are trained
