@@ -278,6 +278,7 @@ def test_wrong_tables_when_it_predicts(rng):
         (X.assign(a=["1", "2", "?"]), TypeError, r"expected numbers in column 'a'.*'\?' in row 2"),
         (X.assign(a=pd.Timestamp("2020-01-01")), TypeError, "expected numbers in column 'a'"),
         (X.assign(a=np.inf), ValueError, "got inf in row 0, column 'a'"),
+        (X.assign(a=["1", "2", "1e999"]), ValueError, "got inf in row 2, column 'a'"),
     ):
         with pytest.raises(error, match=match):
             schema.encode(wrong)

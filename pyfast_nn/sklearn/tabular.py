@@ -362,7 +362,7 @@ class TabularClassifier(ClassifierMixin, Tabular):
     array(['no', 'yes'], dtype='<U3')
     >>> classifier.describe_columns()
     column  kind      distinct  missing  encoded
-         0  number           3       20  as it is, missing flagged
+         0  number           3       20  as it is, missing flagged, also 3 codes
          1  category         2        0  2 codes
     """
 

@@ -53,13 +53,16 @@ def _encoding(network: Network, columns: list[Input]) -> Layer:
     if missing:
         parts.append((missing, [inputs.MissingIndicator()]))
     for i, each in enumerate(columns):
-        if each.again and not network.codes:
-            continue
-        if each.n_codes > recipe.ONE_HOT_UP_TO:
-            parts.append(([i], [layers.Embedding(each.n_codes, recipe.EMBEDDING_UNITS)]))
-        elif each.n_codes:
-            parts.append(([i], [inputs.OneHot(each.n_codes)]))
+        if each.n_codes and (network.codes or not each.again):
+            parts.append(([i], [of_codes(each.n_codes)]))
     return branches.Columns(parts)
+
+
+def of_codes(n_codes: int) -> Layer:
+    """Return the layer that reads a column of so many codes."""
+    if n_codes > recipe.ONE_HOT_UP_TO:
+        return layers.Embedding(n_codes, recipe.EMBEDDING_UNITS)
+    return inputs.OneHot(n_codes)
 
 
 def _groups(network: Network, columns: list[Input], numbers: list[int]) -> dict[int, list[int]]:

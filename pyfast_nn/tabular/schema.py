@@ -378,19 +378,19 @@ def _encoded(column: Column, values: Values, title: str) -> list[Floats]:
         return [parts[name] for name in column.parts]
     if values.kind == "date":
         raise _another_kind("numbers", values, title)
+    numbers = values.array
     if values.kind == "text":
-        numbers = np.append(_as_numbers(values.texts), np.nan)
-        wrong = np.isnan(numbers[values.array]) & ~values.missing
+        numbers = np.append(_as_numbers(values.texts), np.nan)[values.array]
+        wrong = np.isnan(numbers) & ~values.missing
         if wrong.any():
             raise _another_kind("numbers", values, title, int(np.argmax(wrong)))
-        return _with_codes(column, numbers[values.array])
-    if np.isinf(values.array).any():
-        row = int(np.argmax(np.isinf(values.array)))
+    if np.isinf(numbers).any():
+        row = int(np.argmax(np.isinf(numbers)))
         raise ValueError(
-            f"X: expected finite numbers, or NaN where there is none, got {values.array[row]} in "
-            f"row {row}, {title}"
+            f"X: expected finite numbers, or NaN where there is none, got {numbers[row]} in row "
+            f"{row}, {title}"
         )
-    return _with_codes(column, values.array)
+    return _with_codes(column, numbers)
 
 
 def _with_codes(column: Column, numbers: Floats) -> list[Floats]:
