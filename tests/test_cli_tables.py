@@ -472,6 +472,29 @@ class TestTrain:
         kinds = fnn.tabular.load("model.safetensors").describe_columns()
         assert {row["column"]: row["kind"] for row in kinds}["day"] == "date"
 
+    @pytest.mark.parametrize("fits", [0, 4, 13])  # of 16 networks, each five times
+    def test_ctrl_c_keeps_the_networks_that_were_trained(self, fits, capfd, monkeypatch, tmp_path):
+        from pyfast_nn.tabular import pack
+
+        def fit_some(models, *data, each, **options):
+            if fits:
+                options["epochs"] = 2
+                fnn.fit_many(models[:fits], *data, each=each[:fits], **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(pack, "fit_many", fit_some)
+        write(houses(), "t.csv")
+        arguments = ("train", "t.csv", "--target", "price", "--exclude", "dear")
+        code, text, err = run(capfd, *arguments)
+        assert code == 130
+        if fits < 5:
+            assert err == "interrupted\n" and not (tmp_path / "model.safetensors").exists()
+            return
+        assert err == "interrupted; model.safetensors is what was learned\n" and "test R2" in text
+        board = fnn.tabular.load("model.safetensors").leaderboard
+        assert sorted(row["network"] for row in board) == [0, 1]
+        assert all(row["epochs"] == 2 for row in board)
+
     def test_the_same_seed_gives_the_same_model(self, capfd):
         write(houses(200), "t.csv")
         files = []

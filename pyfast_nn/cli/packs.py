@@ -45,11 +45,19 @@ def train(
         estimator = TabularClassifier(**options, class_weight=arguments.class_weight)
     rows = parts.rows["train"]
     groups = None if parts.groups is None else parts.groups[rows]
-    with _warnings_as_lines(arguments.quiet):
-        estimator.fit(parts.of("train"), parts.task.y[rows], groups=groups)
-    model: TabularModel = estimator.model_
-    TableModel(model, arguments.target).save(arguments.out)
-    return model, None
+    ended: Ended = None
+    with fitting.interrupted_once(), _warnings_as_lines(arguments.quiet):
+        try:
+            estimator.fit(parts.of("train"), parts.task.y[rows], groups=groups)
+        except KeyboardInterrupt as error:
+            if not hasattr(estimator, "model_"):  # before anything was learned
+                raise
+            ended = error
+        model: TabularModel = estimator.model_
+        TableModel(model, arguments.target).save(arguments.out)
+    if ended is not None:
+        print(f"interrupted; {arguments.out} is what was learned", file=sys.stderr)
+    return model, ended
 
 
 def train_one(

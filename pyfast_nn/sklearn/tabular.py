@@ -112,6 +112,8 @@ class Tabular(BaseEstimator):
             *(schema, trained.models, trained.weights, classes),
             *(score.name, trained.leaderboard, residuals),
         )
+        if trained.interrupted is not None:
+            raise trained.interrupted
 
     def _held_out(
         self, known: Data, classes: Array | None, groups: Array | None, seed: int
@@ -344,6 +346,8 @@ class TabularClassifier(ClassifierMixin, Tabular):
 
     Notes
     -----
+    After Ctrl-C, the networks that were trained for an epoch by then are what has been learned.
+
     All numbers of the recipe stand in ``pyfast_nn/tabular/recipe.py``. Of small tables no row is
     held out of all: each network is trained several times, each time without another part of the
     rows (cross-validation), and all of these predict. Rows of a group stay together.

@@ -58,12 +58,15 @@ class Trained(NamedTuple):
         Of all networks, the best first.
     held_out : ndarray (n,) or (n, n_classes)
         What the average predicts of the held-out rows, those of the folds one after the other.
+    interrupted : KeyboardInterrupt or None
+        What has ended it early, if networks had learned something by then.
     """
 
     models: list[Sequential]
     weights: Floats
     leaderboard: Table
     held_out: Array
+    interrupted: KeyboardInterrupt | None
 
 
 class _Member(NamedTuple):
@@ -116,10 +119,16 @@ def train(
         are under way ends with an epoch.
     verbose : optional
         As for `fit_many`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C comes before a network has been trained for an epoch, once for each fold.
     """
     members: list[_Member] = []
+    interrupted: KeyboardInterrupt | None = None
     began = time.monotonic()
-    while len(members) < n_networks:
+    while len(members) < n_networks and interrupted is None:
         now = time.monotonic()
         wave = n_networks - len(members)
         if deadline is not None:
@@ -129,10 +138,13 @@ def train(
                 wave, max(get_num_threads(), _fitting(len(members), now - began, deadline - now))
             )
         numbers = range(len(members), len(members) + wave)
-        members += _train_some(
+        some, interrupted = _train_some(
             [recipe.draw(number, seed) for number in numbers],
             *(data, folds, inputs, n_classes, deadline, verbose),
         )
+        members += some
+    if interrupted is not None and not members:
+        raise interrupted
     weights = ensemble.select(
         np.array([each.predictions for each in members]), score, recipe.ENSEMBLE_ROUNDS
     )
@@ -143,6 +155,7 @@ def train(
         np.array([w / len(folds) for _, w in pairs for _ in folds]),
         _leaderboard(members, weights, score),
         np.asarray(held_out),
+        interrupted,
     )
 
 
@@ -159,7 +172,8 @@ def _train_some(
     n_classes: int,
     deadline: float | None,
     verbose: Any,
-) -> list[_Member]:
+) -> tuple[list[_Member], KeyboardInterrupt | None]:
+    """Return those that were trained, and what has ended that early."""
     models, options = [], []
     for network in drawn:
         for fold in folds:
@@ -181,25 +195,38 @@ def _train_some(
     def is_over(*_: Any) -> bool:
         return deadline is not None and time.monotonic() >= deadline
 
-    histories = fit_many(
-        models,
-        data.X,
-        data.y,
-        each=options,
-        on_epoch_end=None if deadline is None else is_over,
-        loss=("mse", None, "binary_cross_entropy")[n_classes] if n_classes < 3 else "cross_entropy",
-        epochs=recipe.EPOCHS,
-        patience=recipe.PATIENCE,
-        verbose=verbose,
-    )
+    interrupted = None
+    try:
+        fit_many(
+            models,
+            data.X,
+            data.y,
+            each=options,
+            on_epoch_end=None if deadline is None else is_over,
+            loss=_loss(n_classes),
+            epochs=recipe.EPOCHS,
+            patience=recipe.PATIENCE,
+            verbose=verbose,
+        )
+    except KeyboardInterrupt as error:
+        interrupted = error
     members = []
     for i, network in enumerate(drawn):
         own = slice(i * len(folds), (i + 1) * len(folds))
+        histories = [model.history for model in models[own] if model.history]
+        if len(histories) < len(folds):  # interrupted before it had learned something of each
+            continue
         predictions = [
             predict(model, fold.held_out.X) for model, fold in zip(models[own], folds, strict=True)
         ]
-        members.append(_Member(network, models[own], histories[own], np.concatenate(predictions)))
-    return members
+        members.append(_Member(network, models[own], histories, np.concatenate(predictions)))
+    return members, interrupted
+
+
+def _loss(n_classes: int) -> str:
+    if n_classes == 0:
+        return "mse"
+    return "binary_cross_entropy" if n_classes == 2 else "cross_entropy"
 
 
 def predict(model: Sequential, X: Floats) -> Floats:
