@@ -350,7 +350,7 @@ class TestThreads:
         assert [threads for _, _, threads in seen] == [4] * 30 and most == 4
 
     def test_a_big_one_has_a_team(self, restore_threads, monkeypatch):
-        seen, most = self.watched(4, [300, *[20] * 5], monkeypatch)
+        seen, most = self.watched(4, [2000, *[20] * 5], monkeypatch)
         of_big = [threads for number, _, threads in seen if number == 0]
         assert of_big[0] == 3 and of_big[-1] == 4 and most <= 4
         assert {threads for number, _, threads in seen if number} == {1}
@@ -817,11 +817,15 @@ class TestWorkers:
     def test_processes_of_loky(self):
         fit_in_workers("loky", n_jobs=2)
 
-    def test_a_cluster_of_dask(self):
+    def test_a_cluster_of_dask(self, tmp_path):
         distributed = pytest.importorskip("distributed", reason="dask[distributed] is not there")
         with (
             distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+                n_workers=2,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                local_directory=tmp_path,
             ) as cluster,
             distributed.Client(cluster),
         ):
