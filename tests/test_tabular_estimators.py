@@ -252,6 +252,35 @@ def test_time_limit():
     assert least.leaderboard_[0]["epochs"] == 1
 
 
+def test_an_interrupt_keeps_what_was_learned(monkeypatch):
+    from pyfast_nn.tabular import pack
+
+    X, value, _ = make(100)
+    whole = small(TabularRegressor, n_networks=1).fit(X, value)
+    done = [0, 2, 3]  # models that are trained before Ctrl-C; two folds are a network
+    train = pack.fit_many
+
+    def interrupted(models, *args, each, **options):
+        train([models[i] for i in done], *args, each=[each[i] for i in done], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack, "fit_many", interrupted)
+    regressor = small(TabularRegressor)
+    with pytest.raises(KeyboardInterrupt):
+        regressor.fit(X, value)
+    assert [row["network"] for row in regressor.leaderboard_] == [1]
+    assert regressor.score(X, value) > 0
+    done[:] = [0, 1]
+    with pytest.raises(KeyboardInterrupt):
+        regressor.fit(X, value)
+    np.testing.assert_array_equal(regressor.predict(X), whole.predict(X))
+    done[:] = [1]
+    unfitted = small(TabularRegressor)
+    with pytest.raises(KeyboardInterrupt):
+        unfitted.fit(X, value)
+    assert not hasattr(unfitted, "model_")
+
+
 # ---------------------------------------------------------------------------- what it says
 
 

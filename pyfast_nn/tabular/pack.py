@@ -72,6 +72,7 @@ class Trained(NamedTuple):
 class _Member(NamedTuple):
     """A network that has been trained, once for each fold."""
 
+    number: int
     network: recipe.Network
     models: list[Sequential]
     histories: list[History]
@@ -139,7 +140,7 @@ def train(
             )
         numbers = range(len(members), len(members) + wave)
         some, interrupted = _train_some(
-            [recipe.draw(number, seed) for number in numbers],
+            {number: recipe.draw(number, seed) for number in numbers},
             *(data, folds, inputs, n_classes, deadline, verbose),
         )
         members += some
@@ -165,7 +166,7 @@ def _fitting(done: int, took: float, left: float) -> int:
 
 
 def _train_some(
-    drawn: list[recipe.Network],
+    drawn: dict[int, recipe.Network],
     data: Data,
     folds: list[Fold],
     inputs: list[Input],
@@ -175,7 +176,7 @@ def _train_some(
 ) -> tuple[list[_Member], KeyboardInterrupt | None]:
     """Return those that were trained, and what has ended that early."""
     models, options = [], []
-    for network in drawn:
+    for network in drawn.values():
         for fold in folds:
             models.append(networks.make(network, inputs, n_classes))
             n = len(data.y) if fold.weights is None else np.count_nonzero(fold.weights)
@@ -211,7 +212,7 @@ def _train_some(
     except KeyboardInterrupt as error:
         interrupted = error
     members = []
-    for i, network in enumerate(drawn):
+    for i, (number, network) in enumerate(drawn.items()):
         own = slice(i * len(folds), (i + 1) * len(folds))
         histories = [model.history for model in models[own] if model.history]
         if len(histories) < len(folds):  # interrupted before it had learned something of each
@@ -219,7 +220,9 @@ def _train_some(
         predictions = [
             predict(model, fold.held_out.X) for model, fold in zip(models[own], folds, strict=True)
         ]
-        members.append(_Member(network, models[own], histories, np.concatenate(predictions)))
+        members.append(
+            _Member(number, network, models[own], histories, np.concatenate(predictions))
+        )
     return members, interrupted
 
 
@@ -239,11 +242,11 @@ def predict(model: Sequential, X: Floats) -> Floats:
 
 def _leaderboard(members: list[_Member], weights: Floats, score: Score) -> Table:
     rows = []
-    for number, (member, weight) in enumerate(zip(members, weights, strict=True)):
+    for member, weight in zip(members, weights, strict=True):
         histories = member.histories
         rows.append(
             {
-                "network": number,
+                "network": member.number,
                 score.name: score.value(member.predictions),
                 "weight": float(weight),
                 **{k: v for k, v in member.network._asdict().items() if k != "seed"},

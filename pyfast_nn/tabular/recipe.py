@@ -30,7 +30,7 @@ ONE_HOT_UP_TO = 64
 # of a network on gss_wages 0.829 -> 0.823).
 CODES_UP_TO, ROWS_PER_CODE = 1000, 5
 CODES_SHARE = 0.4
-# Numbers of such a vector, at most; with few categories, half of those (rounded up).
+# Numbers of such a vector.
 EMBEDDING_UNITS = 16
 
 # ---------------------------------------------------------------------- data
