@@ -56,13 +56,16 @@ class Learned {
     // Between which two of the first `count` >= 2, which do not fall, each number lies: the place of the
     // lower. Below all it is the first, above all the last but one.
     void places(index count, const InputBlock& of, std::int64_t* places) const {
+        const double* const numbers = numbers_;
+        const index stride = stride_;
         index step = 1;
         while (2 * step < count) step *= 2;
         for (index i = 0; i < InputBlock::rows; ++i) places[i] = 0;
         for (; step > 0; step /= 2)
             for (index i = 0; i < InputBlock::rows; ++i) {
-                const std::int64_t next = places[i] + step, there = exec::min(next, count - 2);
-                places[i] = numbers_[there * stride_] <= of.x[i] ? there : places[i];
+                const std::int64_t next = places[i] + step, there = next < count - 2 ? next : count - 2;
+                const double number = numbers[there * stride];
+                places[i] = number <= of.x[i] ? there : places[i];
             }
     }
 
@@ -78,11 +81,12 @@ inline void map_by_quantiles(const Learned& quantiles, index most, InputBlock& b
     if (count < 2) return block.map([](double x) { return x == x ? 0 : x; });
     std::int64_t places[InputBlock::rows];
     quantiles.places(count, block, places);
-    for (index i = 0; i < InputBlock::rows; ++i) {
-        const std::int64_t j = places[i];
-        block.x[i] = f(rules::QuantileNormal{quantiles[j], quantiles[j + 1], double(j), double(count - 1)},
-                       block.x[i]);
-    }
+    double low[InputBlock::rows], high[InputBlock::rows];
+    for (index i = 0; i < InputBlock::rows; ++i)
+        low[i] = quantiles[places[i]], high[i] = quantiles[places[i] + 1];
+    const double steps = double(count - 1);
+    for (index i = 0; i < InputBlock::rows; ++i)
+        block.x[i] = f(rules::QuantileNormal{low[i], high[i], double(places[i]), steps}, block.x[i]);
 }
 
 // f(row, bin, low, high) for the bin in which each number of some rows lies.
