@@ -456,6 +456,18 @@ class TestTrain:
         assert f"warning: column {name!r} tells {target!r} in every row" in err
         assert err.count("\n") == 1 and f"--exclude {name}" in err
 
+    def test_a_column_that_counts_the_rows_is_said_aloud(self, capfd):
+        """Rows whose target is missing are counted, too."""
+        table = houses().append_column("row", [range(1, 401)])
+        price = [
+            None if i % 8 == 0 else value for i, value in enumerate(table["price"].to_pylist())
+        ]
+        write(table.set_column(4, "price", [price]), "t.csv")
+        _, err = train(capfd, "t.csv", "price", "--exclude", "dear", *QUICK)
+        assert err.count("\n") == 1 and "warning: column 'row' counts the rows" in err
+        _, err = train(capfd, "t.csv", "price", "--exclude", "dear,row", *QUICK)
+        assert err == ""
+
     def test_what_is_left_out_is_said_aloud(self, capfd):
         table = houses().append_column("id", [[f"house {i}" for i in range(400)]])
         write(table.append_column("none", pa.nulls(400)), "t.parquet")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..typing import Array
 from . import tables, tasks
 
 if TYPE_CHECKING:
@@ -13,19 +14,33 @@ _SAME = 1 - 1e-12  # correlation from which numbers are multiples of others, but
 
 
 def found(
-    X: "pyarrow.Table", target: "pyarrow.ChunkedArray", task: tasks.Task, name: str
+    X: "pyarrow.Table",
+    target: "pyarrow.ChunkedArray",
+    task: tasks.Task,
+    name: str,
+    numbers: Array,
 ) -> list[str]:
-    """Return a warning for each column that is the target in other words, in every row.
+    """Return a warning for each column that tells what is to be predicted, or where a row stands.
 
-    That is one with a value for each class, and no other; or with multiples of the numbers.
+    That is one with a value for each class, and no other; or with multiples of the numbers; or one
+    that counts the rows, of the file in which they have these `numbers` (n,).
     """
     is_same = _is_multiple if task.classes is None else _is_renamed
-    return [
-        f"column {column!r} tells {name!r} in every row, so it leaks what is to be predicted; "
-        f"--exclude {tables.quoted(column)}, unless it is known beforehand"
-        for column in X.column_names
-        if X[column].null_count == 0 and is_same(X[column], target)
-    ]
+    result = []
+    for column in X.column_names:
+        if X[column].null_count:
+            continue
+        if is_same(X[column], target):
+            what = f"tells {name!r} in every row, so it leaks what is to be predicted"
+        elif _counts(X[column], numbers):
+            what = "counts the rows, so it tells where in the file they stand"
+        else:
+            continue
+        result.append(
+            f"column {column!r} {what}; --exclude {tables.quoted(column)}, unless it is known "
+            "beforehand"
+        )
+    return result
 
 
 def _is_renamed(column: "pyarrow.ChunkedArray", target: "pyarrow.ChunkedArray") -> bool:
@@ -49,3 +64,12 @@ def _is_multiple(column: "pyarrow.ChunkedArray", target: "pyarrow.ChunkedArray")
         x, y = x - x.mean(), y - y.mean()
         x, y = x / (abs(x).max() or 1), y / (abs(y).max() or 1)
         return bool(abs(x @ y) >= _SAME * np.sqrt((x @ x) * (y @ y)) > 0)
+
+
+def _counts(column: "pyarrow.ChunkedArray", numbers: Array) -> bool:
+    from pyarrow import types
+
+    if not types.is_integer(column.type) or len(numbers) < 3:
+        return False
+    steps = np.diff(column.to_numpy().astype(np.float64) - numbers)
+    return not steps.any()

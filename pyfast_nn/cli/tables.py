@@ -386,7 +386,7 @@ def _plain(column: "pyarrow.ChunkedArray", name: str, file: str) -> "pyarrow.Chu
         return _plain(column.cast(kind.value_type), name, file)
     if types.is_decimal(kind) or types.is_float16(kind):
         return column.cast(pyarrow.float64())
-    if types.is_large_string(kind) or types.is_string_view(kind):
+    if str(kind) in ("large_string", "string_view"):
         return column.cast(pyarrow.string())
     known = (types.is_boolean, types.is_integer, types.is_floating, types.is_string)
     if any(check(kind) for check in (*known, types.is_date, types.is_timestamp, types.is_null)):

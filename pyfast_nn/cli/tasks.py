@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NAMES = ("classification", "regression")
 _MOST_FLOAT_CLASSES = 20
 _MOST_CLASSES_UNSAID = 50
+_MOST_SUGGESTED = 100  # different numbers that may be labels after all
 
 
 class Task(NamedTuple):
@@ -80,7 +81,7 @@ def of_column(
         other = NAMES[name == NAMES[0]]
         takes = "labels" if other == NAMES[0] else "numbers"
         why += name
-        if name == NAMES[0] or (distinct <= len(y) / 2 and (y == np.trunc(y)).all()):
+        if name == NAMES[0] or (distinct <= _MOST_SUGGESTED and (y == np.trunc(y)).all()):
             why += f" (--task {other} takes them as {takes})"
     else:
         why = f"{what}: a {name}, as --task says"

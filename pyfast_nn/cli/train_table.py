@@ -163,18 +163,19 @@ def _read(arguments: argparse.Namespace) -> tuple[Parts, list[str]]:
     task, why = tasks.of_column(arguments.task, table[target], target, dtype)
     if arguments.class_weight is not None and task.classes is None:
         raise ValueError("--class-weight: expected labels, got the numbers of a regression")
+    numbers = np.flatnonzero(~missing)
     groups = None if arguments.group is None else _groups(table[arguments.group], arguments.group)
     X = table.drop_columns([c for c in (target, arguments.group) if c is not None])
     if arguments.dates is None:
         _refuse_dates(X)
     if not arguments.quiet:
-        for warning in leaks.found(X, table[target], task, target):
+        for warning in leaks.found(X, table[target], task, target, numbers):
             print(f"warning: {warning}", file=sys.stderr)
     val = arguments.val if arguments.model == "mlp" else 0
     rows = fitting.split(task.strata, val, arguments.test, arguments.seed, groups)
     sizes = ", ".join(f"{len(part):,} {part_name}" for part_name, part in rows.items())
     first = f"{len(task.y):,} rows, {X.num_columns} columns, {task}; {sizes}"
-    return Parts(X, task, groups, rows, np.flatnonzero(~missing)), [first, why, *remarks]
+    return Parts(X, task, groups, rows, numbers), [first, why, *remarks]
 
 
 def _chosen(arguments: argparse.Namespace, columns: list[str]) -> list[str]:
