@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import branches, inputs, layers
+from .. import branches, inputs
 from ..layers import Layer
 from ..models import Sequential
-from ..tabular import TabularModel, pack, recipe
+from ..tabular import TabularModel, networks, pack
 from ..tabular.intervals import Residuals
 from ..tabular.schema import Input, Schema
 from ..tabular.scoring import Score
@@ -100,10 +100,8 @@ def _input_layers(columns: list[Input], standardize: bool) -> list[Layer]:
     if missing:
         found.append((missing, [inputs.MissingIndicator()]))
     for i, each in enumerate(columns):
-        if each.n_codes > recipe.ONE_HOT_UP_TO:
-            found.append(([i], [layers.Embedding(each.n_codes, recipe.EMBEDDING_UNITS)]))
-        elif each.n_codes:
-            found.append(([i], [inputs.OneHot(each.n_codes)]))
+        if each.n_codes:
+            found.append(([i], [networks.of_codes(each.n_codes)]))
     return [branches.Columns(found)]
 
 
