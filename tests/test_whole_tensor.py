@@ -269,6 +269,23 @@ def test_muon_moves_singular_values_towards_one(isa, dtype, rng, shape):
     assert of_step.min() > 0.68 and of_step.max() < 1.16
 
 
+@pytest.mark.parametrize("shape", [(120, 40), (40, 120), (90, 80)])
+@pytest.mark.parametrize("ns_steps", [0, 1, 2, 3, 5])
+def test_muon_keeps_the_digits_of_small_singular_values(isa, dtype, rng, shape, ns_steps):
+    """As if each iteration had a Gram matrix of its own; with one for four some would be lost."""
+    U, s, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    s = np.geomspace(1e-4, 1, len(s))
+    p = np.zeros(shape, dtype)
+    scale = max(1, shape[1] / shape[0]) ** 0.5
+    options = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "ns_steps": ns_steps}
+    Muon(p, lr=1 / scale, **options).step((U * s @ Vt).astype(dtype))
+    values = s / np.linalg.norm(s)
+    for _ in range(ns_steps):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    error = p.astype(np.float64) + U * values @ Vt
+    assert np.linalg.norm(error, 2) < 800 * np.finfo(dtype).eps
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("adjust", [None, "match_rms_adamw"])
 def test_muon_against_torch(adjust):

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "exec/crew.h"
 #include "exec/memory.h"
 #include "exec/threads.h"
 #include "optim/spec.h"
@@ -13,7 +14,7 @@ namespace fnn {
 template <class T>
 struct LoopsOf {
     std::size_t (*step_scratch)(const Step<T>&, int threads);
-    void (*step)(const Step<T>&, int threads);
+    void (*step)(const Step<T>&, int threads, Crew&);
     void (*pass)(const Pass<T>&, int threads);
     void (*clip_units)(const Segments<T>&, const Units*, double ratio, int threads);
     double (*gradient_norm)(const Segments<T>&, int threads, Interrupt, Arena&);

@@ -119,15 +119,22 @@ inline void step(Exec& exec, const Step<T>& now, int threads) {
 
 constexpr index smallest_shared = 50 * 1000;  // numbers
 
-// Not interrupted: a step is made whole.
+// By up to so many threads, as the crew of these tensors' steps finds worth having. Not interrupted: a step
+// is made whole.
 template <class T>
-void step_all(const Step<T>& now, int threads) {
+void step_all(const Step<T>& now, int threads, Crew& crew) {
     double numbers = 0;  // as much work as that many in an elementwise rule
     for_groups(now, [&](const GroupStep<T>& group, bool) {
         numbers += group.update.kind == UpdateKind::muon ? Muon<T>::work(group) / 16 : double(group.size());
     });
-    exec::run(numbers < double(smallest_shared) ? 1 : threads, nullptr,
-              [&](Exec& exec) { step(exec, now, threads); });
+    if (threads == 1 || numbers < double(smallest_shared))
+        return exec::run(1, nullptr, [&](Exec& exec) { step(exec, now, threads); });
+    crew.begin(threads, index(numbers));
+    exec::run(crew.size(), nullptr, [&](Exec& exec) {
+        step(exec, now, threads);
+        exec.barrier();
+        if (exec.rank == 0) crew.after_step(exec.size, exec.long_wait());
+    });
 }
 
 }  // namespace fnn::FNN_ISA::optim

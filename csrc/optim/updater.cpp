@@ -206,7 +206,7 @@ void Updater::replace_gradients(const std::vector<void*>& vectors) {
 void Updater::update(const Loops& loops, const GradientMap& map) {
     set_numbers_of_step();
     all_.for_types([&](auto& all, auto zero) {
-        if (!all.segments.empty()) loops.of(zero).step(step_of(all, map), loops.threads);
+        if (!all.segments.empty()) loops.of(zero).step(step_of(all, map), loops.threads, all.crew);
     });
     ++steps;
     if (!in_part_) return;

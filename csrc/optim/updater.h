@@ -56,6 +56,7 @@ class Updater {
         Part<T> part;  // of a step in which some tensors have no part, or had none in an earlier one
         Arena arena;
         void* scratch = nullptr;  // of a step, in the arena
+        Crew crew;
 
         // f(segment, tensor, its group)
         template <class F>
