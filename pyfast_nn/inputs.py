@@ -25,8 +25,6 @@ class Column(NamedTuple):
     numbers: Floats  # (n,), maybe with NaN
     targets: Array  # (n,) labels, or (n, out_features) values
     dtype: np.dtype[Any]  # of X
-    seed: int  # of the model
-    stream: int  # of random numbers, that of no other column
 
     @property
     def present(self) -> Floats:
@@ -39,7 +37,6 @@ class InputLayer(Layer):
 
     is_input = True
     widens = 1  # columns that come out for each that comes in
-    draws = False  # whether what it learns is a function of random numbers, too
 
     def lay(self, network: Graph, path: str, value: int) -> int:
         return network.add(self, path, self.kind, (value,), network.width(value) * self.widens)
@@ -251,7 +248,7 @@ class QuantileNormal(InputLayer):
     Notes
     -----
     Quantiles are those of the numbers plus normal noise of 1e-5 of the column's standard deviation,
-    a function of the model's seed, so that equal numbers get the middle of their ranks. Numbers
+    always the same, so that equal numbers get the middle of their ranks. Numbers
     outside those of the training rows become -5.2 or 5.2, as do the outermost. NaN does not count.
     A constant column becomes 0.
 
@@ -273,7 +270,6 @@ class QuantileNormal(InputLayer):
     """
 
     kind = "quantile_normal"
-    draws = True
     initial_state: ClassVar[Mapping[str, float]] = {"quantiles": math.nan}
 
     n_quantiles: Setting[int] = Setting(partial(checks.integer, minimum=2, maximum=10**6))
@@ -294,7 +290,7 @@ class QuantileNormal(InputLayer):
             quantiles[0] = present[0] if len(present) else 0.0
             return {"quantiles": quantiles}
         noise = np.empty(len(present))
-        _core.random_normal(column.seed, column.stream, noise)
+        _core.random_normal(0, 0, noise)  # the same for all networks, so that one learns for all
         scale = present.std()
         if not np.isfinite(scale):
             raise ValueError("expected numbers whose standard deviation a float64 holds")

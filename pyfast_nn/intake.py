@@ -241,12 +241,10 @@ def learn_statistics(
 
 
 _NUMBERS_AT_A_TIME = 1 << 22
-_NOISE = 2**62  # the first random stream of columns
 
 
 def _let_learn(engine: Engine, parts: list[data.Examples], once: Calls) -> None:
     """Let input layers learn, one after the other, of what those before it make of the parts."""
-    stream = _NOISE
     known = {name: not np.isnan(view).any() for name, view in engine.statistics().items()}
     state, n = engine.named_state(), sum(part.n for part in parts)
     targets = np.concatenate([part.own().targets for part in parts])
@@ -266,8 +264,7 @@ def _let_learn(engine: Engine, parts: list[data.Examples], once: Calls) -> None:
             columns = read[0] if len(read) == 1 else np.concatenate(read)
             for j in range(count):
                 numbers = np.ascontiguousarray(columns[:, j])
-                column = Column(numbers, targets, parts[0].X.dtype, engine.seed, stream)
-                stream += 1
+                column = Column(numbers, targets, parts[0].X.dtype)
                 try:
                     learned = _learned(place.layer, column, of_targets, once)
                 except ValueError as error:
@@ -281,8 +278,7 @@ def _learned(layer: InputLayer, column: Column, of_targets: bytes, once: Calls) 
     """Return what a layer learns of a column; several fits, where it is the same."""
     if not isinstance(once, Once):
         return layer.learn(column)
-    drawn = (column.seed, column.stream) if layer.draws else None
-    key = type(layer), repr(layer), column.dtype, drawn, _digest(column.numbers), of_targets
+    key = type(layer), repr(layer), column.dtype, _digest(column.numbers), of_targets
     return once.remember(key, lambda: layer.learn(column))
 
 

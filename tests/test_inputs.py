@@ -339,7 +339,7 @@ class TestAsScikitLearn:
         out = model.forward([[0.0], [1.0], [2.0]])[:, 0]
         np.testing.assert_allclose(out, special.ndtri(middles), atol=0.15)
         other = fnn.Sequential([fnn.QuantileNormal(), fnn.Identity()], dtype="float64", seed=1)
-        assert (learn(other, X).state[:100] != model.state[:100]).any()
+        np.testing.assert_array_equal(learn(other, X).state, model.state)  # whatever the seed
 
     @pytest.mark.parametrize(
         ("rows", "count"), [(2, 10), (299, 10), (331, 11), (30_000, 1000), (60_000, 1000)]
