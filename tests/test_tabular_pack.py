@@ -11,7 +11,6 @@ from sklearn import metrics as theirs
 
 import pyfast_nn as fnn
 from pyfast_nn.tabular import networks, recipe, splits
-from pyfast_nn.tabular.averages import Averaging
 from pyfast_nn.tabular.ensemble import select
 from pyfast_nn.tabular.intervals import Residuals
 from pyfast_nn.tabular.schema import Input
@@ -208,61 +207,6 @@ def test_quantiles_of_predictions_with_ties():
     predicted = np.repeat([0.0, 1.0], [1500, 500])
     residuals = Residuals.of(predicted, predicted + np.tile([-1.0, 1.0], 1000))
     assert residuals.edges.tolist() == [1.0] and residuals.sizes.tolist() == [1500, 500]
-
-
-# ---------------------------------------------------------------------------- averages
-
-
-class Walk(fnn.Callback):
-    def __init__(self):
-        self.places = []
-
-    def on_epoch_end(self, model, epoch, record):
-        self.places.append(model.parameters.copy())
-
-
-@pytest.mark.parametrize("lr", [0.3, 1e-4])  # the average is better, and it lags behind
-def test_averages_over_epochs(lr):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((150, 3))
-    y = X[:, 0] + 0.5 * rng.standard_normal(150)
-    held_out = X[100:], y[100:]
-
-    def trained(*callbacks):
-        model = fnn.Sequential([fnn.Dense(8), fnn.Tanh(), fnn.Dense(1)], seed=0)
-        options = {"epochs": 12, "batch_size": 10, "patience": 12, "validation_data": held_out}
-        sgd = fnn.optim.SGD(lr=lr)
-        model.fit(
-            *(X[:100], y[:100]),
-            loss="mse",
-            optimizer=sgd,
-            callbacks=callbacks,
-            verbose=0,
-            **options,
-        )
-        return model
-
-    walk = Walk()
-    alone, model = trained(walk), trained(Averaging(held_out, 0.7))
-
-    def loss_at(parameters):
-        other = trained()
-        other.parameters[...] = parameters
-        return other.evaluate(*held_out)["loss"]
-
-    average, averages = walk.places[0].astype(float), []
-    for place in walk.places[1:]:
-        average = 0.7 * average + 0.3 * place
-        averages.append(average)
-    losses = [loss_at(each) for each in averages]
-    np.testing.assert_allclose(model.history["average_loss"][1:], losses, rtol=1e-4)
-    assert np.isnan(model.history["average_loss"][0])
-    best = averages[int(np.argmin(losses))]
-    is_better = min(losses) < min(alone.history["val_loss"])
-    assert is_better == (lr == 0.3)
-    np.testing.assert_allclose(
-        model.parameters, best if is_better else alone.parameters, rtol=1e-4, atol=1e-5
-    )
 
 
 # ---------------------------------------------------------------------------- what is drawn

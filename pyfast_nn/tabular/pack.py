@@ -11,7 +11,6 @@ from ..models import Sequential
 from ..runtime import get_num_threads
 from ..typing import Array, Floats, Integers
 from . import ensemble, networks, recipe
-from .averages import Averaging
 from .schema import Input
 from .scoring import Score
 from .table import Table
@@ -181,15 +180,12 @@ def _train_some(
             models.append(networks.make(network, inputs, n_classes))
             n = len(data.y) if fold.weights is None else np.count_nonzero(fold.weights)
             held_out = tuple(x for x in fold.held_out if x is not None)
-            decay = recipe.AVERAGE_DECAY
-            callbacks = [] if decay is None else [Averaging(held_out, decay)]
             options.append(
                 {
                     "optimizer": networks.optimizer(network, int(n)),
                     "batch_size": recipe.batch_size(int(n)),
                     "sample_weight": fold.weights,
                     "validation_data": held_out,
-                    "callbacks": callbacks,
                 }
             )
 
