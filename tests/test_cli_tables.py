@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pyfast_nn as fnn
 from pyfast_nn.cli import main, tables
@@ -317,6 +319,27 @@ def test_a_mistake_ends_with_one_line(arguments, match, mistaken, capfd, tmp_pat
     assert not (tmp_path / "model.safetensors").exists()
 
 
+@given(
+    raw=st.binary(max_size=80)
+    | st.text("ab01.,;\"'\n\r\t \0é-:TN", max_size=80).map(str.encode)
+    | st.lists(st.text('ab01.,"-e', max_size=5), max_size=20).map(lambda x: "\n".join(x).encode()),
+    ending=st.sampled_from(["csv", "tsv", "csv.gz", "parquet", "feather"]),
+    decimal=st.sampled_from(".,"),
+)
+def test_whatever_is_in_a_file_it_is_a_table_or_one_line(raw, ending, decimal):
+    name = f"any.{ending}"
+    with open(name, "wb") as file:
+        file.write(gzip.compress(raw) if ending.endswith("gz") else raw)
+    try:
+        table, _ = read(name, decimal="." if ending in ("parquet", "feather") else decimal)
+    except (ValueError, TypeError, OSError) as error:
+        assert len(str(error)) > 10
+        return
+    assert table.num_rows > 0 and table.num_columns > 0
+    for kind in table.schema.types:
+        assert str(kind) in ("int64", "double", "string", "timestamp[us]", "null")
+
+
 # ---------------------------------------------------------------------- what is learned
 
 QUICK = ("--time-limit", "0.5")  # how much is learned depends on the machine
@@ -371,6 +394,15 @@ class TestTrain:
         matrix = sklearn.metrics.confusion_matrix(y[rows], model.predict(X))
         shown = re.findall(r"^(no|yes) +(\d+) +(\d+)$", text, re.MULTILINE)
         assert [[int(n) for n in row[1:]] for row in shown] == matrix.tolist()
+
+    def test_one_network_goes_on_from_a_checkpoint(self, capfd):
+        write(houses(), "t.csv")
+        arguments = ("t.csv", "dear", "--exclude", "price", "--model", "mlp", "--hidden", "8")
+        for epochs in (3, 6):
+            own = ("--epochs", epochs, "--checkpoint", "run", "--plot", "c.svg")
+            text, err = train(capfd, *arguments, *own, "--class-weight", "balanced")
+        assert "goes on after epoch 3 of 6" in err and "learning curves      c.svg" in text
+        assert fnn.tabular.load("model.safetensors").networks[0].epochs_trained == 6
 
     @pytest.mark.parametrize(("target", "exclude"), [("price", "dear"), ("dear", "price")])
     def test_one_network(self, target, exclude, capfd):
@@ -440,6 +472,31 @@ class TestTrain:
         of_parts = [{*groups[rows]} for rows in parts.values()]
         assert not of_parts[0] & of_parts[1] and not (of_parts[0] | of_parts[1]) & of_parts[2]
         np.testing.assert_allclose([len(part) for part in parts.values()], [700, 100, 200], atol=40)
+
+    def test_a_class_that_would_be_in_the_test_only_is_learned(self, capfd):
+        from pyfast_nn.cli import fitting
+
+        table = houses(200)
+        labels = np.array(["rare", *table["dear"].to_pylist()[1:]])
+        write(table.set_column(5, "dear", [labels]), "t.csv")
+        groups = np.asarray(table["block"].combine_chunks().dictionary_encode().indices)
+        for seed in range(99):  # one with which its group is in the test
+            if 0 in fitting.split(labels, 0, 0.2, seed, groups)["test"]:
+                break
+        options = ("--exclude", "price", "--group", "block", "--seed", seed, *QUICK)
+        train(capfd, "t.csv", "dear", *options, "--report", "report")
+        assert fnn.tabular.load("model.safetensors").classes_.tolist() == ["no", "rare", "yes"]
+
+    def test_with_all_classes(self):
+        from pyfast_nn.cli import fitting
+
+        y = np.array(["a", "b", "a", "b", "c", "a"])
+        parts = {"train": np.array([0, 1]), "test": np.array([2, 3, 4, 5])}
+        found = fitting.with_all_classes(parts, y, None)
+        assert found["train"].tolist() == [0, 1, 4] and found["test"].tolist() == [2, 3, 5]
+        found = fitting.with_all_classes(parts, y, np.array([1, 1, 2, 3, 3, 2]))
+        assert found["train"].tolist() == [0, 1, 3, 4] and found["test"].tolist() == [2, 5]
+        assert fitting.with_all_classes(found, y, None) is found
 
     @pytest.mark.parametrize(
         ("target", "name", "leak"),

@@ -183,6 +183,20 @@ def split(
     return parts
 
 
+def with_all_classes(parts: dict[str, Array], y: Array, groups: Array | None) -> dict[str, Array]:
+    """Return the parts, in which "train" has all classes that any has: with rows of the others.
+
+    Where there are `groups` (n,), those rows come with all others of their group.
+    """
+    lost = ~np.isin(y, y[parts["train"]])
+    if not lost.any():
+        return parts
+    moved = lost if groups is None else np.isin(groups, groups[lost])
+    result = {name: rows[~moved[rows]] for name, rows in parts.items()}
+    others = [rows[moved[rows]] for rows in parts.values()]
+    return result | {"train": np.concatenate([result["train"], *others])}
+
+
 def _whole_groups(groups: Array, shares: list[float], seed: int) -> list[Array]:
     """Return rows in parts of nearly these shares; each group is where its middle row falls."""
     _, places, sizes = np.unique(groups, return_inverse=True, return_counts=True)

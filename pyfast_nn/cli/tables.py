@@ -57,7 +57,13 @@ def add_options(add: Callable[..., Any]) -> None:
         type=_separator,
         metavar="S",
     )
-    add("--decimal", help="point of numbers in a text file", choices=(".", ","), default=".")
+    add(
+        "--decimal",
+        help="point of numbers in a text file",
+        choices=(".", ","),
+        default=".",
+        metavar="P",
+    )
     add("--encoding", help="of a text file", default="utf-8", metavar="NAME")
     add(
         "--missing",

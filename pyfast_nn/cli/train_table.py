@@ -173,6 +173,8 @@ def _read(arguments: argparse.Namespace) -> tuple[Parts, list[str]]:
             print(f"warning: {warning}", file=sys.stderr)
     val = arguments.val if arguments.model == "mlp" else 0
     rows = fitting.split(task.strata, val, arguments.test, arguments.seed, groups)
+    if task.classes is not None:
+        rows = fitting.with_all_classes(rows, task.y, groups)
     sizes = ", ".join(f"{len(part):,} {part_name}" for part_name, part in rows.items())
     first = f"{len(task.y):,} rows, {X.num_columns} columns, {task}; {sizes}"
     return Parts(X, task, groups, rows, numbers), [first, why, *remarks]
