@@ -695,6 +695,11 @@ def test_info(trained, capfd):
         ),
         ("predict price other.csv", "named 'size'; did you mean Size?; columns are 'Size', 'city'"),
         ("predict price words.csv", "expected numbers in column 'size', as in training, got 'big'"),
+        (
+            "predict price mixed.csv",
+            "column 'size': expected numbers, got 19 numbers, and 'unknown'",
+        ),
+        ("predict price mixed.csv", "(1 such); --missing unknown if it means a missing value\n"),
         ("predict price digits", "data: expected one table (.csv, "),
         ("predict arrays new.csv", "new.csv: expected 'digits' (built in), one .npz file"),
         ("predict arrays digits --separator ;", "--separator: expected a model of tables, got one"),
@@ -737,6 +742,8 @@ def test_a_mistake_with_a_model_ends_with_one_line(arguments, match, trained, ca
     write(new, "new.csv")
     write(new.rename_columns(["Size", "city", "built", "block", "cost", "dear"]), "other.csv")
     write(new.set_column(0, "size", [["big", "small"] * 10]), "words.csv")
+    sizes = ["unknown", *map(str, range(19))]
+    write(new.set_column(0, "size", [sizes]), "mixed.csv")
     labels = ["so" if i in (3, 7) else "no" for i in range(20)]
     write(new.set_column(5, "dear", [labels]), "unknown.csv")
     write(new.set_column(4, "price", [[None, *range(19)]]), "holes.csv")

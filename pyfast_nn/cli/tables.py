@@ -124,12 +124,13 @@ def read(
     choose: Callable[[list[str]], Sequence[str]],
     remarks: list[str],
     *,
-    texts: Sequence[str] = (),
+    texts: Sequence[str] | None = None,
 ) -> "pyarrow.Table":
     """Return the table in a file: those columns that are chosen of all, by their names.
 
     They are of bool, whole numbers, floats, strings, dates or times, or null where nothing is
-    there; in a text file `texts` are strings. What is worth saying is added to `remarks`.
+    there; in a text file `texts` are strings, if it is known which are. What is worth saying is
+    added to `remarks`.
     """
     try:
         import narwhals  # noqa: F401  # reads the table in the rooms above
@@ -164,8 +165,9 @@ def read(
         table = table.drop_columns([""])
     chosen = choose(table.column_names)
     if ending in SEPARATORS:
-        form = form._replace(text=(*form.text, *texts))
-        columns = [_typed(table[column], column, form) for column in chosen]
+        is_known = texts is not None
+        form = form._replace(text=(*form.text, *(texts or ())))
+        columns = [_typed(table[column], column, form, is_known) for column in chosen]
     else:
         columns = [_plain(table[column], column, name) for column in chosen]
     return pyarrow.table(columns, names=list(chosen))
@@ -288,8 +290,13 @@ def _wrong_encoding(name: str, encoding: str) -> ValueError:
     )
 
 
-def _typed(texts: "pyarrow.ChunkedArray", name: str, form: Form) -> "pyarrow.ChunkedArray":
-    """Return a column of strings as what they all are: numbers, dates, or text."""
+def _typed(
+    texts: "pyarrow.ChunkedArray", name: str, form: Form, is_known: bool
+) -> "pyarrow.ChunkedArray":
+    """Return a column of strings as what they all are: numbers, dates, or text.
+
+    `is_known` is whether a model says which columns are text, or else the user may.
+    """
     import pyarrow
     import pyarrow.compute as pc
 
@@ -320,14 +327,15 @@ def _typed(texts: "pyarrow.ChunkedArray", name: str, form: Form) -> "pyarrow.Chu
         row, value = _first(column, pc.match_substring_regex(column, _DECIMAL_COMMA))
         raise ValueError(
             f"column {name!r}: expected numbers such as 1.5, got {value!r} in row {row}; "
-            f"--decimal , reads it, and --text {quoted(name)} takes it as text"
+            f"--decimal , reads it{'' if is_known else f', --text {quoted(name)} takes it as text'}"
         )
     if count > present / 2:
         row, value = _first(column, pc.invert(are_numbers))
         raise ValueError(
-            f"column {name!r}: expected numbers or text, got both: {count:,} numbers, and "
-            f"{value!r} in row {row} ({present - count:,} such); --missing {quoted(value)} if it "
-            f"means a missing value, --text {quoted(name)} if all are text"
+            f"column {name!r}: expected numbers{'' if is_known else ' or text'}, got "
+            f"{'' if is_known else 'both: '}{count:,} numbers, and {value!r} in row {row} "
+            f"({present - count:,} such); --missing {quoted(value)} if it means a missing value"
+            f"{'' if is_known else f', --text {quoted(name)} if all are text'}"
         )
     return column
 
