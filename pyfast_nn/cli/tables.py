@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..guidance import near
+from ..tabular.schema import NUMBER
 from ..typing import Array
 from . import files
 
@@ -30,8 +31,7 @@ _MISSING = (
     *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
-# As a number is written; a code such as 007 is none.
-_NUMBER = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+_NUMBER = f"^({NUMBER.pattern})$"
 _WHOLE = r"^[+-]?\d{1,18}$"
 _DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"

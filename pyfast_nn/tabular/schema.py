@@ -37,7 +37,8 @@ Kind: TypeAlias = Literal["number", "category", "date", "constant", "empty", "id
 
 KINDS = ("number", "category", "date", "constant", "empty", "identifier")
 PARTS = ("year", "month", "day", "weekday", "hour")
-_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# As a number is written; a code such as "007" is none.
+NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Input(NamedTuple):
@@ -345,7 +346,7 @@ def _as_numbers(texts: list[str]) -> Floats:
     """Return the numbers that texts are; NaN for others."""
     each = (text.strip() for text in texts)
     return np.array(
-        [float(text) if _NUMBER.fullmatch(text) else np.nan for text in each], np.float64
+        [float(text) if NUMBER.fullmatch(text) else np.nan for text in each], np.float64
     )
 
 
