@@ -379,7 +379,8 @@ class TestAsScikitLearn:
     def test_one_hot(self, isa, rng):
         X = rng.integers(0, 7, (300, 3)).astype(float)
         X[X == 2] = 1  # one that is not there
-        model = learn(fnn.Sequential([fnn.OneHot(7), fnn.Identity()]), X)
+        mixed = np.vstack([X, np.full((9, 3), 2.5)])  # no codes, so not counted as such
+        model = learn(fnn.Sequential([fnn.OneHot(7), fnn.Identity()]), mixed)
         encoder = OneHotEncoder(categories=[range(7)] * 3, sparse_output=False)
         encoder.set_params(handle_unknown="ignore")
         others = np.vstack([X, [[9, -1, 0.5], [np.nan, 1e300, 6]]])
