@@ -49,8 +49,9 @@ class Layers:
 
     def op(self, *xs, **fields):
         """The op that is tested; what it needs besides are branches from the network's input."""
-        if OPS[self.kind].codes:
-            xs = [self.add("sign", self.dense(xs[0], 1))]
+        if OPS[self.kind].codes:  # 0, 1 and 2, of which the last is none
+            bits = [self.add("step", self.dense(xs[0], 1)) for _ in range(2)]
+            xs = [self.add("add", *bits)]
         if OPS[self.kind].matrix:
             return self.add(self.kind, *xs, units=self.width, **fields)
         while len(xs) < min(max(OPS[self.kind].inputs), 2):
