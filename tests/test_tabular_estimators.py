@@ -35,7 +35,7 @@ WEIGHTS = "which rows are held out depends on how many there are"
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """A recipe of small networks, few epochs and few folds: what is tested holds of any."""
-    monkeypatch.setattr(recipe, "EPOCHS", 20)
+    monkeypatch.setattr(recipe, "EPOCHS", (20, 20))
     monkeypatch.setattr(recipe, "WIDTHS", (32,))
     monkeypatch.setattr(recipe, "LR", (1e-2, 2e-2))
     monkeypatch.setattr(recipe, "FOLDS", 2)
@@ -82,7 +82,7 @@ def small(kind, **options):
 @pytest.fixture(scope="module")
 def fitted():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "EPOCHS", 30)
+        patch.setattr(recipe, "EPOCHS", (30, 30))
         patch.setattr(recipe, "FOLDS", 2)
         patch.setattr(recipe, "LR", (5e-3, 1e-2))
         X, value, word = make(500)
@@ -139,7 +139,7 @@ def test_same_numbers_from_any_library(fitted):
 @pytest.mark.parametrize("n", [60, 3000])  # folds, and rows held out once
 @pytest.mark.parametrize("kind", [TabularClassifier, TabularRegressor])
 def test_same_bits(kind, n, restore_threads, monkeypatch):
-    monkeypatch.setattr(recipe, "EPOCHS", 2)
+    monkeypatch.setattr(recipe, "EPOCHS", (2, 2))
     X, value, word = make(n)
     y = word if kind is TabularClassifier else value
     predicted = []

@@ -79,6 +79,6 @@ def _groups(network: Network, columns: list[Input], numbers: list[int]) -> dict[
 
 def optimizer(network: Network, n: int) -> optim.Optimizer:
     """Return the optimizer of a network that is trained on n rows."""
-    steps = recipe.EPOCHS * math.ceil(n / recipe.batch_size(n))
+    steps = recipe.epochs(n) * math.ceil(n / recipe.batch_size(n))
     lr = schedules.Cosine(network.lr, steps)
     return optim.AdamW(lr=lr, weight_decay=network.weight_decay)

@@ -178,12 +178,14 @@ def _train_some(
     for network in drawn.values():
         for fold in folds:
             models.append(networks.make(network, inputs, n_classes))
-            n = len(data.y) if fold.weights is None else np.count_nonzero(fold.weights)
+            n = len(data.y) if fold.weights is None else int(np.count_nonzero(fold.weights))
             held_out = tuple(x for x in fold.held_out if x is not None)
             options.append(
                 {
-                    "optimizer": networks.optimizer(network, int(n)),
-                    "batch_size": recipe.batch_size(int(n)),
+                    "optimizer": networks.optimizer(network, n),
+                    "batch_size": recipe.batch_size(n),
+                    "epochs": recipe.epochs(n),
+                    "patience": recipe.patience(n),
                     "sample_weight": fold.weights,
                     "validation_data": held_out,
                 }
@@ -201,8 +203,6 @@ def _train_some(
             each=options,
             on_epoch_end=None if deadline is None else is_over,
             loss=_loss(n_classes),
-            epochs=recipe.EPOCHS,
-            patience=recipe.PATIENCE,
             verbose=verbose,
         )
     except KeyboardInterrupt as error:
