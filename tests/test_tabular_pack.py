@@ -255,7 +255,7 @@ def test_many_columns_have_fewer_bins_each():
     drawn = recipe.draw(0, 0)._replace(encoding="tree", n_bins=96)
     width = networks.make(drawn, inputs, 0).layers[0].units
     assert width == 100 * (1 + recipe.FEWEST_BINS)
-    assert networks.make(drawn, inputs[:4], 0).layers[0].units == 4 + recipe.BINS_IN_ALL
+    assert networks.make(drawn, inputs[:8], 0).layers[0].units == 8 + recipe.BINS_IN_ALL
 
 
 def test_networks_are_drawn_within_the_ranges():
