@@ -139,7 +139,8 @@ class Fit:
         patience, min_delta = _check_stopping(
             patience, min_delta, monitor, loss, metrics, evaluated
         )
-        self.model, self._engine, self._loss, self._source = model, engine, loss, source
+        self.model: object = model
+        self._engine, self._loss, self._source = engine, loss, source
         self._batches_per_step, self._evaluated, self._metrics = (
             batches_per_step,
             evaluated,
@@ -147,7 +148,7 @@ class Fit:
         )
         self._monitor, self._patience, self._min_delta = monitor, patience, min_delta
         self.listeners: list[Any] = check_callbacks(callbacks)
-        self.optimizer = _check_optimizer(engine, optimizer)
+        self.optimizer: Optimizer = _check_optimizer(engine, optimizer)
         graph = Graph(engine.layers, in_features)
         _warn_of_flat_layers(graph)
         self.done: int = 0 if self._start is None else engine.history.epochs

@@ -31,7 +31,7 @@ from . import curves, files, hidden, tasks
 
 OPTIMIZERS: dict[str, type] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 # Of --lr and the number of all steps.
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[[float, int], Any]] = {
     "constant": lambda lr, steps: lr,
     "linear": schedules.Linear,
     "cosine": schedules.Cosine,

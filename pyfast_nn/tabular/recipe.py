@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..layers import GELU, ReLU, SiLU
+from ..layers import GELU, Layer, ReLU, SiLU
 
 # ---------------------------------------------------------------------- columns
 
@@ -51,7 +51,8 @@ N_NETWORKS = 16
 # ranks of a setting, 0 the worst and 1 the best.
 DEPTHS = (1, 2, 3)  # 1: 0.51, 2: 0.58, 3: 0.40, 4: 0.41
 WIDTHS = (128, 192, 256)  # 96: 0.50, 384: 0.55, in twice the time
-ACTIVATIONS = {"relu": ReLU, "gelu": GELU, "silu": SiLU}  # no order between them
+# No order between them.
+ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "gelu": GELU, "silu": SiLU}
 DROPOUT = (0.0, 0.1, 0.2, 0.35)  # 0: 0.46, 0.1: 0.56; wide inputs want more
 LR = (1e-3, 1e-2)  # log-uniform, of AdamW, whose rate falls as a cosine to 0; below: 0.39
 WEIGHT_DECAY = (1e-3, 1.0)  # log-uniform
