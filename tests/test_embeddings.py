@@ -90,7 +90,7 @@ def test_derivatives_are_differences(isa, rng, make):
         lambda q: np.atleast_1d(at(q, lambda: model.evaluate(X, y, loss="mse")["loss"])), p
     )
     assert relative_error(gradient(p), slope.ravel()) < 1e-8
-    h = 1e-5
+    h = 1e-6  # waves bend much
     change = (gradient(p + h * v) - gradient(p - h * v)) / (2 * h)
     assert relative_error(model.hvp(X, y, v, loss="mse"), change) < 1e-7
     moved = [at(p + s * h * v, lambda: model.forward(X)) for s in (1, -1)]
