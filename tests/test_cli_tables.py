@@ -547,8 +547,8 @@ class TestTrain:
 
         def fit_some(models, *data, each, **options):
             if fits:
-                options["epochs"] = 2
-                fnn.fit_many(models[:fits], *data, each=each[:fits], **options)
+                short = [{**own, "epochs": 2} for own in each[:fits]]
+                fnn.fit_many(models[:fits], *data, each=short, **options)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(pack, "fit_many", fit_some)
