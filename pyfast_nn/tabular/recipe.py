@@ -4,7 +4,7 @@ Where a number was measured, its comment says on what; the others are as in the 
 
 References
 ----------
-I. Gorishniy et al. (2026), "TabPack". D. Holzmueller et al. (2024), "Better by default: strong
+Y. Gorishniy et al. (2026), "TabPack". D. Holzmueller et al. (2024), "Better by default: strong
 pre-tuned MLPs and boosted trees on tabular data", NeurIPS, https://arxiv.org/abs/2407.04491.
 """
 
