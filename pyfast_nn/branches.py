@@ -35,6 +35,7 @@ class Chain(Layer):
     """
 
     passes_on = False
+    reads_flat = True  # each of its layers says for itself
 
     def __init__(self, layers: Iterable[Branch] | Unbuilt) -> None:
         vars(self)["layers"] = as_layers(layers, "layers")
@@ -126,11 +127,11 @@ class Residual(Layer):
             short = network.lay(vars(self)["shortcut"], f"{path}.shortcut", value)
         elif (network.width(deep) or network.width(value)) != network.width(value) != 0:
             raise ValueError(
-                f"layers[{path}]: expected layers that put out {network.width(value)} features, as "
-                f"come in, got {network.width(deep)}; shortcut=Dense({network.width(deep)}) makes "
-                "the other way as wide"
+                f"layers[{path}]: expected layers that put out {network.text(value)}, as come in, "
+                f"got {network.text(deep)}; shortcut=Dense({network.width(deep)}) makes the other "
+                "way as wide"
             )
-        width = network.same_width(self, path, (short, deep))
+        width = network.same_shape(self, path, (short, deep))
         return network.add(self, path, self.kind, (short, deep), width)
 
     def __hash__(self) -> int:
@@ -141,6 +142,7 @@ class Joined(Layer):
     """What layers have in common that join branches."""
 
     passes_on = True
+    reads_flat = True  # each of its branches says for itself
     _fewest = 2
 
     def __init__(self, *branches: Branch) -> None:
@@ -174,7 +176,7 @@ class Joined(Layer):
         return self._join(network, path, values)
 
     def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
-        return network.add(self, path, self.kind, values, network.same_width(self, path, values))
+        return network.add(self, path, self.kind, values, network.same_shape(self, path, values))
 
     def __hash__(self) -> int:
         return hash((type(self), *vars(self)["branches"]))
@@ -234,7 +236,7 @@ class Multiply(Joined):
     passes_on = False
 
     def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
-        width = network.same_width(self, path, values)
+        width = network.same_shape(self, path, values)
         product = values[0]
         for value in values[1:]:  # two at a time
             product = network.add(self, path, self.kind, (product, value), width)
@@ -265,6 +267,7 @@ class Concatenate(Joined):
     kind = "concatenate"
 
     def _join(self, network: Graph, path: str, values: tuple[int, ...]) -> int:
+        network.same_positions(self, path, values)
         widths = [network.width(value) for value in values]
         return network.add(self, path, self.kind, values, sum(widths) if all(widths) else 0)
 
@@ -357,6 +360,11 @@ class Columns(Layer):
         return {"parts": parts} | super().get_config()
 
     def lay(self, network: Graph, path: str, value: int) -> int:
+        if len(network.in_shape) > 1:
+            raise ValueError(
+                f"layers[{path}]: expected X of columns, as Columns reads, got examples of shape "
+                f"{network.in_shape}"
+            )
         width = network.width(value)
         values = []
         for i, (which, layers) in enumerate(vars(self)["parts"]):
@@ -484,7 +492,11 @@ def _part(layers: Any, name: str) -> tuple[Layer, ...]:
 # ---------------------------------------------------------------------- what users write
 
 JOINS = (Chain, Residual, Add, Multiply, Concatenate, Columns)
-_ALL = (*INPUT_LAYERS, *LAYERS, *JOINS)
+
+
+def _all() -> tuple[type[Layer], ...]:
+    """Return all classes of layers that there are."""
+    return (*INPUT_LAYERS, *LAYERS, *JOINS)
 
 
 def as_layers(layers: Any, name: str, outermost: bool = False) -> tuple[Layer, ...]:
@@ -535,7 +547,7 @@ def _is_model(value: Any, name: str) -> bool:
 def _hint(value: object) -> str:
     """Return the end of a message: how a layer is written that came as its name or its units."""
     if isinstance(value, str):
-        cls = {cls.__name__.lower(): cls for cls in _ALL}.get(value.lower())
+        cls = {cls.__name__.lower(): cls for cls in _all()}.get(value.lower())
         arguments = {"Dense": "units", "WeightNorm": "Dense(units)"}
         if cls is None:
             return ""
@@ -605,7 +617,7 @@ def from_config(description: object) -> list[Layer]:
                 raise ValueError(f"layers: expected branches of {kind}, got {value!r}")
             layer: Layer = kinds[kind](*branches)
         else:
-            layer = config.from_config(arguments, _ALL, "layer")
+            layer = config.from_config(arguments, _all(), "layer")
         seen[place] = layer
         if trainable is not None:
             if not layer.learns:
@@ -626,7 +638,7 @@ def from_config(description: object) -> list[Layer]:
             return value
         if value.get("type") == "slice":
             return slice_of(value)
-        by_name = {cls.__name__ for cls in _ALL}
+        by_name = {cls.__name__ for cls in _all()}
         if value.get("type") in by_name or value.get("type") == "same":
             return layer_of(value)
         if value.get("type") == MaxNorm.__name__:

@@ -177,8 +177,10 @@ def _check_model(path: str, saved: Engine, engine: Engine) -> None:
         )
     numbers: dict[str, tuple[Any, Any]] = {"dtype": (engine.dtype, saved.dtype)}
     if engine.built:
-        widths = (engine.network().in_features, saved.network().in_features)
-        numbers["in_features"] = widths
+        numbers["in_features"], numbers["in_shape"] = (
+            (engine.network().in_features, saved.network().in_features),
+            (engine.in_shape, saved.in_shape),
+        )
     for what, (mine, its) in numbers.items():
         if mine != its:
             raise ValueError(

@@ -33,6 +33,20 @@ def integer(value: Any, name: str, minimum: int, maximum: int = 2**31 - 1) -> in
     return result
 
 
+def shape(value: Any, name: str) -> tuple[int, ...]:
+    """Return `value`, the shape of one example or its only number, as a tuple of positive ints."""
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = (value,)
+    if not 1 <= len(sizes) <= 3:
+        raise ValueError(
+            f"{name}: expected (channels,), (positions, channels) or (height, width, channels), "
+            f"got {describe(value)}"
+        )
+    return tuple(integer(size, f"{name}[{i}]", minimum=1) for i, size in enumerate(sizes))
+
+
 def real(
     value: object,
     name: str,

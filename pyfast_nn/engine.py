@@ -5,6 +5,7 @@ computes it does with inputs that are checked; `intake` makes those of what user
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ class Engine:
     def net(self) -> Any:
         if self._changes != changes() and self._net is not None:
             seen = changes()
-            graph = Graph(self.layers, self._net.in_features, self._graph.names)
+            graph = Graph(self.layers, self._graph.in_shape, self._graph.names)
             if graph.places != self._graph.places:
                 self._net, self._graph = make_network(graph, self.dtype), graph
             self._changes = seen
@@ -104,38 +105,53 @@ class Engine:
             raise RuntimeError("this model is not built yet; call build(in_features) or fit first")
         return net
 
-    def _laid(self, in_features: int) -> Graph:
-        return Graph(self.layers, in_features, self.feature_names_in_)
+    @property
+    def in_shape(self) -> Shape:
+        """Of one example of X (tuple); RuntimeError if it is not built."""
+        self.network()
+        shape: Shape = self._graph.in_shape
+        return shape
+
+    @property
+    def out_shape(self) -> Shape:
+        """Of one example of the outputs (tuple); RuntimeError if it is not built."""
+        self.network()
+        shape: Shape = self._graph.out_shape
+        return shape
+
+    def _laid(self, in_shape: Shape | int) -> Graph:
+        return Graph(self.layers, in_shape, self.feature_names_in_)
 
     def build(
         self,
-        in_features: int,
+        in_shape: Shape | int,
         values: Mapping[str, Array] | None = None,
         names: Array | None = None,
     ) -> None:
         """Make the network, with initial parameters, or with the `values` of parameters and state.
 
-        `names` are those of the columns, if this model does not know any yet.
+        `in_shape` is that of one example of X, or the number of its columns. `names` are those of
+        the columns, if this model does not know any yet.
 
         Nothing is changed where it raises ValueError: if there are classes for another number of
         outputs, or initial values are not finite.
         """
         names = self.feature_names_in_ if names is None else names
-        graph = Graph(self.layers, in_features, names)
+        graph = Graph(self.layers, in_shape, names)
         if self.classes_ is not None:
             check_classes(self.classes_, graph.features)
         net = make_network(graph, self.dtype)
         parameters = data.aligned_zeros(net.n_parameters, self.dtype)
         state = np.empty(net.n_state)
         if values is None:
-            self._initialize(graph, named(net.parameter_layout, parameters))
+            self._initialize(graph, named(net.parameter_layout, parameters, graph))
             initial = named(net.state_layout, state)
             for place in graph.places:
                 for name, first in place.layer.initial_state.items():
                     initial[f"{place.path}.{name}"][...] = first
         else:
             for layout, vector in ((net.parameter_layout, parameters), (net.state_layout, state)):
-                for name, view in named(layout, vector).items():
+                for name, view in named(layout, vector, graph).items():
                     view[...] = values[name]
         self._net, self._graph, self.parameters, self.state = net, graph, parameters, state
 
@@ -156,23 +172,23 @@ class Engine:
                 )
             stream += len(own)
 
-    def out_features(self, in_features: int) -> int:
-        """Return the columns of the outputs for so many of X."""
-        return self._laid(in_features).features
+    def out_features(self, in_shape: Shape | int) -> int:
+        """Return the channels of the outputs for examples of that shape."""
+        return self._laid(in_shape).features
 
-    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+    def parameter_shapes(self, in_shape: Shape | int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, without making them."""
-        return self._laid(in_features).parameter_shapes()
+        return self._laid(in_shape).parameter_shapes()
 
-    def state_shapes(self, in_features: int) -> dict[str, Shape]:
+    def state_shapes(self, in_shape: Shape | int) -> dict[str, Shape]:
         """Return {name: shape} of all that layers keep, without making it."""
-        return self._laid(in_features).state_shapes()
+        return self._laid(in_shape).state_shapes()
 
     def share(self, whole: "Engine", first: int) -> None:
         """Be the layers of a built engine from number `first` on, with its parameters and state."""
         views = whole.views_of(self.layers, first)
         names = whole.feature_names_in_ if first == 0 else None
-        graph = Graph(self.layers, whole.width_before(first), names)
+        graph = Graph(self.layers, whole.shape_before(first), names)
         net = make_network(graph, self.dtype)
         parts = []
         for layout, vector in (
@@ -193,11 +209,10 @@ class Engine:
             parts.append(vector[begin or 0 : end])
         self._net, self._graph, (self.parameters, self.state) = net, graph, parts
 
-    def width_before(self, first: int) -> int:
-        """Return the columns of what comes into the layer of that number."""
-        inside = (place for place in self.graph.places if place.path.split(".")[0] == f"{first}")
-        width: int = next(inside).in_features
-        return width
+    def shape_before(self, first: int) -> Shape:
+        """Return the shape of one example of what comes into the layer of that number."""
+        shape: Shape = self.graph.inputs[f"{first}"]
+        return shape
 
     def views_of(self, layers: tuple[Layer, ...], first: int) -> dict[str, Array]:
         """Return {name: view} of what those layers, the ones from number `first` on, have learned.
@@ -210,7 +225,7 @@ class Engine:
             for place in self.graph.places
         }
         names = self.feature_names_in_ if first == 0 else None
-        part = Graph(layers, self.width_before(first), names)
+        part = Graph(layers, self.shape_before(first), names)
         views = {}
         for name in part.parameter_shapes() | part.state_shapes():
             path, _, own = name.rpartition(".")
@@ -229,7 +244,7 @@ class Engine:
         outs: list[Any] = [
             None
             if isinstance(place.layer, InputLayer)
-            else np.empty((X.shape[0], place.features), self.dtype)
+            else np.empty((X.shape[0], *place.shape), self.dtype)
             for place in places
         ]
         net.values(self.parameters, X, outs, model_state=self.state)
@@ -266,7 +281,7 @@ class Engine:
     def named_parameters(self, vector: Array | None = None) -> dict[str, Array]:
         """Return {name: view} of the parameters, or of a vector of their layout."""
         layout = self.network().parameter_layout
-        return named(layout, self.parameters if vector is None else vector)
+        return named(layout, self.parameters if vector is None else vector, self.graph)
 
     def named_state(self) -> dict[str, Floats]:
         """Return {name: view} of the state."""
@@ -319,7 +334,7 @@ class Engine:
         vectors = self.vectors() if self.built else other.vectors()
         for vector, values in zip(vectors, other.vectors(), strict=True):
             vector[:] = values
-        graph = Graph(self.layers, other.network().in_features, other.feature_names_in_)
+        graph = Graph(self.layers, other.in_shape, other.feature_names_in_)
         vars(self).update(
             vars(other)
             | {name: vars(self)[name] for name in ("layers", "owner", "running", "_claims")},
@@ -345,7 +360,7 @@ class Engine:
             "layers": copy.deepcopy(self.layers),  # `trainable` may be assigned
             "_net": None,
             "_graph": None,
-            "in_features": self.net.in_features if self.built else None,
+            "in_shape": self.in_shape if self.built else None,
             "running": None,
             "_claims": {},
             "_changes": -1,
@@ -353,10 +368,10 @@ class Engine:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        in_features, vectors = state.pop("in_features"), (state["parameters"], state["state"])
+        in_shape, vectors = state.pop("in_shape"), (state["parameters"], state["state"])
         vars(self).update(state)
-        if in_features is not None:
-            self._graph = self._laid(in_features)
+        if in_shape is not None:
+            self._graph = self._laid(in_shape)
             self._net = make_network(self._graph, self.dtype)
             self.parameters = data.aligned_zeros(self.net.n_parameters, self.dtype)
             self.state = np.empty(self.net.n_state)
@@ -610,9 +625,15 @@ def make_network(graph: Graph, dtype: np.dtype[Any], fused: bool = True) -> _cor
     return _core.Network(dtype.name, in_features, graph.described(), fused)
 
 
-def named(layout: Layout, vector: Array) -> dict[str, Array]:
-    """Return ``{"0.weight": view}`` of the parts of a flat vector: path of the layer and name."""
-    return {
-        f"{path}.{name}": vector[offset : offset + int(np.prod(shape))].reshape(shape)
-        for path, name, offset, shape in layout
-    }
+def named(layout: Layout, vector: Array, graph: Graph | None = None) -> dict[str, Array]:
+    """Return ``{"0.weight": view}`` of the parts of a flat vector: path of the layer and name.
+
+    The core holds vectors and matrices; with a graph views have the shapes that layers say.
+    """
+    shapes = {} if graph is None else graph.parameter_shapes()
+    views = {}
+    for path, name, offset, held in layout:
+        part = vector[offset : offset + math.prod(held)]
+        shape = shapes.get(f"{path}.{name}", held)
+        views[f"{path}.{name}"] = part.reshape(shape if math.prod(shape) == part.size else held)
+    return views

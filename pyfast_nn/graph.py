@@ -1,5 +1,9 @@
-"""Layers in their places: which reads what another puts out, and how wide that is."""
+"""Layers in their places: which reads what another puts out, and of which shape that is.
 
+The shape of one example is (channels,), (positions, channels) or (height, width, channels).
+"""
+
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,8 +22,10 @@ class Place(NamedTuple):
         The core's name of what it computes.
     inputs : tuple of int
         The values that it reads: 0 is the network's input, i + 1 the output of the i-th place.
+    in_shape, shape : tuple of int
+        Of one example of (the first) input and of the output; () if not known.
     in_features, features : int
-        Columns of (the first) input and of the output; 0 if not known.
+        Their channels, the last number; 0 if not known.
     shares : int
         The place where the layer stands first, if it learns and stands in several; else -1.
     trainable : bool
@@ -29,18 +35,28 @@ class Place(NamedTuple):
     layer: Any
     kind: str
     inputs: tuple[int, ...]
+    in_shape: Shape
+    shape: Shape
     in_features: int
     features: int
     shares: int
     trainable: bool
 
     @property
+    def size(self) -> int:
+        """Numbers that one example has in the output (int); those of one position if not known."""
+        return math.prod(self.shape) if self.shape else self.features
+
+    @property
     def multiply_adds(self) -> int:
         """What one row costs on its way forward (int)."""
         shapes = self.layer.parameter_shapes(self.in_features).values()
-        matrices = [shape for shape in shapes if len(shape) == 2 and shape[0] == self.in_features]
-        products = sum(rows * cols for rows, cols in matrices)
-        return products or self.features
+        products = sum(
+            math.prod(shape)
+            for shape in shapes
+            if len(shape) > 2 or (len(shape) == 2 and shape[0] == self.in_features)
+        )
+        return products * math.prod(self.shape[:-1]) or self.size
 
 
 class Graph:
@@ -51,17 +67,29 @@ class Graph:
     places : list of Place
     outputs : dict of int
         ``{path: value}``: what each layer puts out, also one that is made of others.
+    inputs : dict of tuple
+        ``{path: shape}``: of one example of what each layer reads; () if not known.
+    in_shape : tuple of int
+        Of one example of X; () if not known.
     names : ndarray or None
         Of the columns that come in.
     """
 
     def __init__(
-        self, layers: tuple[Any, ...], in_features: int = 0, names: Array | None = None
+        self, layers: tuple[Any, ...], in_shape: Shape | int = (), names: Array | None = None
     ) -> None:
+        if isinstance(in_shape, int):
+            in_shape = (in_shape,) if in_shape else ()
         self.places: list[Place] = []
         self.outputs: dict[str, int] = {}
+        self.inputs: dict[str, Shape] = {}
         self.names = names
-        self._widths = [in_features]
+        self.in_shape = in_shape
+        # X comes as rows of numbers, and input layers read columns.
+        self._shapes: list[Shape] = [(math.prod(in_shape),) if in_shape else ()]
+        self._widths = [math.prod(in_shape) if in_shape else 0]
+        self._flat = {0: in_shape} if len(in_shape) > 1 else {}  # {value: its shape by right}
+        self._shaped: dict[int, int] = {}  # {such a value: the one of that shape}
         self._first: dict[int, int] = {}  # {id of what learns or keeps: first place}
         self._trainable = True
         value = 0
@@ -70,15 +98,32 @@ class Graph:
 
     @property
     def features(self) -> int:
-        """Columns of the last output (int); 0 if not known."""
+        """Channels of the last output (int); 0 if not known."""
         return self._widths[-1]
 
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of one example of the last output (tuple); () if not known."""
+        return self._shapes[-1]
+
     def width(self, value: int) -> int:
-        """Return the columns of a value; 0 if not known."""
+        """Return the channels of a value; 0 if not known."""
         return self._widths[value]
+
+    def shape(self, value: int) -> Shape:
+        """Return the shape of one example of a value; () if not known."""
+        return self._shapes[value]
+
+    def text(self, value: int) -> str:
+        """Return what one example of a value has, for messages."""
+        shape = self._shapes[value]
+        return f"shape {shape}" if len(shape) > 1 else f"{self._widths[value]} features"
 
     def lay(self, layer: Any, path: str, value: int) -> int:
         """Put a layer that reads `value` into its place; return what it puts out."""
+        self.inputs[path] = self._flat.get(value, self._shapes[value])
+        if value in self._flat and not layer.reads_flat:
+            value = self._in_shape(layer, value)
         before, self._trainable = self._trainable, self._trainable and layer.trainable
         try:
             out: int = layer.lay(self, path, value)
@@ -87,9 +132,27 @@ class Graph:
         self.outputs[path] = out
         return out
 
-    def add(self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], features: int) -> int:
-        """Add a place; return its value."""
+    def _in_shape(self, layer: Any, value: int) -> int:
+        """Return rows of numbers in the shape that they have by right, for layers that read it."""
+        if value not in self._shaped:
+            shape = self._flat[value]
+            self._shaped[value] = self.add(layer.shaped(shape), "X", "reshape", (value,), shape)
+        return self._shaped[value]
+
+    def add(
+        self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], shape: Shape | int
+    ) -> int:
+        """Add a place; return its value.
+
+        `shape` is that of one example of the output, () if not known; a number means that of the
+        first input with so many channels.
+        """
         here, in_features = len(self.places), self._widths[inputs[0]]
+        in_shape = self._shapes[inputs[0]]
+        if isinstance(shape, int):
+            features, shape = shape, (*in_shape[:-1], shape) if in_shape and shape else ()
+        else:
+            features = shape[-1] if shape else 0
         shares = -1
         if layer.parameter_shapes(1) or layer.state_shapes(1):
             first = self._first.setdefault(id(layer.learner), here)
@@ -111,14 +174,21 @@ class Graph:
                 f"layers[{self.places[shares].path}], where the same {layer!r} stands, got "
                 f"{in_features}"
             )
-        self.places.append(
-            Place(path, layer, kind, inputs, in_features, features, shares, self._trainable)
+        place = Place(
+            *(path, layer, kind, inputs, in_shape, shape, in_features, features, shares),
+            trainable=self._trainable,
         )
+        self.places.append(place)
+        self._shapes.append(shape)
         self._widths.append(features)
+        if layer.is_input and inputs[0] in self._flat:
+            by_right = self._flat[inputs[0]]
+            self._flat[here + 1] = (*by_right[:-1], by_right[-1] * features // in_features)
         return here + 1
 
-    def same_width(self, layer: Any, path: str, values: tuple[int, ...]) -> int:
-        """Return the width of all the values; ValueError if they differ."""
+    def same_shape(self, layer: Any, path: str, values: tuple[int, ...]) -> int:
+        """Return the channels of all the values; ValueError if their shapes differ."""
+        self.same_positions(layer, path, values)
         known = sorted({self.width(value) for value in values} - {0})
         if len(known) > 1:
             raise ValueError(
@@ -126,6 +196,16 @@ class Graph:
                 f"{' and '.join(map(str, known))} features; a Dense in a branch changes its width"
             )
         return known[0] if known else 0
+
+    def same_positions(self, layer: Any, path: str, values: tuple[int, ...]) -> None:
+        """Raise ValueError if the values differ in their positions."""
+        known = {shape[:-1]: shape for shape in map(self.shape, values) if shape}
+        if len(known) > 1:
+            raise ValueError(
+                f"layers[{path}]: expected branches of the same positions for {layer!r}, got "
+                f"shapes {' and '.join(map(str, sorted(known.values())))} of one example; stride, "
+                "padding and pooling have to be those of both"
+            )
 
     def readers(self, value: int) -> Iterator[tuple[int, Place]]:
         """Yield (number, place) of those that read a value."""

@@ -36,6 +36,7 @@ class InputLayer(Layer):
     """A layer in front of all others, applied in float64 while the inputs are read."""
 
     is_input = True
+    reads_flat = True
     widens = 1  # columns that come out for each that comes in
 
     def lay(self, network: Graph, path: str, value: int) -> int:

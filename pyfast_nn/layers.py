@@ -20,6 +20,7 @@ class Layer(Configured):
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     couples_rows = False  # in training the output of a row depends on the others of its batch
     is_input = False  # applied while the inputs are read, in front of all layers that are not
+    reads_flat = False  # X of any shape is a row of numbers to it; others read it in its shape
     takes_nan = False  # NaN that comes in means something, and does not come out
     # What the layer keeps of each column besides parameters, and its first values; NaN: what the
     # first fit learns.
@@ -103,6 +104,10 @@ class Layer(Configured):
     def judge_state(self, name: str, values: Floats) -> tuple[str, bool]:
         """Return what a part of the state is expected to be, and whether these values are that."""
         return "finite numbers", bool(np.isfinite(values).all())
+
+    def shaped(self, shape: Shape) -> "Layer":
+        """Return what stands in front of the layer where it reads X in that shape."""
+        return Shaped(shape)
 
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
         """Take its place in a network, where it reads `value`; return what it puts out."""
@@ -393,6 +398,26 @@ class Slice(Layer):
 
     def __repr__(self) -> str:
         return f"from column {self.first} on"
+
+
+class Shaped(Layer):
+    """The same numbers in another shape of one example: what the first layer reads of X."""
+
+    kind = "reshape"
+    passes_on = True
+    reads_flat = True
+    shape: Setting[Shape] = Setting(checks.shape)
+
+    def __init__(self, shape: Shape) -> None:
+        self._set(shape=shape)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        height, width, channels = (1, 1, *self.shape)[-3:]
+        return (float(height), float(width), float(channels))
+
+    def __repr__(self) -> str:
+        return f"X in shape {self.shape}"
 
 
 class Scale(Layer):
@@ -1183,9 +1208,11 @@ class Embedding(Layer):
         init.fill(parameters["weight"], self.n_categories, self.units, seed, stream)
 
 
-LAYERS = (
+# Those that a user may write and a file may hold, besides input layers and what joins branches.
+# Modules with layers of a subject add theirs.
+LAYERS: list[type[Layer]] = [
     *(Dense, WeightNorm, Identity),
     *(ReLU, LeakyReLU, ELU, Softplus, GELU, SiLU, Tanh),
     *(Hardtanh, Sigmoid, Softmax, Step, Sign, Scale, PReLU, Dropout, GaussianNoise),
     *(LayerNorm, RMSNorm, GroupNorm, BatchNorm, PeriodicEmbedding, Embedding),
-)
+]

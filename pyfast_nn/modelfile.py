@@ -8,11 +8,14 @@ are standardized), ``history``, and
 names of the parameter and of the state. A checkpoint holds besides, as ``fit`` and in tensors
 ``fit.``, what a fit keeps of itself (see `checkpoint`).
 
+``in_features`` is a number or, where an example has positions, its shape as a list.
+
 As the names of the tensors are torch's, their shapes are, too: in the file a weight is (out, in),
-as ``weight_layout`` says, and not (in, out) as in the model. The arrays of an optimizer have the
-shapes of the model.
+as ``weight_layout`` says, and not (in, out) as in the model; a kernel is (out, in, height, width).
+The arrays of an optimizer have the shapes of the model.
 """
 
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -86,7 +89,7 @@ def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: P
         "format_version": FORMAT_VERSION,
         "weight_layout": WEIGHT_LAYOUT,
         "layers": branches.to_config(engine.layers),
-        "in_features": engine.network().in_features,
+        "in_features": engine.in_shape[0] if len(engine.in_shape) == 1 else list(engine.in_shape),
         "dtype": engine.dtype.name,
         "seed": engine.seed,
         "epochs_trained": engine.epochs_trained,
@@ -98,7 +101,10 @@ def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: P
         **{name: parts.get(name, Part()).description for name in _PARTS},
     }
     arrays = engine.named_parameters() | engine.named_state()
-    tensors = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
+    tensors = {
+        name: np.ascontiguousarray(array.transpose(_axes_of_torch(array.ndim)))
+        for name, array in arrays.items()
+    }
     for part, (_, of_part) in parts.items():
         tensors |= {f"{part}.{name}": array for name, array in of_part.items()}
     try:
@@ -110,6 +116,16 @@ def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: P
             f"history: expected one that a file can hold, got {engine.history!r} ({error}); before "
             "saving, model.history = None"
         ) from None
+
+
+def _axes_of_torch(ndim: int) -> tuple[int, ...]:
+    """Return the axes of a parameter in the order of torch: (..., in, out) is (out, in, ...)."""
+    return (*range(ndim)[-2:][::-1], *range(ndim - 2))
+
+
+def _from_torch(tensor: Array) -> Array:
+    """Return a tensor of a file as the model has it."""
+    return tensor.transpose(np.argsort(_axes_of_torch(tensor.ndim)))
 
 
 # ---------------------------------------------------------------------- read
@@ -204,39 +220,40 @@ def fill(engine: Engine, contents: Contents) -> None:
     ModelFileError if anything of it is impossible.
     """
     try:
-        in_features = _describe_engine(engine, contents.description)
+        in_shape = _describe_engine(engine, contents.description)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"its description is not valid: {error}") from error
     _check_tensors(
         contents.tensors,
         {
-            name: (shape[::-1], dtype)
+            name: (tuple(shape[axis] for axis in _axes_of_torch(len(shape))), dtype)
             for shapes, dtype in (
-                (engine.parameter_shapes(in_features), engine.dtype),
-                (engine.state_shapes(in_features), np.float64),
+                (engine.parameter_shapes(in_shape), engine.dtype),
+                (engine.state_shapes(in_shape), np.float64),
             )
             for name, shape in shapes.items()
         },
     )
-    engine.build(in_features, {name: tensor.T for name, tensor in contents.tensors.items()})
+    values = {name: _from_torch(tensor) for name, tensor in contents.tensors.items()}
+    engine.build(in_shape, values)
     _check_state(engine)
 
 
-def _describe_engine(engine: Engine, description: dict[str, Any]) -> int:
-    """Set the attributes of an engine that is not built; return its number of inputs."""
+def _describe_engine(engine: Engine, description: dict[str, Any]) -> Shape:
+    """Set the attributes of an engine that is not built; return the shape of its inputs."""
     checks.choice(description["weight_layout"], "weight_layout", (WEIGHT_LAYOUT,))
-    in_features = checks.integer(description["in_features"], "in_features", minimum=1)
+    in_shape = checks.shape(description["in_features"], "in_features")
     engine.epochs_trained = checks.integer(
         description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
     )
     engine.loss = losses.from_config(description["loss"])
     classes = description["classes"]
     if classes is not None:
-        engine.classes_ = labels.check_classes(classes, engine.out_features(in_features))
-    engine.feature_names_in_ = _check_names(description["feature_names"], in_features)
-    _set_targets(engine, description["targets"], engine.out_features(in_features))
+        engine.classes_ = labels.check_classes(classes, engine.out_features(in_shape))
+    engine.feature_names_in_ = _check_names(description["feature_names"], math.prod(in_shape))
+    _set_targets(engine, description["targets"], engine.out_features(in_shape))
     engine.history = history.from_config(description["history"])
-    return in_features
+    return in_shape
 
 
 def _check_state(engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """The model: layers, one flat vector of parameters, and what can be computed with them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
@@ -212,26 +212,37 @@ class Sequential(Guided):
 
     @property
     def in_features(self) -> int:
-        """Columns of X (int)."""
+        """Numbers of one example: columns of X where it has two axes (int)."""
         return self._engine.network().in_features
 
     @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one example of X: ``(in_features,)``, or with positions in front (tuple)."""
+        return self._engine.in_shape
+
+    @property
     def out_features(self) -> int:
-        """Columns of the outputs (int)."""
+        """Columns of the outputs, of each position where they have some (int)."""
         return self._engine.network().out_features
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of one example of the outputs: ``(out_features,)``, or with positions (tuple)."""
+        return self._engine.out_shape
 
     @property
     def n_parameters(self) -> int:
         """Length of `parameters` (int)."""
         return self._engine.network().n_parameters
 
-    def build(self, in_features: Integer) -> "Sequential":
-        """Fix the number of input features and make the initial parameters.
+    def build(self, in_features: Integer | Sequence[Integer]) -> "Sequential":
+        """Fix the shape of one example of X and make the initial parameters.
 
         Parameters
         ----------
-        in_features : int
-            Columns of X, at least 1.
+        in_features : int or tuple of int
+            Columns of X, at least 1; or, of data with positions, ``(positions, channels)`` or
+            ``(height, width, channels)``, as X has them after its first axis.
 
         Returns
         -------
@@ -240,23 +251,23 @@ class Sequential(Guided):
 
         Raises
         ------
-        ValueError
-            If it was built with another number before.
+        TypeError, ValueError
+            If it is no shape of an example, or the model was built with another one before.
 
         Examples
         --------
         >>> fnn.Sequential([fnn.Dense(256), fnn.ReLU(), fnn.Dense(10)]).build(784).n_parameters
         203530
         """
-        in_features = checks.integer(in_features, "in_features", minimum=1)
+        shape = checks.shape(in_features, "in_features")
         if self.built:
-            if in_features != self.in_features:
+            if shape != self.in_shape:
                 raise ValueError(
-                    f"in_features: expected {self.in_features}, with which this model was built, "
-                    f"got {in_features}"
+                    f"in_features: expected {_plain(self.in_shape)}, with which this model was "
+                    f"built, got {_plain(shape)}"
                 )
             return self
-        self._engine.build(in_features)
+        self._engine.build(shape)
         return self
 
     @property
@@ -335,24 +346,25 @@ class Sequential(Guided):
         graph = self._engine.graph if self.built else Graph(self.layers)
         paths = max([3, *(len(place.path) for place in graph.places)])
         names = max([24, *(len(_short(place.layer)) for place in graph.places)])
+        shapes = [_shape_of(place) for place in graph.places]
+        outputs = max([12, *map(len, shapes)])
         lines = [
-            f"{'':{paths}} {'layer':{names}} {'output':>12} {'parameters':>18} "
+            f"{'':{paths}} {'layer':{names}} {'output':>{outputs}} {'parameters':>18} "
             f"{'multiply-adds':>14}"
         ]
-        for place in graph.places:
-            features = f"(n, {place.features or '?'})"
+        for place, shape in zip(graph.places, shapes, strict=True):
             counts = (
                 [_parameters_of(place), f"{place.multiply_adds:,}"] if self.built else ["?", "?"]
             )
             lines.append(
-                f"{place.path:<{paths}} {_short(place.layer):{names}} {features:>12} "
+                f"{place.path:<{paths}} {_short(place.layer):{names}} {shape:>{outputs}} "
                 f"{counts[0]:>18} {counts[1]:>14}"
             )
         if not self.built:
             return "\n".join([*lines, f"not built, {self.dtype}"])
         trained = engine.network().n_trainable
         frozen = f", {trained:,} of them trained" if trained != self.n_parameters else ""
-        numbers = 2 * batch_size * (sum(p.features for p in graph.places) + self.in_features)
+        numbers = 2 * batch_size * (sum(p.size for p in graph.places) + self.in_features)
         memory = (numbers + 2 * self.n_parameters + 2 * trained) * self.dtype.itemsize
         total = (
             f"{self.n_parameters:,} parameters{frozen}, {self.in_features} inputs, {self.dtype}; "
@@ -1259,6 +1271,17 @@ def _parameters_of(place: Place) -> str:
     shapes = place.layer.parameter_shapes(place.in_features).values()
     count = sum(int(np.prod(shape)) for shape in shapes)
     return f"{count:,}" + (" (frozen)" if count and not place.trainable else "")
+
+
+def _shape_of(place: Place) -> str:
+    """Return the cell of a table: the shape of what a layer puts out in its place."""
+    shape = place.shape or (place.features or "?",)
+    return f"(n, {', '.join(map(str, shape))})"
+
+
+def _plain(shape: tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return the shape of one example as it is written: a number where it is one."""
+    return shape[0] if len(shape) == 1 else shape
 
 
 def _short(layer: Layer) -> str:

@@ -30,7 +30,7 @@ def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
 
 def _copy_of(model: Sequential, first: int, layers: tuple[Layer, ...]) -> Sequential:
     engine, part = engine_of(model), Sequential(layers, dtype=model.dtype)
-    engine_of(part).build(engine.width_before(first), engine.views_of(layers, first))
+    engine_of(part).build(engine.shape_before(first), engine.views_of(layers, first))
     return part
 
 
