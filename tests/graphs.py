@@ -3,7 +3,9 @@
 An op is one formula over `Traced` arrays. Derivatives are made of the same operations, so they have
 derivatives themselves: Jacobian and Hessian products follow for every network. Nothing is shared
 with the C++. A layer is what the core takes, a dict with "kind", "units", "values", "inputs" (0 is
-the network's input, i + 1 the output of layers[i]), "shares" and "trainable".
+the network's input, i + 1 the output of layers[i]), "shares" and "trainable". A value of n examples
+with P positions has n P rows, a row for each position, as in the core; shapes of one example are
+(height, width, channels).
 """
 
 from __future__ import annotations
@@ -180,6 +182,9 @@ class Call:
     dtype: str  # the core's
     random: int  # its number among the layers that draw random numbers
     state: list  # of its states (features,), views that it may write
+    examples: int = 0
+    shapes: tuple = ()  # of its inputs
+    shape: tuple = ()  # of its output
 
 
 @dataclass(frozen=True)
@@ -200,11 +205,20 @@ class Op:
     def values_for(self, in_features):
         return self.values(in_features) if callable(self.values) else self.values
 
-    def shape(self, name, values, in_features, out_features):
-        rows = int(values[0]) if self.codes else in_features
-        return (rows, out_features) if name == self.matrix else (out_features,)
+    def parameter_shape(self, name, layer, shapes, shape):
+        if self.matrix_shape is not None:
+            rows, cols = self.matrix_shape(layer, shapes)
+        else:
+            cols = shape[-1]
+            rows = int(layer["values"][0]) if self.codes else shapes[0][-1]
+        return (rows, cols) if name == self.matrix else (cols,)
 
     matrix: str = ""  # which of the parameters is one
+    # What mixes positions: (layer, shapes of the inputs) -> shape of the output; of the matrix.
+    out_shape: Callable | None = None
+    matrix_shape: Callable | None = None
+    # Its cases in test_ops_with_positions.py: shapes of the inputs and fields of the layer.
+    cases: tuple = ()
     codes: bool = False  # it reads one column, of row numbers of its matrix
     affine: int | None = None  # the place among the values of the one that is 0 without parameters
 
@@ -237,6 +251,11 @@ def row_norm(groups, eps, *, centred=True):
 
 def machine_eps(call):
     return call.layer["values"][0] or float(np.finfo(call.dtype).eps)
+
+
+def reshape(xs, parameters, call):
+    height, width, channels = call.shape
+    return xs[0].reshape(call.examples * height * width, channels)
 
 
 def total(xs):
@@ -391,10 +410,26 @@ OPS = {
         piecewise_linear=True,
     ),
     "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
+    "reshape": Op(
+        reshape,
+        piecewise_linear=True,
+        out_shape=lambda layer, shapes: tuple(map(int, layer["values"])),
+        cases=(
+            (((2, 3, 4),), {"values": (1, 1, 24)}),
+            (((1, 1, 40),), {"values": (2, 2, 10)}),
+            (((2, 3, 6),), {"values": (1, 2, 18)}),
+            (((1, 2, 35),), {"values": (5, 14, 1)}),
+        ),
+    ),
 }
+BY_ROWS = [kind for kind in OPS if OPS[kind].out_shape is None]
 
 
 # ----------------------------------------------------------------------------------------- networks
+
+
+def positions(shape):
+    return shape[0] * shape[1]
 
 
 @dataclass
@@ -412,26 +447,36 @@ class Graph:
     state_slots: list = field(default_factory=list)
 
     def __post_init__(self):
-        widths, at, at_state = [self.in_features], 0, 0
+        shapes, at, at_state = [(1, 1, self.in_features)], 0, 0
         for i, layer in enumerate(self.layers):
-            into = [widths[k] for k in self.inputs(i)]
+            into = [shapes[k] for k in self.inputs(i)]
             op = OPS.get(layer["kind"])
-            width = layer["units"] if op is not None and op.matrix else into[0]
-            if layer["kind"] == "spread":
-                width *= int(layer["values"][0])
-            if layer["kind"] == "slice":
-                width = int(layer["values"][1])
-            widths.append(sum(into) if layer["kind"] == "concatenate" else width)
+            shapes.append(self._shape(op, layer, into))
             if op is not None and "shares" not in layer:
                 for name in self.names(i):
-                    shape = op.shape(name, layer.get("values", ()), into[0], widths[-1])
+                    shape = op.parameter_shape(name, layer, into, shapes[-1])
                     self.slots.append((i, name, at, shape))
                     at += int(np.prod(shape))
             for name, _ in op.states if op is not None else ():
-                self.state_slots.append((i, name, at_state, (widths[-1],)))
-                at_state += widths[-1]
-        self.n_parameters, self.n_state, self.out_features = at, at_state, widths[-1]
-        self.widths = widths
+                self.state_slots.append((i, name, at_state, shapes[-1][-1:]))
+                at_state += shapes[-1][-1]
+        self.n_parameters, self.n_state, self.shapes = at, at_state, shapes
+        self.widths = [shape[-1] for shape in shapes]
+        self.out_features = self.widths[-1]
+        self.out_positions = positions(shapes[-1])
+
+    @staticmethod
+    def _shape(op, layer, into):
+        if op is not None and op.out_shape is not None:
+            return op.out_shape(layer, into)
+        channels = layer["units"] if op is not None and op.matrix else into[0][-1]
+        if layer["kind"] == "spread":
+            channels *= int(layer["values"][0])
+        if layer["kind"] == "slice":
+            channels = int(layer["values"][1])
+        if layer["kind"] == "concatenate":
+            channels = sum(shape[-1] for shape in into)
+        return (*into[0][:2], channels)
 
     def inputs(self, i):
         return self.layers[i].get("inputs", [i])
@@ -467,7 +512,8 @@ class Graph:
                 if j == i
             ]
             run = (self.training, self.seed, self.step, self.dtype)
-            call = Call(layer, *run, random, state)
+            shapes = tuple(self.shapes[k] for k in self.inputs(i))
+            call = Call(layer, *run, random, state, X.shape[0], shapes, self.shapes[i + 1])
             values.append(op.formula(xs, own.get(layer.get("shares", i), {}), call))
             random += op.random
         return values

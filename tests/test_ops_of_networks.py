@@ -11,14 +11,14 @@ import pytest
 
 import oracle
 from conftest import assert_close, assert_same_bits
-from graphs import OPS, Graph
+from graphs import BY_ROWS, OPS, Graph, positions
 from pyfast_nn import _core
 
 PLAN = Path(__file__).resolve().parent.parent / "csrc" / "net" / "plan.cpp"
 SGD = ("sgd", {"momentum": 0.0, "weight_decay": 0.1, "nesterov": 0})
 IN, OUT = 7, 3
 
-every_op = pytest.mark.parametrize("kind", OPS)
+every_op = pytest.mark.parametrize("kind", BY_ROWS)
 training_or_not = pytest.mark.parametrize("training", [False, True])
 
 
@@ -165,7 +165,7 @@ every_op_in_every_place = pytest.mark.parametrize(
     ("kind", "place"),
     [
         pytest.param(kind, place, id=f"{kind}-{place.__name__}")
-        for kind in OPS
+        for kind in BY_ROWS
         for place in PLACES
         if is_possible(kind, place)
     ],
@@ -196,15 +196,15 @@ class Problem:
         self.parameters = parameters.astype(dtype)
         self.state = self.draw_state(rng)
         self.X = rng.standard_normal((rows, in_features)).astype(dtype)
-        out = self.reference.out_features
+        out, out_rows = self.reference.out_features, rows * self.reference.out_positions
         self.loss = oracle.MSE if loss == "mse" else oracle.CROSS_ENTROPY
         self.y = (
-            rng.standard_normal((rows, out)).astype(dtype)
+            rng.standard_normal((out_rows, out)).astype(dtype)
             if loss == "mse"
-            else rng.integers(0, out, rows)
+            else rng.integers(0, out, out_rows)
         )
         self.V = rng.standard_normal((3, self.net.n_parameters)).astype(dtype)
-        self.U = rng.standard_normal((2, rows, out)).astype(dtype)
+        self.U = rng.standard_normal((2, out_rows, out)).astype(dtype)
         self.options = {"model_state": self.state, "run": self.run}
 
     def draw_state(self, rng):
@@ -219,14 +219,23 @@ class Problem:
 
     @property
     def inner(self):
-        return max(len(self.X), *self.reference.widths) + 8 * len(self.reference.layers)
+        rows = len(self.X) * max(positions(shape) for shape in self.reference.shapes)
+        return max(rows, *self.reference.widths) + 8 * len(self.reference.layers)
+
+    def outputs(self, rows):
+        """Room for the outputs of so many examples."""
+        return self.empty(rows * self.net.out_positions, self.net.out_features)
+
+    def rows_of(self, some):
+        """The rows of outputs that the first examples have."""
+        return slice(None if some.stop is None else some.stop * self.net.out_positions)
 
     def empty(self, *shape):
         return np.full(shape, np.nan, self.dtype)
 
     def forward(self, rows=slice(None)):
         X = self.X[rows]
-        out = self.empty(len(X), self.net.out_features)
+        out = self.outputs(len(X))
         self.net.forward(self.parameters, X, out, **self.options)
         return out
 
@@ -236,15 +245,15 @@ class Problem:
         return self.net.loss_and_grad(*arguments, **self.options), grad
 
     def vjp(self, rows=slice(None)):
-        X, dout = self.X[rows], self.U[0][rows]
-        out, dX = self.empty(len(X), self.net.out_features), self.empty(*X.shape)
+        X, dout = self.X[rows], self.U[0][self.rows_of(rows)]
+        out, dX = self.outputs(len(X)), self.empty(*X.shape)
         dparameters = self.empty(self.net.n_parameters)
         self.net.vjp(self.parameters, X, out, **self.options)(dout, dparameters, dX)
         return out, dparameters, dX
 
     def jvp(self, rows=slice(None)):
         X = self.X[rows]
-        out, dout = (self.empty(len(X), self.net.out_features) for _ in range(2))
+        out, dout = self.outputs(len(X)), self.outputs(len(X))
         self.net.jvp(self.parameters, self.V[0], X, out, dout, **self.options)
         return out, dout
 
@@ -364,13 +373,18 @@ def check_operators(problem):
         ],
         axis=1,
     )  # (rows, out, out)
-    gradients = n * np.einsum("rop,ro->rp", jacobian, oracle.loss_gradient(outputs, y, loss))
+    rows = len(outputs)
+    gradients = rows * np.einsum("rop,ro->rp", jacobian, oracle.loss_gradient(outputs, y, loss))
     ways = np.einsum("rop,kp->rko", jacobian, directions)
     products = {
         "hessian": np.stack([reference.hvp(parameters, v, X, y, loss) for v in V]),
         "gauss_newton": np.einsum("rop,roq,rkq->kp", jacobian, curved, ways, optimize=True),
         "empirical_fisher": directions @ gradients.T @ gradients / n,
     }
+    if reference.out_positions > 1:
+        del products["empirical_fisher"]
+        with pytest.raises(ValueError, match="kind: expected another"):
+            problem.operator("empirical_fisher")
     for kind, expected in products.items():
         close(problem.products(kind), expected)
         assert_same_bits(problem.products(kind, 1e9), problem.products(kind))
@@ -391,12 +405,13 @@ def check_operators(problem):
     kinds = [OPS[layer["kind"]] for layer in reference.layers if layer["kind"] in OPS]
     shared = any("shares" in layer for layer in reference.layers)
     coupled = problem.training and any(op.couples_rows for op in kinds)
+    at_positions = bool(problem.net.inexact) and any(positions(s) > 1 for s in reference.shapes)
     gradient_rows = problem.empty(n, problem.net.n_parameters)
-    if shared or coupled or not all(op.exact for op in kinds):
+    if shared or coupled or at_positions or not all(op.exact for op in kinds):
         for call in (
             problem.operator("gauss_newton").traces,
             lambda: problem.operator("gauss_newton").diagonal(V[0].copy()),
-            lambda: problem.operator("empirical_fisher").example_gradients(gradient_rows),
+            lambda: problem.operator("gauss_newton").example_gradients(gradient_rows),
         ):
             with pytest.raises(ValueError, match="example's part is known"):
                 call()
@@ -475,7 +490,8 @@ def everything(problem):
         "train": problem.train(50),
         "accumulated": problem.train(24, 2),
     }
-    for kind in ("hessian", "gauss_newton", "empirical_fisher"):
+    fisher = ["empirical_fisher"] * (problem.net.out_positions == 1)
+    for kind in ("hessian", "gauss_newton", *fisher):
         results[kind] = problem.products(kind)
     return results
 

@@ -12,6 +12,7 @@
 
 #include "bindings/message.h"
 #include "net/call.h"
+#include "net/plan.h"
 
 namespace fnn::bindings {
 
@@ -111,7 +112,13 @@ Order order_of(const MaybeArray& order, const Source& x, std::vector<std::int64_
 // Throws py::value_error for a smaller value.
 void need_at_least(index least, index value, const char* name);
 
-// Labels (n,) within [0, out), or values of type T (n, out); `labels` keeps the former. Weights (n,) or None.
+// Of so many examples: a row for each position of each.
+inline std::vector<index> shape_of_outputs(const Plan& plan, index examples) {
+    return {examples * plan.output_shape().positions(), plan.out_features()};
+}
+
+// Of each row of outputs (n, out): labels (n,) within [0, out), or values of type T (n, out); `labels` keeps
+// the former. Weights (n,) or None.
 template <class T>
 Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, index n, index out,
                       std::vector<std::int64_t>& labels) {
@@ -125,6 +132,12 @@ Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossS
         targets.values = to_read<T>(y, "y", {n, out});
     }
     return targets;
+}
+template <class T>
+Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, const Plan& plan,
+                      index examples, std::vector<std::int64_t>& labels) {
+    const index rows = examples * plan.output_shape().positions();
+    return targets_of<T>(y, weights, loss, rows, plan.out_features(), labels);
 }
 
 }  // namespace fnn::bindings

@@ -33,6 +33,9 @@ class Operator : public Shared {
             using T = decltype(zero);
             CurvatureOf<T>& of = parts<T>();
             of.kind = curvature_of(kind);
+            if (of.kind == Curvature::empirical_fisher && net_->plan.output_shape().positions() > 1)
+                throw py::value_error(expected("kind", "another, as the losses of an example are several",
+                                               "'empirical_fisher' of outputs at several positions"));
             of.x = x_;
             of.order = order_of(order, x_, places_);
             rows_ = of.order.rows;
@@ -44,7 +47,7 @@ class Operator : public Shared {
                 y_ = py::cast<py::array>(y);
                 weights_ = weights;
                 of.loss = loss_of(py::cast<py::tuple>(loss));
-                of.y = targets_of<T>(y_, weights_, of.loss, x_.rows, net_->plan.out_features(), labels_);
+                of.y = targets_of<T>(y_, weights_, of.loss, net_->plan, x_.rows, labels_);
             }
             const T* p = to_read<T>(parameters, "parameters", {net_->plan.n_parameters});
             const Interrupt interrupt = interrupt_of_thread();
@@ -92,7 +95,7 @@ class Operator : public Shared {
             using T = decltype(zero);
             const index k = rows_of(V, "V");
             const T* v = to_read<T>(V, "V", {k, net_->plan.n_parameters});
-            T* o = to_write<T>(out, "out", {k, rows_ * net_->plan.out_features()});
+            T* o = to_write<T>(out, "out", {k, rows_ * net_->plan.output_shape().size()});
             call<T>([&](const Functions<T>& table, const Context& context) {
                 table.jacobian_products(context, parts<T>(), v, k, o);
             });
@@ -103,7 +106,7 @@ class Operator : public Shared {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
             const index k = rows_of(U, "U");
-            const T* u = to_read<T>(U, "U", {k, rows_ * net_->plan.out_features()});
+            const T* u = to_read<T>(U, "U", {k, rows_ * net_->plan.output_shape().size()});
             T* o = to_write<T>(out, "out", {k, net_->plan.n_parameters});
             call<T>([&](const Functions<T>& table, const Context& context) {
                 table.jacobian_transposed_products(context, parts<T>(), u, k, o);

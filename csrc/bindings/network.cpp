@@ -141,7 +141,7 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
         std::vector<std::int64_t> places;
         const Order rows = order_of(order, x, places);
         need_batch(net, run, rows.rows);
-        T* o = to_write<T>(out, "out", {rows.rows, net.plan.out_features()});
+        T* o = to_write<T>(out, "out", shape_of_outputs(net.plan, rows.rows));
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run,
              [&](const Context& context) { table.outputs(context, p, x, rows, link, o); });
@@ -174,7 +174,7 @@ void input_gradient(Network& net, const py::object& X, const py::array& d, py::a
         using T = decltype(zero);
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         double* s = state_of(net, model_state);
-        const T* from = to_read<T>(d, "d", {x.rows, net.plan.values.front().features});
+        const T* from = to_read<T>(d, "d", {x.rows, net.plan.values.front().features()});
         T* to = to_write<T>(dX, "dX", {x.rows, net.plan.in_features()});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, {},
@@ -199,9 +199,9 @@ void values(Network& net, const py::array& parameters, const py::object& X, cons
                 pointers.push_back(nullptr);
                 continue;
             }
-            const index features = net.plan.values[std::size_t(net.plan.outputs[i])].features;
+            const Value& value = net.plan.values[std::size_t(net.plan.outputs[i])];
             py::array out = py::cast<py::array>(outs[i]);
-            pointers.push_back(to_write<T>(out, "outs", {x.rows, features}));
+            pointers.push_back(to_write<T>(out, "outs", {x.rows * value.positions(), value.features()}));
         }
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, {},
@@ -225,8 +225,8 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         need_batch(net, run, rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
-        T* o = out ? to_write<T>(*out, "out", {rows.rows, net.plan.out_features()}) : nullptr;
+        const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
+        T* o = out ? to_write<T>(*out, "out", shape_of_outputs(net.plan, rows.rows)) : nullptr;
         Score score;
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run, [&](const Context& context) {
@@ -256,7 +256,7 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
         const T* v = to_read<T>(directions, "directions", {k, net.plan.n_parameters});
         const double* to = to_read<double>(steps, "steps", {m, k});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         double* l = to_write<double>(losses, "losses", {m});
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run, [&](const Context& context) {
@@ -279,7 +279,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         need_batch(net, run, rows.rows);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
         const auto& table = functions<T>(current_table());
@@ -298,8 +298,8 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
         double* s = state_of(net, model_state, run);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
-        T* o = to_write<T>(out, "out", {x.rows, net.plan.out_features()});
-        T* d = to_write<T>(dout, "dout", {x.rows, net.plan.out_features()});
+        T* o = to_write<T>(out, "out", shape_of_outputs(net.plan, x.rows));
+        T* d = to_write<T>(dout, "dout", shape_of_outputs(net.plan, x.rows));
         need_batch(net, run, x.rows);
         const auto& table = functions<T>(current_table());
         call(net, As::reader, s, run,
@@ -353,7 +353,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         const Inputs x = inputs_of(X, "X", net.plan.in_features());
         double* s = state_of(net, model_state, run);
         std::vector<std::int64_t> labels;
-        const Targets<T> targets = targets_of<T>(y, weights, loss, x.rows, net.plan.out_features(), labels);
+        const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         Epoch<T> epoch{};
         epoch.parameters = to_write<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> places;
@@ -458,9 +458,9 @@ class Pullback : public Shared {
     void operator()(const py::array& dout, py::array dparameters, py::array dX) {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
-            const T* d = to_read<T>(dout, "dout", {rows_, net_->plan.out_features()});
+            const T* d = to_read<T>(dout, "dout", shape_of_outputs(net_->plan, rows_));
             T* g = to_write<T>(dparameters, "dparameters", {net_->plan.n_parameters});
-            T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.values.front().features});
+            T* dx = to_write<T>(dX, "dX", {rows_, net_->plan.values.front().features()});
             const Interrupt interrupt = interrupt_of_thread();
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
@@ -488,7 +488,7 @@ std::shared_ptr<Pullback> vjp(const std::shared_ptr<Network>& net, const py::arr
         const Inputs x = inputs_of(X, "X", net->plan.in_features());
         const double* s = state_of(*net, model_state);
         const T* p = to_read<T>(parameters, "parameters", {net->plan.n_parameters});
-        T* o = to_write<T>(out, "out", {x.rows, net->plan.out_features()});
+        T* o = to_write<T>(out, "out", shape_of_outputs(net->plan, x.rows));
         need_batch(*net, run, x.rows);
         auto pullback = std::make_shared<Pullback>(net, s, x.rows, run);
         pullback->run_forward(p, x, o);
@@ -522,7 +522,17 @@ py::list state_layout(const Network& net) {
 
 py::list output_features(const Network& net) {
     py::list all;
-    for (const int value : net.plan.outputs) all.append(net.plan.values[std::size_t(value)].features);
+    for (const int value : net.plan.outputs) all.append(net.plan.values[std::size_t(value)].features());
+    return all;
+}
+
+// (height, width, channels) of each layer's output.
+py::list output_shapes(const Network& net) {
+    py::list all;
+    for (const int value : net.plan.outputs) {
+        const Shape& shape = net.plan.values[std::size_t(value)].shape;
+        all.append(py::make_tuple(shape.height, shape.width, shape.channels));
+    }
     return all;
 }
 
@@ -591,12 +601,15 @@ void register_network(py::module_& m) {
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("encodes_inputs", [](const Network& n) { return !n.plan.input_ways.empty(); })
         .def_property_readonly("out_features", [](const Network& n) { return n.plan.out_features(); })
+        .def_property_readonly("out_positions",
+                               [](const Network& n) { return n.plan.output_shape().positions(); })
         .def_property_readonly("n_parameters", [](const Network& n) { return n.plan.n_parameters; })
         .def_property_readonly("n_trainable", [](const Network& n) { return n.plan.n_trainable; })
         .def_property_readonly("n_state", [](const Network& n) { return n.plan.n_state; })
         .def_property_readonly("parameter_layout", parameter_layout)
         .def_property_readonly("state_layout", state_layout)
         .def_property_readonly("output_features", output_features)
+        .def_property_readonly("output_shapes", output_shapes)
         .def_property_readonly("inexact", [](const Network& n) { return n.plan.inexact; })
         .def_property_readonly("nonlinear", [](const Network& n) { return n.plan.nonlinear; })
         .def_property_readonly("couples_rows", [](const Network& n) { return n.plan.traits.couples_rows; })

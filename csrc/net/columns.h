@@ -12,8 +12,9 @@ namespace fnn::FNN_ISA::net {
 // goes from thread to thread is what the layers put out. Whatever is less; where both take the same time has
 // been measured.
 inline bool goes_by_columns(const Plan& plan, index rows) {
+    if (plan.positions() > 1) return false;
     index features = 0, weights = plan.n_parameters;
-    for (const Node& node : plan.nodes) features += plan.values[node.output].features;
+    for (const Node& node : plan.nodes) features += plan.values[std::size_t(node.output)].features();
     for (const Parameters& own : plan.parameters)
         if (own.is_table) weights -= own.size();  // of which a step reads some rows
     return rows * features < 2 * weights;
@@ -64,9 +65,9 @@ inline void differentiate(Exec& exec, Workspace<T>& ws, const Source& x, const L
     if (exec.size > 1 && goes_by_columns(ws.plan, ws.rows))
         differentiate_columns(exec, ws, x, loss, batch, factor);
     else
-        for_own_pieces(
-            exec, ws.rows, [&](Range rows) { differentiate_rows(exec, ws, x, loss, batch, rows, factor); },
-            ws.couples_rows());
+        for_own_examples(exec, ws, [&](Range examples) {
+            differentiate_examples(exec, ws, x, loss, batch, examples, factor);
+        });
 }
 
 }  // namespace fnn::FNN_ISA::net

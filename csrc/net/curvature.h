@@ -45,12 +45,13 @@ class Walk {
         : of(of),
           limit(chunk_limit(call, of.order.rows)),
           threads(team_size(call.threads, work * chunk_size(call, of.order.rows) * call.plan.work_per_row())),
-          factor(needs.loss ? mean_factor<T>(total_weight<T>({of.y, of.order.examples}, of.order.rows))
+          factor(needs.loss ? mean_factor<T>(total_weight(batch_of(call.plan, of.y, of.order.examples, 0),
+                                                          of.order.rows))
                             : T(1)),
           ws(call, chunk_size(call, of.order.rows), with_base(call, needs, of), threads,
              {of.shelf, of.kept_chunks}) {}
 
-    Batch<T> examples(index first) const { return {of.y, of.order.examples, first, ws.plan.out_features()}; }
+    Batch<T> examples(index first) const { return batch_of(ws.plan, of.y, of.order.examples, first); }
 
     // The workspace of the chunk that begins at an example.
     Workspace<T> of_chunk(index first, index batch) const {
@@ -65,7 +66,7 @@ class Walk {
             if (!is_kept(first)) compute(exec, now, first, rows);
             f(now, rows);
         };
-        for_own_pieces(exec, batch, go, now.couples_rows());
+        for_own_examples(exec, now, go);
     }
 
     // The pass of some rows.
@@ -103,7 +104,7 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
             const index first = chunk * walk.limit, batch = exec::min(of.order.rows - first, walk.limit);
             Workspace<T> now = walk.of_chunk(first, batch);
             const auto compute = [&](Range rows) { walk.compute(exec, now, first, rows); };
-            for_own_pieces(exec, batch, compute, now.couples_rows());
+            for_own_examples(exec, now, compute);
             exec.barrier();  // the scores of the rows lie in one place for all chunks
         }
     });
@@ -119,7 +120,7 @@ index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     const index wanted =
         of.kept_chunks < chunks_of(call, of.order.rows) ? most : exec::divide_up(enough, each);
     index features = 0;
-    for (const Value& value : call.plan.values) features += value.features;
+    for (const Value& value : call.plan.values) features += value.shape.size();
     const index numbers = 3 * (call.plan.n_parameters + rows * features);
     const index room = 1 + (index{1} << 28) / (index(sizeof(T)) * numbers + 1);
     return exec::min(exec::min(k, wanted), exec::min(room, most));
@@ -157,8 +158,8 @@ void curve_outputs(Exec& exec, const Walk<T>& walk, Workspace<T>& now, index fir
     const int last = now.plan.output();
     const Batch<T> batch = walk.examples(first);
     if (walk.of.kind != Curvature::empirical_fisher)
-        return loss_tangent<T>(walk.of.loss, batch, now.a(last), now.ra(last), now.rda(last), rows,
-                               walk.factor, now.scratch(exec.rank));
+        return loss_tangent<T>(walk.of.loss, batch, now.a(last), now.ra(last), now.rda(last),
+                               now.rows_of(last, rows), walk.factor, now.scratch(exec.rank));
     add_row_products<T>(sums, now.da(last), now.ra(last), 1, rows, false);
     scale_gradients<T>(now.rda(last), now.da(last), batch, walk.factor, rows,
                        [&](index r, T weight) { return sums[r] / weight; });
@@ -237,13 +238,15 @@ template <class T>
 void jacobian_transposed_products(const Context& call, const CurvatureOf<T>& of, const T* u, index k,
                                   T* out) {
     const int last = call.plan.output();
-    const index per_probe = of.order.rows * call.plan.out_features();
+    const index per_probe = of.order.rows * call.plan.output_shape().size();
     to_parameters<T>(
         call, of, k, out, [](Exec&, const Workspace<T>&, index, index) {},
         [&](Exec& exec, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows) {
             const Panels<T> rda = now.rda(last);
-            for (index r = rows.begin; r < rows.end; ++r) {
-                const T* row = u + probe * per_probe + (first + r) * rda.cols;
+            const Range wanted = now.rows_of(last, rows);
+            const T* const of_chunk = u + probe * per_probe + first * call.plan.output_shape().size();
+            for (index r = wanted.begin; r < wanted.end; ++r) {
+                const T* row = of_chunk + r * rda.cols;
                 exec::row_to_panels<T>(rda, r, reinterpret_cast<const char*>(row), sizeof(T));
             }
             Workspace<T> cotangents = now.of_cotangents();
@@ -281,11 +284,12 @@ void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v,
 // out (k, rows, out_features): J times each row of v (k, n_parameters).
 template <class T>
 void jacobian_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, T* out) {
-    const index per_probe = of.order.rows * call.plan.out_features();
+    const int last = call.plan.output();
+    const index per_probe = of.order.rows * call.plan.output_shape().size();
     along_directions<T>(
         call, of, v, k,
         [&](Exec&, const Walk<T>&, Workspace<T>& now, index probe, index first, Range rows, T*) {
-            put_rows<T>(out + probe * per_probe, now.ra(now.plan.output()), first, rows);
+            put_value<T>(out + probe * per_probe, now, last, now.ra(last), first, rows);
         },
         [](index, index, const T*) {});
 }
@@ -343,7 +347,7 @@ void add_second_order(Exec& exec, Workspace<T>& ws, T* sums, Range rows) {
     }
 }
 
-// The same of products, as a matrix that is no linear function of what is learned adds what no node knows.
+// The same of products, where a matrix is no linear function of what is learned, or rows are positions.
 template <class T>
 void forms_of_products(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
     const index n = call.plan.n_parameters, at_once = exec::min(k, 16);
@@ -366,7 +370,7 @@ template <class T>
 void quadratic_forms(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
     const int last = call.plan.output();
     for (index i = 0; i < k; ++i) out[i] = 0;
-    if (of.kind == Curvature::hessian && is_normalized(call.plan))
+    if ((of.kind == Curvature::hessian && is_normalized(call.plan)) || call.plan.positions() > 1)
         return forms_of_products(call, of, v, k, out);
     along_directions<T>(
         call, of, v, k,

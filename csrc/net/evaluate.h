@@ -5,11 +5,18 @@
 
 namespace fnn::FNN_ISA::net {
 
-// Rows `rows` of a chunk that starts at example `first`, into the caller's array (n, features).
+// Rows of a chunk that starts at row `first`, into the caller's array (n, features).
 template <class T>
 inline void put_rows(T* to, Panels<const T> from, index first, Range rows) {
     for (index r = rows.begin; r < rows.end; ++r)
         exec::row_from_panels<T>(to + (first + r) * from.cols, from, r);
+}
+
+// The same of some examples of a value, of a chunk that starts at example `first`.
+template <class T>
+inline void put_value(T* to, const Workspace<T>& ws, int value, Panels<const T> from, index first,
+                      Range examples) {
+    put_rows<T>(to, from, ws.rows_of(value, {first, first}).begin, ws.rows_of(value, examples));
 }
 
 // Rows of the gradient with respect to mapped inputs become those with respect to the inputs.
@@ -20,9 +27,11 @@ inline void scale_rows(T* dx, index columns, const exec::ColumnMap& map, Range r
             dx[r * columns + j] = T(double(dx[r * columns + j]) * map.scale[j]);
 }
 
-// What the link makes of the outputs of rows of a chunk, which change, into the caller's array.
+// What the link makes of the outputs of examples of a chunk, which change, into the caller's array.
 template <class T>
-inline void put_outputs(T* out, Panels<T> last, Link link, index first, Range rows) {
+inline void put_outputs(T* out, const Workspace<T>& ws, Link link, index first, Range examples) {
+    const Panels<T> last = ws.a(ws.plan.output());
+    const Range rows = ws.rows_of(ws.plan.output(), examples);
     if (link == Link::softmax) RowSoftmax<T>::forward(last, last, rows);
     if (link == Link::sigmoid)
         for_stretches(last, rows, [&](Range r) {
@@ -32,18 +41,18 @@ inline void put_outputs(T* out, Panels<T> last, Link link, index first, Range ro
         for_stretches(last, rows, [&](Range r) {
             exec::elementwise(r, [y = last.data](index i) { y[i] = rules::exp(y[i]); });
         });
-    put_rows<T>(out, last, first, rows);
+    put_value<T>(out, ws, ws.plan.output(), last, first, examples);
 }
 
-// What the link makes of the outputs: out (order.rows, out_features)
+// What the link makes of the outputs: out (order.rows * positions, out_features)
 template <class T>
 void outputs(const Context& call, const T* parameters, const Source& x, const Order& order, Link link,
              T* out) {
     const Plan& plan = call.plan;
     const index limit = chunk_limit(call, order.rows);
     // A matrix that is computed does not lie anywhere before.
-    const bool few =
-        order.rows <= few_rows && limit == chunk_rows && !is_normalized(plan) && blas_gemm<T>() == nullptr;
+    const bool few = order.rows <= few_rows && limit == chunk_rows && plan.positions() == 1 &&
+                     !is_normalized(plan) && blas_gemm<T>() == nullptr;
     const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
     const int threads = team_size(call.threads, few ? (order.rows + reading) * per_row / layers
                                                     : chunk_size(call, order.rows) * per_row);
@@ -70,9 +79,9 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
                     gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                     forward(exec, now, rows);
                 }
-                put_outputs(out, now.a(plan.output()), link, first, rows);
+                put_outputs(out, now, link, first, rows);
             };
-            for_own_pieces(exec, batch, put, now.couples_rows());
+            for_own_examples(exec, now, put);
         });
     });
 }
@@ -92,7 +101,7 @@ inline void input_columns(const Context& call, const Source& x, const Order& ord
                        [&](index i, index column, double number) { to[i * count + column] = number; });
             });
         };
-        for_own_pieces(exec, order.rows, put_own);
+        for_own_pieces(exec, order.rows, piece_rows, put_own);
     });
 }
 
@@ -100,7 +109,7 @@ inline void input_columns(const Context& call, const Source& x, const Order& ord
 template <class T>
 void input_gradient(const Context& call, const Source& x, const T* d, T* dx) {
     const Plan& plan = call.plan;
-    const index in = plan.in_features(), width = plan.values.front().features;
+    const index in = plan.in_features(), width = plan.values.front().features();
     const int threads = team_size(call.threads, 20 * x.rows * width);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         const auto put_own = [&](Range rows) {
@@ -114,7 +123,7 @@ void input_gradient(const Context& call, const Source& x, const T* d, T* dx) {
                     [&](index i, index column, double number) { to[i * in + column] += T(number); });
             });
         };
-        for_own_pieces(exec, x.rows, put_own);
+        for_own_pieces(exec, x.rows, piece_rows, put_own);
     });
 }
 
@@ -133,9 +142,10 @@ void values(const Context& call, const T* parameters, const Source& x, T* const*
                 gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(exec, now, rows);
                 for (std::size_t i = 0; i < plan.outputs.size(); ++i)
-                    if (outs[i] != nullptr) put_rows<T>(outs[i], now.a(plan.outputs[i]), first, rows);
+                    if (outs[i] != nullptr)
+                        put_value<T>(outs[i], now, plan.outputs[i], now.a(plan.outputs[i]), first, rows);
             };
-            for_own_pieces(exec, batch, put, now.couples_rows());
+            for_own_examples(exec, now, put);
         });
     });
 }
@@ -151,20 +161,20 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
     Needs needs;
     needs.loss = true;
     Workspace<T> ws(call, most, needs, threads);
-    score->weight = total_weight<T>({y, order.examples}, order.rows);
+    score->weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, order.rows, limit, [&](index first, index batch) {
             Workspace<T> now = ws.of_batch(first, batch);
-            const Batch<T> examples{y, order.examples, first, plan.out_features()};
+            const Batch<T> examples = batch_of(plan, y, order.examples, first);
             const auto score_rows = [&](Range rows) {
                 gather<T>(now.a(0), x, order.examples, first, rows, now.input_map);
                 forward(exec, now, rows);
                 score_outputs<T>(exec, now, loss, examples, rows, T(1));
-                if (out != nullptr) put_outputs(out, now.a(plan.output()), link, first, rows);
+                if (out != nullptr) put_outputs(out, now, link, first, rows);
             };
-            for_own_pieces(exec, batch, score_rows, now.couples_rows());
-            collect(exec, now.scores, batch, score);
+            for_own_examples(exec, now, score_rows);
+            collect(exec, now, score);
         });
     });
 }
@@ -180,14 +190,14 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     needs.totals = order.rows > limit;
     const int threads = team_size(call.threads, 3 * most * plan.work_per_row());
     Workspace<T> ws(call, most, needs, threads);
-    score->weight = total_weight<T>({y, order.examples}, order.rows);
+    score->weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, order.rows, limit, [&](index first, index batch) {
             Workspace<T> now = ws.of_batch(first, batch);
-            differentiate<T>(exec, now, x, loss, {y, order.examples, first, plan.out_features()}, factor);
-            collect(exec, now.scores, batch, score);
+            differentiate<T>(exec, now, x, loss, batch_of(plan, y, order.examples, first), factor);
+            collect(exec, now, score);
             parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
         unpack_gradient(exec, ws, gradient);
@@ -212,10 +222,10 @@ void push_forward(const Context& call, const T* parameters, const T* direction, 
                 gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                 forward(exec, now, rows);
                 tangent_forward(exec, now, rows);
-                put_rows<T>(out, now.a(plan.output()), first, rows);
-                put_rows<T>(dout, now.ra(plan.output()), first, rows);
+                put_value<T>(out, now, plan.output(), now.a(plan.output()), first, rows);
+                put_value<T>(dout, now, plan.output(), now.ra(plan.output()), first, rows);
             };
-            for_own_pieces(exec, batch, push, now.couples_rows());
+            for_own_examples(exec, now, push);
         });
     });
 }
@@ -235,9 +245,9 @@ void outputs_for_pullback(const Context& call, const T* parameters, const Source
         const auto put = [&](Range rows) {
             gather<T>(now.a(0), x, nullptr, 0, rows, now.input_map);
             forward(exec, now, rows);
-            put_rows<T>(out, now.a(plan.output()), 0, rows);
+            put_value<T>(out, now, plan.output(), now.a(plan.output()), 0, rows);
         };
-        for_own_pieces(exec, x.rows, put, now.couples_rows());
+        for_own_examples(exec, now, put);
     });
 }
 
@@ -250,14 +260,15 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
     const Panels<T> last = ws.da(plan.output());
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         const auto pull = [&](Range mine) {
-            for (index r = mine.begin; r < mine.end; ++r)
+            const Range rows = ws.rows_of(plan.output(), mine);
+            for (index r = rows.begin; r < rows.end; ++r)
                 exec::row_to_panels<T>(last, r, reinterpret_cast<const char*>(dout + r * last.cols),
                                        sizeof(T));
             backward(exec, ws, mine);
             put_rows<T>(dx, ws.d(0), 0, mine);
             if (ws.input_map.columns) scale_rows(dx, ws.d(0).cols, ws.input_map.columns, mine);
         };
-        for_own_pieces(exec, rows, pull, ws.couples_rows());
+        for_own_examples(exec, ws, pull);
         exec.barrier();
         parameter_gradient(ws, exec.part(), {});
         unpack_gradient(exec, ws, gradient);

@@ -42,7 +42,7 @@ void dense_forward(const Source& x, const Source& w, const T* b, index out, T* z
         gather<T>(weight, w, nullptr, 0, exec.share(in));
         if (exec.rank == 0) exec::pack_rows<T>(bias, b, out, {0, 1});
         exec.barrier();
-        for_own_pieces(exec, x.rows, [&](Range rows) {
+        for_own_pieces(exec, x.rows, piece_rows, [&](Range rows) {
             const index n = rows.size();
             const Panels<T> a{inputs.data + exec.rank * rows_each * inputs.padded(), n, in};
             const Panels<T> y{outputs.data + exec.rank * rows_each * outputs.padded(), n, out};
@@ -101,7 +101,7 @@ void dense_backward(const Source& dz, const Source& x, const Source& w, index ou
         for_chunks(exec, x.rows, [&](index first, index batch) {
             const Panels<T> a{inputs.data, batch, in}, da{dinputs.data, batch, in},
                 d{doutputs.data, batch, out};
-            for_own_pieces(exec, batch, [&](Range rows) {
+            for_own_pieces(exec, batch, piece_rows, [&](Range rows) {
                 gather<T>(a, x, nullptr, first, rows);
                 gather<T>(d, dz, nullptr, first, rows);
                 if (dx == nullptr) return;
@@ -128,7 +128,7 @@ inline void for_row_blocks(index rows, index cols, index buffers, int threads, I
     carve(arena, [&](Carver& carver) { memory = carver.take<T>(threads * buffers * each); });
     exec::run(threads, interrupt, [&](Exec& exec) {
         T* const mine = memory + exec.rank * buffers * each;
-        for_own_pieces(exec, rows, [&](Range piece) {
+        for_own_pieces(exec, rows, piece_rows, [&](Range piece) {
             exec::for_pieces(piece, at_once, [&](Range block) {
                 Panels<T> panels[2];
                 for (index b = 0; b < buffers; ++b) panels[b] = {mine + b * each, block.size(), cols};
@@ -233,7 +233,7 @@ double loss_and_output_gradient(const LossSpec& loss, const T* z, const Targets<
         T* const scratch = blocks + exec.rank * Block<T>::size(cols, false);
         for_chunks(exec, rows, [&](index first, index batch) {
             const Panels<T> chunk{panels.data, batch, cols};
-            for_own_pieces(exec, batch, [&](Range mine) {
+            for_own_pieces(exec, batch, piece_rows, [&](Range mine) {
                 exec::pack_rows<T>(chunk, z + first * cols, cols, mine);
                 loss_forward<T>(loss, {y, nullptr, first, cols}, chunk, chunk, mine, factor, scores, scratch);
                 put_rows<T>(dz, chunk, first, mine);

@@ -2,8 +2,7 @@
 // examples, and handed on while it is in the cache.
 #pragma once
 
-#include "net/ops/dense.h"
-#include "net/ops/embedding.h"
+#include "exec/reduce.h"
 #include "net/pass.h"
 
 namespace fnn::FNN_ISA::net {
@@ -19,9 +18,9 @@ using exec::AddUp;
 using exec::Round;
 using exec::rows_summed;
 
-// What a gradient is the sum of, over examples: for_matrix(node, f) calls f(x, dz) for each product x' dz of
-// which that of a node's matrix is the sum; for_vector(node, k, f) calls f(rows' terms) for those of vector
-// k.
+// What a gradient is the sum of, over examples: for_matrix(node, f) calls f(add) for each term of which that
+// of a node's matrix is the sum, where add(strips, examples, rows, panels, adds, turn, beside) is
+// `weight_gradient` of that term; for_vector(node, k, ...) gives those of vector k.
 
 // Goes through a part of the parameters. When the last examples have been added, sink.take(parameters,
 // values, place, count) is called for stretches of the gradient, and sink.finish(parameters, panel, rows of
@@ -31,19 +30,20 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
     constexpr index room = 8192, full = Panels<T>::full, pair = exec::panels_limit;
     alignas(exec::vector_bytes) T strip[room];
     double totals[room];  // of a strip that has no other examples before or after it
-    const bool at_once = turn.is_all() && ws.rows <= rows_summed;
+    index positions = 1;  // of the parameters at hand
+    const auto at_a_time = [&] { return exec::max(rows_summed / positions, 1); };
 
     // product(examples) fills the strip; for_stretches(f) calls f(first of them in the strip, in the image,
     // count).
     const auto sum = [&](const Parameters& own, const auto& product, const auto& for_stretches) {
-        if (at_once) {
+        if (turn.is_all() && ws.rows <= at_a_time()) {
             product(Range{0, ws.rows});
         } else {
             const auto total = [&](index at, index place) {
                 return turn.is_all() ? totals + at : ws.totals + place;
             };
             bool first = turn.first;
-            exec::for_pieces({0, ws.rows}, rows_summed, [&](Range examples) {
+            exec::for_pieces({0, ws.rows}, at_a_time(), [&](Range examples) {
                 product(examples);
                 for_stretches([&](index at, index place, index count) {
                     exec::elementwise({0, count}, AddUp<T>{total(at, place), strip + at, first});
@@ -58,13 +58,17 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
         for_stretches([&](index at, index place, index count) { sink.take(own, strip + at, place, count); });
     };
 
-    const index inner = exec::min(ws.rows, rows_summed);
-    const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));
     const auto for_nodes = [&](const Parameters& own, const auto& f) {
         for (const int n : own.nodes) f(ws.plan.nodes[std::size_t(n)]);
     };
     ws.layout.for_layers(part, [&](const Parameters& own, Range panels, Range rows, Range vectors) {
         if (!own.trainable) return;
+        positions = 1;
+        for_nodes(own, [&](const Node& node) {
+            positions = exec::max(positions, ws.plan.values[std::size_t(node.output)].positions());
+        });
+        const index inner = exec::min(ws.rows, at_a_time()) * positions;
+        const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));
         const Panels<T> w = ws.layout.matrix(ws.parameters, own);
         const exec::Beside<T> beside = sink.beside(w);
         const auto place = [&](const T* p) { return p - ws.parameters; };
@@ -80,13 +84,8 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                 const auto product = [&](Range examples) {
                     bool add = false;
                     for_nodes(own, [&](const Node& node) {
-                        terms.for_matrix(node, [&](const Panels<const T>& x, const Panels<const T>& dz) {
-                            if (own.is_table)
-                                Embedding<T>::weight_gradient(strips, x, dz, own.rows, examples, piece, some,
-                                                              add);
-                            else
-                                Dense<T>::weight_gradient(strips, x, dz, examples, piece, some, add,
-                                                          of_panels, beside);
+                        terms.for_matrix(node, [&](const auto& term) {
+                            term(strips, examples, piece, some, add, of_panels, beside);
                             add = true;
                         });
                     });
@@ -152,9 +151,6 @@ struct Kept {
     exec::Beside<T> beside(const Panels<T>&) const { return {}; }
 };
 
-// Terms are computed for some rows at a time, unless they lie somewhere.
-constexpr index rows_of_terms = 64;
-
 template <class T>
 struct Product {
     T* to;
@@ -162,11 +158,21 @@ struct Product {
     void operator()(index i) const { to[i] = x[i] * y[i]; }
 };
 
+// A node's weight gradient of a pair, as a term of for_matrix.
+template <class T, class F>
+void for_pair(const Workspace<T>& ws, const Node& node, Pair pair, const F& f) {
+    if (!Maps<T>::has_pair(ws, node, pair)) return;
+    f([&](const exec::Strips<T>& strips, Range examples, Range rows, Range panels, bool add, Part turn,
+          const exec::Beside<T>& beside) {
+        Maps<T>::weight_gradient(ws, node, pair, strips, examples, rows, panels, add, turn, beside);
+    });
+}
+
 // f(terms, how many rows): u d, where d are rows of panel p, and u(rows, room) is null for ones.
 template <class T, class Factor, class F>
-void for_products(const Panels<T>& d, Range examples, index p, T* room, const Factor& u, const F& f) {
+void for_products(const Panels<T>& d, Range all, index p, T* room, const Factor& u, const F& f) {
     const index width = d.width(p);
-    exec::for_pieces(examples, rows_of_terms, [&](Range rows) {
+    exec::for_pieces(all, rows_of_terms, [&](Range rows) {
         const T* const factor = u(rows, room);
         exec::elementwise({0, rows.size() * width}, Product<T>{room, factor, d.row(p, rows.begin)});
         f(room, rows.size());
@@ -180,14 +186,16 @@ struct GradientTerms {
 
     template <class F>
     void for_matrix(const Node& node, const F& f) const {
-        f(ws.a(node.input()), ws.d(node.output));
+        for_pair(ws, node, Pair::a_d, f);
     }
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
+        if (Maps<T>::vector_terms(ws, node, k, Pair::a_d, examples, p, room, f)) return;
         const Panels<T> d = ws.d(node.output);
-        if (!Maps<T>::has_factor(node, k)) return f(d.row(p, examples.begin), examples.size());
+        const Range all = ws.rows_of(node.output, examples);
+        if (!Maps<T>::has_factor(node, k)) return f(d.row(p, all.begin), all.size());
         const auto factor = [&](Range rows, T* to) { return Maps<T>::factor(ws, node, k, rows, p, to); };
-        for_products(d, examples, p, room, factor, f);
+        for_products(d, all, p, room, factor, f);
     }
 };
 
@@ -204,21 +212,25 @@ struct TangentTerms {
 
     template <class F>
     void for_matrix(const Node& node, const F& f) const {
-        f(ws.a(node.input()), ws.rd(node.output));
-        const Panels<T> rx = ws.ra(node.input());
-        if (rx.data != nullptr && !ws.own(node).is_table) f(rx, ws.d(node.output));
+        for_pair(ws, node, Pair::a_rd, f);
+        for_pair(ws, node, Pair::ra_d, f);
     }
     // u rd + ru d
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {
+        if (Maps<T>::vector_terms(ws, node, k, Pair::a_rd, examples, p, room, f)) {
+            Maps<T>::vector_terms(ws, node, k, Pair::ra_d, examples, p, room, f);
+            return;
+        }
         const Panels<T> d = ws.d(node.output), rd = ws.rd(node.output);
-        if (!Maps<T>::has_factor(node, k)) return f(rd.row(p, examples.begin), examples.size());
+        const Range all = ws.rows_of(node.output, examples);
+        if (!Maps<T>::has_factor(node, k)) return f(rd.row(p, all.begin), all.size());
         const auto factor = [&](Range rows, T* to) { return Maps<T>::factor(ws, node, k, rows, p, to); };
         const auto change = [&](Range rows, T* to) {
             return Maps<T>::factor_tangent(ws, node, k, rows, p, to);
         };
-        for_products(rd, examples, p, room, factor, f);
-        for_products(d, examples, p, room, change, f);
+        for_products(rd, all, p, room, factor, f);
+        for_products(d, all, p, room, change, f);
     }
 };
 

@@ -32,7 +32,7 @@ inline const Node* parting(const Plan& plan) {
     const Node* first = plan.nodes.data();
     const Node* const end = first + plan.nodes.size();
     while (first != end && first->parameters < 0) ++first;
-    if (first == end || first->op.kind != OpKind::dense) return nullptr;
+    if (first == end || first->op.kind != OpKind::dense || plan.positions() > 1) return nullptr;
     if (plan.parameters[std::size_t(first->parameters)].nodes.size() > 1) return nullptr;
     for (const Node* node = first + 1; node != end; ++node)
         for (const Input& input : node->inputs)
@@ -90,21 +90,22 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
     const Plan& plan = call.plan;
     const Node* const shared = parting(plan);
     const int last = plan.output();
-    const index chunk = chunk_size(order.rows);
+    const index chunk = chunk_size(plan, order.rows);
     index work = 0, work_of_point = plan.work_per_row();  // of a row: for all points, for each
     Needs needs, needs_there;
     needs.tangent = needs_there.loss = true;
     needs.probes = k;
     needs.last_value = 0;
     if (shared != nullptr) {
-        const index out = plan.values[shared->output].features;
-        work = (k + 1) * plan.values[shared->input()].features * out;
-        work_of_point += (k - plan.values[shared->input()].features) * out;
+        const index out = plan.values[std::size_t(shared->output)].features();
+        const index in = plan.values[std::size_t(shared->input())].features();
+        work = (k + 1) * in * out;
+        work_of_point += (k - in) * out;
         needs.last_value = needs_there.first_value = shared->output;
     }
     const int threads = team_size(call.threads, chunk * (work + m * work_of_point));
     Workspace<T> ws(call, chunk, needs, threads);
-    const double weight = total_weight<T>({y, order.examples}, order.rows);
+    const double weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     for (index i = 0; i < m; ++i) losses[i] = 0;
     exec::run(threads, call.interrupt, [&](Exec& exec) {
         Arena own;
@@ -117,11 +118,11 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
         const Range behind{shared != nullptr ? ws.layout.end(ws.own(*shared)) : 0, ws.layout.size()};
         const Node* const from = shared != nullptr ? shared + 1 : plan.nodes.data();
         const Node* const end = plan.nodes.data() + plan.nodes.size();
-        for_chunks(exec, order.rows, [&](index first, index batch) {
+        for_chunks(exec, order.rows, chunk_limit(plan), [&](index first, index batch) {
             Workspace<T> here = ws.of_rows(batch), there = moved.of_rows(batch);
-            const Batch<T> examples{y, order.examples, first, plan.out_features()};
+            const Batch<T> examples = batch_of(plan, y, order.examples, first);
             if (shared != nullptr) {
-                for_own_pieces(exec, batch, [&](Range rows) {
+                for_own_examples(exec, here, [&](Range rows) {
                     gather<T>(here.a(0), x, order.examples, first, rows, here.input_map);
                     begin_points(here, *shared, k, rows);
                 });
@@ -133,15 +134,15 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
             for (index i = points.begin; i < points.end; ++i) {
                 const double* const step = steps + i * k;
                 move_parameters(there, here, behind, step, k);
-                exec::for_pieces({0, batch}, piece_rows, [&](Range rows) {
+                exec::for_pieces({0, batch}, piece_size(plan), [&](Range rows) {
                     exec.poll();
                     if (shared != nullptr) part(there, here, *shared, step, k, rows);
                     for (const Node* node = from; node != end; ++node)
                         Maps<T>::forward(there, *node, rows, {0, there.z(node->output).count()});
-                    loss_forward<T>(loss, examples, there.a(last), there.da(last), rows, T(1), there.scores,
-                                    there.scratch(0));
+                    loss_forward<T>(loss, examples, there.a(last), there.da(last), there.rows_of(last, rows),
+                                    T(1), there.scores, there.scratch(0));
                 });
-                losses[i] += add_up(there.scores, batch).loss;
+                losses[i] += add_up(there).loss;
             }
         });
     });

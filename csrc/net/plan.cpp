@@ -5,6 +5,7 @@
 
 #include "net/ops/activation.h"
 #include "net/ops/with_op.h"
+#include "net/shapes.h"
 
 namespace fnn {
 
@@ -51,6 +52,7 @@ const std::map<std::string, NamedOp> ops = {
     {"multiply", {OpKind::multiply, {}, "", {}, {}, 2}},
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
     {"slice", {OpKind::slice, {&OpSpec::first, &OpSpec::count}, "", {}, {}}},
+    {"reshape", {OpKind::reshape, {&OpSpec::height, &OpSpec::width, &OpSpec::channels}, "", {}, {}}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
@@ -98,21 +100,8 @@ void check_inputs(const LayerSpec& layer, std::size_t expected) {
                                     std::to_string(layer.inputs.size()));
 }
 
-void check_groups(index groups, index features) {
-    if (groups < 1 || features % groups != 0)
-        throw std::invalid_argument("groups: expected a divisor of " + std::to_string(features) +
-                                    " features, got " + std::to_string(groups));
-}
-
-// Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
-constexpr index largest_width = index{1} << 31;
+// More does not fit into memory anyway, and products must not wrap around.
 constexpr index largest_plan = index{1} << 48;
-
-void check_size(const std::string& name, index size) {
-    if (size < 1 || size > largest_width)
-        throw std::invalid_argument(name + ": expected 1 to " + std::to_string(largest_width) + ", got " +
-                                    std::to_string(size));
-}
 
 Traits traits_of(const OpSpec& op) {
     return baseline::net::with_op<float>(op, [](auto type) { return type.traits; });
@@ -160,7 +149,7 @@ struct Plan::Building {
 
     int root_of(int input) const { return roots[std::size_t(input)]; }
 
-    index features(int value) const { return plan.values[std::size_t(value)].features; }
+    const Shape& shape(int value) const { return plan.values[std::size_t(value)].shape; }
 
     int value_of(int input) const { return input == 0 ? 0 : plan.outputs[std::size_t(input) - 1]; }
 
@@ -183,7 +172,7 @@ struct Plan::Building {
     // What a value is called as an input of an InputLayer.
     int input_of(int value) const { return value == 0 ? 0 : inputs_[std::size_t(value) - 1]; }
 
-    Node& add_node(const LayerSpec& layer, index units) {
+    Node& add_node(const LayerSpec& layer, const Shape& shape) {
         Node node;
         for (const int input : layer.inputs) {
             node.inputs.push_back({value_of(input)});
@@ -196,7 +185,8 @@ struct Plan::Building {
         bool learns = false;
         for (const Input& input : node.inputs) learns |= plan.values[std::size_t(input.value)].learns;
         plan.outputs.push_back(node.output);
-        plan.values.push_back({units, int(plan.nodes.size()), learns});
+        plan.values.push_back({shape, int(plan.nodes.size()), learns});
+        plan.positions_ = std::max(plan.positions_, shape.positions());
         plan.nodes.push_back(node);
         return plan.nodes.back();
     }
@@ -206,45 +196,10 @@ struct Plan::Building {
         all.couples_rows |= one.couples_rows;
         all.is_random |= one.is_random;
         all.has_state |= one.has_state;
+        all.walks_positions |= one.walks_positions;
         if (!one.piecewise_linear && plan.nonlinear.empty()) plan.nonlinear = layer;
         if (!one.exact_traces && plan.inexact.empty())
             plan.inexact = "what '" + std::string(kind) + "' (layer " + layer + ") adds to them is not known";
-    }
-
-    index width_of(const LayerSpec& layer, const NamedOp& op, const OpSpec& spec) const {
-        const index first = features(value_of(layer.inputs[0]));
-        if (op.kind == OpKind::embedding && first != 1)
-            throw std::invalid_argument("expected one column of codes, got " + std::to_string(first));
-        if (op.kind == OpKind::spread) {
-            check_size("copies", index(spec.copies));
-            check_size("units", first * index(spec.copies));
-            return first * index(spec.copies);
-        }
-        if (!op.matrix.empty()) {
-            check_size("units", layer.units);
-            return layer.units;
-        }
-        index sum = 0;
-        for (const int input : layer.inputs) {
-            const index width = features(value_of(input));
-            sum += width;
-            if (op.kind != OpKind::concatenate && width != first)
-                throw std::invalid_argument("expected inputs of one width, got " + std::to_string(first) +
-                                            " and " + std::to_string(width) + " features");
-        }
-        check_size("units", sum);
-        if (op.kind == OpKind::slice) return width_of_slice(layer, first);
-        return op.kind == OpKind::concatenate ? sum : first;
-    }
-
-    index width_of_slice(const LayerSpec& layer, index features) const {
-        check_count(layer.kind, layer.values, 2);
-        const double first = layer.values[0], count = layer.values[1];
-        if (!(first >= 0 && count >= 1 && first + count <= double(features)))
-            throw std::invalid_argument("expected a slice of " + std::to_string(features) +
-                                        " features, got " + std::to_string(count) + " from " +
-                                        std::to_string(first) + " on");
-        return index(count);
     }
 
     void add_op(const LayerSpec& layer, const NamedOp& op) {
@@ -252,31 +207,34 @@ struct Plan::Building {
         if (op.inputs != 0) check_inputs(layer, op.inputs);
         OpSpec spec{op.kind};
         for (std::size_t k = 0; k < op.numbers.size(); ++k) spec.*op.numbers[k] = layer.values[k];
-        const bool is_table = op.kind == OpKind::embedding;
-        if (is_table) check_size("categories", index(spec.categories));
-        const index in = is_table ? index(spec.categories) : features(value_of(layer.inputs[0]));
-        const index width = width_of(layer, op, spec);
-        Node& node = add_node(layer, width);
+        std::vector<Shape> inputs;
+        for (const int input : layer.inputs) inputs.push_back(shape(value_of(input)));
+        const Shape output = shape_of(spec, layer.units, inputs);
+        check_size("units", output.channels);
+        const index rows = op.matrix.empty() ? 0 : matrix_rows(spec, inputs);
+        Node& node = add_node(layer, output);
         node.op = spec;
-        if (op.kind == OpKind::group_norm) check_groups(index(node.op.groups), width);
         const Traits traits = traits_of(node.op);
         if (traits.is_random) node.random = n_random_++;
         const bool may_learn = !op.matrix.empty() || !op.vectors.empty();
         const bool affine = std::count(op.numbers.begin(), op.numbers.end(), &OpSpec::affine) > 0;
         if (affine ? node.op.affine != 0 : may_learn) {
-            node.parameters = parameters_of(layer, op, op.matrix.empty() ? 0 : in, width);
+            node.parameters = parameters_of(layer, op, rows, vector_length(spec, output));
             Parameters& own = plan.parameters[std::size_t(node.parameters)];
             own.nodes.push_back(int(plan.nodes.size()) - 1);
             if (own.nodes.size() > 1 && plan.inexact.empty())
                 plan.inexact = "the parameters of layer " + own.layer + " are used more than once";
+            if (output.positions() > 1 && plan.inexact.empty())
+                plan.inexact = "the parameters of layer " + own.layer + " are used at several positions";
             plan.values.back().learns |= own.trainable;
+            node.learns_going_back = traits.learns_going_back && own.trainable;
         }
         if (!op.states.empty() && layer.shares >= 0)
             throw std::invalid_argument("shares: expected none, as its statistics are those of one place");
         node.state = plan.n_state;
-        for (const std::string& name : op.states) add_state(layer.path, name, width);
+        for (const std::string& name : op.states) add_state(layer.path, name, output.channels);
         merge(traits, layer.path, layer.kind.c_str());
-        plan.work_per_row_ += op.matrix.empty() || is_table ? width : in * width;
+        plan.work_per_row_ += work_of(spec, output, rows);
     }
 
     void add_state(const std::string& layer, const std::string& name, index size, index rows = 0) {
@@ -335,8 +293,9 @@ struct Plan::Building {
             plan.outputs.push_back(value);
             return;
         }
-        add_node(layer, features(value)).activation = activation;
-        plan.work_per_row_ += features(value);
+        const Shape own = shape(value);
+        add_node(layer, own).activation = activation;
+        plan.work_per_row_ += own.size();
     }
 
     void add_input_layer(const LayerSpec& layer) {
@@ -364,7 +323,7 @@ struct Plan::Building {
         }
         check_size("units", input.features);
         plan.traits.has_state |= input.state < plan.n_state;
-        plan.values.front().features = input.features;
+        plan.values.front().shape.channels = input.features;
         plan.input_layers.push_back(input);
         plan.outputs.push_back(0);
     }
@@ -375,9 +334,9 @@ struct Plan::Building {
         input.kind = named.kind;
         const bool splits = input.kind == InputKind::piecewise_linear || input.kind == InputKind::one_hot;
         for (std::size_t i = 0; i < (named.matrix.empty() ? 0 : named.n_values); ++i)
-            if (!(input.values[i] >= 1 && input.values[i] <= double(largest_width)))
+            if (!(input.values[i] >= 1 && input.values[i] <= double(largest_size)))
                 throw std::invalid_argument("'" + layer.kind + "': expected sizes from 1 to " +
-                                            std::to_string(largest_width) + ", got " +
+                                            std::to_string(largest_size) + ", got " +
                                             std::to_string(input.values[i]));
         if (splits) {
             const bool has_rare = input.kind == InputKind::one_hot && input.values[1] > 1;
@@ -412,7 +371,7 @@ struct Plan::Building {
 Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) {
     check_size("in_features", in_features);
     in_features_ = in_features;
-    values.push_back({in_features});
+    values.push_back({{1, 1, in_features}});
     Building building(*this, layers, fused);
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const std::size_t nodes_before = nodes.size();
@@ -429,7 +388,8 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) 
     const bool affine = std::all_of(input_layers.begin(), input_layers.end(), [](const InputLayer& layer) {
         return layer.kind == InputKind::rescale || layer.kind == InputKind::standardize;
     });
-    if (!affine) input_ways = ways_to(int(input_layers.size()), 0, values.front().features);
+    if (!affine) input_ways = ways_to(int(input_layers.size()), 0, values.front().features());
+    if (output_shape().positions() > 1 && inexact.empty()) inexact = "outputs have several positions";
     traits.piecewise_linear = nonlinear.empty();
     traits.exact_traces = inexact.empty();
 }

@@ -44,6 +44,7 @@ enum class OpKind {
     embedding,
     spread,
     cosine,
+    reshape,
 };
 
 // A kind and its numbers; those of other kinds are 0.
@@ -59,6 +60,19 @@ struct OpSpec {
     double affine = 0;      // norms: 1 if they learn a scale (and a shift)
     double categories = 0;  // embedding
     double copies = 0;      // spread
+    double height = 0;      // reshape: what the output is to be
+    double width = 0;
+    double channels = 0;
+};
+
+// Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.
+struct Shape {
+    index height = 1, width = 1, channels = 0;
+
+    index positions() const { return height * width; }
+    index size() const { return positions() * channels; }
+    bool has_positions_of(const Shape& other) const { return height == other.height && width == other.width; }
+    std::string text() const;  // as a user writes it: "(28, 28, 1)", "(50, 3)", "(10,)"
 };
 
 enum class Activation {
@@ -95,19 +109,25 @@ enum class Cut {
 
 // What an op or an activation says of itself. Where it says nothing, what depends on it is refused.
 struct Traits {
-    bool couples_rows = false;      // in training, the output of a row depends on other rows
-    bool is_random = false;         // draws random numbers while training
-    bool has_state = false;         // keeps numbers that are saved but not differentiated
-    bool piecewise_linear = false;  // in its inputs, for fixed parameters
-    bool exact_traces = false;      // traces and gradients of single examples are right with it
-    bool reads_output = false;      // on the way back: nothing may be computed in its place
+    bool couples_rows = false;       // in training, the output of a row depends on other rows
+    bool is_random = false;          // draws random numbers while training
+    bool has_state = false;          // keeps numbers that are saved but not differentiated
+    bool piecewise_linear = false;   // in its inputs, for fixed parameters
+    bool exact_traces = false;       // traces and gradients of single examples are right with it
+    bool reads_output = false;       // on the way back: nothing may be computed in its place
+    bool walks_positions = false;    // one after the other, so that many examples together pay
+    bool learns_going_back = false;  // the gradient of its parameters is made of what its way back leaves
 };
 
-// The output of one node, or the network's input (value 0): (rows, features).
+// The output of one node, or the network's input (value 0, of one position): a matrix with a row for each
+// position of each example, (examples * positions, channels).
 struct Value {
-    index features = 0;
+    Shape shape;
     int producer = -1;    // the node that writes it, -1 for the input
     bool learns = false;  // depends on parameters that are trained
+
+    index features() const { return shape.channels; }
+    index positions() const { return shape.positions(); }
 };
 
 // What a layer learns: a matrix (rows, cols), or none, and then some vectors (cols,), one after the other in
@@ -154,10 +174,11 @@ struct Node {
     ActivationSpec activation;
     std::vector<Input> inputs;
     int output = 0;
-    int parameters = -1;  // of Plan::parameters, or none
-    index state = 0;      // where its own starts
-    int random = 0;       // its number among those that draw random numbers
-    std::string layer;    // the path of the first that the user gave
+    int parameters = -1;             // of Plan::parameters, or none
+    index state = 0;                 // where its own starts
+    int random = 0;                  // its number among those that draw random numbers
+    bool learns_going_back = false;  // goes back for its own parameters, too: see Traits
+    std::string layer;               // the path of the first that the user gave
 
     int input() const { return inputs.front().value; }
 };
@@ -221,8 +242,11 @@ class Plan {
     std::string nonlinear;  // the first layer that is not piecewise linear; empty if there is none
 
     index in_features() const { return in_features_; }  // columns of X
-    index out_features() const { return values[std::size_t(output())].features; }
+    const Shape& output_shape() const { return values[std::size_t(output())].shape; }
+    index out_features() const { return output_shape().channels; }
     int output() const { return nodes.back().output; }
+    // The most positions that a value has.
+    index positions() const { return positions_; }
 
     // The ways to some columns of what is read as `inputs` of an InputLayer, by column of X.
     std::vector<InputWay> ways_to(int input, index first, index count) const;
@@ -231,13 +255,13 @@ class Plan {
         return input == 0 ? in_features_ : input_layers[std::size_t(input) - 1].features;
     }
 
-    // The multiply-adds that one row costs going forward.
+    // The multiply-adds that one example costs going forward.
     index work_per_row() const { return work_per_row_; }
 
    private:
     struct Building;
 
-    index in_features_ = 0, work_per_row_ = 0;
+    index in_features_ = 0, work_per_row_ = 0, positions_ = 1;
 };
 
 }  // namespace fnn

@@ -14,12 +14,18 @@ constexpr index smallest_shared_work = 600 * 1000;  // multiply-adds between two
 
 inline int team_size(int threads, index work) { return work < smallest_shared_work ? 1 : threads; }
 
-// Rows of examples that are computed at a time where nothing else asks for more.
+// Rows that are computed at a time where nothing else asks for more.
 constexpr index chunk_rows = 1024;
 inline index chunk_size(index n) { return exec::min(n, chunk_rows); }
+// Examples of a plan: with many positions fewer, which are still enough to share.
+inline index chunk_limit(const Plan& plan) {
+    constexpr index fewest = 64, positions = 65536;
+    return exec::max(exec::min(chunk_rows, positions / plan.positions()), fewest);
+}
+inline index chunk_size(const Plan& plan, index n) { return exec::min(n, chunk_limit(plan)); }
 // The same of a call's examples; where rows are coupled, all of them.
 inline index chunk_limit(const Context& call, index n) {
-    return call.run.training && call.plan.traits.couples_rows ? exec::max(n, 1) : chunk_rows;
+    return call.run.training && call.plan.traits.couples_rows ? exec::max(n, 1) : chunk_limit(call.plan);
 }
 inline index chunk_size(const Context& call, index n) { return exec::min(n, chunk_limit(call, n)); }
 
@@ -30,16 +36,28 @@ constexpr index reading = 6;  // multiply-adds in the time in which a parameter 
 // Rows that a thread walks through all nodes before it asks whether to go on.
 constexpr index piece_rows = 512;
 
-// f(rows) for this thread's rows of a batch; where rows are coupled, once for all of them.
+// The same of a plan's examples.
+inline index piece_size(const Plan& plan) {
+    return plan.traits.walks_positions ? piece_rows : exec::max(piece_rows / plan.positions(), 1);
+}
+
+// f(rows) for this thread's rows of n.
 template <class F>
-inline void for_own_pieces(Exec& exec, index batch, const F& f, bool coupled = false) {
-    const Range own = exec.share(batch);
-    if (own.empty() || coupled) exec.poll();
-    if (coupled) return f(own);
-    exec::for_pieces(own, piece_rows, [&](Range rows) {
+inline void for_own_pieces(Exec& exec, index n, index piece, const F& f) {
+    const Range own = exec.share(n);
+    if (own.empty()) exec.poll();
+    exec::for_pieces(own, piece, [&](Range rows) {
         exec.poll();
         f(rows);
     });
+}
+
+// f(examples) for this thread's of the workspace's; where rows are coupled, once for all of them.
+template <class T, class F>
+inline void for_own_examples(Exec& exec, const Workspace<T>& ws, const F& f) {
+    if (!ws.couples_rows()) return for_own_pieces(exec, ws.rows, piece_size(ws.plan), f);
+    exec.poll();
+    f(exec.share(ws.rows));
 }
 
 // f(first example, rows of the chunk) for chunks of n examples, on a grid fixed by the shapes; all threads
@@ -59,19 +77,20 @@ inline void for_chunks(Exec& exec, index n, const F& f) {
 
 template <class T>
 inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, const Batch<T>& batch,
-                          Range rows, T factor) {
+                          Range examples, T factor) {
     const int last = ws.plan.output();
-    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
+    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), ws.rows_of(last, examples), factor, ws.scores,
+                    ws.scratch(exec.rank));
 }
 
-// For some rows of a batch: from the examples to the derivatives of the factor times the loss.
+// For some examples of a batch: from X to the derivatives of the factor times the loss.
 template <class T>
-inline void differentiate_rows(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
-                               const Batch<T>& batch, Range rows, T factor) {
-    gather<T>(ws.a(0), x, batch.order, batch.first, rows, ws.input_map);
-    forward(exec, ws, rows);
-    score_outputs(exec, ws, loss, batch, rows, factor);
-    backward(exec, ws, rows);
+inline void differentiate_examples(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
+                                   const Batch<T>& batch, Range examples, T factor) {
+    gather<T>(ws.a(0), x, batch.order, batch.first, examples, ws.input_map);
+    forward(exec, ws, examples);
+    score_outputs(exec, ws, loss, batch, examples, factor);
+    backward(exec, ws, examples);
 }
 
 // All layers in front of the others as one affine map, for some columns.
@@ -145,6 +164,10 @@ inline Score add_up(const RowScores<T>& scores, index rows) {
     }
     return sum;
 }
+template <class T>
+inline Score add_up(const Workspace<T>& ws) {
+    return add_up(ws.scores, ws.rows_of(ws.plan.output(), {0, ws.rows}).end);
+}
 
 // Adds the scores of a chunk to `score` when all its rows are done.
 template <class T>
@@ -152,6 +175,10 @@ inline void collect(Exec& exec, const RowScores<T>& scores, index rows, Score* s
     exec.barrier();
     if (exec.rank != 0) return;
     score->add(add_up(scores, rows));
+}
+template <class T>
+inline void collect(Exec& exec, const Workspace<T>& ws, Score* score) {
+    collect(exec, ws.scores, ws.rows_of(ws.plan.output(), {0, ws.rows}).end, score);
 }
 
 }  // namespace fnn::FNN_ISA::net

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "net/curvature.h"
+#include "net/ops/dense.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -142,7 +143,11 @@ struct SquareTerms {
 
     template <class F>
     void for_matrix(const Node& node, const F& f) const {
-        f(squared_inputs(ws, node), squared_deltas(ws, node));
+        f([&](const exec::Strips<T>& strips, Range examples, Range rows, Range panels, bool add, Part turn,
+              const exec::Beside<T>& beside) {
+            Dense<T>::weight_gradient(strips, squared_inputs(ws, node), squared_deltas(ws, node), examples,
+                                      rows, panels, add, turn, beside);
+        });
     }
     template <class F>
     void for_vector(const Node& node, index k, Range examples, index p, T* room, const F& f) const {

@@ -80,8 +80,8 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
                                const Last& last) {
     const index capacity = rows_at_a_time(epoch);
     const auto [begin, end] = rows_of_step(epoch, step);
-    Batch<T> examples{y, epoch.order.examples, begin, ws.plan.out_features()};
-    const T factor = mean_factor<T>(double(end - begin));
+    Batch<T> examples = batch_of(ws.plan, y, epoch.order.examples, begin);
+    const T factor = mean_factor<T>(double((end - begin) * examples.positions));
     ws.run.step = epoch.first_step + std::uint64_t(step);
     if (has_ridge(epoch)) square_panels(exec, ws);
     for (; examples.first < end; examples.first += capacity) {
@@ -93,7 +93,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         differentiate(exec, ws, x, loss, examples, factor);
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
-        sum.add(add_up(ws.scores, batch));
+        sum.add(add_up(ws));
         if (!more && has_ridge(epoch)) {
             sum.penalty = ridge_at(epoch, step) / 2 * sum_of_squares(ws);
             sum.loss += sum.penalty;

@@ -128,7 +128,7 @@ class Workspace {
     const Plan& plan;
     double* const state;
     Run run;
-    index rows;
+    index rows;  // examples
     const Needs needs;
 
     InputMap input_map;  // of all input layers together
@@ -155,10 +155,18 @@ class Workspace {
     T* direction_vector(const Node& node, index k) const { return layout.vector(direction, own(node), k); }
     const Parameters& own(const Node& node) const { return plan.parameters[std::size_t(node.parameters)]; }
 
-    // By value, (rows, features). z is an output before its activation, a after it; d is the derivative of
-    // the loss with respect to z, da with respect to a; r... are derivatives along the direction. Those that
-    // a call does not need are null, and where there is nothing in between, both names mean one memory. So do
-    // z and a, unless the activation's derivatives are functions of z.
+    // The rows of a value that some examples have, one for each position.
+    Range rows_of(int b, Range examples) const {
+        const index positions = plan.values[std::size_t(b)].positions();
+        return {examples.begin * positions, examples.end * positions};
+    }
+    // Of a value's rows in the step, the one that the batch begins with.
+    index first_row(int b) const { return run.first * plan.values[std::size_t(b)].positions(); }
+
+    // By value, a row for each position of each example. z is an output before its activation, a after it; d
+    // is the derivative of the loss with respect to z, da with respect to a; r... are derivatives along the
+    // direction. Those that a call does not need are null, and where there is nothing in between, both names
+    // mean one memory. So do z and a, unless the activation's derivatives are functions of z.
     Panels<T> z(int b) const { return view(base_.z, b); }
     Panels<T> a(int b) const { return view(base_.a, b); }
     Panels<T> d(int b) const { return view(base_.d, b); }
@@ -190,6 +198,14 @@ class Workspace {
         return needs.gradient && (needs.input_gradient || plan.values[value].learns);
     }
 
+    // Does the backward pass go through this node?
+    bool goes_back(const Node& node) const {
+        if (needs.gradient && node.learns_going_back) return true;
+        for (const Input& input : node.inputs)
+            if (wants_gradient(input.value)) return true;
+        return false;
+    }
+
     // Does a row depend on other rows? Then all rows of a chunk go through the network together.
     bool couples_rows() const { return run.training && plan.traits.couples_rows; }
 
@@ -197,7 +213,7 @@ class Workspace {
     bool wants_transpose(const Parameters& own) const {
         if (own.rows == 0 || own.is_table) return false;
         for (const int n : own.nodes)
-            if (wants_gradient(plan.nodes[n].input())) return true;
+            if (goes_back(plan.nodes[n])) return true;
         return false;
     }
 
@@ -227,8 +243,12 @@ class Workspace {
           layout(plan, needs.products),
           threads_(1) {}
 
-    Panels<T> view(T* const* pointers, int b) const { return {pointers[b], rows, plan.values[b].features}; }
-    index size(int b) const { return Panels<T>{nullptr, rows, plan.values[b].features}.size(); }
+    Panels<T> of_size(T* data, int b) const {
+        const Shape& shape = plan.values[std::size_t(b)].shape;
+        return {data, rows * shape.positions(), shape.channels};
+    }
+    Panels<T> view(T* const* pointers, int b) const { return of_size(pointers[b], b); }
+    index size(int b) const { return of_size(nullptr, b).size(); }
     bool uses(int b) const { return needs.first_value <= b && b <= needs.last_value; }
     bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
     static T* take(Carver& carver, bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; }
@@ -267,7 +287,8 @@ class Workspace {
         row_sums_ = own.take<T>(needs.row_sums * rows);
         rows_of_sums_ = rows;
         if (!needs.loss) return;
-        scores = {own.take<T>(rows), own.take<T>(rows)};
+        const index scored = rows_of(plan.output(), {0, rows}).end;
+        scores = {own.take<T>(scored), own.take<T>(scored)};
         scratch_ = own.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
     }
 

@@ -51,7 +51,7 @@ struct BatchNorm : OpBase {
             const T* const from = d.panel(p);
             const auto g = [&](index i, int n) { return weight.vector(n) * exec::load(from + i); };
             Columns<T> means[2];
-            mean_if_training(ws, means, d.width(p), [&](index i, int n, auto& terms) {
+            mean_if_training(ws, means, d, p, [&](index i, int n, auto& terms) {
                 terms[0] = g(i, n);
                 terms[1] = h(i, n) * terms[0];
             });
@@ -100,7 +100,7 @@ struct BatchNorm : OpBase {
                 return way.vector(n) * exec::load(from + i) + weight.vector(n) * exec::load(change + i);
             };
             Columns<T> means[4];
-            mean_if_training(ws, means, d.width(p), [&](index i, int n, auto& terms) {
+            mean_if_training(ws, means, d, p, [&](index i, int n, auto& terms) {
                 terms[0] = g(i, n);
                 terms[1] = h(i, n) * terms[0];
                 terms[2] = rg(i, n);
@@ -134,7 +134,7 @@ struct BatchNorm : OpBase {
     // The running variance is an estimate of that of all examples: n / (n - 1) times that of the n rows.
     static void learn(const Workspace<T>& ws, const Node& node, Range panels) {
         const Panels<T> z = ws.z(node.output);
-        const double unbiased = double(ws.rows) / double(ws.rows - 1);
+        const double unbiased = double(z.rows) / double(z.rows - 1);
         const State running = state_of(ws, node);
         const auto follow = [momentum = node.op.momentum](double& value, double batch) {
             value = (1 - momentum) * value + momentum * batch;
@@ -149,7 +149,7 @@ struct BatchNorm : OpBase {
     static void calibrate(const Workspace<T>& ws, const Node& node, index before, Range panels) {
         const Panels<T> x = ws.a(node.input());
         const State running = state_of(ws, node);
-        const double n = double(ws.rows), others = double(before);
+        const double n = double(x.rows), others = double(before) * n / double(ws.rows);
         for (index p = panels.begin; p < panels.end; ++p) {
             const ColumnMoments<T> own(x.panel(p), x.width(p), x.rows);
             for (index k = 0, j = p * x.full; k < x.used(p); ++k, ++j) {
@@ -172,7 +172,7 @@ struct BatchNorm : OpBase {
     }
 
     static index padded(const Node& node, const Plan& plan) {
-        return Panels<T>{nullptr, 1, plan.values[std::size_t(node.output)].features}.padded();
+        return Panels<T>{nullptr, 1, plan.values[std::size_t(node.output)].features()}.padded();
     }
     static T* kept_of(const Workspace<T>& ws, const Node& node, index k) {
         return ws.kept(node) + k * padded(node, ws.plan);
@@ -268,7 +268,7 @@ struct BatchNorm : OpBase {
         Columns<T> means[2];
         const Normed h(ws, node, p);
         if (rx != nullptr)
-            mean_rows<T>(means, width, ws.rows, [&](index i, int n, auto& terms) {
+            mean_rows<T>(means, width, ws.z(node.output).rows, [&](index i, int n, auto& terms) {
                 terms[0] = exec::load(rx + i);
                 terms[1] = h(i, n) * terms[0];
             });
@@ -278,8 +278,9 @@ struct BatchNorm : OpBase {
 
     // What rows have to do with each other; nothing where mean and variance are constants.
     template <int K, class F>
-    static void mean_if_training(const Workspace<T>& ws, Columns<T> (&means)[K], index width, const F& f) {
-        if (ws.run.training) mean_rows<T>(means, width, ws.rows, f);
+    static void mean_if_training(const Workspace<T>& ws, Columns<T> (&means)[K], const Panels<T>& d, index p,
+                                 const F& f) {
+        if (ws.run.training) mean_rows<T>(means, d.width(p), d.rows, f);
     }
 
     static void put(T* to, bool add, exec::Vector<T> v) { exec::store(to, add ? exec::load(to) + v : v); }

@@ -76,6 +76,16 @@ struct Dense : OpBase {
 
     // The same of a node.
 
+    static constexpr bool has_matrix = true;
+    static bool has_pair(const Workspace<T>& ws, const Node& node, Pair pair) {
+        return pair != Pair::ra_d || ws.ra(node.input()).data != nullptr;
+    }
+    static void weight_gradient(const Workspace<T>& ws, const Node& node, Pair pair,
+                                const exec::Strips<T>& strips, Range examples, Range rows, Range panels,
+                                bool add, Part turn, const exec::Beside<T>& beside) {
+        weight_gradient(strips, forward_of(ws, node, pair), backward_of(ws, node, pair),
+                        ws.rows_of(node.output, examples), rows, panels, add, turn, beside);
+    }
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range rows, Range panels, const Done& done) {
         forward(ws.z(node.output), ws.a(node.input()), ws.matrix(node), ws.vector(node, 0), rows, panels,

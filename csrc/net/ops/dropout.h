@@ -20,7 +20,7 @@ struct Dropout : OpBase {
 
     // A bit for each number.
     static index kept(const Node& node, const Plan& plan, index rows) {
-        const index features = plan.values[std::size_t(node.output)].features;
+        const index features = plan.values[std::size_t(node.output)].features();
         const index bytes = rows * exec::divide_up(features, of_a_word) * index(sizeof(std::uint16_t));
         return exec::divide_up(bytes, index(sizeof(T)));
     }
@@ -105,7 +105,7 @@ struct Dropout : OpBase {
         const std::uint32_t least = threshold(node);
         // Groups are numbered through; those that are wanted of a row, or all of all rows.
         const auto go = [&](index r, index g, index count) {
-            index at = (ws.run.first + r) * groups + g;
+            index at = (ws.first_row(node.output) + r) * groups + g;
             const index end = at + count;
             while (at < end) {
                 std::uint32_t decided[groups_of_a_block];

@@ -51,15 +51,20 @@ struct Embedding : OpBase {
         if (into.wants(0)) stop(ws.rda(node.input()), rows, panels, into);
     }
 
-    // strips of dw (+)= each row of dz, where its code is among the rows of w that are asked for
-    static void weight_gradient(const exec::Strips<T>& dw, const Panels<const T>& x,
-                                const Panels<const T>& dz, index categories, Range examples, Range rows,
-                                Range panels, bool add) {
+    // Each row of dz, where its code is among the rows that are asked for.
+    static constexpr bool has_matrix = true;
+    static bool has_pair(const Workspace<T>&, const Node&, Pair pair) { return pair != Pair::ra_d; }
+    static void weight_gradient(const Workspace<T>& ws, const Node& node, Pair pair,
+                                const exec::Strips<T>& dw, Range examples, Range rows, Range panels, bool add,
+                                Part, const exec::Beside<T>&) {
+        const Panels<const T> x = ws.a(node.input()), dz = backward_of(ws, node, pair);
+        const index categories = ws.own(node).rows;
+        const Range all = ws.rows_of(node.output, examples);
         for (index p = panels.begin; p < panels.end; ++p) {
             const index width = dz.width(p);
             const auto row = [&](index i) { return dw.row(p - panels.begin, i, width); };
             if (!add) exec::elementwise({0, rows.size() * width}, Clear<T>{row(rows.begin)});
-            for (index r = examples.begin; r < examples.end; ++r) {
+            for (index r = all.begin; r < all.end; ++r) {
                 const index code = code_at(x, r, categories);
                 if (rows.begin <= code && code < rows.end)
                     exec::elementwise({0, width}, AddTo<T>{row(code), dz.row(p, r)});

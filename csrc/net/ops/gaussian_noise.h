@@ -21,7 +21,7 @@ struct GaussianNoise : Identity<T> {  // but for the way forward
         const Panels<T> z = ws.z(node.output), x = ws.a(node.input());
         for (index p = panels.begin; p < panels.end; ++p) {
             for (index r = rows.begin; r < rows.end; ++r) {
-                const index place = (ws.run.first + r) * z.cols + p * z.full;
+                const index place = (ws.first_row(node.output) + r) * z.cols + p * z.full;
                 exec::elementwise(
                     {0, z.width(p)},
                     AddNoise{z.row(p, r), x.row(p, r), T(node.op.std), ws.run.seed, ws.run.stream(),

@@ -7,6 +7,7 @@
 
 #include "net/call.h"
 #include "net/ops/softmax_rows.h"
+#include "net/plan.h"
 #include "rules/losses.h"
 
 namespace fnn::FNN_ISA::net {
@@ -14,23 +15,38 @@ namespace fnn::FNN_ISA::net {
 using exec::Panels;
 using exec::Range;
 
-// Which example stands in which row of a batch, its target and its weight.
+// Which example stands where in a batch, and the targets and weights of the rows of its output: one for each
+// position of each example.
 template <class T>
 struct Batch {
     Targets<T> targets;
     const std::int64_t* order = nullptr;  // null: as they come
-    index first = 0;                      // position of row 0
+    index first = 0;                      // place of the first example
     index out = 0;
+    index positions = 1;
 
-    index example(index row) const { return order ? order[first + row] : first + row; }
-    const T* values(index row) const { return targets.values + example(row) * out; }
-    std::int64_t label(index row) const { return targets.labels[example(row)]; }
-    T weight(index row) const { return targets.weights ? targets.weights[example(row)] : T(1); }
+    index example(index place) const { return order ? order[first + place] : first + place; }
+    // Where the target of a row stands among those of all examples.
+    index target(index row) const {
+        if (positions == 1) return example(row);
+        return example(row / positions) * positions + row % positions;
+    }
+    const T* values(index row) const { return targets.values + target(row) * out; }
+    std::int64_t label(index row) const { return targets.labels[target(row)]; }
+    T weight(index row) const { return targets.weights ? targets.weights[target(row)] : T(1); }
 };
 
-// The sum of the weights of so many rows.
+// Of a plan's outputs.
 template <class T>
-inline double total_weight(const Batch<T>& batch, index rows) {
+inline Batch<T> batch_of(const Plan& plan, const Targets<T>& targets, const std::int64_t* order,
+                         index first) {
+    return {targets, order, first, plan.out_features(), plan.output_shape().positions()};
+}
+
+// The sum of the weights of the rows of so many examples.
+template <class T>
+inline double total_weight(const Batch<T>& batch, index examples) {
+    const index rows = examples * batch.positions;
     if (batch.targets.weights == nullptr) return double(rows);
     double sum = 0;
     for (index r = 0; r < rows; ++r) sum += double(batch.weight(r));

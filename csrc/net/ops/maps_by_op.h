@@ -6,14 +6,23 @@
 
 namespace fnn::FNN_ISA::net {
 
-template <class T>
-index Maps<T>::kept(const Node& node, const Plan& plan, index rows) {
-    return with_op<T>(node.op, [&](auto op) { return op.kept(node, plan, rows); });
+// Of so many examples, what an op is asked for: rows of its output, or examples.
+template <class Op>
+inline index size_of(const Plan& plan, const Node& node, index examples) {
+    return Op::mixes_positions ? examples : examples * plan.values[std::size_t(node.output)].positions();
 }
 
 template <class T>
-index Maps<T>::kept_tangent(const Node& node, const Plan& plan, index rows) {
-    return with_op<T>(node.op, [&](auto op) { return op.kept_tangent(node, plan, rows); });
+index Maps<T>::kept(const Node& node, const Plan& plan, index examples) {
+    return with_op<T>(
+        node.op, [&](auto op) { return op.kept(node, plan, size_of<decltype(op)>(plan, node, examples)); });
+}
+
+template <class T>
+index Maps<T>::kept_tangent(const Node& node, const Plan& plan, index examples) {
+    return with_op<T>(node.op, [&](auto op) {
+        return op.kept_tangent(node, plan, size_of<decltype(op)>(plan, node, examples));
+    });
 }
 
 template <class T>
@@ -21,9 +30,16 @@ Cut Maps<T>::cut(const Node& node, const Run& run) {
     return with_op<T>(node.op, [&](auto op) { return op.cut(run); });
 }
 
+template <class Op, class T>
+inline Range part_of(const Workspace<T>& ws, const Node& node, Range examples) {
+    return {size_of<Op>(ws.plan, node, examples.begin), size_of<Op>(ws.plan, node, examples.end)};
+}
+
 template <class T>
-void Maps<T>::forward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op, [&](auto op) { op.forward(ws, node, rows, panels, Activate<T>{ws, node}); });
+void Maps<T>::forward(Workspace<T>& ws, const Node& node, Range examples, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        op.forward(ws, node, part_of<decltype(op)>(ws, node, examples), panels, Activate<T>{ws, node});
+    });
 }
 
 template <class T>
@@ -35,26 +51,61 @@ void Maps<T>::forward_few(Workspace<T>& ws, const Node& node, const T* parameter
 }
 
 template <class T>
-void Maps<T>::backward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op, [&](auto op) { op.backward(ws, node, rows, panels, IntoGradient<T>{ws, node}); });
+void Maps<T>::backward(Workspace<T>& ws, const Node& node, Range examples, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        op.backward(ws, node, part_of<decltype(op)>(ws, node, examples), panels, IntoGradient<T>{ws, node});
+    });
 }
 
 template <class T>
-void Maps<T>::tangent_forward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op,
-               [&](auto op) { op.tangent_forward(ws, node, rows, panels, ActivateTangent<T>{ws, node}); });
+void Maps<T>::tangent_forward(Workspace<T>& ws, const Node& node, Range examples, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        op.tangent_forward(ws, node, part_of<decltype(op)>(ws, node, examples), panels,
+                           ActivateTangent<T>{ws, node});
+    });
 }
 
 template <class T>
-void Maps<T>::tangent_backward(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op,
-               [&](auto op) { op.tangent_backward(ws, node, rows, panels, IntoTangent<T>{{ws, node}}); });
+void Maps<T>::tangent_backward(Workspace<T>& ws, const Node& node, Range examples, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        op.tangent_backward(ws, node, part_of<decltype(op)>(ws, node, examples), panels,
+                            IntoTangent<T>{{ws, node}});
+    });
 }
 
 template <class T>
-void Maps<T>::tangent_backward_alone(Workspace<T>& ws, const Node& node, Range rows, Range panels) {
-    with_op<T>(node.op,
-               [&](auto op) { op.tangent_backward(ws, node, rows, panels, IntoScratch<T>{ws, node}); });
+void Maps<T>::tangent_backward_alone(Workspace<T>& ws, const Node& node, Range examples, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        op.tangent_backward(ws, node, part_of<decltype(op)>(ws, node, examples), panels,
+                            IntoScratch<T>{ws, node});
+    });
+}
+
+template <class T>
+bool Maps<T>::has_pair(const Workspace<T>& ws, const Node& node, Pair pair) {
+    return with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_matrix) return op.has_pair(ws, node, pair);
+        return false;
+    });
+}
+
+template <class T>
+void Maps<T>::weight_gradient(const Workspace<T>& ws, const Node& node, Pair pair,
+                              const exec::Strips<T>& strips, Range examples, Range rows, Range panels,
+                              bool add, Part turn, const exec::Beside<T>& beside) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_matrix)
+            op.weight_gradient(ws, node, pair, strips, examples, rows, panels, add, turn, beside);
+    });
+}
+
+template <class T>
+bool Maps<T>::vector_terms(const Workspace<T>& ws, const Node& node, index k, Pair pair, Range examples,
+                           index p, T* room, const TakeRows<T>& take) {
+    return with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_vector_terms) op.vector_terms(ws, node, k, pair, examples, p, room, take);
+        return op.has_vector_terms;
+    });
 }
 
 template <class T>

@@ -6,6 +6,10 @@
 //   cut(run)    Which parts of the output may be computed apart. A map is asked for such a part: some rows of
 //               some panels (where whole rows are computed, of all panels; where whole columns are, all
 //               rows).
+//   mixes_positions
+//               Says that an output depends on other positions of its example: the maps are asked for all
+//               panels of some examples then, in place of rows. Otherwise the inputs have as many positions
+//               as the output, a row for each, and an op works row by row.
 //   kept(node, plan, rows)
 //               Numbers that the way forward leaves for the way back, in ws.kept(node).
 //   kept_tangent(node, plan, rows)
@@ -24,9 +28,18 @@
 //   tangent_backward(ws, node, rows, panels, into)
 //               the tangent of backward: rda of the inputs from rd and d of the output
 //
-// What it learns. The gradient of a matrix is a' d, added up by net/gradient.h. A vector w has one number for
-// each column of the output, z = ... + u w + ..., elementwise, and the gradient of w is the sum of u d over
-// rows.
+// What it learns: a matrix, and vectors as long as that has columns. Gradients are sums over examples, which
+// net/gradient.h asks for, of products of what went forward and what comes back, or where one of the two is
+// its tangent: a Pair.
+//
+//   has_pair(ws, node, pair)
+//               whether a pair adds to the gradient: ra_d not where the input does not move
+//   weight_gradient(ws, node, pair, strips, examples, rows, panels, add, turn, beside)
+//               strips of the matrix's gradient (+)= some of its rows and panels, summed over some examples
+//               in a fixed order
+//
+// A vector w has one number for each column of the output, z = ... + u w + ..., elementwise, and its gradient
+// is the sum of u d over rows:
 //
 //   has_factor(k)
 //               whether vector k has such a u, or ones
@@ -34,6 +47,12 @@
 //               u: rows of panel p, in `room` or where they lie
 //   factor_tangent(ws, node, k, rows, p, room)
 //               its tangent along the direction
+//
+// An op that `has_vector_terms` gives other terms of that sum itself:
+//
+//   vector_terms(ws, node, k, pair, examples, p, room, take)
+//               take(terms, count) for all of them, rows as wide as panel p of the vector, in `room`
+//               (rows_of_terms rows) or where they lie
 //
 // What it keeps besides, if it says `has_state`: numbers at ws.state + node.state.
 //
@@ -49,7 +68,9 @@
 // is finite in z, and zero in d, da, rd and rda: an op keeps it so.
 #pragma once
 
+#include "exec/gemm/multiply.h"
 #include "net/ops/activation.h"
+#include "net/ops/maps.h"
 #include "net/ops/stretches.h"
 #include "net/workspace.h"
 
@@ -137,15 +158,37 @@ struct NoDone {
     void operator()(index, index) const {}
 };
 
+// Input i of a mixing op, through which nothing flows back: lengths, say.
+template <class T, class Into>
+void no_gradient(const Panels<T>& dx, Range rows, int i, const Into& into) {
+    for_stretches(dx, rows, [&](Range r) {
+        if (!into.adds(i)) exec::elementwise(r, Clear<T>{dx.data});
+        into.done(i, r.begin, r.size());
+    });
+}
+
+// What went forward and what comes back, of a pair.
+template <class T>
+Panels<const T> forward_of(const Workspace<T>& ws, const Node& node, Pair pair) {
+    return pair == Pair::ra_d ? ws.ra(node.input()) : ws.a(node.input());
+}
+template <class T>
+Panels<const T> backward_of(const Workspace<T>& ws, const Node& node, Pair pair) {
+    return pair == Pair::a_rd ? ws.rd(node.output) : ws.d(node.output);
+}
+
 // Of an op that is linear in its inputs, row by row.
 constexpr Traits linear_traits{false, false, false, /*piecewise_linear=*/true, /*exact_traces=*/true};
 
 // What most ops say.
 struct OpBase {
     static constexpr Cut cut(const Run&) { return Cut::elements; }
+    static constexpr bool mixes_positions = false;
     static index kept(const Node&, const Plan&, index) { return 0; }
     static index kept_tangent(const Node&, const Plan&, index) { return 0; }
+    static constexpr bool has_matrix = false;
     static constexpr bool has_factors = false;
+    static constexpr bool has_vector_terms = false;
 };
 
 }  // namespace fnn::FNN_ISA::net

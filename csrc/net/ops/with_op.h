@@ -10,6 +10,7 @@
 #include "net/ops/embedding.h"
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/prelu.h"
+#include "net/ops/reshape.h"
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
 #include "net/ops/slice.h"
@@ -59,6 +60,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(GroupNorm<T>{});
         case OpKind::batch_norm:
             return f(BatchNorm<T>{});
+        case OpKind::reshape:
+            return f(Reshape<T>{});
         case OpKind::identity:
             break;
     }

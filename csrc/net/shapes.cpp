@@ -1,0 +1,115 @@
+#include "net/shapes.h"
+
+#include <stdexcept>
+#include <string>
+
+namespace fnn {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& expected, const std::string& got) {
+    throw std::invalid_argument("expected " + expected + ", got " + got);
+}
+
+void check_groups(index groups, index features) {
+    if (groups < 1 || features % groups != 0)
+        throw std::invalid_argument("groups: expected a divisor of " + std::to_string(features) +
+                                    " features, got " + std::to_string(groups));
+}
+
+void check_slice(const OpSpec& op, index features) {
+    if (!(op.first >= 0 && op.count >= 1 && op.first + op.count <= double(features)))
+        refuse("a slice of " + std::to_string(features) + " features",
+               std::to_string(op.count) + " from " + std::to_string(op.first) + " on");
+}
+
+// One shape for all inputs; for what puts channels side by side, positions alone.
+void check_alike(const OpSpec& op, const std::vector<Shape>& inputs) {
+    for (const Shape& other : inputs) {
+        const bool alike = other.has_positions_of(inputs.front()) &&
+                           (op.kind == OpKind::concatenate || other.channels == inputs.front().channels);
+        if (!alike && other.positions() == 1 && inputs.front().positions() == 1)
+            refuse("inputs of one width", std::to_string(inputs.front().channels) + " and " +
+                                              std::to_string(other.channels) + " features");
+        if (!alike) refuse("inputs of one shape", inputs.front().text() + " and " + other.text());
+    }
+}
+
+Shape with_channels(Shape shape, index channels) {
+    shape.channels = channels;
+    return shape;
+}
+
+Shape reshaped(const OpSpec& op, const Shape& from) {
+    const Shape to{index(op.height), index(op.width), index(op.channels)};
+    check_size("height", to.height);
+    check_size("width", to.width);
+    check_size("channels", to.channels);
+    if (to.size() != from.size())
+        refuse("a shape of " + std::to_string(from.size()) + " numbers, as " + from.text() + " has",
+               to.text() + " of " + std::to_string(to.size()));
+    return to;
+}
+
+}  // namespace
+
+std::string Shape::text() const {
+    std::string text = "(";
+    if (height > 1) text += std::to_string(height) + ", ";
+    if (positions() > 1) text += std::to_string(width) + ", ";
+    return text + std::to_string(channels) + (positions() > 1 ? ")" : ",)");
+}
+
+void check_size(const std::string& name, index size) {
+    if (size < 1 || size > largest_size)
+        throw std::invalid_argument(name + ": expected 1 to " + std::to_string(largest_size) + ", got " +
+                                    std::to_string(size));
+}
+
+Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
+    const Shape& first = inputs.front();
+    switch (op.kind) {
+        case OpKind::dense:
+        case OpKind::weight_norm:
+            check_size("units", units);
+            return with_channels(first, units);
+        case OpKind::embedding:
+            if (first.channels != 1) refuse("one column of codes", std::to_string(first.channels));
+            check_size("categories", index(op.categories));
+            check_size("units", units);
+            return with_channels(first, units);
+        case OpKind::spread:
+            check_size("copies", index(op.copies));
+            return with_channels(first, first.channels * index(op.copies));
+        case OpKind::slice:
+            check_slice(op, first.channels);
+            return with_channels(first, index(op.count));
+        case OpKind::concatenate: {
+            check_alike(op, inputs);
+            index sum = 0;
+            for (const Shape& input : inputs) sum += input.channels;
+            return with_channels(first, sum);
+        }
+        case OpKind::group_norm:
+            check_groups(index(op.groups), first.channels);
+            return first;
+        case OpKind::reshape:
+            return reshaped(op, first);
+        default:
+            check_alike(op, inputs);
+            return first;
+    }
+}
+
+index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs) {
+    return op.kind == OpKind::embedding ? index(op.categories) : inputs.front().channels;
+}
+
+index vector_length(const OpSpec&, const Shape& output) { return output.channels; }
+
+index work_of(const OpSpec& op, const Shape& output, index rows) {
+    const bool is_product = rows > 0 && op.kind != OpKind::embedding;
+    return output.size() * (is_product ? rows : 1);
+}
+
+}  // namespace fnn
