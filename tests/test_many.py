@@ -540,7 +540,8 @@ class TestEnds:
         """It comes soon, in the midst of an epoch; what was learned is kept, as by `fit`."""
         fnn.set_num_threads(threads)
         rng = np.random.default_rng(0)
-        X, y = rng.normal(size=(60_000, 64)).astype("f4"), rng.integers(0, 10, 60_000)
+        X = rng.random((1_000_000, 16), "f4")  # an epoch takes seconds anywhere
+        y = rng.integers(0, 10, len(X))
 
         def make(seed):
             layers = [fnn.Dense(256), fnn.Tanh(), fnn.Dense(256), fnn.Tanh(), fnn.Dense(10)]
@@ -552,7 +553,8 @@ class TestEnds:
 
         class Ends(fnn.Callback):
             def on_fit_end(self, model, history):
-                model.evaluate(X, y, loss="cross_entropy")  # which takes long enough to be asked
+                # Which takes long enough to be asked.
+                model.evaluate(X[:60_000], y[:60_000], loss="cross_entropy")
                 ended.append(model)
 
         def interrupt():
@@ -572,16 +574,38 @@ class TestEnds:
         timer.join()
         started = [(m, o) for m, o in zip(models, optimizers, strict=True) if o.step_count]
         assert len(started) == len(ended) == threads
-        assert any(optimizer.step_count % 938 for _, optimizer in started)
         for model, optimizer in started:
-            # The same steps by itself.
-            alone, steps = make(model.seed), optimizer.step_count
-            order = _core.permutation(model.seed, 2**32, len(X))[: 64 * min(steps, 938)]
-            if steps <= 938:
-                alone.fit(X[order], y[order], loss="cross_entropy", epochs=1, batch_size=64,
-                          shuffle=False)  # fmt: skip
-                assert_same_bits(alone.parameters, model.parameters)
-            assert model.history.epochs == steps // 938
+            # The same steps by themselves.
+            assert optimizer.step_count < len(X) // 64 and model.history.epochs == 0
+            rows = _core.permutation(model.seed, 2**32, len(X))[: 64 * optimizer.step_count]
+            alone = make(model.seed)
+            alone.fit(X[rows], y[rows], **common | {"epochs": 1}, shuffle=False)
+            assert_same_bits(alone.parameters, model.parameters)
+
+    def test_ctrl_c_before_the_first_step(self, interrupts, restore_threads):
+        fnn.set_num_threads(1)
+        X, y = problem()
+        models, optimizers = [network(0), network(1)], [fnn.optim.Adam(), fnn.optim.Adam()]
+        many_rows = np.broadcast_to(X[:1], (20_000_000, COLUMNS))
+
+        class Begins(fnn.Callback):
+            def on_fit_begin(self, model):
+                os.kill(os.getpid(), signal.SIGINT)
+                model.forward(many_rows)  # which takes long enough to be asked
+
+        each = [{"optimizer": optimizers[0], "callbacks": Begins()}, {"optimizer": optimizers[1]}]
+        with pytest.raises(KeyboardInterrupt):
+            fnn.fit_many(models, X, y, **COMMON, each=each)
+        fresh = network(0).build(COLUMNS)
+        assert_same_bits(models[0].parameters, fresh.parameters)
+        assert models[0].history.epochs == 0
+        assert not models[1].built and models[1].history is None
+        for seed, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            assert optimizer.step_count == 0
+            model.fit(X, y, **COMMON, optimizer=optimizer)  # which is free, and begins anew
+            alone = network(seed)
+            alone.fit(X, y, **COMMON)
+            assert_same_bits(model.parameters, alone.parameters)
 
     def test_what_a_handler_raises(self, restore_threads):
         class Alarm(Exception):
