@@ -338,11 +338,96 @@ def embedding(xs, p, call):
     return traced(x.data == codes) @ p["weight"]
 
 
+def sigmoid(x):
+    return activation("sigmoid", (), x)
+
+
+def tanh(x):
+    return activation("tanh", (), x)
+
+
+def rnn_step(x, product, state, call):
+    function = "relu" if call.layer["values"][2] else "tanh"
+    return (activation(function, (), x + product),)
+
+
+def gru_step(x, product, state, call):
+    h, units = state[0], state[0].shape[1]
+    part = [slice(k * units, (k + 1) * units) for k in range(3)]
+    r, z = (sigmoid(x[:, p] + product[:, p]) for p in part[:2])
+    n = tanh(x[:, part[2]] + r * product[:, part[2]])
+    return (n + z * (h - n),)
+
+
+def lstm_step(x, product, state, call):
+    h, c = state
+    units = h.shape[1]
+    a = [(x + product)[:, k * units : (k + 1) * units] for k in range(4)]
+    i, f, g, o = sigmoid(a[0]), sigmoid(a[1]), tanh(a[2]), sigmoid(a[3])
+    c = f * c + i * g
+    return o * tanh(c), c
+
+
+def recurrent(step, states):
+    """A walk along the positions; those beyond an example's length leave its state as it is."""
+
+    def formula(xs, p, call):
+        n, (_, count, width) = call.examples, call.shapes[0]
+        units = call.shape[-1]
+        backward, last = call.layer["values"][:2]
+        lengths = xs[1].data[:, 0] if len(xs) > 1 else np.full(n, count)
+        x = xs[0].reshape(n, count, width)
+        state = [traced(np.zeros((n, units)))] * states
+        outputs = [None] * count
+        for t in reversed(range(count)) if backward else range(count):
+            exists = (t < lengths)[:, None].astype(np.float64)
+            product = state[0] @ p["weight_hh"] + p["bias_hh"]
+            new = step(x[:, t], product, state, call)
+            state = [a * exists + b * (1 - exists) for a, b in zip(new, state, strict=True)]
+            outputs[t] = state[0] * exists
+        if last:
+            return state[0]
+        return concatenate(outputs).reshape(n * count, units)
+
+    return formula
+
+
+def recurrent_op(step, states, gates, numbers=(), more=()):
+    """Its line: odd widths, whole panels, the ways back and the ends of examples with lengths."""
+    cases = (
+        (((1, 5, gates * 3),), {"values": (0, 0, *numbers), "units": 3}),
+        (((1, 3, gates * 32), (1, 1, 1)), {"values": (1, 0, *numbers), "units": 32, "lengths": 1}),
+        (((1, 4, gates * 20), (1, 1, 1)), {"values": (0, 1, *numbers), "units": 20, "lengths": 1}),
+        (((1, 1, gates * 7),), {"values": (1, 1, *numbers), "units": 7}),
+        *more,
+    )
+    return Op(
+        recurrent(step, states),
+        parameters=("weight_hh", "bias_hh"),
+        matrix="weight_hh",
+        inputs=(1, 2),
+        exact=False,
+        matrix_shape=lambda layer, shapes: (layer["units"], gates * layer["units"]),
+        out_shape=lambda layer, shapes: (
+            1,
+            1 if layer["values"][1] else shapes[0][1],
+            layer["units"],
+        ),
+        cases=cases,
+    )
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
         parameters=("weight", "bias"),
         matrix="weight",
+        piecewise_linear=True,
+    ),
+    "gates": Op(
+        lambda xs, p, call: xs[0] @ p["weight_ih"] + p["bias_ih"],
+        parameters=("weight_ih", "bias_ih"),
+        matrix="weight_ih",
         piecewise_linear=True,
     ),
     "weight_norm": Op(
@@ -421,6 +506,9 @@ OPS = {
             (((1, 2, 35),), {"values": (5, 14, 1)}),
         ),
     ),
+    "rnn": recurrent_op(rnn_step, 1, 1, (0,), [(((1, 4, 6),), {"values": (0, 0, 1), "units": 6})]),
+    "gru": recurrent_op(gru_step, 1, gates=3),
+    "lstm": recurrent_op(lstm_step, 2, gates=4),
 }
 BY_ROWS = [kind for kind in OPS if OPS[kind].out_shape is None]
 

@@ -370,7 +370,8 @@ template <class T>
 void quadratic_forms(const Context& call, const CurvatureOf<T>& of, const T* v, index k, double* out) {
     const int last = call.plan.output();
     for (index i = 0; i < k; ++i) out[i] = 0;
-    if ((of.kind == Curvature::hessian && is_normalized(call.plan)) || call.plan.positions() > 1)
+    if ((of.kind == Curvature::hessian && is_normalized(call.plan)) || call.plan.positions() > 1 ||
+        call.plan.traits.walks_positions)
         return forms_of_products(call, of, v, k, out);
     along_directions<T>(
         call, of, v, k,

@@ -52,7 +52,7 @@ void outputs(const Context& call, const T* parameters, const Source& x, const Or
     const index limit = chunk_limit(call, order.rows);
     // A matrix that is computed does not lie anywhere before.
     const bool few = order.rows <= few_rows && limit == chunk_rows && plan.positions() == 1 &&
-                     !is_normalized(plan) && blas_gemm<T>() == nullptr;
+                     !plan.traits.walks_positions && !is_normalized(plan) && blas_gemm<T>() == nullptr;
     const index per_row = plan.work_per_row(), layers = index(plan.nodes.size()) + 1;
     const int threads = team_size(call.threads, few ? (order.rows + reading) * per_row / layers
                                                     : chunk_size(call, order.rows) * per_row);

@@ -65,7 +65,8 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
         if (!own.trainable) return;
         positions = 1;
         for_nodes(own, [&](const Node& node) {
-            positions = exec::max(positions, ws.plan.values[std::size_t(node.output)].positions());
+            for (const int value : {node.input(), node.output})
+                positions = exec::max(positions, ws.plan.values[std::size_t(value)].positions());
         });
         const index inner = exec::min(ws.rows, at_a_time()) * positions;
         const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));

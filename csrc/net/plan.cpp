@@ -39,6 +39,7 @@ struct NamedOp {
     std::vector<std::string> vectors;
     std::vector<std::string> states;  // names of what it keeps: each (features,)
     std::size_t inputs = 1;           // how many it takes; any: 0
+    std::size_t optional = 0;         // how many more it may take: lengths
 };
 
 const std::map<std::string, NamedOp> ops = {
@@ -53,6 +54,17 @@ const std::map<std::string, NamedOp> ops = {
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
     {"slice", {OpKind::slice, {&OpSpec::first, &OpSpec::count}, "", {}, {}}},
     {"reshape", {OpKind::reshape, {&OpSpec::height, &OpSpec::width, &OpSpec::channels}, "", {}, {}}},
+    {"gates", {OpKind::dense, {}, "weight_ih", {"bias_ih"}, {}}},  // of recurrent layers, from the input
+    {"rnn",
+     {OpKind::rnn,
+      {&OpSpec::reversed, &OpSpec::last, &OpSpec::rectifies},
+      "weight_hh",
+      {"bias_hh"},
+      {},
+      1,
+      1}},
+    {"gru", {OpKind::gru, {&OpSpec::reversed, &OpSpec::last}, "weight_hh", {"bias_hh"}, {}, 1, 1}},
+    {"lstm", {OpKind::lstm, {&OpSpec::reversed, &OpSpec::last}, "weight_hh", {"bias_hh"}, {}, 1, 1}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
@@ -94,10 +106,12 @@ void check_count(const std::string& kind, const std::vector<double>& values, std
                                     std::to_string(values.size()));
 }
 
-void check_inputs(const LayerSpec& layer, std::size_t expected) {
-    if (layer.inputs.size() != expected)
-        throw std::invalid_argument("inputs: expected " + std::to_string(expected) + ", got " +
-                                    std::to_string(layer.inputs.size()));
+void check_inputs(const LayerSpec& layer, std::size_t expected, std::size_t optional = 0) {
+    const std::size_t count = layer.inputs.size();
+    if (count < expected || count > expected + optional)
+        throw std::invalid_argument("inputs: expected " + std::to_string(expected) +
+                                    (optional > 0 ? " to " + std::to_string(expected + optional) : "") +
+                                    ", got " + std::to_string(count));
 }
 
 // More does not fit into memory anyway, and products must not wrap around.
@@ -204,7 +218,7 @@ struct Plan::Building {
 
     void add_op(const LayerSpec& layer, const NamedOp& op) {
         check_count(layer.kind, layer.values, op.numbers.size());
-        if (op.inputs != 0) check_inputs(layer, op.inputs);
+        if (op.inputs != 0) check_inputs(layer, op.inputs, op.optional);
         OpSpec spec{op.kind};
         for (std::size_t k = 0; k < op.numbers.size(); ++k) spec.*op.numbers[k] = layer.values[k];
         std::vector<Shape> inputs;
@@ -234,7 +248,7 @@ struct Plan::Building {
         node.state = plan.n_state;
         for (const std::string& name : op.states) add_state(layer.path, name, output.channels);
         merge(traits, layer.path, layer.kind.c_str());
-        plan.work_per_row_ += work_of(spec, output, rows);
+        plan.work_per_row_ += work_of(spec, inputs, output, rows);
     }
 
     void add_state(const std::string& layer, const std::string& name, index size, index rows = 0) {

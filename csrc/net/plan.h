@@ -45,6 +45,9 @@ enum class OpKind {
     spread,
     cosine,
     reshape,
+    rnn,
+    gru,
+    lstm,
 };
 
 // A kind and its numbers; those of other kinds are 0.
@@ -63,6 +66,9 @@ struct OpSpec {
     double height = 0;      // reshape: what the output is to be
     double width = 0;
     double channels = 0;
+    double reversed = 0;   // recurrent layers: 1 if they begin with the last position
+    double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
+    double rectifies = 0;  // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
 };
 
 // Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.

@@ -1,5 +1,6 @@
 #include "net/shapes.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -38,6 +39,33 @@ void check_alike(const OpSpec& op, const std::vector<Shape>& inputs) {
 Shape with_channels(Shape shape, index channels) {
     shape.channels = channels;
     return shape;
+}
+
+// So many vectors of the units in a recurrent layer's input.
+index gates_of(const OpSpec& op) {
+    switch (op.kind) {
+        case OpKind::rnn:
+            return 1;
+        case OpKind::gru:
+            return 3;
+        case OpKind::lstm:
+            return 4;
+        default:
+            return 0;
+    }
+}
+
+// Lengths, if there are any, are one number of each example.
+Shape walked(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
+    const Shape& first = inputs.front();
+    check_size("units", units);
+    if (first.height != 1) refuse("a sequence", first.text());
+    if (first.channels != gates_of(op) * units)
+        refuse(std::to_string(gates_of(op) * units) + " channels for the gates",
+               std::to_string(first.channels));
+    if (inputs.size() > 1 && inputs.back().size() != 1)
+        refuse("one number for the length of an example", inputs.back().text());
+    return {1, op.last != 0 ? 1 : first.width, units};
 }
 
 Shape reshaped(const OpSpec& op, const Shape& from) {
@@ -95,6 +123,10 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
             return first;
         case OpKind::reshape:
             return reshaped(op, first);
+        case OpKind::rnn:
+        case OpKind::gru:
+        case OpKind::lstm:
+            return walked(op, units, inputs);
         default:
             check_alike(op, inputs);
             return first;
@@ -102,12 +134,16 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
 }
 
 index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs) {
-    return op.kind == OpKind::embedding ? index(op.categories) : inputs.front().channels;
+    if (op.kind == OpKind::embedding) return index(op.categories);
+    return inputs.front().channels / std::max(gates_of(op), index{1});
 }
 
-index vector_length(const OpSpec&, const Shape& output) { return output.channels; }
+index vector_length(const OpSpec& op, const Shape& output) {
+    return output.channels * std::max(gates_of(op), index{1});
+}
 
-index work_of(const OpSpec& op, const Shape& output, index rows) {
+index work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows) {
+    if (gates_of(op) > 0) return inputs.front().size() * rows;
     const bool is_product = rows > 0 && op.kind != OpKind::embedding;
     return output.size() * (is_product ? rows : 1);
 }

@@ -18,7 +18,7 @@ index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs);
 index vector_length(const OpSpec& op, const Shape& output);
 
 // The multiply-adds that one example costs going forward; `rows` of the matrix or 0.
-index work_of(const OpSpec& op, const Shape& output, index rows);
+index work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows);
 
 // Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
 constexpr index largest_size = index{1} << 31;

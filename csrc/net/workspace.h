@@ -115,6 +115,7 @@ class Workspace {
     Workspace of_cotangents() const {
         Workspace result = *this;
         result.base_.d = result.base_.da = moving_.rd;
+        result.base_.back = moving_.back;
         return result;
     }
 
@@ -179,6 +180,9 @@ class Workspace {
     // What a node has left for its way back.
     T* kept(const Node& node) const { return base_.kept[&node - plan.nodes.data()]; }
     T* kept_tangent(const Node& node) const { return moving_.kept[&node - plan.nodes.data()]; }
+    // What its way back has left for its gradient, and the same of its tangent.
+    T* kept_back(const Node& node) const { return base_.back[&node - plan.nodes.data()]; }
+    T* kept_back_tangent(const Node& node) const { return moving_.back[&node - plan.nodes.data()]; }
 
     RowScores<T> scores;
     T* row_sums(index i) const { return row_sums_ + i * rows_of_sums_; }  // (rows,)
@@ -228,10 +232,10 @@ class Workspace {
    private:
     // By value; kept by node.
     struct Base {
-        T **z, **a, **d, **da, **kept;
+        T **z, **a, **d, **da, **kept, **back;
     };
     struct Moving {
-        T **rz, **ra, **rd, **kept;
+        T **rz, **ra, **rd, **kept, **back;
     };
 
     Workspace(const Context& call, index rows, Needs needs)
@@ -294,12 +298,15 @@ class Workspace {
 
     Base lay_out_base(Carver& tables, Carver& memory) const {
         const index n = index(plan.values.size());
-        const Base base{tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n), tables.take<T*>(n),
-                        tables.take<T*>(index(plan.nodes.size()))};
-        T** kept = base.kept;
+        const index nodes = index(plan.nodes.size());
+        const Base base{tables.take<T*>(n), tables.take<T*>(n),     tables.take<T*>(n),
+                        tables.take<T*>(n), tables.take<T*>(nodes), tables.take<T*>(nodes)};
+        T **kept = base.kept, **kept_back = base.back;
         for (const Node& node : plan.nodes) {
+            const bool back = uses(node.output) && needs.base_gradient && goes_back(node);
             T* const numbers = take(memory, uses(node.output), Maps<T>::kept(node, plan, rows));
-            if (kept != nullptr) *kept++ = numbers;
+            T* const of_back = take(memory, back, Maps<T>::kept_back(node, plan, rows));
+            if (kept != nullptr) *kept++ = numbers, *kept_back++ = of_back;
         }
         for (int b = 0; b < n; ++b) {
             const bool keeps_z = (needs.gradient || needs.tangent) && reads_z<T>(activation_of(b));
@@ -316,13 +323,15 @@ class Workspace {
 
     Moving lay_out_moving(Carver& own) const {
         const index n = index(plan.values.size());
-        const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n),
-                            own.take<T*>(index(plan.nodes.size()))};
-        T** kept = moving.kept;
+        const index nodes = index(plan.nodes.size());
+        const Moving moving{own.take<T*>(n), own.take<T*>(n), own.take<T*>(n), own.take<T*>(nodes),
+                            own.take<T*>(nodes)};
+        T **kept = moving.kept, **kept_back = moving.back;
         for (const Node& node : plan.nodes) {
             const bool moves = uses(node.output) && needs.tangent;
             T* const numbers = take(own, moves, Maps<T>::kept_tangent(node, plan, rows));
-            if (kept != nullptr) *kept++ = numbers;
+            T* const of_back = take(own, moves && goes_back(node), Maps<T>::kept_back(node, plan, rows));
+            if (kept != nullptr) *kept++ = numbers, *kept_back++ = of_back;
         }
         for (int b = 0; b < n; ++b) {
             const bool back = uses(b) && (wants_gradient(b) || b == plan.output() || needs.squares);

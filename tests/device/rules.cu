@@ -1,6 +1,7 @@
 // Every rule in a kernel, and the loop bodies that apply them: tests/test_device.py compiles this where there
 // is nvcc or Clang with CUDA. Nothing runs it.
 #include "net/ops/activation.h"
+#include "net/ops/recurrent_cells.h"
 #include "net/random.h"
 #include "optim/update.h"
 #include "rules/adafactor.h"
@@ -101,6 +102,15 @@ struct Kernels {
         launch(optim::Apply<T, Rule>{rule, x, x, x, x, y});
     }
 
+    template <class Cell>
+    void recurrent(Cell) const {
+        constexpr int gates = Cell::gates;
+        launch(net::StepOf<Cell, net::StepForward<T, gates>>{});
+        launch(net::StepOf<Cell, net::StepTangentForward<T, gates>>{});
+        launch(net::StepOf<Cell, net::StepBackward<T, gates>>{});
+        launch(net::StepOf<Cell, net::StepTangentBackward<T, gates>>{});
+    }
+
     void all() const {
         using namespace rules;
         activation(Identity<T>{}), activation(ReLU<T>{}), activation(LeakyReLU<T>{}), activation(ELU<T>{});
@@ -118,6 +128,8 @@ struct Kernels {
         update(Remember<T, false>{}), update(Remember<T, true>{}), update(Restore<T>{});
         update(Average<T, false>{}), update(Average<T, true>{}), update(Lookahead<T>{}), update(Ascend<T>{});
         launch(net::Uniform<T>{1, 2, x}), launch(net::Normal<T>{1, 2, x});
+        recurrent(net::RNNCell<T, false>{}), recurrent(net::RNNCell<T, true>{});
+        recurrent(net::GRUCell<T>{}), recurrent(net::LSTMCell<T>{});
         launch(Parts<T>{{0.1, 10}, {}, {}, {}, {}, x, y});
     }
 };

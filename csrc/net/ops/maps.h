@@ -36,6 +36,7 @@ template <class T>
 struct Maps {
     static index kept(const Node& node, const Plan& plan, index examples);
     static index kept_tangent(const Node& node, const Plan& plan, index examples);
+    static index kept_back(const Node& node, const Plan& plan, index examples);
     static Cut cut(const Node& node, const Run& run);
 
     static void forward(Workspace<T>& ws, const Node& node, Range examples, Range panels);

@@ -26,6 +26,13 @@ index Maps<T>::kept_tangent(const Node& node, const Plan& plan, index examples) 
 }
 
 template <class T>
+index Maps<T>::kept_back(const Node& node, const Plan& plan, index examples) {
+    return with_op<T>(node.op, [&](auto op) {
+        return op.kept_back(node, plan, size_of<decltype(op)>(plan, node, examples));
+    });
+}
+
+template <class T>
 Cut Maps<T>::cut(const Node& node, const Run& run) {
     return with_op<T>(node.op, [&](auto op) { return op.cut(run); });
 }

@@ -14,6 +14,10 @@
 //               Numbers that the way forward leaves for the way back, in ws.kept(node).
 //   kept_tangent(node, plan, rows)
 //               The same of its tangent, for each direction, in ws.kept_tangent(node).
+//   kept_back(node, plan, rows)
+//               Numbers that the way back leaves for the gradient of what the op learns, in
+//               ws.kept_back(node); its tangent leaves as many in ws.kept_back_tangent(node). Where d means
+//               what goes back along a direction, kept_back does, too.
 //
 // The four maps. Each writes all of its part and then calls done(...) for every finished stretch of it:
 // that is where activations and their derivatives are computed, while the numbers are in the cache.
@@ -186,6 +190,7 @@ struct OpBase {
     static constexpr bool mixes_positions = false;
     static index kept(const Node&, const Plan&, index) { return 0; }
     static index kept_tangent(const Node&, const Plan&, index) { return 0; }
+    static index kept_back(const Node&, const Plan&, index) { return 0; }
     static constexpr bool has_matrix = false;
     static constexpr bool has_factors = false;
     static constexpr bool has_vector_terms = false;

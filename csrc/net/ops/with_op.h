@@ -10,6 +10,7 @@
 #include "net/ops/embedding.h"
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/prelu.h"
+#include "net/ops/recurrent.h"
 #include "net/ops/reshape.h"
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
@@ -62,6 +63,12 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(BatchNorm<T>{});
         case OpKind::reshape:
             return f(Reshape<T>{});
+        case OpKind::rnn:
+            return spec.rectifies != 0 ? f(RNN<T, true>{}) : f(RNN<T, false>{});
+        case OpKind::gru:
+            return f(GRU<T>{});
+        case OpKind::lstm:
+            return f(LSTM<T>{});
         case OpKind::identity:
             break;
     }
