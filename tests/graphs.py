@@ -258,6 +258,51 @@ def reshape(xs, parameters, call):
     return xs[0].reshape(call.examples * height * width, channels)
 
 
+def filtered(layer, shapes):
+    """The shape of what a convolution puts out."""
+    (height, width, _), v = shapes[0], layer["values"]
+    out = [
+        (before + (n - 1) * spacing + after - dilation * (kernel - 1)) // stride + 1
+        for n, kernel, stride, dilation, before, after, spacing in (
+            (height, v[0], v[2], v[4], v[6], v[7], v[10]),
+            (width, v[1], v[3], v[5], v[8], v[9], v[11]),
+        )
+    ]
+    return (*out, layer["units"])
+
+
+def convolution(xs, p, call):
+    """The sum over taps of what lies under each, as a strided slice of X in zeros."""
+    (height, width, channels), (out_height, out_width, out) = call.shapes[0], call.shape
+    kh, kw, sh, sw, dh, dw, top, bottom, left, right, zh, zw, groups = call.layer["values"]
+    halo = (top + (height - 1) * zh + 1 + bottom, left + (width - 1) * zw + 1 + right)
+    inside = np.s_[:, top : top + height * zh : zh, left : left + width * zw : zw]
+    x = xs[0].reshape(call.examples, height, width, channels)
+    zeros = (call.examples, *halo, channels)
+    x = Traced(put(x, inside, zeros).data, [(x, lambda g: g[inside])])
+    depth, parts = channels // groups, []
+    for group in range(groups):
+        columns = slice(group * out // groups, (group + 1) * out // groups)
+        z = p["bias"].reshape(1, out)[:, columns]
+        for tap, (ky, kx) in enumerate(np.ndindex(kh, kw)):
+            under = x[
+                :,
+                ky * dh : ky * dh + (out_height - 1) * sh + 1 : sh,
+                kx * dw : kx * dw + (out_width - 1) * sw + 1 : sw,
+                group * depth : (group + 1) * depth,
+            ]
+            rows = slice(tap * depth, (tap + 1) * depth)
+            z = under.reshape(-1, depth) @ p["weight"][rows, columns] + z
+        parts.append(z)
+    return concatenate(parts)
+
+
+def filter_of(
+    kernel, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), spacing=(1, 1), groups=1
+):
+    return (*kernel, *stride, *dilation, *padding, *spacing, groups)
+
+
 def total(xs):
     result = xs[0]
     for x in xs[1:]:
@@ -429,6 +474,32 @@ OPS = {
         parameters=("weight_ih", "bias_ih"),
         matrix="weight_ih",
         piecewise_linear=True,
+    ),
+    "convolution": Op(
+        convolution,
+        parameters=("weight", "bias"),
+        matrix="weight",
+        piecewise_linear=True,
+        exact=False,
+        out_shape=filtered,
+        matrix_shape=lambda layer, shapes: (
+            layer["values"][0] * layer["values"][1] * shapes[0][-1] // layer["values"][-1],
+            layer["units"],
+        ),
+        cases=(
+            (((4, 5, 3),), {"units": 6, "values": filter_of((3, 2), padding=(1, 1, 0, 1))}),
+            (((5, 7, 2),), {"units": 18, "values": filter_of((3, 3), (2, 2), padding=(1,) * 4)}),
+            (((1, 9, 17),), {"units": 36, "values": filter_of((1, 3), dilation=(1, 2))}),
+            (
+                ((3, 3, 2),),
+                {"units": 3, "values": filter_of((3, 3), (1, 1), (1, 1), (1, 2, 2, 2), (2, 2))},
+            ),
+            (
+                ((3, 4, 6),),
+                {"units": 9, "values": filter_of((2, 2), padding=(1, 0, 1, 0), groups=3)},
+            ),
+            (((3, 5, 5),), {"units": 5, "values": filter_of((2, 3), (1, 2), groups=5)}),
+        ),
     ),
     "weight_norm": Op(
         weight_norm,

@@ -2,6 +2,7 @@
 #include "exec/gemm/few.h"
 #include "exec/gemm/gemm.h"
 #include "exec/gemm/kernel.h"
+#include "exec/gemm/runs_kernel.h"
 #include "exec/lanczos.h"
 #include "exec/measure.h"
 #include "isa/units.h"
@@ -10,6 +11,8 @@ namespace fnn::FNN_ISA {
 
 template const exec::TileKernels<float> exec::TileKernels<float>::all;
 template const exec::TileKernels<double> exec::TileKernels<double>::all;
+template const exec::RunKernels<float> exec::RunKernels<float>::all;
+template const exec::RunKernels<double> exec::RunKernels<double>::all;
 template decltype(exec::multiply<float>) exec::multiply<float>;
 template decltype(exec::multiply<double>) exec::multiply<double>;
 template decltype(exec::multiply_transposed<float>) exec::multiply_transposed<float>;

@@ -44,6 +44,14 @@ struct NamedOp {
 
 const std::map<std::string, NamedOp> ops = {
     {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
+    {"convolution",
+     {OpKind::convolution,
+      {&OpSpec::kernel_height, &OpSpec::kernel_width, &OpSpec::stride_height, &OpSpec::stride_width,
+       &OpSpec::dilation_height, &OpSpec::dilation_width, &OpSpec::top, &OpSpec::bottom, &OpSpec::left,
+       &OpSpec::right, &OpSpec::spacing_height, &OpSpec::spacing_width, &OpSpec::groups},
+      "weight",
+      {"bias"},
+      {}}},
     {"weight_norm", {OpKind::weight_norm, {}, "weight_v", {"bias", "weight_g"}, {}}},
     {"embedding", {OpKind::embedding, {&OpSpec::categories}, "weight", {}, {}}},
     {"spread", {OpKind::spread, {&OpSpec::copies}, "", {"weight", "bias"}, {}}},

@@ -26,6 +26,7 @@ enum class InputKind {
 // What a node computes before its activation; each kind has its type in net/ops/, found by `with_op`.
 enum class OpKind {
     dense,
+    convolution,
     identity,
     softmax,
     add,
@@ -58,7 +59,7 @@ struct OpSpec {
     double rate = 0;        // dropout
     double std = 0;         // gaussian_noise
     double eps = 0;         // norms
-    double groups = 0;      // group_norm
+    double groups = 0;      // group_norm, convolution
     double momentum = 0;    // batch_norm
     double affine = 0;      // norms: 1 if they learn a scale (and a shift)
     double categories = 0;  // embedding
@@ -69,6 +70,11 @@ struct OpSpec {
     double reversed = 0;   // recurrent layers: 1 if they begin with the last position
     double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
     double rectifies = 0;  // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
+    double kernel_height = 0, kernel_width = 0;       // convolution
+    double stride_height = 0, stride_width = 0;       // from position to position of the output
+    double dilation_height = 0, dilation_width = 0;   // from tap to tap
+    double top = 0, bottom = 0, left = 0, right = 0;  // zeros around the input,
+    double spacing_height = 0, spacing_width = 0;     // and from one of its numbers to the next
 };
 
 // Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.

@@ -79,6 +79,36 @@ Shape reshaped(const OpSpec& op, const Shape& from) {
     return to;
 }
 
+void check_channels(index groups, index channels, const std::string& which) {
+    if (groups < 1 || channels % groups != 0)
+        refuse("groups that divide the " + std::to_string(channels) + " channels " + which,
+               std::to_string(groups));
+}
+
+// Positions of what a filter makes of `in`, which name it.
+index filtered(const std::string& name, index in, double kernel, double stride, double dilation,
+               double before, double after, double spacing) {
+    for (const double number : {kernel, stride, dilation, spacing}) check_size(name, index(number));
+    if (spacing > 1 && stride > 1) refuse("a stride or a spacing", "both");
+    const index padded = index(before) + (in - 1) * index(spacing) + 1 + index(after);
+    const index covered = index(dilation) * (index(kernel) - 1) + 1;
+    if (before < 0 || after < 0 || covered > padded)
+        refuse("a kernel that fits into the " + name + " of " + std::to_string(padded) + ", padding included",
+               "one that covers " + std::to_string(covered));
+    return (padded - covered) / index(stride) + 1;
+}
+
+Shape convolved(const OpSpec& op, index units, const Shape& from) {
+    check_size("channels", units);
+    check_channels(index(op.groups), from.channels, "that come in");
+    check_channels(index(op.groups), units, "that come out");
+    return {filtered("height", from.height, op.kernel_height, op.stride_height, op.dilation_height, op.top,
+                     op.bottom, op.spacing_height),
+            filtered("width", from.width, op.kernel_width, op.stride_width, op.dilation_width, op.left,
+                     op.right, op.spacing_width),
+            units};
+}
+
 }  // namespace
 
 std::string Shape::text() const {
@@ -101,6 +131,8 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
         case OpKind::weight_norm:
             check_size("units", units);
             return with_channels(first, units);
+        case OpKind::convolution:
+            return convolved(op, units, first);
         case OpKind::embedding:
             if (first.channels != 1) refuse("one column of codes", std::to_string(first.channels));
             check_size("categories", index(op.categories));
@@ -134,8 +166,11 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
 }
 
 index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs) {
+    const index channels = inputs.front().channels;
     if (op.kind == OpKind::embedding) return index(op.categories);
-    return inputs.front().channels / std::max(gates_of(op), index{1});
+    if (op.kind == OpKind::convolution)
+        return index(op.kernel_height * op.kernel_width) * (channels / index(op.groups));
+    return channels / std::max(gates_of(op), index{1});
 }
 
 index vector_length(const OpSpec& op, const Shape& output) {

@@ -3,6 +3,7 @@
 
 #include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
+#include "net/ops/convolution.h"
 #include "net/ops/cosine.h"
 #include "net/ops/dense.h"
 #include "net/ops/dropout.h"
@@ -27,6 +28,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
     switch (spec.kind) {
         case OpKind::dense:
             return f(Dense<T>{});
+        case OpKind::convolution:
+            return f(Convolution<T>{});
         case OpKind::weight_norm:
             return f(WeightNorm<T>{});
         case OpKind::embedding:
