@@ -26,6 +26,7 @@ from . import (
 )
 from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
+from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .curvature.monitor import CurvatureMonitor
 from .history import History
 from .inputs import (
@@ -84,6 +85,9 @@ __all__ = [
     "Callback",
     "Columns",
     "Concatenate",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CurvatureMonitor",
     "Dense",
     "Dropout",

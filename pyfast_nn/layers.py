@@ -168,7 +168,7 @@ def _check_constraint(value: object, name: str) -> MaxNorm | None:
 Init: TypeAlias = str | float | initializers.Initializer
 
 
-def _check_init(value: object, name: str) -> Init | None:
+def check_init(value: object, name: str) -> Init | None:
     return None if value is None else initializers.check(value, name)
 
 
@@ -216,7 +216,7 @@ class Dense(Layer):
 
     kind = "dense"
     units: Setting[int] = Setting(partial(checks.integer, minimum=1))
-    init: Setting[Init | None] = Setting(_check_init)
+    init: Setting[Init | None] = Setting(check_init)
     bias_init: Setting[Init] = Setting(_check_bias_init)
     constraint: Setting[MaxNorm | None] = Setting(_check_constraint)
 
@@ -1173,7 +1173,7 @@ class Embedding(Layer):
     takes_nan = True
     n_categories: Setting[int] = Setting(partial(checks.integer, minimum=1, maximum=2**24))
     units: Setting[int] = Setting(partial(checks.integer, minimum=1))
-    init: Setting[Init | None] = Setting(_check_init)
+    init: Setting[Init | None] = Setting(check_init)
 
     def __init__(
         self,

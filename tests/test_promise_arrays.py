@@ -439,6 +439,9 @@ def public_classes():
 
 # Needed arguments besides the one in question.
 NEEDED = {
+    "Conv1d": {"out_channels": 4, "kernel_size": 3},
+    "Conv2d": {"out_channels": 4, "kernel_size": 3},
+    "ConvTranspose2d": {"out_channels": 4, "kernel_size": 3},
     "CurvatureMonitor": {"X": np.ones((4, 2)), "y": [0, 1, 0, 1]},
     "Dense": {"units": 3},
     "Embedding": {"n_categories": 4, "units": 3},

@@ -337,8 +337,13 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         features, place = places[path].in_features, places[path]
         if isinstance(layer, InputLayer):
             module = _input_module(layer, features, rounded)
-        else:
+        elif type(layer) in _TO:
             module = _TO[type(layer)](torch.nn, layer, features).to(dtype)
+        else:
+            raise NotImplementedError(
+                f"layers[{path}]: expected a layer that has a module of torch here, got {layer!r}; "
+                "model[:i] without it has one"
+            )
         names = [*layer.parameter_shapes(features), *layer.initial_state]
         with torch.no_grad():
             for name, tensor in _tensors(module, names).items():
