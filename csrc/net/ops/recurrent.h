@@ -3,9 +3,9 @@
 // added here. Cells are those of rules/recurrent.h.
 //
 // Positions are walked one after the other, from the last one if the op is reversed: steps. What is kept lies
-// by steps, row s n + e of step s and example e of n, so that a step's product has consecutive rows. Of h and
-// c there is one step more: row s n + e is that before step s. A thread takes some examples through all steps
-// without waiting for others.
+// by steps, row s n + e of step s and example e of n, so that a step has consecutive rows. Of h and c there
+// is one step more: row s n + e is that before step s. A thread takes some examples through all steps without
+// waiting for others; values, whose rows are by examples, are turned for some steps at a time.
 //
 // With lengths as the last input, positions from the length of an example on do not exist: what is kept goes
 // past them unchanged, z and the derivatives there are zero.
@@ -59,8 +59,9 @@ class GateColumns {
         for (index j = x.used(p); j < x.width(p); ++j) x.row(p, r)[j] = 0;
     }
 
-   private:
     bool are_together() const { return units_ % full == 0; }
+
+   private:
     index column(index k, index p) const { return k * units_ + p * full; }
 
     // f(there, which of the columns are there) for each panel of x that has some.
@@ -110,32 +111,26 @@ struct Recurrent : OpBase {
         const Steps steps(ws, node);
         const Kept at(steps, ws.kept(node));
         const Panels<T> x = ws.a(node.input()), z = ws.z(node.output), w = ws.matrix(node);
-        const T* const bias = ws.vector(node, 0);
         at.begin(steps, examples);
-        for_pieces(examples, [&](Range some) {
-            for (index s = 0; s < steps.count; ++s) {
-                exec::multiply<T>(at.gates, at.h, w, Initial::bias(bias), steps.rows(s, some),
+        for_pieces(examples, steps, [&](Range some, Range block) {
+            at.take(x, ws.vector(node, 0), steps, block, some);
+            for (index s = block.begin; s < block.end; ++s) {
+                exec::multiply<T>(at.gates, at.h, w, Initial::add(), steps.rows(s, some),
                                   {0, at.gates.count()});
-                for (index e = some.begin; e < some.end; ++e) {
-                    const Place here(steps, s, e);
-                    if (!here.exists) {
-                        at.go_past(here);
-                        if (!steps.last) clear(z, here.position);
-                        continue;
-                    }
+                const auto compute = [&](const Place& here, index rows) {
                     for (index p = 0; p < at.h.count(); ++p) {
                         StepForward<T, gates> step;
-                        alignas(exec::vector_bytes) T room[2][gates][full];
-                        at.point(step.at, steps.columns, here, p, room[0]);
-                        point(step.x, steps.columns, x, here.position, p, room[1]);
-                        compute(step, at.h.width(p));
+                        alignas(exec::vector_bytes) T room[gates][full];
+                        at.point(step.at, steps.columns, here, p, room);
+                        compute_step(step, rows * at.h.width(p));
                         at.put(step.at, steps.columns, here, p);
-                        if (!steps.last) copy(z.row(p, here.position), step.at.h, z.width(p));
                     }
-                }
+                };
+                steps.for_rows(s, some, compute, [&](const Place& here) { at.go_past(here); });
             }
+            if (!steps.last) give(z, at.h, steps, block, some);
         });
-        put_out(z, at.h, steps, examples, done);
+        finish(z, at.h, steps, examples, done);
     }
 
     template <class Into>
@@ -144,36 +139,27 @@ struct Recurrent : OpBase {
         const Kept at(steps, ws.kept(node));
         const Back to(steps, ws.kept_back(node));
         const Panels<T> dx = ws.da(node.input()), d = ws.d(node.output), wt = ws.transposed_matrix(node);
-        const bool wants = into.wants(0), adds = wants && into.adds(0);
-        const bool carries = Cell::carries || steps.have_lengths();
-        to.begin(steps, examples, d);
-        for_pieces(examples, [&](Range some) {
-            for (index s = steps.count; s-- > 0;) {
-                for (index e = some.begin; e < some.end; ++e) {
-                    const Place here(steps, s, e);
-                    if (!here.exists) {
-                        to.go_past(here);
-                        if (wants && !adds) clear(dx, here.position);
-                        continue;
-                    }
+        to.begin(d, steps, examples);
+        for_pieces_back(examples, steps, [&](Range some, Range block) {
+            to.take(d, steps, block, some);
+            for (index s = block.end; s-- > block.begin;) {
+                const auto compute = [&](const Place& here, index rows) {
                     for (index p = 0; p < at.h.count(); ++p) {
                         StepBackward<T, gates> step;
-                        alignas(exec::vector_bytes) T room[2][gates][full], dn[full];
+                        alignas(exec::vector_bytes) T room[2][gates][full];
                         at.point(step.at, steps.columns, here, p, room[0]);
-                        to.point(step.to, steps, here, p, d, room[1], dn);
-                        compute(step, at.h.width(p));
+                        to.point(step.to, steps.columns, here, p, room[1]);
+                        compute_step(step, rows * at.h.width(p));
                         to.put(step.to, steps.columns, here, p);
-                        if (wants) put_input(step.to, steps.columns, dx, here.position, p, adds);
                     }
-                    to.finish(steps.columns, here, carries);
-                    if (wants && !adds) steps.columns.clear_padding(dx, here.position);
-                }
-                if (s > 0)
-                    exec::multiply<T>(to.h, to.gates, wt, carries ? Initial::add() : Initial::zero(),
-                                      steps.rows(s, some), {0, to.h.count()});
+                };
+                steps.for_rows(s, some, compute, [&](const Place& here) { to.go_past(here); });
+                if (s == 0) continue;
+                exec::multiply<T>(to.h, to.gates, wt, initial(steps), steps.rows(s, some), {0, to.h.count()});
             }
+            if (into.wants(0)) to.give(dx, steps, block, some, into.adds(0));
         });
-        end(ws, node, examples, dx, ws.da(node.inputs.back().value), into);
+        finish(ws, node, examples, dx, ws.da(node.inputs.back().value), into);
     }
 
     // The part of the step before moves by rh w + h v + c along the direction (v, c).
@@ -183,34 +169,28 @@ struct Recurrent : OpBase {
         const Kept at(steps, ws.kept(node)), moving(steps, ws.kept_tangent(node));
         const Panels<T> rx = ws.ra(node.input()), rz = ws.rz(node.output);
         const Panels<T> w = ws.matrix(node), v = ws.direction_matrix(node);
-        const T* const c = ws.direction_vector(node, 0);
         moving.begin(steps, examples);
-        for_pieces(examples, [&](Range some) {
-            for (index s = 0; s < steps.count; ++s) {
+        for_pieces(examples, steps, [&](Range some, Range block) {
+            moving.take(rx, ws.direction_vector(node, 0), steps, block, some);
+            for (index s = block.begin; s < block.end; ++s) {
                 const Range rows = steps.rows(s, some), all{0, at.gates.count()};
-                exec::multiply<T>(moving.gates, at.h, v, Initial::bias(c), rows, all);
+                exec::multiply<T>(moving.gates, at.h, v, Initial::add(), rows, all);
                 exec::multiply<T>(moving.gates, moving.h, w, Initial::add(), rows, all);
-                for (index e = some.begin; e < some.end; ++e) {
-                    const Place here(steps, s, e);
-                    if (!here.exists) {
-                        moving.go_past(here);
-                        if (!steps.last) clear(rz, here.position);
-                        continue;
-                    }
+                const auto compute = [&](const Place& here, index rows) {
                     for (index p = 0; p < at.h.count(); ++p) {
                         StepTangentForward<T, gates> step;
-                        alignas(exec::vector_bytes) T room[3][gates][full];
+                        alignas(exec::vector_bytes) T room[2][gates][full];
                         at.point(step.at, steps.columns, here, p, room[0]);
                         moving.point(step.moving, steps.columns, here, p, room[1]);
-                        point(step.rx, steps.columns, rx, here.position, p, room[2]);
-                        compute(step, at.h.width(p));
+                        compute_step(step, rows * at.h.width(p));
                         moving.put(step.moving, steps.columns, here, p);
-                        if (!steps.last) copy(rz.row(p, here.position), step.moving.h, rz.width(p));
                     }
-                }
+                };
+                steps.for_rows(s, some, compute, [&](const Place& here) { moving.go_past(here); });
             }
+            if (!steps.last) give(rz, moving.h, steps, block, some);
         });
-        put_out(rz, moving.h, steps, examples, done);
+        finish(rz, moving.h, steps, examples, done);
     }
 
     template <class Into>
@@ -219,43 +199,34 @@ struct Recurrent : OpBase {
         const Steps steps(ws, node);
         const Kept at(steps, ws.kept(node)), moving(steps, ws.kept_tangent(node));
         const Back to(steps, ws.kept_back(node)), tangent(steps, ws.kept_back_tangent(node));
-        const Panels<T> rdx = ws.rda(node.input()), d = ws.d(node.output), rd = ws.rd(node.output);
+        const Panels<T> rdx = ws.rda(node.input()), rd = ws.rd(node.output);
         const Panels<T> wt = ws.transposed_matrix(node), vt = ws.transposed_direction(node);
-        const bool wants = into.wants(0), adds = wants && into.adds(0);
-        const bool carries = Cell::carries || steps.have_lengths();
         to.begin_cells(examples);
-        tangent.begin(steps, examples, rd);
-        for_pieces(examples, [&](Range some) {
-            for (index s = steps.count; s-- > 0;) {
-                for (index e = some.begin; e < some.end; ++e) {
-                    const Place here(steps, s, e);
-                    if (!here.exists) {
-                        tangent.go_past(here);
-                        if (wants && !adds) clear(rdx, here.position);
-                        continue;
-                    }
+        tangent.begin(rd, steps, examples);
+        for_pieces_back(examples, steps, [&](Range some, Range block) {
+            tangent.take(rd, steps, block, some);
+            for (index s = block.end; s-- > block.begin;) {
+                const auto compute = [&](const Place& here, index rows) {
                     for (index p = 0; p < at.h.count(); ++p) {
                         StepTangentBackward<T, gates> step;
-                        alignas(exec::vector_bytes) T room[3][gates][full], dn[full];
+                        alignas(exec::vector_bytes) T room[3][gates][full];
                         at.point(step.at, steps.columns, here, p, room[0]);
                         moving.point(step.moving, steps.columns, here, p, room[1]);
-                        to.point(step.to, steps, here, p, d, room[2], dn);
-                        tangent.point(step.tangent, steps, here, p, rd, room[2], dn);
-                        compute(step, at.h.width(p));
+                        to.point(step.to, steps.columns, here, p, room[2]);
+                        tangent.point(step.tangent, steps.columns, here, p, room[2]);
+                        compute_step(step, rows * at.h.width(p));
                         tangent.put(step.tangent, steps.columns, here, p);
-                        if (wants) put_input(step.tangent, steps.columns, rdx, here.position, p, adds);
                     }
-                    tangent.finish(steps.columns, here, carries);
-                    if (wants && !adds) steps.columns.clear_padding(rdx, here.position);
-                }
+                };
+                steps.for_rows(s, some, compute, [&](const Place& here) { tangent.go_past(here); });
                 if (s == 0) continue;
                 const Range rows = steps.rows(s, some), all{0, to.h.count()};
-                exec::multiply<T>(tangent.h, tangent.gates, wt, carries ? Initial::add() : Initial::zero(),
-                                  rows, all);
+                exec::multiply<T>(tangent.h, tangent.gates, wt, initial(steps), rows, all);
                 exec::multiply<T>(tangent.h, to.gates, vt, Initial::add(), rows, all);
             }
+            if (into.wants(0)) tangent.give(rdx, steps, block, some, into.adds(0));
         });
-        end(ws, node, examples, rdx, ws.rda(node.inputs.back().value), into);
+        finish(ws, node, examples, rdx, ws.rda(node.inputs.back().value), into);
     }
 
     // Sums over as many rows, of those by steps, as the examples have: over all examples, of all rows.
@@ -280,6 +251,11 @@ struct Recurrent : OpBase {
    private:
     using Initial = exec::Initial<T>;
 
+    // The rows of an example at a step and at the next one.
+    struct Place {
+        index row, next, example;
+    };
+
     // How the positions of the examples are walked.
     struct Steps {
         index examples, count, units;
@@ -299,24 +275,30 @@ struct Recurrent : OpBase {
         }
 
         bool have_lengths() const { return lengths.data != nullptr; }
-        bool exists(index position, index e) const {
-            return !have_lengths() || T(position) < *lengths.row(0, e);
-        }
+        index position(index s) const { return reversed ? count - 1 - s : s; }
+        bool exists(index s, index e) const { return !have_lengths() || T(position(s)) < *lengths.row(0, e); }
         // Some examples' rows of a step.
         Range rows(index s, Range some) const { return {s * examples + some.begin, s * examples + some.end}; }
         Range sums(Range some) const { return {some.begin * count, some.end * count}; }
-    };
+        Place place(index s, index e) const { return {s * examples + e, (s + 1) * examples + e, e}; }
 
-    // An example at a step: its row there and in the next step, and that of its position in a value.
-    struct Place {
-        index row, next, example, position;
-        bool exists;
-
-        Place(const Steps& steps, index s, index e)
-            : row(s * steps.examples + e), next(row + steps.examples), example(e) {
-            const index t = steps.reversed ? steps.count - 1 - s : s;
-            position = e * steps.count + t;
-            exists = steps.exists(t, e);
+        // f(place, rows from there on that are computed together) for the examples that have a position at a
+        // step, and others(place).
+        template <class F, class G>
+        void for_rows(index s, Range some, const F& f, const G& others) const {
+            for (index e = some.begin; e < some.end;) {
+                index end = have_lengths() ? e : some.end;
+                while (end < some.end && exists(s, end)) ++end;
+                if (columns.are_together() && e < end) f(place(s, e), end - e);
+                for (; e < end && !columns.are_together(); ++e) f(place(s, e), 1);
+                for (e = end; e < some.end && !exists(s, e); ++e) others(place(s, e));
+            }
+        }
+        // f(row, row of the value) for some examples at some steps.
+        template <class F>
+        void for_turned(Range block, Range some, const F& f) const {
+            for (index e = some.begin; e < some.end; ++e)
+                for (index s = block.begin; s < block.end; ++s) f(s * examples + e, e * count + position(s));
         }
     };
 
@@ -325,8 +307,9 @@ struct Recurrent : OpBase {
         T* data;
         index size = 0;
 
-        Panels<T> take(index rows, index cols) {
-            const Panels<T> matrix{data, rows, cols};
+        Panels<T> carve(index rows, index cols) {
+            // Where panels are a power of two apart, the same rows of all compete for one part of a cache.
+            const Panels<T> matrix{data, rows + (48 - rows % 32) % 32, cols};
             if (data != nullptr) data += matrix.size();
             size += matrix.size();
             return matrix;
@@ -339,19 +322,38 @@ struct Recurrent : OpBase {
 
         Kept(const Steps& steps, T* data) : Carved{data} {
             const index rows = steps.count * steps.examples;
-            gates = this->take(rows, Cell::gates * steps.units);
-            h = this->take(rows + steps.examples, steps.units);
-            if (Cell::has_product) m = this->take(rows, steps.units);
-            if (Cell::has_cell) c = this->take(rows + steps.examples, steps.units);
+            gates = this->carve(rows, Cell::gates * steps.units);
+            h = this->carve(rows + steps.examples, steps.units);
+            if (Cell::has_product) m = this->carve(rows, steps.units);
+            if (Cell::has_cell) c = this->carve(rows + steps.examples, steps.units);
         }
 
         void begin(const Steps& steps, Range some) const {
-            for (const Panels<T>& state : {h, c}) clear_rows(state, steps.rows(0, some));
+            for (const Panels<T>& state : {h, c}) clear(state, steps.rows(0, some));
         }
         void go_past(const Place& here) const {
             for (const Panels<T>& state : {h, c})
                 for (index p = 0; p < state.count(); ++p)
                     copy(state.row(p, here.next), state.row(p, here.row), state.width(p));
+        }
+        // What the gates' arguments are before products: x, where there is any, and the bias.
+        void take(const Panels<T>& x, T* bias, const Steps& steps, Range block, Range some) const {
+            for (index p = 0; p < gates.count(); ++p)
+                steps.for_turned(block, some, [&](index row, index place) {
+                    const T* const from = x.data != nullptr ? x.row(p, place) : exec::zeros<T>;
+                    over(gates.width(p), SumOf{gates.row(p, row), from, bias + p * full});
+                });
+            if (!Cell::has_product) return;
+            const Panels<T> of_bias{bias, 1, gates.cols};
+            const index k = Cell::gates - 1;
+            for (index p = 0; p < m.count(); ++p)
+                steps.for_turned(block, some, [&](index row, index place) {
+                    alignas(exec::vector_bytes) T room[full];
+                    const T* const from =
+                        x.data != nullptr ? steps.columns.find(x, place, k, p, room) : exec::zeros<T>;
+                    copy(m.row(p, row), from, m.width(p));
+                    steps.columns.put(gates, row, k, p, steps.columns.find(of_bias, 0, k, p, room), false);
+                });
         }
         void point(CellRows<T, Cell::gates>& rows, const GateColumns<T>& columns, const Place& here, index p,
                    T (&room)[Cell::gates][full]) const {
@@ -366,91 +368,160 @@ struct Recurrent : OpBase {
         }
     };
 
-    // What comes back, or its tangent: in the gates' arguments, in h, and in c, of one step at a time.
+    // What comes back, or its tangent: in the gates' arguments, of the last one also in that part which comes
+    // from the input where it is another; in h; and in c, of one step at a time.
     struct Back : Carved {
-        Panels<T> gates, h, c;
+        Panels<T> gates, n, h, c;
 
         Back(const Steps& steps, T* data) : Carved{data} {
             const index rows = steps.count * steps.examples;
-            gates = this->take(rows, Cell::gates * steps.units);
-            h = this->take(rows + steps.examples, steps.units);
-            if (Cell::has_cell) c = this->take(steps.examples, steps.units);
+            gates = this->carve(rows, Cell::gates * steps.units);
+            h = this->carve(rows + steps.examples, steps.units);
+            if (Cell::has_product) n = this->carve(rows, steps.units);
+            if (Cell::has_cell) c = this->carve(steps.examples, steps.units);
         }
 
-        void begin(const Steps& steps, Range some, const Panels<T>& d) const {
-            const Range end = steps.rows(steps.count, some);
-            if (!steps.last) clear_rows(h, end);
-            for (index p = 0; steps.last && p < h.count(); ++p)
-                copy(h.row(p, end.begin), d.row(p, some.begin), some.size() * h.width(p));
+        void begin(const Panels<T>& d, const Steps& steps, Range some) const {
+            if (steps.last) {
+                const Range end = steps.rows(steps.count, some);
+                for (index p = 0; p < h.count(); ++p)
+                    copy(h.row(p, end.begin), d.row(p, some.begin), some.size() * h.width(p));
+            } else {
+                take_outputs(d, steps, {steps.count - 1, steps.count}, some);
+            }
             begin_cells(some);
         }
-        void begin_cells(Range some) const { clear_rows(c, some); }
-        void go_past(const Place& here) const {
-            clear(gates, here.row);
-            for (index p = 0; p < h.count(); ++p) copy(h.row(p, here.row), h.row(p, here.next), h.width(p));
+        void begin_cells(Range some) const { clear(c, some); }
+        // What h has before products: derivatives in what is put out.
+        void take(const Panels<T>& d, const Steps& steps, Range block, Range some) const {
+            if (steps.last && !carries(steps)) return;
+            if (steps.last || block.begin == 0) {
+                const index end = steps.last ? block.end : 1;
+                for (index s = block.begin; s < end; ++s) clear(h, steps.rows(s, some));
+            }
+            if (!steps.last) take_outputs(d, steps, {exec::max(block.begin, 1) - 1, block.end - 1}, some);
         }
-        void point(CellGradients<T, Cell::gates>& rows, const Steps& steps, const Place& here, index p,
-                   const Panels<T>& d, T (&room)[Cell::gates][full], T* dn) const {
-            rows.dh = h.row(p, here.next);
-            rows.dout = steps.last ? exec::zeros<T> : d.row(p, here.position);
+        void take_outputs(const Panels<T>& d, const Steps& steps, Range block, Range some) const {
+            for (index p = 0; p < h.count(); ++p)
+                steps.for_turned(block, some, [&](index row, index place) {
+                    const bool exists = steps.exists(row / steps.examples, row % steps.examples);
+                    const T* const from = exists ? d.row(p, place) : exec::zeros<T>;
+                    over(h.width(p), Copy<T>{h.row(p, row + steps.examples), from});
+                });
+        }
+        void go_past(const Place& here) const {
+            for (const Panels<T>& gone : {gates, n}) clear(gone, {here.row, here.row + 1});
+            for (index p = 0; p < h.count(); ++p)
+                over(h.width(p), AddTo<T>{h.row(p, here.row), h.row(p, here.next)});
+        }
+        void point(CellGradients<T, Cell::gates>& rows, const GateColumns<T>& columns, const Place& here,
+                   index p, T (&room)[Cell::gates][full]) const {
+            rows.dh = h.row(p, here.next), rows.dh_before = h.row(p, here.row);
+            for (int k = 0; k < Cell::gates; ++k) rows.d[k] = columns.place(gates, here.row, k, p, room[k]);
+            if (Cell::has_product) rows.dn = n.row(p, here.row);
             if (Cell::has_cell) rows.dc = c.row(p, here.example);
-            for (int k = 0; k < Cell::gates; ++k)
-                rows.d[k] = steps.columns.place(gates, here.row, k, p, room[k]);
-            rows.dn = dn;
-            rows.carry = h.row(p, here.row);
         }
         void put(const CellGradients<T, Cell::gates>& rows, const GateColumns<T>& columns, const Place& here,
                  index p) const {
             for (int k = 0; k < Cell::gates; ++k) columns.put(gates, here.row, k, p, rows.d[k], false);
-        }
-        void finish(const GateColumns<T>& columns, const Place& here, bool carries) const {
             columns.clear_padding(gates, here.row);
-            if (carries && !Cell::carries) clear(h, here.row);
+        }
+        // To the input.
+        void give(const Panels<T>& dx, const Steps& steps, Range block, Range some, bool add) const {
+            if (Cell::has_product) return give_by_gates(dx, steps, block, some, add);
+            for (index p = 0; p < dx.count(); ++p)
+                steps.for_turned(block, some, [&](index row, index place) {
+                    give_row(dx.row(p, place), gates.row(p, row), dx.width(p), add);
+                });
+        }
+        void give_by_gates(const Panels<T>& dx, const Steps& steps, Range block, Range some, bool add) const {
+            alignas(exec::vector_bytes) T room[full];
+            for (index k = 0; k < Cell::gates; ++k)
+                for (index p = 0; p < n.count(); ++p)
+                    steps.for_turned(block, some, [&](index row, index place) {
+                        const bool is_last = k == Cell::gates - 1;
+                        const T* const from =
+                            is_last ? n.row(p, row) : steps.columns.find(gates, row, k, p, room);
+                        steps.columns.put(dx, place, k, p, from, add);
+                    });
+            if (!add)
+                steps.for_turned(block, some,
+                                 [&](index, index place) { steps.columns.clear_padding(dx, place); });
+        }
+        static void give_row(T* to, const T* from, index width, bool add) {
+            if (add)
+                over(width, AddTo<T>{to, from});
+            else
+                over(width, Copy<T>{to, from});
         }
     };
+
+    struct SumOf {
+        T* to;
+        const T *x, *y;
+        void operator()(index i) const { to[i] = x[i] + y[i]; }
+    };
+
+    static bool carries(const Steps& steps) { return Cell::carries || steps.have_lengths(); }
+    // Of the product that h's derivatives at the step before get.
+    static Initial initial(const Steps& steps) {
+        return steps.last && !carries(steps) ? Initial::zero() : Initial::add();
+    }
 
     static Panels<T> gradients(const Workspace<T>& ws, const Node& node, Pair pair, const Steps& steps) {
         return Back(steps, pair == Pair::a_rd ? ws.kept_back_tangent(node) : ws.kept_back(node)).gates;
     }
 
-    // f(some of the examples): so many that what they compute at a step stays near.
+    // So many examples and steps that what is computed of them stays near.
+    static constexpr index examples_together = 16, steps_together = 8;
+
+    // f(some of the examples, some of the steps)
     template <class F>
-    static void for_pieces(Range examples, const F& f) {
-        constexpr index together = 16;
-        exec::for_pieces(examples, together, f);
+    static void for_pieces(Range examples, const Steps& steps, const F& f) {
+        exec::for_pieces(examples, examples_together, [&](Range some) {
+            exec::for_pieces({0, steps.count}, steps_together, [&](Range block) { f(some, block); });
+        });
+    }
+    // The same from the last step on.
+    template <class F>
+    static void for_pieces_back(Range examples, const Steps& steps, const F& f) {
+        exec::for_pieces(examples, examples_together, [&](Range some) {
+            const index parts = exec::divide_up(steps.count, steps_together);
+            for (index i = parts; i-- > 0;) f(some, exec::cut({0, steps.count}, parts, i));
+        });
     }
 
     template <class Step>
-    static void compute(const Step& step, index width) {
-        if (width == full)
-            exec::elementwise({0, full}, StepOf<Cell, Step>{step});
-        else
-            exec::elementwise({0, Panels<T>::half}, StepOf<Cell, Step>{step});
+    static void compute_step(const Step& step, index count) {
+        exec::elementwise({0, count}, StepOf<Cell, Step>{step});
     }
 
+    // f(j) for a row of a panel of that width.
+    template <class F>
+    static void over(index width, const F& f) {
+        if (width == full)
+            exec::elementwise({0, full}, f);
+        else
+            exec::elementwise({0, Panels<T>::half}, f);
+    }
     static void copy(T* to, const T* from, index count) { exec::elementwise({0, count}, Copy<T>{to, from}); }
-    static void clear(const Panels<T>& x, index r) { clear_rows(x, {r, r + 1}); }
-    static void clear_rows(const Panels<T>& x, Range rows) {
+    static void clear(const Panels<T>& x, Range rows) {
         for_stretches(x, rows, [&](Range r) { exec::elementwise(r, Clear<T>{x.data}); });
     }
 
-    // The input's part of the gates' arguments; no data: zeros.
-    static void point(const T* (&rows)[gates], const GateColumns<T>& columns, const Panels<T>& x, index r,
-                      index p, T (&room)[gates][full]) {
-        for (int k = 0; k < gates; ++k)
-            rows[k] = x.data == nullptr ? exec::zeros<T> : columns.find(x, r, k, p, room[k]);
-    }
-    static void put_input(const CellGradients<T, gates>& from, const GateColumns<T>& columns,
-                          const Panels<T>& dx, index r, index p, bool add) {
-        for (int k = 0; k < gates; ++k) {
-            const bool differs = Cell::has_product && k == gates - 1;
-            columns.put(dx, r, k, p, differs ? from.dn : from.d[k], add);
-        }
+    // What h is after some steps, at their positions.
+    static void give(const Panels<T>& z, const Panels<T>& h, const Steps& steps, Range block, Range some) {
+        for (index p = 0; p < z.count(); ++p)
+            steps.for_turned(block, some, [&](index row, index place) {
+                const bool exists = steps.exists(row / steps.examples, row % steps.examples);
+                const T* const from = exists ? h.row(p, row + steps.examples) : exec::zeros<T>;
+                over(z.width(p), Copy<T>{z.row(p, place), from});
+            });
     }
 
     template <class Done>
-    static void put_out(const Panels<T>& z, const Panels<T>& h, const Steps& steps, Range examples,
-                        const Done& done) {
+    static void finish(const Panels<T>& z, const Panels<T>& h, const Steps& steps, Range examples,
+                       const Done& done) {
         const Range last = steps.rows(steps.count, examples);
         const index positions = z.rows / steps.examples;
         for (index p = 0; p < z.count(); ++p) {
@@ -460,10 +531,9 @@ struct Recurrent : OpBase {
             done(to - z.data, count);
         }
     }
-
     template <class Into>
-    static void end(const Workspace<T>& ws, const Node& node, Range examples, const Panels<T>& dx,
-                    const Panels<T>& dlengths, const Into& into) {
+    static void finish(const Workspace<T>& ws, const Node& node, Range examples, const Panels<T>& dx,
+                       const Panels<T>& dlengths, const Into& into) {
         if (into.wants(0))
             for_stretches(dx, ws.rows_of(node.input(), examples),
                           [&](Range r) { into.done(0, r.begin, r.size()); });
