@@ -258,6 +258,108 @@ def reshape(xs, parameters, call):
     return xs[0].reshape(call.examples * height * width, channels)
 
 
+def permute(xs, parameters, call):
+    axes = [0, *(1 + int(axis) for axis in call.layer["values"])]
+    rows = np.arange(xs[0].data.size).reshape(call.examples, *call.shapes[0])
+    order = rows.transpose(axes).reshape(-1, call.shape[2])
+    return xs[0].reshape(-1)[order]
+
+
+def permuted(layer, shapes):
+    return tuple(shapes[0][int(axis)] for axis in layer["values"])
+
+
+def windows(layer, shapes):
+    """Of each position of a pooled image: positions in the image, and how many with padding."""
+    (height, width, _), values = shapes[0], [int(value) for value in layer["values"]]
+    if layer["kind"].startswith("adaptive"):
+        axes = [
+            [(range(k * n // count, -(-(k + 1) * n // count)), 0) for k in range(count)]
+            for n, count in zip((height, width), values, strict=True)
+        ]
+        axes = [[(each, len(each)) for each, _ in axis] for axis in axes]
+    else:
+        axes = []
+        for n, size, stride, pad in zip(
+            (height, width), *np.reshape(values[:6], (3, 2)), strict=True
+        ):
+            starts = range(-pad, n + pad - size + 1, stride)
+            axes.append([(range(max(a, 0), min(a + size, n)), size) for a in starts])
+    return [
+        ([y * width + x for y in ys for x in xs], whole * other)
+        for ys, whole in axes[0]
+        for xs, other in axes[1]
+    ], (len(axes[0]), len(axes[1]))
+
+
+def pooled_shape(layer, shapes):
+    return (*windows(layer, shapes)[1], shapes[0][2])
+
+
+def one_position(layer, shapes):
+    return (1, 1, shapes[0][2])
+
+
+def windows_of(xs, call):
+    """Of each row of the output: the rows of the input, and how many with padding."""
+    size = positions(call.shapes[0])
+    if call.layer["kind"].endswith("positions"):
+        known = xs[1].data[:, 0] if len(xs) > 1 else np.full(call.examples, size)
+        each = [[(list(range(int(np.clip(n, 0, size)))), 1)] for n in known]
+    else:
+        each = [windows(call.layer, call.shapes)[0]] * call.examples
+    return [
+        ([example * size + position for position in window], whole)
+        for example, of_example in enumerate(each)
+        for window, whole in of_example
+    ]
+
+
+def average(share):
+    """The sum of each window times share(how many it is of, with padding, call)."""
+
+    def formula(xs, parameters, call):
+        found = windows_of(xs, call)
+        weights = np.zeros((len(found), xs[0].shape[0]))
+        for row, (window, whole) in enumerate(found):
+            weights[row, window] = share(len(window), whole, call)
+        return traced(weights) @ xs[0]
+
+    return formula
+
+
+def mean_of_window(count, whole, call):
+    values = call.layer["values"]
+    return 1 / (whole if values[6:] and values[6] else count)
+
+
+def largest(xs, parameters, call):
+    """Number k of each window, where that is the first of the largest ones."""
+    found, (x, *_) = [window for window, _ in windows_of(xs, call)], xs
+    where = np.array(
+        [x.data[window].argmax(0) if window else x.data[0] * 0 - 1 for window in found]
+    )
+    result = traced(np.zeros(where.shape))
+    for k in range(max(map(len, found))):
+        taken = np.zeros((len(found), x.shape[0]))
+        for row, window in enumerate(found):
+            taken[row, window[k : k + 1]] = 1
+        result = result + (traced(taken) @ x) * traced(where == k)
+    return result
+
+
+IMAGES = (
+    (((5, 4, 3),), {"values": (2, 2, 2, 2, 0, 0)}),
+    (((4, 6, 17),), {"values": (2, 3, 2, 3, 0, 0)}),
+    (((5, 3, 33),), {"values": (3, 2, 1, 2, 1, 1)}),
+)
+ADAPTIVE = ((((2, 6, 17),), {"values": (3, 4)}),)
+SETS = (
+    (((2, 3, 17),), {}),
+    (((1, 5, 3), (1, 1, 1)), {"lengths": 1}),
+)
+
+
 def filtered(layer, shapes):
     """The shape of what a convolution puts out."""
     (height, width, _), v = shapes[0], layer["values"]
@@ -577,6 +679,41 @@ OPS = {
             (((1, 2, 35),), {"values": (5, 14, 1)}),
         ),
     ),
+    "permute": Op(
+        permute,
+        piecewise_linear=True,
+        out_shape=permuted,
+        cases=tuple(
+            (((2, 17, 3),), {"values": axes}) for axes in ((1, 0, 2), (2, 0, 1), (0, 2, 1))
+        ),
+    ),
+    "max_pool": Op(largest, piecewise_linear=True, out_shape=pooled_shape, cases=IMAGES),
+    "avg_pool": Op(
+        average(mean_of_window),
+        piecewise_linear=True,
+        out_shape=pooled_shape,
+        cases=tuple(
+            (shapes, {"values": (*fields["values"], number % 2)})
+            for number, (shapes, fields) in enumerate(IMAGES)
+        ),
+    ),
+    "adaptive_max_pool": Op(largest, piecewise_linear=True, out_shape=pooled_shape, cases=ADAPTIVE),
+    "adaptive_avg_pool": Op(
+        average(mean_of_window), piecewise_linear=True, out_shape=pooled_shape, cases=ADAPTIVE
+    ),
+    "sum_positions": Op(
+        average(lambda count, whole, call: 1),
+        piecewise_linear=True,
+        out_shape=one_position,
+        cases=SETS,
+    ),
+    "mean_positions": Op(
+        average(lambda count, whole, call: 1 / max(count, 1)),
+        piecewise_linear=True,
+        out_shape=one_position,
+        cases=SETS,
+    ),
+    "max_positions": Op(largest, piecewise_linear=True, out_shape=one_position, cases=SETS),
     "rnn": recurrent_op(rnn_step, 1, 1, (0,), [(((1, 4, 6),), {"values": (0, 0, 1), "units": 6})]),
     "gru": recurrent_op(gru_step, 1, gates=3),
     "lstm": recurrent_op(lstm_step, 2, gates=4),

@@ -42,6 +42,13 @@ struct NamedOp {
     std::size_t optional = 0;         // how many more it may take: lengths
 };
 
+using Numbers = std::vector<double OpSpec::*>;
+const Numbers windows = {&OpSpec::kernel_height, &OpSpec::kernel_width,   &OpSpec::stride_height,
+                         &OpSpec::stride_width,  &OpSpec::padding_height, &OpSpec::padding_width};
+const Numbers windows_and_outside = {&OpSpec::kernel_height, &OpSpec::kernel_width,   &OpSpec::stride_height,
+                                     &OpSpec::stride_width,  &OpSpec::padding_height, &OpSpec::padding_width,
+                                     &OpSpec::counts_outside};
+
 const std::map<std::string, NamedOp> ops = {
     {"dense", {OpKind::dense, {}, "weight", {"bias"}, {}}},
     {"convolution",
@@ -62,6 +69,14 @@ const std::map<std::string, NamedOp> ops = {
     {"concatenate", {OpKind::concatenate, {}, "", {}, {}, 0}},
     {"slice", {OpKind::slice, {&OpSpec::first, &OpSpec::count}, "", {}, {}}},
     {"reshape", {OpKind::reshape, {&OpSpec::height, &OpSpec::width, &OpSpec::channels}, "", {}, {}}},
+    {"permute", {OpKind::permute, {&OpSpec::height, &OpSpec::width, &OpSpec::channels}, "", {}, {}}},
+    {"max_pool", {OpKind::max_pool, windows, "", {}, {}}},
+    {"avg_pool", {OpKind::avg_pool, windows_and_outside, "", {}, {}}},
+    {"adaptive_max_pool", {OpKind::max_pool, {&OpSpec::height, &OpSpec::width}, "", {}, {}}},
+    {"adaptive_avg_pool", {OpKind::avg_pool, {&OpSpec::height, &OpSpec::width}, "", {}, {}}},
+    {"sum_positions", {OpKind::sum_positions, {}, "", {}, {}, 1, 1}},
+    {"mean_positions", {OpKind::mean_positions, {}, "", {}, {}, 1, 1}},
+    {"max_positions", {OpKind::max_positions, {}, "", {}, {}, 1, 1}},
     {"gates", {OpKind::dense, {}, "weight_ih", {"bias_ih"}, {}}},  // of recurrent layers, from the input
     {"rnn",
      {OpKind::rnn,

@@ -46,6 +46,12 @@ enum class OpKind {
     spread,
     cosine,
     reshape,
+    permute,
+    max_pool,
+    avg_pool,
+    sum_positions,
+    mean_positions,
+    max_positions,
     rnn,
     gru,
     lstm,
@@ -64,17 +70,21 @@ struct OpSpec {
     double affine = 0;      // norms: 1 if they learn a scale (and a shift)
     double categories = 0;  // embedding
     double copies = 0;      // spread
-    double height = 0;      // reshape: what the output is to be
+    // What the output is to be: of reshape, and of pooling with windows that depend on it; of permute, which
+    // axis of the input each is.
+    double height = 0;
     double width = 0;
     double channels = 0;
+    double kernel_height = 0, kernel_width = 0;       // pooling with windows of one size, convolution
+    double stride_height = 0, stride_width = 0;       // from position to position of the output
+    double padding_height = 0, padding_width = 0;     // pooling: by how much windows reach outside
+    double counts_outside = 0;                        // avg_pool: 1 if what is outside are zeros that count
+    double dilation_height = 0, dilation_width = 0;   // convolution: from tap to tap
+    double top = 0, bottom = 0, left = 0, right = 0;  // zeros around the input,
+    double spacing_height = 0, spacing_width = 0;     // and from one of its numbers to the next
     double reversed = 0;   // recurrent layers: 1 if they begin with the last position
     double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
     double rectifies = 0;  // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
-    double kernel_height = 0, kernel_width = 0;       // convolution
-    double stride_height = 0, stride_width = 0;       // from position to position of the output
-    double dilation_height = 0, dilation_width = 0;   // from tap to tap
-    double top = 0, bottom = 0, left = 0, right = 0;  // zeros around the input,
-    double spacing_height = 0, spacing_width = 0;     // and from one of its numbers to the next
 };
 
 // Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.

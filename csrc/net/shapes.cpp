@@ -55,6 +55,12 @@ index gates_of(const OpSpec& op) {
     }
 }
 
+// Of an op that has one input, and lengths as the second if examples come with them.
+void check_lengths(const std::vector<Shape>& inputs) {
+    if (inputs.size() > 1 && inputs.back().size() != 1)
+        refuse("one number for the length of an example", inputs.back().text());
+}
+
 // Lengths, if there are any, are one number of each example.
 Shape walked(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
     const Shape& first = inputs.front();
@@ -63,8 +69,7 @@ Shape walked(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
     if (first.channels != gates_of(op) * units)
         refuse(std::to_string(gates_of(op) * units) + " channels for the gates",
                std::to_string(first.channels));
-    if (inputs.size() > 1 && inputs.back().size() != 1)
-        refuse("one number for the length of an example", inputs.back().text());
+    check_lengths(inputs);
     return {1, op.last != 0 ? 1 : first.width, units};
 }
 
@@ -77,6 +82,42 @@ Shape reshaped(const OpSpec& op, const Shape& from) {
         refuse("a shape of " + std::to_string(from.size()) + " numbers, as " + from.text() + " has",
                to.text() + " of " + std::to_string(to.size()));
     return to;
+}
+
+// Axis k of the output is axis axes[k] of the input.
+Shape permuted(const OpSpec& op, const Shape& from) {
+    const index sizes[] = {from.height, from.width, from.channels};
+    const double axes[] = {op.height, op.width, op.channels};
+    bool is_there[3] = {};
+    for (const double axis : axes) {
+        if (axis != 0 && axis != 1 && axis != 2) refuse("axes 0, 1 and 2", std::to_string(axis));
+        is_there[index(axis)] = true;
+    }
+    for (const bool each : is_there)
+        if (!each) refuse("each axis once", "one of them twice");
+    return {sizes[index(op.height)], sizes[index(op.width)], sizes[index(op.channels)]};
+}
+
+// How many windows there are on an axis.
+index windows_of(index length, double size, double stride, double padding) {
+    check_size("window", index(size));
+    check_size("stride", index(stride));
+    if (padding < 0 || 2 * padding > size)
+        refuse("a padding of at most half a window of " + std::to_string(index(size)),
+               std::to_string(index(padding)));
+    if (double(length) + 2 * padding < size)
+        refuse("windows of at most " + std::to_string(length) + " positions", std::to_string(index(size)));
+    return (length + 2 * index(padding) - index(size)) / index(stride) + 1;
+}
+
+Shape pooled(const OpSpec& op, const Shape& from) {
+    if (op.height > 0 || op.width > 0) {
+        check_size("height", index(op.height));
+        check_size("width", index(op.width));
+        return {index(op.height), index(op.width), from.channels};
+    }
+    return {windows_of(from.height, op.kernel_height, op.stride_height, op.padding_height),
+            windows_of(from.width, op.kernel_width, op.stride_width, op.padding_width), from.channels};
 }
 
 void check_channels(index groups, index channels, const std::string& which) {
@@ -155,6 +196,16 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
             return first;
         case OpKind::reshape:
             return reshaped(op, first);
+        case OpKind::permute:
+            return permuted(op, first);
+        case OpKind::max_pool:
+        case OpKind::avg_pool:
+            return pooled(op, first);
+        case OpKind::sum_positions:
+        case OpKind::mean_positions:
+        case OpKind::max_positions:
+            check_lengths(inputs);
+            return {1, 1, first.channels};
         case OpKind::rnn:
         case OpKind::gru:
         case OpKind::lstm:

@@ -1,85 +1,116 @@
-// The same numbers in another shape, in row-major order of positions and channels.
+// z = the numbers of x in their order, position by position and of each its channels, in another shape.
 #pragma once
 
-#include "net/ops/elementwise.h"
+#include "exec/lanes.h"
+#include "net/ops/by_example.h"
 
 namespace fnn::FNN_ISA::net {
 
+// The numbers of an example, whose rows begin at one of x, as one row: some of them, from number `first` on.
+// Rows of one panel are read and written as vectors, since most are short; `flat` has room for one more.
 template <class T>
-struct Reshape : OpBase {
-    static constexpr Traits traits = linear_traits;
-    static constexpr Cut cut(const Run&) { return Cut::rows; }
-    static constexpr bool mixes_positions = true;
+class Flat {
+   public:
+    static constexpr index room = 1024, slack = Panels<T>::full;
 
-    template <class Done>
-    static void forward(Workspace<T>& ws, const Node& node, Range examples, Range, const Done& done) {
-        copy(ws, node.output, ws.z(node.output), node.input(), ws.a(node.input()), examples, false, done);
+    Flat(const Panels<T>& x, index row) : x_(x), row_(row) {}
+
+    void read(T* flat, index first, index count) const {
+        for_parts(
+            first, count, [&](const T* x, index n) { exec::copy_row(flat, x, n), flat += n; },
+            [&](const T* x, index rows, auto vectors) {
+                constexpr index n = decltype(vectors)::value;
+                for (index r = 0; r < rows; ++r, x += n * w, flat += x_.cols)
+                    for (index k = 0; k < n; ++k) exec::store_unaligned(flat + k * w, exec::load(x + k * w));
+            });
     }
-    template <class Into>
-    static void backward(Workspace<T>& ws, const Node& node, Range examples, Range, const Into& into) {
-        if (!into.wants(0)) return;
-        copy(ws, node.input(), ws.da(node.input()), node.output, ws.d(node.output), examples, into.adds(0),
-             DoneOf<Into>{into, 0});
-    }
-    template <class Done>
-    static void tangent_forward(Workspace<T>& ws, const Node& node, Range examples, Range, const Done& done) {
-        copy(ws, node.output, ws.rz(node.output), node.input(), ws.ra(node.input()), examples, false, done);
-    }
-    template <class Into>
-    static void tangent_backward(Workspace<T>& ws, const Node& node, Range examples, Range,
-                                 const Into& into) {
-        if (!into.wants(0)) return;
-        copy(ws, node.input(), ws.rda(node.input()), node.output, ws.rd(node.output), examples, into.adds(0),
-             DoneOf<Into>{into, 0});
+
+    // (+)=; zeros in what pads a row.
+    void write(const T* flat, index first, index count, bool add) const {
+        const index pad = x_.padded() - x_.cols;
+        const exec::SomeLanes<T> last(Range{0, x_.cols - (x_.padded() - w)});
+        for_parts(
+            first, count,
+            [&](T* x, index n) {
+                if (add)
+                    exec::elementwise({0, n}, AddTo<T>{x, flat});
+                else
+                    exec::copy_row(x, flat, n);
+                flat += n, first += n;
+                if (pad > 0 && first % x_.cols == 0) exec::elementwise({0, pad}, Clear<T>{x + n});
+            },
+            [&](T* x, index rows, auto vectors) {
+                constexpr index n = decltype(vectors)::value;
+                first += rows * x_.cols;
+                for (index r = 0; r < rows; ++r, x += n * w, flat += x_.cols)
+                    for (index k = 0; k < n; ++k) {
+                        exec::Vector<T> v = exec::load_unaligned(flat + k * w);
+                        if (k == n - 1) v = last(v);
+                        exec::store(x + k * w, add ? exec::load(x + k * w) + v : v);
+                    }
+            });
     }
 
    private:
-    // A number of an example, counted through, and how many follow it without a gap.
-    struct Place {
-        index row, column, panel, count;
+    static constexpr index w = exec::lanes<T>, full = Panels<T>::full;
 
-        Place(const Panels<const T>& x, index first_row, index number)
-            : row(first_row + number / x.cols),
-              column(number % x.cols),
-              panel(column / x.full),
-              count(exec::min(x.cols - column, (panel + 1) * x.full - column)) {}
-        T* in(const Panels<T>& x) const { return x.row(panel, row) + (column - panel * x.full); }
-    };
-
-    // to (+)= from (without data: zeros), of some examples.
-    template <class Done>
-    static void copy(const Workspace<T>& ws, int to_value, const Panels<T>& to, int from_value,
-                     const Panels<T>& from, Range examples, bool add, const Done& done) {
-        const index size = ws.plan.values[std::size_t(to_value)].shape.size();
-        for (index e = examples.begin; e < examples.end; ++e) {
-            const index to_first = ws.rows_of(to_value, {e, e}).begin;
-            const index from_first = ws.rows_of(from_value, {e, e}).begin;
-            for (index number = 0, some; number < size; number += some) {
-                const Place there(to, to_first, number);
-                some = there.count;
-                T* const y = there.in(to);
-                if (from.data == nullptr) {
-                    if (!add) exec::elementwise({0, some}, Clear<T>{y});
-                } else {
-                    const Place here(from, from_first, number);
-                    some = exec::min(some, here.count);
-                    const T* const x = here.in(from);
-                    if (add)
-                        exec::elementwise({0, some}, AddTo<T>{y, x});
-                    else
-                        exec::elementwise({0, some}, Copy<T>{y, x});
-                }
+    // stretch(place, how many) for what follows each other within a row of a panel, or rows(place, how many,
+    // vectors of each) for whole rows of one panel.
+    template <class Stretch, class Rows>
+    void for_parts(index first, index count, const Stretch& stretch, const Rows& rows) const {
+        const index end = first + count;
+        index r = row_ + first / x_.cols, c = first % x_.cols;
+        while (first < end) {
+            if (x_.cols <= full && c == 0 && end - first >= x_.cols) {
+                const index whole = (end - first) / x_.cols;
+                if (x_.cols <= w)
+                    rows(x_.row(0, r), whole, std::integral_constant<index, 1>{});
+                else
+                    rows(x_.row(0, r), whole, std::integral_constant<index, 2>{});
+                first += whole * x_.cols, r += whole;
+                continue;
             }
-        }
-        const Range rows = ws.rows_of(to_value, examples);
-        for (index p = 0; p < to.count(); ++p) {
-            const index used = to.used(p), width = to.width(p);
-            if (used < width && !add)
-                for (index r = rows.begin; r < rows.end; ++r)
-                    exec::elementwise({used, width}, Clear<T>{to.row(p, r)});
-            done(to.row(p, rows.begin) - to.data, rows.size() * width);
+            const index n = exec::min(end - first, exec::min(full - c % full, x_.cols - c));
+            stretch(x_.row(c / full, r) + c % full, n);
+            first += n, c += n;
+            if (c == x_.cols) c = 0, ++r;
         }
     }
+
+    Panels<T> x_;
+    index row_;
 };
+
+template <class T>
+class SameOrder {
+   public:
+    SameOrder(const Workspace<T>& ws, const Node& node)
+        : z_(ws.plan.values[std::size_t(node.output)].shape),
+          x_(ws.plan.values[std::size_t(node.input())].shape) {}
+
+    void there(const Panels<T>& z, const Panels<T>& x, index e) const {
+        pour(Flat<T>(z, e * z_.positions()), Flat<T>(x, e * x_.positions()), false);
+    }
+    void back(const Panels<T>& dx, const Panels<T>& dz, index e, bool add) const {
+        pour(Flat<T>(dx, e * x_.positions()), Flat<T>(dz, e * z_.positions()), add);
+    }
+
+   private:
+    void pour(const Flat<T>& to, const Flat<T>& from, bool add) const {
+        alignas(exec::vector_bytes) T flat[Flat<T>::room + Flat<T>::slack];
+        const index n = z_.size();
+        for (index first = 0; first < n; first += Flat<T>::room) {
+            const index count = exec::min(n - first, Flat<T>::room);
+            exec::elementwise({count, count + Flat<T>::slack}, Clear<T>{flat});
+            from.read(flat, first, count);
+            to.write(flat, first, count, add);
+        }
+    }
+
+    Shape z_, x_;
+};
+
+template <class T>
+using Reshape = LinearByExample<T, SameOrder<T>>;
 
 }  // namespace fnn::FNN_ISA::net

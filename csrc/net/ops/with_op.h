@@ -1,6 +1,7 @@
 // The one place that knows every op.
 #pragma once
 
+#include "net/ops/avg_pool.h"
 #include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
 #include "net/ops/convolution.h"
@@ -10,6 +11,8 @@
 #include "net/ops/elementwise.h"
 #include "net/ops/embedding.h"
 #include "net/ops/gaussian_noise.h"
+#include "net/ops/max_pool.h"
+#include "net/ops/permute.h"
 #include "net/ops/prelu.h"
 #include "net/ops/recurrent.h"
 #include "net/ops/reshape.h"
@@ -18,6 +21,7 @@
 #include "net/ops/slice.h"
 #include "net/ops/softmax.h"
 #include "net/ops/spread.h"
+#include "net/ops/sum_positions.h"
 #include "net/ops/weight_norm.h"
 
 namespace fnn::FNN_ISA::net {
@@ -66,6 +70,17 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(BatchNorm<T>{});
         case OpKind::reshape:
             return f(Reshape<T>{});
+        case OpKind::permute:
+            return f(Permute<T>{});
+        case OpKind::max_pool:
+        case OpKind::max_positions:
+            return f(MaxPool<T>{});
+        case OpKind::avg_pool:
+            return f(AvgPool<T>{});
+        case OpKind::sum_positions:
+            return f(SumPositions<T>{});
+        case OpKind::mean_positions:
+            return f(MeanPositions<T>{});
         case OpKind::rnn:
             return spec.rectifies != 0 ? f(RNN<T, true>{}) : f(RNN<T, false>{});
         case OpKind::gru:
