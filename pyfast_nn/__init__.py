@@ -72,14 +72,34 @@ from .loggers import CSVLogger, TensorBoard
 from .many import fit_many
 from .modelfile import ModelFileError
 from .models import Sequential
+from .pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+)
 from .runtime import build_config, get_num_threads, set_num_threads
+from .sets import DeepSet, SetPool
+from .shapes import Flatten, Permute, Reshape
 
 __version__ = build_config()["version"]
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
     "Add",
+    "AvgPool1d",
+    "AvgPool2d",
     "BatchNorm",
     "CSVLogger",
     "Callback",
@@ -89,10 +109,14 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CurvatureMonitor",
+    "DeepSet",
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GaussianNoise",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
     "GroupNorm",
     "Hardtanh",
     "History",
@@ -101,6 +125,8 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxNorm",
+    "MaxPool1d",
+    "MaxPool2d",
     "MissingIndicator",
     "ModelCheckpoint",
     "ModelFileError",
@@ -108,16 +134,19 @@ __all__ = [
     "OneHot",
     "PReLU",
     "PeriodicEmbedding",
+    "Permute",
     "PiecewiseLinear",
     "QuantileNormal",
     "RMSNorm",
     "ReLU",
     "ReduceLROnPlateau",
     "Rescale",
+    "Reshape",
     "Residual",
     "RobustScale",
     "Scale",
     "Sequential",
+    "SetPool",
     "SiLU",
     "Sigmoid",
     "Sign",

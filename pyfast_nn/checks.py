@@ -4,12 +4,14 @@ import math
 import operator
 import os
 import secrets
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .guidance import near
+
+Size: TypeAlias = int | tuple[int, ...]  # one number for all axes, or one each
 
 
 def scalar(value: Any) -> Any:
@@ -45,6 +47,20 @@ def shape(value: Any, name: str) -> tuple[int, ...]:
             f"got {describe(value)}"
         )
     return tuple(integer(size, f"{name}[{i}]", minimum=1) for i, size in enumerate(sizes))
+
+
+def sizes(axes: int, minimum: int) -> Callable[[object, str], Size]:
+    """Return the check of a number for all axes, or one for each."""
+
+    def check(value: object, name: str) -> Size:
+        if not isinstance(value, (tuple, list)):
+            return integer(value, name, minimum)
+        if len(value) != axes:
+            expected = "one number" if axes == 1 else f"one number, or {axes}"
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        return tuple(integer(each, f"{name}[{i}]", minimum) for i, each in enumerate(value))
+
+    return check
 
 
 def real(

@@ -5,32 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from . import checks, initializers
+from .checks import Size
 from .config import Setting
 from .graph import Graph
 from .layers import LAYERS, Init, Layer, check_init
 from .typing import Array, Integer, Real, Shape
 
-Size: TypeAlias = int | tuple[int, ...]  # one number for all axes, or one each
 Sizes: TypeAlias = Integer | tuple[Integer, ...]
-
-
-def _sizes(axes: int, minimum: int) -> Callable[[object, str], Size]:
-    """Return the check of a number for all axes, or one for each."""
-
-    def check(value: object, name: str) -> Size:
-        if not isinstance(value, (tuple, list)):
-            return checks.integer(value, name, minimum)
-        if len(value) != axes:
-            expected = "one number" if axes == 1 else f"one number, or {axes}"
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
-        return tuple(checks.integer(each, f"{name}[{i}]", minimum) for i, each in enumerate(value))
-
-    return check
 
 
 def _padding(axes: int) -> Callable[[object, str], str | Size]:
     """Return the check of what stands around a signal or an image."""
-    numbers = _sizes(axes, 0)
+    numbers = checks.sizes(axes, 0)
 
     def check(value: object, name: str) -> str | Size:
         if isinstance(value, str):
@@ -250,10 +236,10 @@ class Conv1d(_Strided):
     """
 
     axes = ("positions",)
-    kernel_size: Setting[Size] = Setting(_sizes(1, 1))
-    stride: Setting[Size] = Setting(_sizes(1, 1))
+    kernel_size: Setting[Size] = Setting(checks.sizes(1, 1))
+    stride: Setting[Size] = Setting(checks.sizes(1, 1))
     padding: Setting[str | Size] = Setting(_padding(1))
-    dilation: Setting[Size] = Setting(_sizes(1, 1))
+    dilation: Setting[Size] = Setting(checks.sizes(1, 1))
 
 
 class Conv2d(_Strided):
@@ -313,10 +299,10 @@ class Conv2d(_Strided):
     """
 
     axes = ("height", "width")
-    kernel_size: Setting[Size] = Setting(_sizes(2, 1))
-    stride: Setting[Size] = Setting(_sizes(2, 1))
+    kernel_size: Setting[Size] = Setting(checks.sizes(2, 1))
+    stride: Setting[Size] = Setting(checks.sizes(2, 1))
     padding: Setting[str | Size] = Setting(_padding(2))
-    dilation: Setting[Size] = Setting(_sizes(2, 1))
+    dilation: Setting[Size] = Setting(checks.sizes(2, 1))
 
 
 class ConvTranspose2d(_Convolution):
@@ -373,11 +359,11 @@ class ConvTranspose2d(_Convolution):
     """
 
     axes = ("height", "width")
-    kernel_size: Setting[Size] = Setting(_sizes(2, 1))
-    stride: Setting[Size] = Setting(_sizes(2, 1))
-    padding: Setting[Size] = Setting(_sizes(2, 0))
-    output_padding: Setting[Size] = Setting(_sizes(2, 0))
-    dilation: Setting[Size] = Setting(_sizes(2, 1))
+    kernel_size: Setting[Size] = Setting(checks.sizes(2, 1))
+    stride: Setting[Size] = Setting(checks.sizes(2, 1))
+    padding: Setting[Size] = Setting(checks.sizes(2, 0))
+    output_padding: Setting[Size] = Setting(checks.sizes(2, 0))
+    dilation: Setting[Size] = Setting(checks.sizes(2, 1))
 
     def __init__(
         self,

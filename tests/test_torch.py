@@ -99,7 +99,7 @@ MODULES = {
     ),
     "weight_norm, the older one": (older_weight_norm, "WeightNorm(Dense(4))"),
     "Identity": (lambda: nn.Identity(), "Identity()"),
-    "Flatten": (lambda: nn.Flatten(), "Identity()"),
+    "Flatten": (lambda: nn.Flatten(), "Flatten()"),
     "ReLU": (lambda: nn.ReLU(inplace=False), "ReLU()"),
     "ReLU6": (lambda: nn.ReLU6(), "Hardtanh(min_val=0.0, max_val=6.0)"),
     "LeakyReLU": (lambda: nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),

@@ -197,7 +197,86 @@ def _slice(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> s
     return graph.node("Slice", *xs, *ends)
 
 
+def _reshape(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    shape = graph.tensor([0, *place.shape], dtype=np.int64)  # 0: as many as there are
+    return graph.node("Reshape", *xs, shape, name=place.path)
+
+
+def _permute(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    return graph.node("Transpose", *xs, perm=[0, *place.layer.dims], name=place.path)
+
+
+def _over_positions(op: str) -> _Rule:
+    """Return the rule of what is one node over all positions."""
+
+    def rule(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+        axes = list(range(1, len(place.in_shape)))
+        if op == "ReduceSum":  # which takes them as a tensor
+            xs = [*xs, graph.tensor(axes, dtype=np.int64)]
+            return graph.node(op, *xs, keepdims=0, name=place.path)
+        return graph.node(op, *xs, axes=axes, keepdims=0, name=place.path)
+
+    return rule
+
+
+def _windows(place: Place) -> list[list[tuple[int, int, int]]]:
+    """Return of each axis (first position, last and one, how many with those outside)."""
+    sizes, counts = place.in_shape[:-1], place.shape[:-1]
+    if place.kind.startswith("adaptive"):
+        pairs = zip(sizes, counts, strict=True)
+        each = [[(k * n // m, -(-(k + 1) * n // m)) for k in range(m)] for n, m in pairs]
+        return [[(begin, end, end - begin) for begin, end in axis] for axis in each]
+    axes = len(sizes)
+    numbers = np.reshape(place.layer.values[:6], (3, 2)).astype(int)[:, 2 - axes :]
+    return [
+        [(max(k * stride - pad, 0), min(k * stride - pad + kernel, n), kernel) for k in range(m)]
+        for n, m, kernel, stride, pad in zip(sizes, counts, *numbers, strict=True)
+    ]
+
+
+def _avg_pool(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """A product along each axis, as ONNX Runtime has no average pooling of float64."""
+    (x,), shape = xs, list(place.in_shape)
+    outside = getattr(place.layer, "count_include_pad", False)
+    for axis, windows in enumerate(_windows(place)):
+        matrix = np.zeros((len(windows), shape[axis]))
+        for row, (begin, end, whole) in zip(matrix, windows, strict=True):
+            row[begin:end] = 1 / (whole if outside else end - begin)
+        rows = [0, *shape[:axis], shape[axis], -1]
+        x = graph.node("Reshape", x, graph.tensor(rows, dtype=np.int64))
+        x = graph.node("MatMul", matrix, x)
+        shape[axis] = len(windows)
+        x = graph.node("Reshape", x, graph.tensor([0, *shape], dtype=np.int64))
+    return x
+
+
+def _max_pool(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """Along one axis after the other, as windows of different sizes need."""
+    (x,) = xs
+    if place.kind == "max_pool":
+        image = [0, *(1,) * (3 - len(place.in_shape)), *place.in_shape]  # 0: as many as there are
+        x = graph.node("Reshape", x, graph.tensor(image, dtype=np.int64))
+        x = graph.node("Transpose", x, perm=[0, 3, 1, 2])
+        kernel, strides, pads = np.reshape(place.layer.values, (3, 2)).astype(int).tolist()
+        around = graph.tensor([0, 0, *pads] * 2, dtype=np.int64)
+        x = graph.node("Pad", x, around, -np.inf)
+        x = graph.node("MaxPool", x, kernel_shape=kernel, strides=strides)
+        x = graph.node("Transpose", x, perm=[0, 2, 3, 1])
+        out = graph.tensor([0, *place.shape], dtype=np.int64)
+        return graph.node("Reshape", x, out, name=place.path)
+    for axis, windows in enumerate(_windows(place), start=1):
+        parts = []
+        for begin, end, _ in windows:
+            ends = [graph.tensor([each], dtype=np.int64) for each in (begin, end, axis)]
+            parts.append(graph.node("ReduceMax", graph.node("Slice", x, *ends), axes=[axis]))
+        x = graph.node("Concat", *parts, axis=axis)
+    return x
+
+
 def _dense(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    if len(place.shape) > 1:
+        product = graph.node("MatMul", *xs, own["weight"])
+        return graph.node("Add", product, own["bias"], name=place.path)
     return graph.node("Gemm", *xs, own["weight"], own["bias"], name=place.path)
 
 
@@ -351,6 +430,15 @@ def _embedding(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) 
 RULES: dict[str, _Rule] = {
     **onnx_inputs.RULES,
     "slice": _slice,
+    "reshape": _reshape,
+    "permute": _permute,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "adaptive_max_pool": _max_pool,
+    "adaptive_avg_pool": _avg_pool,
+    "sum_positions": _over_positions("ReduceSum"),
+    "mean_positions": _over_positions("ReduceMean"),
+    "max_positions": _over_positions("ReduceMax"),
     "dense": _dense,
     "weight_norm": _weight_norm,
     "embedding": _embedding,

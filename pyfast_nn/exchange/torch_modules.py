@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import branches, checks, inputs, layers
+from .. import branches, checks, inputs, layers, pooling, sets, shapes
+from ..config import settings
 from ..engine import Engine
 from ..graph import Graph
 from ..inputs import InputLayer
@@ -27,7 +28,8 @@ _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
 _INPUTS = tuple(layer.__name__ for layer in inputs.INPUT_LAYERS)
 _EMBEDDINGS = ("PeriodicEmbedding", "Embedding")
 _OTHERS = ("Scale", "Step", "Sign", "GaussianNoise")
-OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_JOINED, "Columns")
+_POSITIONS = ("Reshape", "Permute", "ChannelsLast", "PoolPositions", "DeepSet")
+OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_JOINED, "Columns")
 
 
 def library(name: str) -> Any:
@@ -258,6 +260,53 @@ def _ours() -> dict[str, type]:
         def extra_repr(self) -> str:
             return ", ".join(map(str, self.weight.shape))
 
+    class Reshape(nn.Module):
+        def __init__(self, shape: Any) -> None:
+            super().__init__()
+            self.shape = shape
+
+        def forward(self, x: Any) -> Any:
+            return x.reshape(len(x), *self.shape)
+
+        def extra_repr(self) -> str:
+            return str(self.shape)
+
+    class Permute(nn.Module):
+        def __init__(self, dims: Any) -> None:
+            super().__init__()
+            self.dims = dims
+
+        def forward(self, x: Any) -> Any:
+            return x.permute(0, *self.dims)
+
+        def extra_repr(self) -> str:
+            return str(self.dims)
+
+    class ChannelsLast(nn.Sequential):
+        """A module of torch that takes channels in front, for examples that have them last."""
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x.movedim(-1, 1)).movedim(1, -1)
+
+    class PoolPositions(nn.Module):
+        def __init__(self, pool: str) -> None:
+            super().__init__()
+            self.pool = pool
+
+        def forward(self, x: Any) -> Any:
+            return getattr(x.flatten(1, -2), {"max": "amax"}.get(self.pool, self.pool))(1)
+
+        def extra_repr(self) -> str:
+            return f"pool={self.pool!r}"
+
+    class DeepSet(nn.Module):
+        def __init__(self, phi: Any, rho: Any, pool: str) -> None:
+            super().__init__()
+            self.phi, self.rho, self.pool = phi, rho, PoolPositions(pool)
+
+        def forward(self, x: Any) -> Any:
+            return self.rho(self.pool(self.phi(x)))
+
     class Residual(nn.Sequential):
         def __init__(self, *modules: Any, shortcut: Any = None) -> None:
             super().__init__(*modules)
@@ -288,7 +337,7 @@ def _ours() -> dict[str, type]:
     made = locals()
     for name in OURS:
         made[name].__qualname__ = name  # by which pickle knows it
-        made[name].__doc__ = f"`pyfast_nn.{name}` as a module of torch."
+        made[name].__doc__ = made[name].__doc__ or f"`pyfast_nn.{name}` as a module of torch."
     return {name: made[name] for name in OURS}
 
 
@@ -326,6 +375,17 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         """Input layers compute in float64, and their outputs are `rounded` to a dtype."""
         if isinstance(layer, branches.Columns):
             return columns_module(layer, path, rounded)
+        if isinstance(layer, sets.DeepSet):
+            parts = [
+                torch.nn.Sequential(
+                    *(
+                        module_of(each, f"{path}.{name}.{i}")
+                        for i, each in enumerate(vars(layer)[name])
+                    )
+                )
+                for name in ("phi", "rho")
+            ]
+            return _ours()["DeepSet"](*parts, layer.pool)
         if isinstance(layer, branches.JOINS):
             children = [module_of(each, f"{path}.{name}") for name, each in _children(layer)]
             if isinstance(layer, branches.Chain):
@@ -440,6 +500,22 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
     layers.Embedding: lambda nn, layer, features: _ours()["Embedding"](
         layer.n_categories, layer.units
     ),
+    shapes.Reshape: lambda nn, layer, features: _ours()["Reshape"](layer.shape),
+    shapes.Flatten: lambda nn, layer, features: nn.Flatten(),
+    shapes.Permute: lambda nn, layer, features: _ours()["Permute"](layer.dims),
+    **dict.fromkeys(
+        (
+            *(pooling.MaxPool1d, pooling.MaxPool2d, pooling.AvgPool1d, pooling.AvgPool2d),
+            *(pooling.AdaptiveAvgPool1d, pooling.AdaptiveAvgPool2d),
+            *(pooling.AdaptiveMaxPool1d, pooling.AdaptiveMaxPool2d),
+        ),
+        lambda nn, layer, features: _ours()["ChannelsLast"](
+            getattr(nn, type(layer).__name__)(**layer.get_config())
+        ),
+    ),
+    pooling.GlobalAvgPool: lambda nn, layer, features: _ours()["PoolPositions"]("mean"),
+    pooling.GlobalMaxPool: lambda nn, layer, features: _ours()["PoolPositions"]("max"),
+    sets.SetPool: lambda nn, layer, features: _ours()["PoolPositions"](layer.pool),
     layers.Dropout: lambda nn, layer, features: nn.Dropout(layer.rate),
     layers.GaussianNoise: lambda nn, layer, features: _ours()["GaussianNoise"](layer.std),
     layers.LayerNorm: lambda nn, layer, features: nn.LayerNorm(features, layer.eps, layer.affine),
@@ -563,6 +639,15 @@ class _Reader:
                 for i, part in enumerate(module)
             ]
             return branches.Columns(list(zip(module.which, parts, strict=True)))
+        if kind is _ours()["DeepSet"]:
+            _refuse_hooks(module, path)
+            phi, rho = (
+                [self.layer_of(each, at) for at, each in self.in_order(part, f"{path}.{name}")]
+                for name, part in (("phi", module.phi), ("rho", module.rho))
+            )
+            return sets.DeepSet(phi, rho, module.pool.pool)
+        if kind is _ours()["ChannelsLast"]:
+            return self._channels_last(module, path)
         if kind is nn.Sequential or kind in [_ours()[name] for name in _JOINED]:
             children = {
                 name: self.layer_of(each, name) for name, each in self.in_order(module, path)
@@ -586,6 +671,20 @@ class _Reader:
                 + _CURES.get(kind.__name__, "what it is made of may come as an nn.Sequential")
             )
         return self._taken(module, path, _FROM[kind.__name__])
+
+    def _channels_last(self, module: Any, path: str) -> Layer:
+        """Return the layer of a module that takes channels in front, as ours has them last."""
+        ((at, pool),) = self.in_order(module, path)
+        _refuse_hooks(pool, at)
+        cls, kind = getattr(pooling, type(pool).__name__, None), type(pool)
+        if cls is None or kind is not getattr(self._torch.nn, kind.__name__):
+            raise NotImplementedError(
+                f"module {at}: expected a module that pools, got {checks.describe(pool)}"
+            )
+        layer: Layer = cls(**{name: getattr(pool, name) for name in settings(cls)})
+        if getattr(pool, "ceil_mode", False) or getattr(pool, "dilation", 1) != 1:
+            raise ValueError(f"module {at}: expected no ceil_mode and no dilation, got {pool!r}")
+        return layer
 
     def _taken(self, module: Any, path: str, make: Callable[[Any], Layer]) -> Layer:
         """Return the layer that a module becomes, and note what it has learned."""
@@ -646,8 +745,8 @@ def _softplus(module: Any) -> Layer:
 
 def _flatten(module: Any) -> Layer:
     if (module.start_dim, module.end_dim) not in ((1, -1), (1, 1)):
-        raise ValueError(f"expected Flatten(), which rows pass unchanged, got {module!r}")
-    return layers.Identity()
+        raise ValueError(f"expected Flatten(), of all axes but the first, got {module!r}")
+    return shapes.Flatten()
 
 
 def _dropout(module: Any) -> Layer:
@@ -718,6 +817,9 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "Impute": lambda module: inputs.Impute(module.strategy),
     "MissingIndicator": lambda module: inputs.MissingIndicator(),
     "Scale": lambda module: layers.Scale(),
+    "Reshape": lambda module: shapes.Reshape(tuple(module.shape)),
+    "Permute": lambda module: shapes.Permute(tuple(module.dims)),
+    "PoolPositions": lambda module: sets.SetPool(module.pool),
     "PeriodicEmbedding": lambda module: layers.PeriodicEmbedding(module.n_frequencies),
     "Embedding": _embedding,
     "Step": lambda module: layers.Step(),
@@ -725,7 +827,12 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "GaussianNoise": lambda module: layers.GaussianNoise(module.std),
 }
 
+_IN_FRONT = (
+    "its channels stand in front, ours last; pyfast_nn.exchange.torch_modules.ChannelsLast(module) "
+    "takes them so"
+)
 _CURES = {
+    **{name: _IN_FRONT for name in vars(pooling) if "Pool" in name},
     "LogSoftmax": "leave it out, as 'cross_entropy' takes logits",
     "BatchNorm2d": "there are no images here yet",
     "Conv2d": "there are no convolutions here yet",
