@@ -84,6 +84,7 @@ from .pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from .recurrent import GRU, LSTM, RNN
 from .runtime import build_config, get_num_threads, set_num_threads
 from .sets import DeepSet, SetPool
 from .shapes import Flatten, Permute, Reshape
@@ -93,6 +94,9 @@ __version__ = build_config()["version"]
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",

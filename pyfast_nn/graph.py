@@ -51,12 +51,14 @@ class Place(NamedTuple):
     def multiply_adds(self) -> int:
         """What one row costs on its way forward (int)."""
         shapes = self.layer.parameter_shapes(self.in_features).values()
+        walks = self.layer.walks_positions
         products = sum(
             math.prod(shape)
             for shape in shapes
-            if len(shape) > 2 or (len(shape) == 2 and shape[0] == self.in_features)
+            if len(shape) > 2 or (len(shape) == 2 and (walks or shape[0] == self.in_features))
         )
-        return products * math.prod(self.shape[:-1]) or self.size
+        positions = (self.in_shape if walks else self.shape)[:-1]
+        return products * math.prod(positions) or self.size
 
 
 class Graph:

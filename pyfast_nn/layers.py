@@ -20,6 +20,7 @@ class Layer(Configured):
     makes_probabilities = False  # losses on logits or scores want what comes in instead
     couples_rows = False  # in training the output of a row depends on the others of its batch
     is_input = False  # applied while the inputs are read, in front of all layers that are not
+    walks_positions = False  # its matrices are multiplied at each position that comes in
     reads_flat = False  # X of any shape is a row of numbers to it; others read it in its shape
     takes_nan = False  # NaN that comes in means something, and does not come out
     # What the layer keeps of each column besides parameters, and its first values; NaN: what the
