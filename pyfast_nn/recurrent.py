@@ -91,7 +91,6 @@ class Recurrent(Layer):
 
     cell: ClassVar[str]  # the core's name
     gates: ClassVar[int]
-    learns = True
     hidden_size: Setting[int] = Setting(partial(checks.integer, minimum=1))
     num_layers: Setting[int] = Setting(partial(checks.integer, minimum=1))
     bidirectional: Setting[bool] = Setting(checks.boolean)
@@ -142,6 +141,19 @@ class Recurrent(Layer):
     @property
     def units(self) -> int:
         return self.hidden_size * (1 + self.bidirectional)
+
+    def parameter_shapes(self, in_features: int) -> dict[str, Shape]:
+        """Return {name: shape} of those of its parts, by the names that they have behind its path.
+
+        They stand in the places of its parts.
+        """
+        shapes: dict[str, Shape] = {}
+        for i, ways in enumerate(vars(self)["_parts"]):
+            for end, parts in zip(("", "_reverse"), ways, strict=False):
+                for part in parts:
+                    own = part.parameter_shapes(self.units if i > 0 else in_features)
+                    shapes |= {f"l{i}{end}.{name}": shape for name, shape in own.items()}
+        return shapes
 
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
         shape = network.shape(value)

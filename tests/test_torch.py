@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -26,10 +27,10 @@ BOUND = {"float64": 1e-12, "float32": 2e-5}
 
 
 def our_name(name):
-    """What is called as in torch, but for its weight norm."""
+    """Torch's names, but for its weight norm, and with the layers of recurrent ones in front."""
     for i, own in enumerate(("weight_g", "weight_v")):
         name = name.replace(f"parametrizations.weight.original{i}", own)
-    return name
+    return re.sub(r"(\w+_[ih]h)_(l\d+\w*)$", r"\2.\1", name)
 
 
 def assert_alike(model, module, X, *, training=False):

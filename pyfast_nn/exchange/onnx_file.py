@@ -71,6 +71,8 @@ class _Graph:
         self.nodes: list[Any] = []
         self.tensors: list[Any] = []
         self.path = ""  # of the layer whose nodes are added: their names begin with it
+        # {path of a recurrent layer: what it reads, and what that is multiplied by}
+        self.arguments: dict[str, tuple[str, str, str]] = {}
         self._names: set[str] = {"X"}
 
     def element_type(self, dtype: Any) -> int:
@@ -280,6 +282,97 @@ def _dense(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> s
     return graph.node("Gemm", *xs, own["weight"], own["bias"], name=place.path)
 
 
+def _gates(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """What a recurrent node computes itself."""
+    graph.arguments[place.path] = (*xs, own["weight_ih"], own["bias_ih"])
+    return xs[0]
+
+
+# Names of recurrent nodes, and which of our gates come first, second, ... in theirs.
+_RECURRENT = {"rnn": ("RNN", [0]), "gru": ("GRU", [1, 0, 2]), "lstm": ("LSTM", [0, 3, 1, 2])}
+
+
+def _recurrent(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """Positions stand in front of examples there; the second direction has them turned around."""
+    if graph.dtype != np.float32:
+        return _unrolled(graph, place, own)
+    op, order = _RECURRENT[place.kind]
+    units, (positions, _) = place.features, place.in_shape
+    backward, last = place.layer.values[:2]
+    x, weight, bias = graph.arguments[place.path]
+    rows = graph.tensor(
+        np.concatenate([np.arange(k * units, (k + 1) * units) for k in order]), dtype=np.int64
+    )
+    zero, one = (graph.tensor([each], dtype=np.int64) for each in (0, 1))
+
+    def by_gates(name: str) -> str:
+        return graph.node("Gather", name, rows, axis=0)
+
+    def turned(name: str) -> str:
+        if not backward:
+            return name
+        ends = [graph.tensor([each], dtype=np.int64) for each in (-1, -positions - 1, 0, -1)]
+        return graph.node("Slice", name, *ends)
+
+    matrices = [
+        graph.node("Unsqueeze", by_gates(graph.node("Transpose", each)), zero)
+        for each in (weight, own["weight_hh"])
+    ]
+    biases = graph.node("Concat", by_gates(bias), by_gates(own["bias_hh"]), axis=0)
+    options: dict[str, Any] = {"hidden_size": units}
+    if op == "GRU":
+        options["linear_before_reset"] = 1
+    if op == "RNN":
+        options["activations"] = ["Relu" if place.layer.values[2] else "Tanh"]
+    x = turned(graph.node("Transpose", x, perm=[1, 0, 2]))
+    h = graph.node(op, x, *matrices, graph.node("Unsqueeze", biases, zero), **options)
+    h = graph.node("Squeeze", h, one)
+    if last:
+        end = graph.tensor(positions - 1, dtype=np.int64)
+        return graph.node("Gather", h, end, axis=0, name=f"{place.path}/last")
+    return graph.node("Transpose", turned(h), perm=[1, 0, 2], name=f"{place.path}/all")
+
+
+def _unrolled(graph: _Graph, place: Place, own: dict[str, Any]) -> str:
+    """Each step by itself, as ONNX Runtime has no recurrent nodes of float64."""
+    units, (positions, _) = place.features, place.in_shape
+    backward, last = place.layer.values[:2]
+    x, weight, bias = graph.arguments[place.path]
+    arguments = graph.node("Add", graph.node("MatMul", x, weight), bias)
+    ends = [graph.tensor([k * units], dtype=np.int64) for k in range(5)]
+    one = graph.tensor([1], dtype=np.int64)
+
+    def at(t: int) -> str:
+        return graph.node("Gather", arguments, graph.tensor(t, dtype=np.int64), axis=1)
+
+    def part(name: str, k: int) -> str:
+        return graph.node("Slice", name, ends[k], ends[k + 1], one)
+
+    def sigmoid(name: str, k: int) -> str:
+        return graph.node("Sigmoid", part(name, k))
+
+    h = c = graph.node("MatMul", at(0), np.zeros((place.in_shape[-1], units)))
+    outputs = [""] * positions
+    for t in reversed(range(positions)) if backward else range(positions):
+        p, q = at(t), graph.node("Add", graph.node("MatMul", h, own["weight_hh"]), own["bias_hh"])
+        total = graph.node("Add", p, q)
+        if place.kind == "rnn":
+            h = graph.node("Relu" if place.layer.values[2] else "Tanh", total)
+        elif place.kind == "gru":
+            r, z = sigmoid(total, 0), sigmoid(total, 1)
+            product = graph.node("Mul", r, part(q, 2))
+            n = graph.node("Tanh", graph.node("Add", part(p, 2), product))
+            h = graph.node("Add", n, graph.node("Mul", z, graph.node("Sub", h, n)))
+        else:
+            news = graph.node("Mul", sigmoid(total, 0), graph.node("Tanh", part(total, 2)))
+            c = graph.node("Add", graph.node("Mul", sigmoid(total, 1), c), news)
+            h = graph.node("Mul", sigmoid(total, 3), graph.node("Tanh", c))
+        outputs[t] = h
+    if last:
+        return h
+    return graph.node("Concat", *[graph.node("Unsqueeze", each, one) for each in outputs], axis=1)
+
+
 def _weight_norm(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
     v, first = own["weight_v"], graph.tensor([0], dtype=np.int64)
     norms = graph.node("Sqrt", graph.node("ReduceSum", graph.node("Mul", v, v), first))
@@ -440,6 +533,8 @@ RULES: dict[str, _Rule] = {
     "mean_positions": _over_positions("ReduceMean"),
     "max_positions": _over_positions("ReduceMax"),
     "dense": _dense,
+    "gates": _gates,
+    **dict.fromkeys(_RECURRENT, _recurrent),
     "weight_norm": _weight_norm,
     "embedding": _embedding,
     "spread": _spread,
@@ -468,5 +563,5 @@ RULES: dict[str, _Rule] = {
     "batch_norm": _batch_norm,
     "add": _op("Sum"),
     "multiply": _op("Mul"),
-    "concatenate": _op("Concat", axis=1),
+    "concatenate": _op("Concat", axis=-1),
 }

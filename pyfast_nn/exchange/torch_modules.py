@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import branches, checks, inputs, layers, pooling, sets, shapes
+from .. import branches, checks, inputs, layers, pooling, recurrent, sets, shapes
 from ..config import settings
 from ..engine import Engine
 from ..graph import Graph
@@ -29,7 +29,8 @@ _INPUTS = tuple(layer.__name__ for layer in inputs.INPUT_LAYERS)
 _EMBEDDINGS = ("PeriodicEmbedding", "Embedding")
 _OTHERS = ("Scale", "Step", "Sign", "GaussianNoise")
 _POSITIONS = ("Reshape", "Permute", "ChannelsLast", "PoolPositions", "DeepSet")
-OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_JOINED, "Columns")
+_RECURRENT = ("RNN", "GRU", "LSTM")
+OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_RECURRENT, *_JOINED, "Columns")
 
 
 def library(name: str) -> Any:
@@ -307,6 +308,28 @@ def _ours() -> dict[str, type]:
         def forward(self, x: Any) -> Any:
             return self.rho(self.pool(self.phi(x)))
 
+    class Walk:
+        """A recurrent module of torch that puts out `h` alone, at all positions or the last."""
+
+        outputs: str
+        bidirectional: bool
+
+        def forward(self, x: Any) -> Any:
+            all_outputs, state = super().forward(x)  # type: ignore[misc]
+            if self.outputs == "all":
+                return all_outputs
+            h = state[0] if isinstance(state, tuple) else state
+            return torch.cat(list(h[-1 - self.bidirectional :]), dim=1)
+
+    class RNN(Walk, nn.RNN):
+        pass
+
+    class GRU(Walk, nn.GRU):
+        pass
+
+    class LSTM(Walk, nn.LSTM):
+        pass
+
     class Residual(nn.Sequential):
         def __init__(self, *modules: Any, shortcut: Any = None) -> None:
             super().__init__(*modules)
@@ -332,7 +355,7 @@ def _ours() -> dict[str, type]:
 
     class Concatenate(nn.Sequential):
         def forward(self, x: Any) -> Any:
-            return torch.cat([module(x) for module in self], dim=1)
+            return torch.cat([module(x) for module in self], dim=-1)
 
     made = locals()
     for name in OURS:
@@ -351,6 +374,7 @@ def to_module(engine: Engine) -> "torch.nn.Module":
     made: dict[int, Any] = {}  # {id of a layer that learns: its module}
     dtype = getattr(torch, engine.dtype.name)
     places = {place.path: place for place in engine.graph.places}
+    inputs_of = {place.path: place.in_features for place in reversed(engine.graph.places)}
     learned: dict[str, Array] = engine.named_parameters() | engine.named_state()
 
     def module_of(layer: Layer, path: str, rounded: Any = dtype) -> Any:
@@ -394,7 +418,9 @@ def to_module(engine: Engine) -> "torch.nn.Module":
             if vars(layer).get("shortcut") is not None:
                 return _ours()[name](*children[:-1], shortcut=children[-1])
             return _ours()[name](*children)
-        features, place = places[path].in_features, places[path]
+        below = f"{path}.l0"  # where a recurrent layer reads what comes in
+        place = places[below if below in places else path]
+        features = inputs_of[place.path]
         if isinstance(layer, InputLayer):
             module = _input_module(layer, features, rounded)
         elif type(layer) in _TO:
@@ -437,10 +463,13 @@ def _tensors(module: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return the tensors of a module by our names; None where it has none."""
     g, v = _norms_and_directions(module) or (None, None)
     of_weight_norm = {} if g is None else {"weight_g": g.view(-1), "weight_v": v}
-    return {
-        name: of_weight_norm[name] if name in of_weight_norm else getattr(module, name)
-        for name in names
-    }
+
+    def tensor_of(name: str) -> Any:
+        layer, _, own = name.rpartition(".")  # "l0.weight_ih" of a recurrent one
+        named = f"{own}_{layer}" if layer else own
+        return of_weight_norm[name] if name in of_weight_norm else getattr(module, named)
+
+    return {name: tensor_of(name) for name in names}
 
 
 def _norms_and_directions(module: Any) -> tuple[Any, Any] | None:
@@ -472,6 +501,21 @@ def _children(layer: Layer) -> Iterator[tuple[str, Layer]]:
         yield "shortcut", own["shortcut"]
 
 
+def _walk(nn: Any, layer: Any, features: int) -> Any:
+    """Return the module of a recurrent layer."""
+    options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, recurrent.RNN) else {}
+    module = _ours()[type(layer).__name__](
+        features,
+        layer.hidden_size,
+        layer.num_layers,
+        batch_first=True,
+        bidirectional=layer.bidirectional,
+        **options,
+    )
+    module.outputs = layer.outputs
+    return module
+
+
 # (torch.nn, layer, features that come in) -> module, with any parameters
 _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
     layers.Dense: lambda nn, layer, features: nn.Linear(features, layer.units),
@@ -501,6 +545,7 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
         layer.n_categories, layer.units
     ),
     shapes.Reshape: lambda nn, layer, features: _ours()["Reshape"](layer.shape),
+    **dict.fromkeys((recurrent.RNN, recurrent.GRU, recurrent.LSTM), _walk),
     shapes.Flatten: lambda nn, layer, features: nn.Flatten(),
     shapes.Permute: lambda nn, layer, features: _ours()["Permute"](layer.dims),
     **dict.fromkeys(
@@ -697,6 +742,8 @@ class _Reader:
         for own in ("in_features", "num_features", "num_channels", "normalized_shape"):
             if hasattr(module, own):
                 self.widths[path] = int(np.prod(getattr(module, own)))
+        if isinstance(layer, recurrent.Recurrent):
+            self.widths[f"{path}.l0"] = module.input_size
         if isinstance(layer, layers.PReLU) and module.num_parameters > 1:
             self.widths[path] = module.num_parameters
         names = (*layer.parameter_shapes(1), *layer.initial_state)
@@ -786,6 +833,24 @@ def _batch_norm(module: Any) -> Layer:
     return layers.BatchNorm(module.momentum, module.eps, module.affine)
 
 
+def _recurrent(module: Any) -> Layer:
+    """Return the layer of one of ours, or of torch's, of which it puts out the first tensor."""
+    if not module.batch_first or not module.bias:
+        raise ValueError(f"expected batch_first=True and biases, as ours have, got {module!r}")
+    if module.dropout != 0 or getattr(module, "proj_size", 0) != 0:
+        raise ValueError(f"expected no dropout between layers and no projection, got {module!r}")
+    cls = getattr(recurrent, type(module).__name__)
+    options = {"nonlinearity": module.nonlinearity} if cls is recurrent.RNN else {}
+    layer: Layer = cls(
+        module.hidden_size,
+        num_layers=module.num_layers,
+        bidirectional=module.bidirectional,
+        outputs=getattr(module, "outputs", "all"),
+        **options,
+    )
+    return layer
+
+
 # module -> layer, by the name of the class; a ValueError says what is expected of it
 _FROM: dict[str, Callable[[Any], Layer]] = {
     "Linear": _dense,
@@ -816,6 +881,7 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "OneHot": lambda module: inputs.OneHot(module.n_categories, module.min_count),
     "Impute": lambda module: inputs.Impute(module.strategy),
     "MissingIndicator": lambda module: inputs.MissingIndicator(),
+    **dict.fromkeys(_RECURRENT, _recurrent),
     "Scale": lambda module: layers.Scale(),
     "Reshape": lambda module: shapes.Reshape(tuple(module.shape)),
     "Permute": lambda module: shapes.Permute(tuple(module.dims)),
@@ -836,7 +902,5 @@ _CURES = {
     "LogSoftmax": "leave it out, as 'cross_entropy' takes logits",
     "BatchNorm2d": "there are no images here yet",
     "Conv2d": "there are no convolutions here yet",
-    "LSTM": "there is no recurrence here yet",
-    "GRU": "there is no recurrence here yet",
     "MultiheadAttention": "there is no attention here yet",
 }
