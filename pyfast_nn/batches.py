@@ -1,5 +1,6 @@
 """Batches as what a fit trains on: of an iterable, or of what a function makes for each epoch."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -10,7 +11,7 @@ from . import checks, data, intake
 from .engine import Engine
 from .losses import Loss
 from .sources import FEWEST_EPOCHS, Block
-from .typing import Array
+from .typing import Array, Shape
 
 # What one call of the core gets, if it is not one batch that is larger.
 _BATCHES_OF_CALL, _BYTES_OF_CALL = 64, 32 << 20
@@ -21,7 +22,7 @@ class Batches:
 
     Attributes
     ----------
-    names, classes, in_features
+    names, classes, in_shape, out_shape
         As of `Arrays`; those of the first batch.
     """
 
@@ -65,11 +66,13 @@ class Batches:
         self._check_statistics()
         X, y, sample_weight = self._parts(first, 0)
         self.names = intake.feature_names(engine, X)
-        in_features = engine.network().in_features if engine.built else None
-        X = intake.training_features(engine, X, in_features, self.names, _name("X", 0))
-        self.in_features: int = X.shape[1]
-        _, rows = data.sample_weights(sample_weight, X.shape[0], _name("sample_weight", 0))
-        self.classes = intake.find_classes(engine, y, loss, X.shape, rows, _name("y", 0))
+        in_shape = engine.in_shape if engine.built else None
+        X, in_shape = intake.training_features(engine, X, in_shape, self.names, _name("X", 0))
+        self.in_shape: Shape = in_shape
+        self.out_shape: Shape = engine.out_shape_of(in_shape)
+        shape = (X.shape[0], *self.out_shape)
+        _, rows = data.sample_weights(sample_weight, shape[:-1], _name("sample_weight", 0))
+        self.classes = intake.find_classes(engine, y, loss, shape, rows, _name("y", 0))
         self._read(first, 0)
 
     def epochs(self, given: int | None) -> int:
@@ -151,22 +154,25 @@ class Batches:
         engine = self._engine
         X, y, sample_weight = self._parts(batch, number)
         name = _name("X", number)
-        X = intake.training_features(engine, X, self.in_features, self.names, name)
-        n, name_of_weights = X.shape[0], _name("sample_weight", number)
+        X, _ = intake.training_features(engine, X, self.in_shape, self.names, name)
+        name_of_weights = _name("sample_weight", number)
+        shape, positions = (X.shape[0], *self.out_shape), math.prod(self.out_shape[:-1])
         weights, rows = None, None
         if sample_weight is not None:
             weights = data.contiguous(sample_weight, np.float64, name_of_weights)
             if weights.size and not weights.any():
                 rows = np.zeros(0, np.int64)
             else:
-                weights, rows = data.sample_weights(weights, n, name_of_weights)
+                weights, rows = data.sample_weights(weights, shape[:-1], name_of_weights)
         dtype = intake.dtype_of_targets(engine, engine.dtype)
-        of_loss = (self._loss, n, engine.out_features(X.shape[1]), self.classes, dtype)
+        of_loss = (self._loss, shape, self.classes, dtype)
         targets = data.targets(y, *of_loss, _name("y", number), rows)
-        intake.check_finite(engine, X, name, self.names, rows)
+        if rows is not None and positions > 1:
+            rows = np.unique(rows // positions)
+        intake.check_finite(engine, X, name, self.names, rows, in_shape=self.in_shape)
         if weights is not None:
             weights = data.in_range(weights, engine.dtype, name_of_weights)
-        return data.Examples(X, targets, targets, weights, rows)
+        return data.Examples(X, targets, targets, weights, rows, positions)
 
 
 class _Waiting:
@@ -207,16 +213,16 @@ class _Waiting:
 
 
 def _rows_of(part: data.Examples, rows: Any) -> data.Examples:
-    weights = None if part.weights is None else part.weights[rows]
-    targets = part.targets[rows]
-    return data.Examples(part.X[rows], targets, targets, weights)
+    weights, positions = part.weights, part.positions
+    weights = None if weights is None else data.rows_of(weights, rows, positions)
+    targets = data.rows_of(part.targets, rows, positions)
+    return data.Examples(part.X[rows], targets, targets, weights, None, positions)
 
 
 def _copy(part: data.Examples) -> data.Examples:
     weights, targets = part.weights, part.targets.copy()
-    return data.Examples(
-        part.X.copy(), targets, targets, None if weights is None else weights.copy()
-    )
+    weights = None if weights is None else weights.copy()
+    return data.Examples(part.X.copy(), targets, targets, weights, None, part.positions)
 
 
 def _joined(parts: list[data.Examples]) -> data.Examples:
@@ -226,7 +232,7 @@ def _joined(parts: list[data.Examples]) -> data.Examples:
     weights = None
     if known:
         weights = np.concatenate(
-            [np.ones(p.n, known[0]) if p.weights is None else p.weights for p in parts]
+            [np.ones(len(p.targets), known[0]) if p.weights is None else p.weights for p in parts]
         )
     if isinstance(parts[0].X, np.ndarray):
         X = np.concatenate([part.X for part in parts])
@@ -235,7 +241,7 @@ def _joined(parts: list[data.Examples]) -> data.Examples:
 
         X = sparse.vstack([part.X for part in parts], format="csr")
     targets = np.concatenate([part.targets for part in parts])
-    return data.Examples(X, targets, targets, weights)
+    return data.Examples(X, targets, targets, weights, None, parts[0].positions)
 
 
 def _name(argument: str, number: int) -> str:

@@ -5,6 +5,7 @@ order, float16 to float64, integers and bool. What is no array in memory (lists,
 columns) or too wide (long double) is copied.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,32 +16,60 @@ from numpy.typing import DTypeLike
 from . import _core, checks, columns, sparse
 from .checks import describe
 from .labels import are_among, label_kind, native, places_in, row_number, some, whole_numbers
-from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers
+from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Shape
 
 if TYPE_CHECKING:
     from .losses import Loss
 
 
 class Examples(NamedTuple):
-    """Inputs with their targets, or some rows of them: rows of weight 0 are never among those."""
+    """Inputs with their targets, or some rows of them: rows of weight 0 are never among those.
+
+    Where the outputs have positions, targets, y and weights have a row for each position of each
+    example, and positions may have weight 0.
+    """
 
     X: Any  # all rows, as the core reads them
     targets: Array  # likewise
-    y: Array  # likewise, as `as_targets` returned it
+    y: Array  # likewise, as `given_targets` returned it
     weights: Array | None = None  # likewise; None: all are 1. Of mean 1 over the rows
     rows: Integers | None = None  # rising; None: all
+    positions: int = 1
 
     @property
     def n(self) -> int:
         """How many there are (int)."""
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
+    def of_rows(self, values: Array) -> Array:
+        """Return those of the rows alone, of what is as long as the targets."""
+        return values if self.rows is None else rows_of(values, self.rows, self.positions)
+
     def own(self) -> "Examples":
         """Return targets, y and weights of the rows alone; without X, which may be large."""
-        if self.rows is None:
-            return self._replace(X=None)
-        weights = None if self.weights is None else self.weights[self.rows]
-        return Examples(None, self.targets[self.rows], self.y[self.rows], weights)
+        weights = None if self.weights is None else self.of_rows(self.weights)
+        own = Examples(None, self.of_rows(self.targets), self.of_rows(self.y), weights)
+        return own._replace(positions=self.positions)
+
+    @property
+    def counted(self) -> Integers | None:
+        """The rows of the targets whose weight is not 0 (ndarray, rising); None: all."""
+        if self.positions == 1 or self.weights is None:
+            return None if self.rows is None else positions_of(self.rows, self.positions)
+        return np.flatnonzero(self.weights)
+
+
+def rows_of(values: Array, rows: Any, positions: int) -> Array:
+    """Return the rows of some examples, of an array with a row for each of their positions."""
+    if positions == 1:
+        return values[rows]
+    each = values.shape[1:]
+    return values.reshape(-1, positions, *each)[rows].reshape(-1, *each)
+
+
+def positions_of(rows: Integers, positions: int) -> Integers:
+    """Return the numbers of the rows of all positions of some examples."""
+    return (rows[:, None] * positions + np.arange(positions)).ravel()
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -122,16 +151,19 @@ def _real(array: Any, name: str) -> Any:
     return array
 
 
-def features(X: Inputs, name: str = "X", known: Array | None = None) -> Array:
+def features(
+    X: Inputs, name: str = "X", known: Array | None = None, positions: bool = False
+) -> Array:
     """Return `X` (n, in_features) as the core can read it: an array of any strides, or CSR.
 
     A DataFrame's columns come in the order of the names that are `known` (None: as they are).
+    With `positions` it may be (n, positions, channels) or (n, height, width, channels), too.
     """
     order = columns.order_of(columns.names_of(X, name), known, name)
     scipy_sparse = sys.modules.get("scipy.sparse")
     is_sparse = scipy_sparse is not None and scipy_sparse.issparse(X)
     array: Any = X if is_sparse else as_numbers(X, name)
-    if array.ndim != 2:
+    if not 2 <= array.ndim <= (4 if positions else 2):
         hint = (
             f"; one example is {name}.reshape(1, -1), one feature {name}.reshape(-1, 1)"
             if array.ndim == 1
@@ -139,14 +171,22 @@ def features(X: Inputs, name: str = "X", known: Array | None = None) -> Array:
             if array.ndim > 2
             else ""
         )
+        most = ", or with positions 3 or 4, channels last" if positions and array.ndim > 2 else ""
         raise ValueError(
-            f"{name}: expected 2 dimensions (examples, features), got shape {array.shape}{hint}"
+            f"{name}: expected 2 dimensions (examples, features){most}, got shape "
+            f"{array.shape}{hint}"
         )
-    if array.shape[1] == 0:
-        raise ValueError(f"{name}: expected at least one column, got shape {array.shape}")
+    if 0 in array.shape[1:]:
+        what = "column" if array.ndim == 2 else "number in each example"
+        raise ValueError(f"{name}: expected at least one {what}, got shape {array.shape}")
     if is_sparse:
         return _real(sparse.canonical_csr(array, name), name)
     return array if order is None else array[:, order]
+
+
+def flat(X: Any) -> Any:
+    """Return `X` of `features` with one row of numbers for each example; in place if it may be."""
+    return X if X.ndim == 2 else X.reshape(X.shape[0], math.prod(X.shape[1:]))
 
 
 def contiguous(value: Any, dtype: DTypeLike, name: str) -> Array:
@@ -239,8 +279,7 @@ def _first_wrong_row(
 def targets(
     y: ArrayLike,
     loss: "Loss",
-    n: int,
-    out_features: int,
+    shape: Shape,
     classes: Array | None,
     dtype: DTypeLike,
     name: str = "y",
@@ -248,13 +287,15 @@ def targets(
 ) -> Array:
     """Return `y` as the core takes it: labels int64 (n,), or rows of `dtype` (n, out_features).
 
+    Where outputs have positions, n is the number of those of all examples.
+
     Parameters
     ----------
     y : array_like
         What `loss` expects; see `pyfast_nn.losses`.
     loss : pyfast_nn.losses.Loss
-    n, out_features : int
-        Rows of X, columns of the output.
+    shape : tuple of int
+        Of the outputs: (examples, out_features), or (examples, ..., out_features) with positions.
     classes : None or ndarray
         The model's `classes_`, to which bool and string labels are mapped.
     dtype : numpy.dtype
@@ -262,14 +303,18 @@ def targets(
     rows : None or ndarray, int64
         Those that are read; the others may be anything, and are 0 in what is returned. None: all.
     """
-    array = _targets_array(y, loss, n, out_features, name, rows)
+    out_features, n = shape[-1], math.prod(shape[:-1])
+    array = _targets_array(y, loss, shape, name, rows)
+    row_name = name
+    if len(shape) > 2:  # rows of all positions
+        row_name += f".reshape({', '.join(map(str, (-1, *array.shape[1:])))})"
     if _are_labels(array, loss, out_features, name):
         own: Any = loss.classes(out_features)
         if classes is None:
-            classes = _own_classes(array, loss, out_features, name, rows)
+            classes = _own_classes(array, loss, out_features, row_name, rows)
         elif label_kind(classes, "classes_") == "string" and label_kind(array, name) == "number":
             classes = own  # their numbers stand for them, too
-        array = places_in(array, classes, name, rows)
+        array = places_in(array, classes, row_name, rows)
         if loss.task == "classes":
             return everywhere(array, n, rows)
         array = own[array]
@@ -282,24 +327,24 @@ def targets(
     if values.ndim == 1 and out_features == 1:
         values = values.reshape(-1, 1)
     if values.shape[1:] != (out_features,) or loss.name == "multi_margin":
-        shapes = [f"({n},) labels"] if loss.task == "classes" else []
+        shapes = [f"{shape[:-1]} labels"] if loss.task == "classes" else []
         if loss.name != "multi_margin":
-            shapes.append(f"({n}, {out_features}), one column per output of the network")
+            shapes.append(f"{shape}, one column per output of the network")
         hint = ""
         if loss.task == "binary" and values.ndim == 1:
             hint = "; for one label of each example take 'cross_entropy', or end it with Dense(1)"
-        came = (n, *values.shape[1:])
+        came = (*shape[:-1], *values.shape[1:])
         raise ValueError(f"{name}: expected shape {' or '.join(shapes)}, got {came}{hint}")
     result = everywhere(values, n, rows)
-    check_finite(result, dtype, name)
+    check_finite(result, dtype, row_name)
     if loss.task == "classes":
-        _check_probabilities(values, name, rows)
+        _check_probabilities(values, row_name, rows)
     possible = loss.accepts(values)
     if not possible.all():
         place, column = np.argwhere(~possible)[0]
         raise ValueError(
-            f"{name}: expected {loss.expected} under {loss.name!r}, got {values[place, column]:g} "
-            f"in row {row_number(place, rows)}, column {column}"
+            f"{row_name}: expected {loss.expected} under {loss.name!r}, got "
+            f"{values[place, column]:g} in row {row_number(place, rows)}, column {column}"
         )
     return result
 
@@ -316,18 +361,20 @@ def everywhere(values: Array, n: int, rows: Integers | None) -> Array:
 def find_classes(
     y: ArrayLike,
     loss: "Loss",
-    n: int,
-    out_features: int,
+    shape: Shape,
     name: str = "y",
     rows: Integers | None = None,
 ) -> Array | None:
-    """Return the classes that labels `y` (n,) name, in order; None if `y` are no labels.
+    """Return the classes that labels `y` name, in order; None if `y` are no labels.
+
+    `shape` is that of the outputs.
 
     Numbers that the loss knows stand for themselves: 0, 1, ..., one per output, or the two of a
     binary loss. Of other numbers and of strings there must be as many as outputs (two for one), and
     they are sorted; bool labels are (False, True).
     """
-    array = _targets_array(y, loss, n, out_features, name, rows)
+    out_features = shape[-1]
+    array = _targets_array(y, loss, shape, name, rows)
     if not _are_labels(array, loss, out_features, name):
         return None
     own: Any = loss.classes(out_features)
@@ -367,21 +414,26 @@ def _cure(n_classes: int, loss: "Loss", out_features: int) -> str:
 
 
 def sample_weights(
-    sample_weight: ArrayLike | None, n: int, name: str = "sample_weight"
+    sample_weight: ArrayLike | None, shape: Shape, name: str = "sample_weight"
 ) -> tuple[Array | None, Integers | None]:
     """Return `sample_weight` as float64 (n,), and the rows that it leaves: int64; None: all.
 
-    Both are None if `sample_weight` is.
+    Both are None if `sample_weight` is. `shape` is that of the rows: (n,), or (examples, ...) with
+    positions; then the weight of an example is one of all of its positions.
     """
     if sample_weight is None:
         return None, None
-    result = contiguous(sample_weight, np.float64, name)
+    result, n = contiguous(sample_weight, np.float64, name), shape[0]
     if result.shape == (n, 1):  # a column
         result = result[:, 0]
-    if result.shape != (n,):
+    if result.shape not in ((n,), shape):
+        each = f", or {shape}, one for each position" if len(shape) > 1 else ""
         raise ValueError(
-            f"{name}: expected shape ({n},), a weight for each example, got {result.shape}"
+            f"{name}: expected shape ({n},), a weight for each example{each}, got {result.shape}"
         )
+    if result.shape != shape:
+        result = np.repeat(result, math.prod(shape[1:]))
+    result = result.ravel()
     _check_weights(result, name)
     if n and not result.any():
         raise ValueError(f"{name}: expected at least one weight > 0, got {n} weights of 0")
@@ -403,21 +455,26 @@ def weigh(
     ----------
     examples : Examples
     sample_weight : ndarray (n,), float64, or None
-        Of all rows, as `sample_weights` returned it.
+        Of all rows of the targets, as `sample_weights` returned it.
     class_weight, loss, labels, dtype, name
         As for `weights`.
     """
-    rows = examples.rows
-    y = examples.targets
-    if rows is not None:
-        sample_weight, y = None if sample_weight is None else sample_weight[rows], y[rows]
-    values = weights(sample_weight, class_weight, y, loss, labels, dtype, name)
+    rows, positions = examples.rows, examples.positions
+    y = examples.of_rows(examples.targets)
+    if sample_weight is not None:
+        sample_weight = examples.of_rows(sample_weight)
+    values = weights(sample_weight, class_weight, y, loss, labels, dtype, name, positions)
     if values is None:
         return examples
-    if not values.all():
-        counted = np.flatnonzero(values)
-        rows, values = counted if rows is None else rows[counted], values[counted]
-    return examples._replace(weights=everywhere(values, len(examples.targets), rows), rows=rows)
+    counts = values.reshape(-1, positions).any(axis=1)
+    if not counts.all():
+        counted = np.flatnonzero(counts)
+        rows, values = (
+            counted if rows is None else rows[counted],
+            rows_of(values, counted, positions),
+        )
+    places = None if rows is None else positions_of(rows, positions)
+    return examples._replace(weights=everywhere(values, len(examples.targets), places), rows=rows)
 
 
 def weights(
@@ -428,11 +485,13 @@ def weights(
     labels: Array | None,
     dtype: DTypeLike,
     name: str = "sample_weight",
+    positions: int = 1,
 ) -> Array | None:
     """Return the weight of each example as the core takes it, or None for ones.
 
     Those that are not 0 have mean 1, which makes ``sum(w l) / m`` over m examples that are drawn at
-    random an unbiased estimate of the weighted mean of the losses over all.
+    random an unbiased estimate of the weighted mean of the losses over all. With positions so have
+    those of examples of which any is not 0.
 
     Parameters
     ----------
@@ -463,7 +522,7 @@ def weights(
         )
     result = result / (largest or 1)  # only their ratios matter
     result[result < np.finfo(dtype).tiny] = 0
-    counted = np.count_nonzero(result)
+    counted = np.count_nonzero(result.reshape(-1, positions).any(axis=1)) * positions
     return (result * (counted / (result.sum() or 1))).astype(dtype)
 
 
@@ -532,10 +591,19 @@ def _class_weights(
     return (values / (values.max(initial=0) or 1))[numbers]
 
 
-def _targets_array(
-    y: Any, loss: "Loss", n: int, out_features: int, name: str, rows: Integers | None
-) -> Array:
-    """Return the given rows of `y`, which has n of them; None: all."""
+def given_targets(y: Any, shape: Shape, name: str, rows: Integers | None) -> Array:
+    """Return the given rows of `y`, None: all, for outputs of that shape, as an array."""
+    n, positions = shape[0], shape[1:-1]
+    if positions:
+        array = as_array(y, name)
+        if array.shape[: len(shape) - 1] != shape[:-1]:
+            cure = "; Flatten() or a global pooling leaves one output of each example"
+            raise ValueError(
+                f"{name}: expected shape {shape[:-1]}, or with a last axis more, as outputs are "
+                f"{shape}, got {array.shape}{cure if array.shape[:1] == (n,) else ''}"
+            )
+        array = array.reshape(math.prod(shape[:-1]), *array.shape[len(shape) - 1 :])
+        return native(array if rows is None else array[rows], y, name, rows)
     if rows is not None:
         came = len(y) if isinstance(y, (list, tuple)) else np.shape(y)[:1]
         if came not in (n, (n,)):
@@ -543,6 +611,12 @@ def _targets_array(
     array = as_targets(y, name, rows)
     if rows is None and array.shape[:1] != (n,):
         raise ValueError(f"{name}: expected {n} rows, as many as X has, got shape {array.shape}")
+    return array
+
+
+def _targets_array(y: Any, loss: "Loss", shape: Shape, name: str, rows: Integers | None) -> Array:
+    """Return the same; one column as a vector where it may hold labels."""
+    array, out_features = given_targets(y, shape, name, rows), shape[-1]
     one = loss.task == "classes" or (loss.task == "binary" and out_features == 1)  # per example
     return array[:, 0] if one and array.ndim == 2 and array.shape[1] == 1 else array
 

@@ -119,6 +119,11 @@ class Engine:
         shape: Shape = self._graph.out_shape
         return shape
 
+    @property
+    def positions(self) -> int:
+        """Rows of outputs that one example has (int); RuntimeError if it is not built."""
+        return math.prod(self.out_shape[:-1])
+
     def _laid(self, in_shape: Shape | int) -> Graph:
         return Graph(self.layers, in_shape, self.feature_names_in_)
 
@@ -172,9 +177,9 @@ class Engine:
                 )
             stream += len(own)
 
-    def out_features(self, in_shape: Shape | int) -> int:
-        """Return the channels of the outputs for examples of that shape."""
-        return self._laid(in_shape).features
+    def out_shape_of(self, in_shape: Shape | int) -> Shape:
+        """Return the shape of one example of the outputs for inputs of that shape."""
+        return self._laid(in_shape).out_shape
 
     def parameter_shapes(self, in_shape: Shape | int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, without making them."""
@@ -234,11 +239,14 @@ class Engine:
 
     def activations(self, X: Any) -> dict[str, Array]:
         """Return {path: what the layer puts out} for all of them."""
-        outs = self.values(X)
-        return {path: outs[value - 1] for path, value in self.graph.outputs.items()}
+        outs, graph = self.values(X), self.graph
+        return {
+            path: outs[value - 1].reshape(len(X), *graph.example_shape(value))
+            for path, value in graph.outputs.items()
+        }
 
     def values(self, X: Any) -> list[Array]:
-        """Return what is put out in each place of the graph."""
+        """Return what is put out in each place of the graph, (n, *shape)."""
         net = make_network(self.graph, self.dtype, fused=False)
         places = self.graph.places
         outs: list[Any] = [
@@ -247,7 +255,8 @@ class Engine:
             else np.empty((X.shape[0], *place.shape), self.dtype)
             for place in places
         ]
-        net.values(self.parameters, X, outs, model_state=self.state)
+        rows = [None if out is None else out.reshape(-1, out.shape[-1]) for out in outs]
+        net.values(self.parameters, X, rows, model_state=self.state)
         for i, place in enumerate(places):
             if outs[i] is None:
                 columns = self.input_columns(X, i + 1, 0, place.features)
@@ -390,12 +399,29 @@ class Engine:
         rows: Integers | None = None,
         run: _core.Run = PREDICTS,
     ) -> Array:
-        """Return what the link makes of the outputs for (some rows of) features."""
-        n = X.shape[0] if rows is None else len(rows)
-        out = np.empty((n, self.net.out_features), self.dtype)
+        """Return what the link makes of the outputs for (some rows of) features.
+
+        With positions a row for each of each example.
+        """
+        out = self._rows_of_outputs(X.shape[0] if rows is None else len(rows))
         beside = {"model_state": self.state, "order": rows, "run": run}
         self.net.forward(self.parameters, X, out, link=link, **beside)
         return out
+
+    def _rows_of_outputs(self, n: int) -> Array:
+        return np.empty((n * self.positions, self.net.out_features), self.dtype)
+
+    def in_examples(self, rows: Array) -> Array:
+        """Return the rows of outputs, or of what is made of them, by example and position."""
+        positions = self.out_shape[:-1]
+        if not positions:
+            return rows
+        return rows.reshape(len(rows) // self.positions, *positions, *rows.shape[1:])
+
+    def as_examples(self, X: Any) -> Any:
+        """Return inputs, rows of numbers for the core, in the shape of their examples."""
+        shape = self.in_shape
+        return X if len(shape) == 1 else X.reshape(X.shape[0], *shape)
 
     def means(self, examples: data.Examples, loss: Loss) -> tuple[float, float]:
         """Return the means of losses and of right answers."""
@@ -405,7 +431,7 @@ class Engine:
         self, examples: data.Examples, loss: Loss, link: str
     ) -> tuple[tuple[float, float], Array]:
         """Return the same means, and what the link makes of the outputs, by one pass."""
-        out = np.empty((examples.n, self.net.out_features), self.dtype)
+        out = self._rows_of_outputs(examples.n)
         beside = self._beside(examples) | {"out": out, "link": link}
         return self.net.evaluate(self.parameters, *_of(examples, loss), **beside), out
 
@@ -421,7 +447,7 @@ class Engine:
 
     def vjp(self, X: Any, run: _core.Run) -> tuple[Array, _core.Pullback]:
         """Return the outputs, and what pulls their gradient back."""
-        out = np.empty((X.shape[0], self.net.out_features), self.dtype)
+        out = self._rows_of_outputs(X.shape[0])
         return out, self.net.vjp(self.parameters, X, out, model_state=self.state, run=run)
 
     def input_gradient(self, X: Any, d: Array, state: Floats) -> Array:
@@ -432,7 +458,7 @@ class Engine:
 
     def jvp(self, X: Any, v: Array, run: _core.Run) -> tuple[Array, Array]:
         """Return the outputs and their derivative along `v` (n_parameters,)."""
-        out = np.empty((X.shape[0], self.net.out_features), self.dtype)
+        out = self._rows_of_outputs(X.shape[0])
         dout = np.empty_like(out)
         self.net.jvp(self.parameters, v, X, out, dout, model_state=self.state, run=run)
         return out, dout

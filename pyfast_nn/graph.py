@@ -116,6 +116,10 @@ class Graph:
         """Return the shape of one example of a value; () if not known."""
         return self._shapes[value]
 
+    def example_shape(self, value: int) -> Shape:
+        """Return the shape of one example of a value; also of X where it comes as rows."""
+        return self._flat.get(value, self._shapes[value])
+
     def text(self, value: int) -> str:
         """Return what one example of a value has, for messages."""
         shape = self._shapes[value]
@@ -123,7 +127,7 @@ class Graph:
 
     def lay(self, layer: Any, path: str, value: int) -> int:
         """Put a layer that reads `value` into its place; return what it puts out."""
-        self.inputs[path] = self._flat.get(value, self._shapes[value])
+        self.inputs[path] = self.example_shape(value)
         if value in self._flat and not layer.reads_flat:
             value = self._in_shape(layer, value)
         before, self._trainable = self._trainable, self._trainable and layer.trainable

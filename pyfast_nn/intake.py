@@ -1,6 +1,7 @@
 """What users pass to a model, checked and as its engine takes it."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,7 +16,7 @@ from .layers import Slice
 from .losses import Loss
 from .once import Once, each_time
 from .rounding import varies_by_rounding
-from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integers
+from .typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integers, Shape
 
 Calls = Callable[..., Any]  # `each_time` or a `Once`, by which data are read
 
@@ -92,14 +93,32 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
     """Return X to compute with; the first fixes the number of columns, and their names."""
     allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
     names = engine.feature_names_in_ if engine.built else feature_names(engine, X)
-    X = data.features(X, known=names)
+    array = data.features(X, known=names, positions=True)
     if not engine.built:
-        engine.build(X.shape[1], names=names)
+        engine.build(array.shape[1:], names=names)
         engine.feature_names_in_ = names
+    _check_shape(array, engine.in_shape, "X")
+    rows: Array = data.flat(array)
     check_learned(engine)
     if not allow_nonfinite:
-        check_finite(engine, X, "X", names)
-    return X
+        check_finite(engine, rows, "X", names)
+    return rows
+
+
+def _check_shape(X: Any, shape: Shape, name: str) -> None:
+    """Raise ValueError if examples have another shape; of columns the core says so."""
+    came = X.shape[1:]
+    if came == shape or len(came) == len(shape) == 1:
+        return
+    cure = ""
+    if (*came, 1) == shape:
+        cure = f"; {name}[..., None] is that"
+    elif math.prod(came) == math.prod(shape):
+        cure = f"; {name}.reshape({', '.join(map(str, (-1, *shape)))}) is that"
+    raise ValueError(
+        f"{name}: expected shape {('n', *shape)}, examples of which this model was built for, got "
+        f"{X.shape}{cure}".replace("'n'", "n")
+    )
 
 
 def check_learned(engine: Engine) -> None:
@@ -116,18 +135,21 @@ def check_learned(engine: Engine) -> None:
 def training_features(
     engine: Engine,
     X: Inputs,
-    in_features: int | None,
+    in_shape: Shape | None,
     names: Array | None,
     name: str = "X",
     once: Calls = each_time,
-) -> Array:
-    """Return X to learn from, with so many columns if their number is known."""
-    array: Array = once(data.features, X, name, names)
+) -> tuple[Array, Shape]:
+    """Return X to learn from, and the shape of its examples: that one, if it is known."""
+    array: Array = once(data.features, X, name, names, True)
     if array.shape[0] == 0:
         raise ValueError(f"{name}: expected at least one row, got shape {array.shape}")
-    if in_features not in (None, array.shape[1]):
-        raise ValueError(f"{name}: expected {in_features} columns, got shape {array.shape}")
-    return array
+    shape = array.shape[1:]
+    if in_shape is not None:
+        _check_shape(array, in_shape, name)
+        if shape != in_shape:
+            raise ValueError(f"{name}: expected {in_shape[0]} columns, got shape {array.shape}")
+    return once(data.flat, array), shape
 
 
 def check_finite(
@@ -137,11 +159,16 @@ def check_finite(
     names: Array | None,
     rows: Integers | None = None,
     once: Calls = each_time,
+    in_shape: Shape | None = None,
 ) -> None:
-    """Raise ValueError if a number of X is not finite as the first layer reads it."""
+    """Raise ValueError if a number of X is not finite as the first layer reads it.
+
+    `in_shape` is that of an example, if it is not built yet.
+    """
     if engine.built and X.shape[1] != engine.net.in_features:
         return  # the core says so
-    graph = engine.graph if engine.built else Graph(engine.layers, X.shape[1], names)
+    shape = X.shape[1:] if in_shape is None else in_shape
+    graph = engine.graph if engine.built else Graph(engine.layers, shape, names)
     # Input layers bring into the range of the model's dtype what is beyond it.
     maps = any(isinstance(place.layer, InputLayer) for place in graph.places)
     dtype = np.dtype("float64") if maps else engine.dtype
@@ -222,7 +249,7 @@ def learn_statistics(
         elif not knows_inputs:
             held.append(part if isinstance(parts, list) else part._replace(X=part.X.copy()))
         if engine.standardize_targets:
-            of_targets.add(part.targets, part.rows)
+            of_targets.add(part.targets, part.counted)
     if engine.standardize_targets and engine.target_mean is None:
         mean, std = of_targets.mean_and_std()
         wrong = ~(np.isfinite(mean) & np.isfinite(std))
@@ -352,22 +379,22 @@ def find_classes(
     engine: Engine,
     y: ArrayLike,
     loss: Loss,
-    shape: tuple[int, int],
+    shape: Shape,
     rows: Integers | None,
     name: str = "y",
     once: Calls = each_time,
 ) -> Array | None:
-    """Return `classes_` from a fit on some rows of inputs of that shape on."""
-    known, out_features = engine.classes_, engine.out_features(shape[1])
+    """Return `classes_` from a fit on some rows on, whose outputs have that shape."""
+    known, out_features = engine.classes_, shape[-1]
     if known is None:
-        return once(data.find_classes, y, loss, shape[0], out_features, name, rows)
+        return once(data.find_classes, y, loss, shape, name, rows)
     own = loss.classes(out_features)
     if own is None or engine.loss is None or np.array_equal(known, own):
         return known
     # Where numbers stood for themselves under another loss, as 0 and 1, they may now: as -1 and 1.
     before: Any = losses.check(engine.loss).classes(out_features)
     if np.array_equal(known, before) and known.dtype == before.dtype:
-        found = data.find_classes(y, loss, shape[0], out_features, name, rows)
+        found = data.find_classes(y, loss, shape, name, rows)
         return found if found is not None and np.array_equal(found, own) else known
     return known
 
@@ -384,22 +411,29 @@ def examples(
     dtype: np.dtype[Any] | None = None,
     names: tuple[str, str] = ("y", "sample_weight"),
     scaled: bool = True,
+    out_shape: Shape | None = None,
     once: Calls = each_time,
 ) -> data.Examples:
     """Return features with their targets and weights, and without rows of weight 0.
 
-    `classes` are those of the model, or will be; `names` are of the arguments. Targets that are
-    standardized are so only if they are to be `scaled`, else `scale_targets` does it.
+    `out_shape` is that of one example of the outputs, if it is not built yet. `classes` are those
+    of the model, or will be; `names` are of the arguments. Targets that are standardized are so
+    only if they are to be `scaled`, else `scale_targets` does it.
     """
     classes = engine.classes_ if classes is None else classes
     dtype = engine.dtype if dtype is None else dtype
-    n, out_features = X.shape[0], engine.out_features(X.shape[1])
-    weights, rows = once(data.sample_weights, sample_weight, n, names[1])
+    shape = (X.shape[0], *(engine.out_shape if out_shape is None else out_shape))
+    weights, rows = once(data.sample_weights, sample_weight, shape[:-1], names[1])
     kept = dtype_of_targets(engine, dtype)
-    targets = once(data.targets, y, loss, n, out_features, classes, kept, names[0], rows)
-    given = data.everywhere(once(data.as_targets, y, names[0], rows), n, rows)
+    targets = once(data.targets, y, loss, shape, classes, kept, names[0], rows)
+    given = once(data.given_targets, y, shape, names[0], rows)
+    given = data.everywhere(given, math.prod(shape[:-1]), rows)
     unweighted = data.Examples(X, targets, given, rows=rows)
-    of = labels(loss, out_features, classes)
+    if len(shape) > 2:
+        positions = math.prod(shape[1:-1])
+        rows = None if rows is None else np.unique(rows // positions)
+        unweighted = unweighted._replace(rows=rows, positions=positions)
+    of = labels(loss, shape[-1], classes)
     weighed = data.weigh(unweighted, weights, class_weight, loss, of, dtype, names[1])
     return scale_targets(engine, weighed, dtype) if scaled else weighed
 

@@ -70,10 +70,10 @@ def fit_many(
     on_epoch_end : callable, optional
         ``on_epoch_end(number, model, epoch, record, outputs)`` after each epoch of each network,
         never two at a time, in the thread that trains it. `number` is the place in `models`,
-        `outputs` (rows, out_features) what the network puts out for the validation data: values on
-        the scale of y, or else what `Sequential.forward` gives; None without validation data. They
-        come from the pass that the validation loss comes from, and have no rows of weight 0. True
-        ends the fit of that network.
+        `outputs` (rows, out_features), or (rows, ..., out_features) with positions, what the
+        network puts out for the validation data: values on the scale of y, or else what
+        `Sequential.forward` gives; None without validation data. They come from the pass that the
+        validation loss comes from, and have no rows of weight 0. True ends the fit of that network.
         What is added to the record is in the history.
     optimizer : pyfast_nn.optim.Optimizer or str, optional
         An object given here is copied for each network; those of `each` are used as they are, and

@@ -249,9 +249,9 @@ def _describe_engine(engine: Engine, description: dict[str, Any]) -> Shape:
     engine.loss = losses.from_config(description["loss"])
     classes = description["classes"]
     if classes is not None:
-        engine.classes_ = labels.check_classes(classes, engine.out_features(in_shape))
+        engine.classes_ = labels.check_classes(classes, engine.out_shape_of(in_shape)[-1])
     engine.feature_names_in_ = _check_names(description["feature_names"], math.prod(in_shape))
-    _set_targets(engine, description["targets"], engine.out_features(in_shape))
+    _set_targets(engine, description["targets"], engine.out_shape_of(in_shape)[-1])
     engine.history = history.from_config(description["history"])
     return in_shape
 

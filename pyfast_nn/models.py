@@ -755,7 +755,8 @@ class Sequential(Guided):
         (1197, 10)
         """
         run = intake.check_run(training, seed)
-        return self._engine.outputs(intake.features(self._engine, X), run=run)
+        engine = self._engine
+        return engine.in_examples(engine.outputs(intake.features(engine, X), run=run))
 
     def predict(
         self,
@@ -820,13 +821,13 @@ class Sequential(Guided):
             predictions = predictions.astype(object)
             predictions[unknown] = None
         elif unknown is not None and unknown.any():
+            row = np.argwhere(unknown)[0, 0] // engine.positions
             raise FloatingPointError(
                 "predict: expected outputs that have an order, got NaN or one infinity twice in "
-                f"row {np.argwhere(unknown)[0, 0]}, as sums of its finite numbers overflow in "
-                f"{self.dtype}. Likely cures: inputs scaled to about -1 to 1, a model trained at "
-                "a lower learning rate"
+                f"row {row}, as sums of its finite numbers overflow in {self.dtype}. Likely cures: "
+                "inputs scaled to about -1 to 1, a model trained at a lower learning rate"
             )
-        return predictions
+        return engine.in_examples(predictions)
 
     def predict_proba(
         self,
@@ -888,7 +889,7 @@ class Sequential(Guided):
             )
         X = intake.features(self._engine, X, allow_nonfinite)
         passes = intake.check_passes(self._engine, samples, seed)
-        return outcome.probabilities(self._engine, X, loss, passes)
+        return self._engine.in_examples(outcome.probabilities(self._engine, X, loss, passes))
 
     @told
     def evaluate(
@@ -1009,7 +1010,7 @@ class Sequential(Guided):
         order = columns.order_of(columns.names_of(X, "X"), self.feature_names_in_, "X")
         X = intake.features(self._engine, X)
         out, pullback = self._engine.vjp(X, run)
-        return out, _Pullback(self._engine, pullback, X, order)
+        return self._engine.in_examples(out), _Pullback(self._engine, pullback, X, order)
 
     def jvp(
         self, X: Inputs, v: ArrayLike, *, training: bool = False, seed: Integer | None = None
@@ -1030,7 +1031,8 @@ class Sequential(Guided):
         """
         run = intake.check_run(training, seed)
         X = intake.features(self._engine, X)
-        return self._engine.jvp(X, data.contiguous(v, self.dtype, "v"), run)
+        out, dout = self._engine.jvp(X, data.contiguous(v, self.dtype, "v"), run)
+        return self._engine.in_examples(out), self._engine.in_examples(dout)
 
     def hvp(
         self,
@@ -1246,6 +1248,14 @@ class _Pullback:
                 "pullback: the model's parameters have changed since vjp; call vjp again"
             )
         dout = data.contiguous(dout, parameters.dtype, "dout")
+        shape = self._engine.out_shape
+        if len(shape) > 1:
+            if dout.shape != (self._shape[0], *shape):
+                raise ValueError(
+                    f"dout: expected shape {(self._shape[0], *shape)}, that of the outputs, got "
+                    f"{dout.shape}"
+                )
+            dout = dout.reshape(-1, shape[-1])
         dparameters = np.empty_like(parameters)
         dX = np.empty(self._shape, parameters.dtype)
         self._pullback(dout, dparameters, dX)
@@ -1254,7 +1264,7 @@ class _Pullback:
             dX = self._engine.input_gradient(X, dX, state)
         if self._order is not None:
             dX = dX[:, np.argsort(self._order)]
-        return dparameters, dX
+        return dparameters, self._engine.as_examples(dX)
 
 
 def _copy_in(values: ArrayLike, vector: Array, name: str) -> None:

@@ -50,4 +50,6 @@ def _key(value: Any) -> Any:
         return type(value), value
     if isinstance(value, np.ndarray) and value.nbytes <= _FEW and not value.dtype.hasobject:
         return value.dtype, value.shape, value.tobytes()
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
     return id(value)

@@ -474,8 +474,8 @@ def _loss(
     config.check_rounded(loss, z.dtype)
     n, k = z.shape
     labels = loss.classes(k)
-    sample_weight, rows = data.sample_weights(sample_weight, n)
-    y = data.targets(y, loss, n, k, None, z.dtype, rows=rows)
+    sample_weight, rows = data.sample_weights(sample_weight, (n,))
+    y = data.targets(y, loss, (n, k), None, z.dtype, rows=rows)
     examples = data.Examples(z, y, y, rows=rows)
     examples = data.weigh(examples, sample_weight, class_weight, loss, labels, z.dtype)
     return _core.loss(loss.spec(), z, y, examples.weights, out)

@@ -138,7 +138,7 @@ def check_scorers(
     if of_scikit_learn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of outputs that are all the same
-            out = np.ones((examples.n, out_features))
+            out = np.ones((examples.n * examples.positions, out_features))
             _compute(of_scikit_learn, examples, out, loss, classes)
 
 
@@ -147,6 +147,14 @@ def _compute(
 ) -> dict[str, float]:
     """Return the metrics of examples with these outputs, those of values through their link."""
     own = examples.own()
+    if own.weights is not None and not own.weights.all():  # positions that do not count
+        counted = own.weights > 0
+        out, own = (
+            out[counted],
+            own._replace(
+                **{name: getattr(own, name)[counted] for name in ("targets", "y", "weights")}
+            ),
+        )
     y_pred: Array | None
     y_pred, unknown = predictions(out, loss, classes)
     predicted = None

@@ -10,7 +10,7 @@ from .datasets.split import split_rows
 from .engine import Engine
 from .losses import Loss
 from .once import each_time
-from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Real
+from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Real, Shape
 
 # Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
 _ORDERS = 2**32
@@ -34,7 +34,10 @@ class Arrays:
     ----------
     names, classes : ndarray or None
         Of the columns; of the model from this fit on.
-    in_features : int
+    in_shape : tuple of int
+        Of one example of X.
+    out_shape : tuple of int
+        Of one example of the outputs.
     examples : Examples
     """
 
@@ -57,23 +60,26 @@ class Arrays:
         self._batch_size = 128 if batch_size is None else batch_size
         self._batches_per_step, self._shuffle = batches_per_step, shuffle
         self.names: Array | None = intake.feature_names(engine, X, once)
-        in_features = engine.network().in_features if engine.built else None
-        X = intake.training_features(engine, X, in_features, self.names, once=once)
-        self.in_features: int = X.shape[1]
-        self._weight, rows = once(data.sample_weights, sample_weight, X.shape[0])
-        self.classes: Array | None = intake.find_classes(engine, y, loss, X.shape, rows, once=once)
+        in_shape = engine.in_shape if engine.built else None
+        X, in_shape = intake.training_features(engine, X, in_shape, self.names, once=once)
+        self.in_shape: Shape = in_shape
+        self.out_shape: Shape = engine.out_shape_of(in_shape)
+        shape = (X.shape[0], *self.out_shape)
+        self._weight, rows = once(data.sample_weights, sample_weight, shape[:-1])
+        self.classes: Array | None = intake.find_classes(engine, y, loss, shape, rows, once=once)
         self.examples: data.Examples = intake.examples(
-            *(engine, X, y, loss, self._weight, class_weight),
+            *(engine, X, y, loss, sample_weight, class_weight),
             classes=self.classes,
             scaled=False,
+            out_shape=self.out_shape,
             once=once,
         )
-        intake.check_finite(engine, X, "X", self.names, self.examples.rows, once)
+        intake.check_finite(engine, X, "X", self.names, self.examples.rows, once, in_shape)
 
     def hold_out(self, fraction: Real) -> data.Examples:
         """Keep that fraction of the rows apart, and return them."""
         engine, loss = self._engine, self._loss
-        labels = intake.labels(loss, engine.out_features(self.in_features), self.classes)
+        labels = intake.labels(loss, self.out_shape[-1], self.classes)
         self.examples, held_out = (
             data.weigh(part, self._weight, of_classes, loss, labels, engine.dtype)
             for part, of_classes in zip(
@@ -148,7 +154,8 @@ def split(examples: data.Examples, loss: Loss, fraction: Real, seed: int) -> lis
             f"{fraction:g}, which is {held_out} of {n}"
         )
     rows = np.arange(n) if examples.rows is None else examples.rows
-    labels = _class_labels(examples.own().targets, loss)
+    targets = examples.own().targets
+    labels = _class_labels(targets, loss) if examples.positions == 1 else None
     if labels is None:
         labels = np.zeros(n, np.int8)  # one class of all
     parts = split_rows(labels, [n - held_out, held_out], seed)

@@ -118,11 +118,9 @@ class Fit:
             cut |= {"sample_weight": sample_weight, "class_weight": class_weight}
             source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle, once=once)
         self.epochs: int = source.epochs(epochs)
-        in_features, names, classes = source.in_features, source.names, source.classes
+        classes = source.classes
         evaluated = {}
-        validation = _check_validation(
-            *(engine, validation_data, loss, in_features, names, classes, once)
-        )
+        validation = _check_validation(engine, validation_data, loss, source, once)
         if isinstance(source, Arrays):
             if validation_split is not None:
                 if validation is not None:
@@ -133,9 +131,7 @@ class Fit:
                 evaluated["train_"] = source.examples
         if validation is not None:
             evaluated["val_"] = validation
-        metrics = _check_metrics(
-            metrics, loss, engine.out_features(in_features), evaluated, classes
-        )
+        metrics = _check_metrics(metrics, loss, source.out_shape[-1], evaluated, classes)
         patience, min_delta = _check_stopping(
             patience, min_delta, monitor, loss, metrics, evaluated
         )
@@ -149,7 +145,7 @@ class Fit:
         self._monitor, self._patience, self._min_delta = monitor, patience, min_delta
         self.listeners: list[Any] = check_callbacks(callbacks)
         self.optimizer: Optimizer = _check_optimizer(engine, optimizer)
-        graph = Graph(engine.layers, in_features)
+        graph = Graph(engine.layers, source.in_shape)
         _warn_of_flat_layers(graph)
         self.done: int = 0 if self._start is None else engine.history.epochs
         rows = source.examples.n if isinstance(source, Arrays) else 1
@@ -189,7 +185,7 @@ class Fit:
 
         # The network with its plan, built once, and the optimizer's state.
         if not engine.built:
-            engine.build(source.in_features, names=source.names)
+            engine.build(source.in_shape, names=source.names)
         source.learn_statistics()
         evaluated = {
             name: intake.scale_targets(engine, each) for name, each in self._evaluated.items()
@@ -230,7 +226,7 @@ class Fit:
                         wanted = wants_outputs and prefix == "val_"
                         scores, out = outcome.evaluate(engine, part, loss, self._metrics, wanted)
                         record |= {f"{prefix}{key}": value for key, value in scores.items()}
-                        outputs = out if wanted else None
+                        outputs = engine.in_examples(out) if wanted and out is not None else None
                     stopping.append(record)
                     show(record)
                     stops = [_tell_epoch(each, model, epoch, record, history) for each in listeners]
@@ -343,7 +339,10 @@ def _train_blocks(
             ) from None
         seconds += time.perf_counter() - start
         weights = block.examples.weights
-        weight = n if weights is None else weights[block.order].sum(dtype=np.float64)
+        positions = block.examples.positions
+        weight = n * positions
+        if weights is not None:
+            weight = data.rows_of(weights, block.order, positions).sum(dtype=np.float64)
         all_sums, total, rows = all_sums + sums, total + weight, rows + n
         if told is not None:
             told(step, scores(sums, weight, n))
@@ -471,9 +470,7 @@ def _check_validation(
     engine: Engine,
     validation_data: Any,
     loss: Loss,
-    in_features: int,
-    names: Array | None,
-    classes: Array | None,
+    source: Arrays | Batches,
     once: intake.Calls,
 ) -> data.Examples | None:
     if validation_data is None:
@@ -489,16 +486,18 @@ def _check_validation(
         raise TypeError(
             f"validation_data: expected (X, y) or (X, y, sample_weight), got {came}"
         ) from None
-    X = intake.training_features(engine, X, in_features, names, "validation_data[0]", once)
+    names, name = source.names, "validation_data[0]"
+    X, in_shape = intake.training_features(engine, X, source.in_shape, names, name, once)
     of_arguments = ("validation_data[1]", "validation_data[2]")
     examples = intake.examples(
         *(engine, X, y, loss, sample_weight),
-        classes=classes,
+        classes=source.classes,
         names=of_arguments,
         scaled=False,
+        out_shape=source.out_shape,
         once=once,
     )
-    intake.check_finite(engine, X, "validation_data[0]", names, examples.rows, once)
+    intake.check_finite(engine, X, name, names, examples.rows, once, in_shape)
     return examples
 
 

@@ -231,7 +231,7 @@ class Sparse:
     ("X", "error", "match"),
     [
         (np.ones(3), ValueError, r"X: expected 2 dimensions.*\(3,\).*reshape"),
-        (np.ones((2, 3, 1)), ValueError, "X: expected 2 dimensions"),
+        (np.ones((2, 3, 1)), ValueError, r"X: expected shape \(n, 3\).*\(2, 3, 1\)"),
         (1.0, ValueError, "X: expected 2 dimensions"),
         (None, TypeError, "X: expected real numbers"),
         (np.ones((2, 3), complex), TypeError, "X: expected real numbers, .*complex128"),

@@ -16,12 +16,12 @@ from conftest import assert_close
 
 
 def built(layers, shape, dtype="float64"):
-    """A model whose outputs are rows of numbers, as X may be: whatever their shapes."""
+    """A model whose outputs are rows of numbers."""
     return fnn.Sequential([*layers, fnn.Flatten()], dtype=dtype).build(shape)
 
 
 def forward(layers, x, dtype="float64"):
-    return built(layers, x.shape[1:], dtype).forward(x.reshape(len(x), -1))
+    return built(layers, x.shape[1:], dtype).forward(x)
 
 
 def test_shapes_of_one_example(rng):
@@ -122,8 +122,8 @@ def test_pooling_beside_torch(rng, name, arguments):
     expected.backward(torch.tensor(dout))
     model = built([getattr(fnn, name)(*arguments)], x.shape[1:])
     rows = [np.moveaxis(each, 1, -1).reshape(2, -1) for each in (expected.detach().numpy(), dout)]
-    out, pullback = model.vjp(x.reshape(2, -1))
-    dx = np.moveaxis(there.grad.numpy(), 1, -1).reshape(2, -1)
+    out, pullback = model.vjp(x)
+    dx = np.moveaxis(there.grad.numpy(), 1, -1)
     for actual, theirs in ((out, rows[0]), (pullback(rows[1])[1], dx)):
         np.testing.assert_allclose(actual, theirs, rtol=1e-14, atol=1e-14)
 
@@ -150,7 +150,7 @@ def test_the_order_of_a_set_does_not_count(rng):
         names = ["0.phi.0.weight", "0.phi.0.bias", "0.rho.0.weight", "0.rho.0.bias"]
         assert list(model.named_parameters()) == names
         x = rng.standard_normal((4, 6, 2))
-        out, other = (model.forward(each.reshape(4, -1)) for each in (x, x[:, rng.permutation(6)]))
+        out, other = (model.forward(each) for each in (x, x[:, rng.permutation(6)]))
         assert_close(out, other, "float64")
         w, b, v, c = model.named_parameters().values()
         pooled = getattr(np, pool)(np.tanh(x @ w + b), axis=1)
@@ -165,14 +165,14 @@ def test_a_deep_set_adds_digits(rng):
 
     def draw(n, size):
         which = rng.integers(0, len(X), (n, size))
-        return X[which].reshape(n, -1), y[which].sum(1).astype(np.float32)
+        return X[which], y[which].sum(1).astype(np.float32)
 
     phi = [fnn.Dense(64), fnn.ReLU(), fnn.Dense(32), fnn.ReLU()]
     deep_set = fnn.DeepSet(phi, [fnn.Dense(1)])
-    model = fnn.Sequential([fnn.Reshape((10, 64)), deep_set], seed=0)
+    model = fnn.Sequential([deep_set], seed=0)
     sets, sums = draw(4000, 10)
     model.fit(sets, sums, loss="mse", optimizer=fnn.optim.Adam(lr=3e-3), epochs=40, batch_size=64)
-    large = fnn.Sequential([fnn.Reshape((50, 64)), deep_set]).build(50 * 64)
+    large = fnn.Sequential([deep_set]).build((50, 64))
     large.parameters = model.parameters
     for trained, size in ((model, 10), (large, 50)):
         sets, sums = draw(200, size)

@@ -1,5 +1,6 @@
 """Derivatives of a model as SciPy's linear operators, whose products are made in the core."""
 
+import math
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -360,7 +361,7 @@ class Jacobian(ModelOperator):
         examples = data.Examples(X, X, X)  # without targets
         super().__init__(model, "jacobian", examples, None, restrict, dtype, memory_budget, run)
         of = self._derivatives
-        LinearOperator.__init__(self, dtype, (of.n_rows * of.net.out_features, of.n))
+        LinearOperator.__init__(self, dtype, (of.n_rows * math.prod(engine.out_shape), of.n))
 
     def _matmat(self, V: Array) -> Array:
         rows = self._derivatives.whole(V)

@@ -118,6 +118,7 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
     last, value = dense[-1].path, dense[-1].inputs[0]
     values = engine.values(X)[value - 1] if value else next(stages(model))[1].forward(X)
+    values = values.reshape(-1, values.shape[-1])  # of every position
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))
     _check_finite(values, f"features before layers[{last}]")
     U, sigma, Vt = np.linalg.svd(values.astype(np.float64), full_matrices=False)

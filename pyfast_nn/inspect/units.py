@@ -1,5 +1,6 @@
 """Units that never bend: dead ones, and those that stay on one straight piece."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,11 +60,15 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     places = [place for place in engine.graph.places if isinstance(place.layer, _KINDS)]
     if not places:
         raise ValueError(f"model: expected a ReLU, LeakyReLU or Hardtanh, got {model!r}")
+    totals = [n * math.prod(place.shape[:-1]) for place in places]
     counts = [np.zeros(place.features, np.intp) for place in places]  # of the rows that are on
     nan = np.zeros(len(places), np.intp)  # rows
     for first in range(0, n, _ROWS):
         block = X[first : first + _ROWS]
-        values = [next(stages(model))[1].forward(block), *engine.values(block)]
+        first_values = next(stages(model))[1].forward(engine.as_examples(block))
+        values = [
+            each.reshape(-1, each.shape[-1]) for each in (first_values, *engine.values(block))
+        ]
         for i, place in enumerate(places):
             z = values[place.inputs[0]]
             counts[i] += _is_on(place.layer, z).sum(axis=0)
@@ -72,16 +77,17 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
         first = int(np.flatnonzero(nan)[0])
         raise ValueError(
             f"model: expected numbers before layers[{places[first].path}], got NaN for "
-            f"{nan[first]} of {n} rows of X"
+            f"{nan[first]} of {totals[first]} rows of X"
         )
     dead, linear = [], []
-    for place, count in zip(places, counts, strict=True):
+    for place, count, total in zip(places, counts, totals, strict=True):
         never, slope = count == 0, _slope_off(place.layer)
         dead.append(never & (slope == 0))
-        linear.append((count == n) | (never & (slope != 0)))
+        linear.append((count == total) | (never & (slope != 0)))
     paths = tuple(place.path for place in places)
     names = tuple(f"{place.path} {type(place.layer).__name__}" for place in places)
-    return UnitActivity(paths, names, [count / n for count in counts], dead, linear)
+    shares = [count / total for count, total in zip(counts, totals, strict=True)]
+    return UnitActivity(paths, names, shares, dead, linear)
 
 
 class UnitActivity:

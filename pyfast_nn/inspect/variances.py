@@ -77,14 +77,18 @@ def layer_variances(
         X = X[examples.rows]
     own = examples.own()
     y, weights = own.targets, own.weights
+    if weights is not None:  # of examples
+        weights = weights.reshape(-1, own.positions).mean(axis=1)
     numbers, pullbacks, activations = [], [], []
-    out = X
+    out = engine.as_examples(X)
     for number, stage in stages(model):
         out, pullback = stage.vjp(out)
         numbers.append(number)
         pullbacks.append(pullback)
         activations.append(_variance(out, weights))
-    gradient = _core.loss(loss.spec(), out, y, None, None)[1] * len(out)  # of each row's own loss
+    rows = out.reshape(-1, out.shape[-1])
+    gradient = _core.loss(loss.spec(), rows, y, None, None)[1] * len(rows)  # of each row's own loss
+    gradient = gradient.reshape(out.shape)
     gradients = [_variance(gradient, weights)]
     for pullback in pullbacks[:0:-1]:
         gradient = pullback(gradient)[1]
@@ -144,6 +148,6 @@ class LayerVariances:
 
 
 def _variance(values: Array, weights: Array | None) -> Any:
-    values = values.astype(np.float64)
+    values = values.reshape(len(values), -1).astype(np.float64)
     mean = np.average(values.mean(axis=1), weights=weights)
     return np.average(((values - mean) ** 2).mean(axis=1), weights=weights)
