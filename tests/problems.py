@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 import oracle
 import pyfast_nn as fnn
-from pyfast_nn import _core
+from pyfast_nn import _core, graph
 
 
 def activation(kind, *values):
@@ -63,12 +64,32 @@ ARGUMENTS = {
     "Add": (fnn.Identity(), [fnn.Tanh()]),
     "Multiply": (fnn.Identity(), [fnn.Sigmoid()]),
     "Concatenate": (fnn.Identity(), [fnn.Tanh()]),
+    **dict.fromkeys(("Conv1d", "Conv2d", "ConvTranspose2d"), (4, 1)),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), (4,)),
+    **dict.fromkeys(("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"), (1,)),
+    **dict.fromkeys(("AdaptiveAvgPool1d", "AdaptiveAvgPool2d"), (3,)),
+    **dict.fromkeys(("AdaptiveMaxPool1d", "AdaptiveMaxPool2d"), (3,)),
+    "Reshape": ((4, 1),),
+    "Permute": ((2, 1),),
+    "DeepSet": ([fnn.Dense(4)], [fnn.Dense(4)]),
 }
 
 
 def example_of(layer):
     """One of a class of layers."""
     return layer(*ARGUMENTS.get(layer.__name__, ()))
+
+
+def on_four_columns(layer):
+    """Layers with one of that class, which make rows of rows of four: some read positions."""
+    one = example_of(layer)
+    for shape in ((4,), (4, 1), (2, 2, 1)):
+        with contextlib.suppress(ValueError):
+            graph.Graph((one,), shape)
+            break
+    if len(shape + graph.Graph((one,), shape).out_shape) == 2:
+        return [one]
+    return [fnn.Reshape(shape), one, fnn.Flatten()]
 
 
 # How a test names what is compared: the loss, and the kind of its targets.

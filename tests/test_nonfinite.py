@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
-from problems import example_of
+from problems import example_of, on_four_columns
 
 ROW, COLUMN = 7, 2
 # name: (loss, outputs, targets of so many rows)
@@ -170,8 +170,8 @@ def test_nan_passes_every_layer(rng, isa, dtype, layer, few):
     first = [example_of(layer)] if example_of(layer).is_input else []
     if layer is fnn.Rescale:
         first = [fnn.Rescale(2.0)]
-    middle = [] if first else [example_of(layer)]
-    model = fnn.Sequential([*first, fnn.Dense(5), *middle, fnn.Dense(2)], dtype=dtype)
+    middle = [] if first else on_four_columns(layer)
+    model = fnn.Sequential([*first, fnn.Dense(4), *middle, fnn.Dense(2)], dtype=dtype)
     X = rng.standard_normal((3 if few else 300, 4))
     if np.isnan(model.build(4).state).any():  # what the first fit learns
         model.fit(X, np.arange(len(X)) % 2, loss="cross_entropy", epochs=1, verbose=0)

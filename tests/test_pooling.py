@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import autodiff
 import pyfast_nn as fnn
 from conftest import assert_close
+from pyfast_nn import branches
 
 # ------------------------------------------------------------------------ shapes
 
@@ -37,7 +39,7 @@ def test_shapes_of_one_example(rng):
 
 
 @pytest.mark.once
-def test_what_is_written_is_printed():
+def test_what_is_written_is_printed_and_stored():
     for layer in (
         fnn.Reshape((5, 2)),
         fnn.Flatten(),
@@ -49,6 +51,7 @@ def test_what_is_written_is_printed():
         fnn.DeepSet([fnn.Dense(3), fnn.ReLU()], [fnn.Dense(2)], pool="mean"),
     ):
         assert eval(repr(layer), vars(fnn)) == layer
+        assert branches.from_config(json.loads(json.dumps(branches.to_config([layer])))) == [layer]
     model = fnn.Sequential([fnn.Flatten(), fnn.Dense(3)]).build((4, 5, 2))
     assert "Flatten()" in model.summary()
 

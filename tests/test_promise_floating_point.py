@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
-from problems import example_of
+from problems import example_of, on_four_columns
 from pyfast_nn.layers import Layer
 
 ROWS, COLUMNS, OUT = 23, 6, 3
@@ -36,9 +36,9 @@ def make_layer(name):
 
 def make(layer, dtype):
     """A network with the layer in the midst, or in front if that is its place."""
-    around = [fnn.Dense(4), fnn.Dense(OUT)]
-    around.insert(0 if layer.is_input else 1, layer)
-    model = fnn.Sequential(around, dtype=dtype, seed=2).build(COLUMNS)
+    first, behind = ([layer], []) if layer.is_input else ([], on_four_columns(type(layer)))
+    layers = [*first, fnn.Dense(4), *behind, fnn.Dense(OUT)]
+    model = fnn.Sequential(layers, dtype=dtype, seed=2).build(COLUMNS)
     for vector in model.named_state().values():
         vector[:] = 1.5
     return model
@@ -73,7 +73,8 @@ def test_nan_in_features(isa, dtype, rng, name):
     scores = model.evaluate(X, y, loss="mse", allow_nonfinite=True)
     assert np.isnan(loss) and np.isnan(scores["loss"])
     dparams, dX = pullback(np.ones_like(out))
-    last = slice(-4 * OUT - OUT, -OUT)  # the weights behind the layer
+    weight = list(model.named_parameters().values())[-2]  # behind the layer
+    last = slice(-weight.size - OUT, -OUT)
     for gradient in (grad, dparams, model.hvp(X, y, v, loss="mse")):
         assert np.isnan(gradient[last]).all()
     assert np.isfinite(dX[good]).all()
