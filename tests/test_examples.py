@@ -267,3 +267,13 @@ def test_looking_inside(run):
     assert page.sign_changes == [0, 1, 2, 3]
     assert page.momentum.rates.max() < page.plain.rates.max() < 1
     np.testing.assert_allclose(page.curvature / page.eigenvalues[0], 1, rtol=1e-2)
+
+
+def test_shifted_signals(run):
+    page = run("shifted_signals", ROWS=600, SEEDS=1)
+    (seen, unseen), (dense_seen, dense_unseen) = page.accuracy.values()
+    assert min(seen, unseen) > 0.95
+    assert dense_seen > 0.5
+    assert dense_unseen < 0.4  # 0.25 by chance
+    assert page.moved < 1e-6
+    assert page.changed < 1e-6
