@@ -157,6 +157,38 @@ class TestTrain:
         code, text, _ = run(capfd, "train", *files, "--epochs", 5, "--out", out)
         assert code == 0 and accuracy(text, "test") > 90
 
+    def test_lenet(self, out, capfd, tmp_path):
+        """Of images, whose shape the model knows: others read them as they lie in files."""
+        rng = np.random.default_rng(0)
+        y = rng.integers(0, 2, 200)
+        images = rng.integers(0, 100, (200, 13, 12), np.uint8)
+        images[:, :6] += (100 * y).astype(np.uint8)[:, None, None]
+        np.savez(tmp_path / "a.npz", X=images, y=y)
+        arguments = ("--model", "lenet", "--epochs", 3, "--out", out)
+        code, text, _ = run(capfd, "train", tmp_path / "a.npz", *arguments)
+        assert code == 0 and accuracy(text, "test") > 90 and "13 x 12 x 1 images" in text
+        assert fnn.load(out).in_shape == (13, 12, 1)
+        code, text, _ = run(capfd, "evaluate", out, tmp_path / "a.npz")
+        assert code == 0 and "accuracy" in text
+        code, text, _ = run(capfd, "predict", out, tmp_path / "a.npz")
+        assert code == 0 and (np.array(text.split(), int) == y).mean() > 0.9
+        code, text, _ = run(capfd, "info", out)
+        assert code == 0 and "(n, 13, 12, 6)" in text
+        np.savez(tmp_path / "b.npz", X=images[:, :12], y=y)
+        code, _, err = run(capfd, "evaluate", out, tmp_path / "b.npz")
+        assert code == 2 and "X: expected shape (n, 13, 12, 1)" in err
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ([], "data: expected images (n, height, width)"),
+            (["--hidden", "8"], "--hidden: expected --model mlp"),
+        ],
+    )
+    def test_lenet_is_of_images(self, out, capfd, options, message):
+        code, _, err = run(capfd, "train", "digits", "--model", "lenet", *options, "--out", out)
+        assert code == 2 and message in err
+
     def test_the_same_seed_gives_the_same_model(self, out, capfd):
         models = []
         for _ in range(2):

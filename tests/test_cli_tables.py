@@ -268,7 +268,8 @@ MISTAKES = [
     ("folder.csv --target a", "folder.csv: Is a directory"),
     ("good.csv commas.tsv --target a", "got .csv; a table comes alone"),
     ("digits --target a", "--target: expected a table, got digits"),
-    ("digits --model tabular", "--model: expected a table, got digits"),
+    ("digits --model tabular", "--model: expected mlp or lenet for arrays, got tabular"),
+    ("good.csv --target c --model lenet", "--model: expected tabular or mlp for a table"),
     ("digits --separator ;", "--separator: expected a table, got digits"),
     (
         "good.csv --target c --epochs 3",

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = loading.load(arguments.model)
     arguments.table.refuse(arguments, "a model of tables, got one of arrays")
     X, y = files.read_examples(arguments.data)
-    X = files.as_rows(X)
+    X = files.as_inputs(X, model.in_shape)
     for name, text in report.scores_of(model, X, y).items():
         print(f"{name:20} {text}")
     report.print_report(y, model.predict(X))

@@ -1,6 +1,7 @@
 """The files that the command line names."""
 
 import errno
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,6 +69,22 @@ def as_rows(X: Array) -> Array:
     for length in X.shape[1:]:
         features *= length
     return data.features(X.reshape(len(X), features))
+
+
+def shape_of_images(X: Array) -> tuple[int, ...]:
+    """Return (height, width, channels) of images X (n, height, width) or with channels."""
+    if X.ndim not in (3, 4):
+        raise ValueError(
+            f"data: expected images (n, height, width) or (n, height, width, channels), got shape "
+            f"{X.shape}"
+        )
+    return (*X.shape[1:], 1) if X.ndim == 3 else X.shape[1:]
+
+
+def as_inputs(X: Array, shape: tuple[int, ...]) -> Array:
+    """Return X (n, ...) as examples of a model's `in_shape`, where they have as many numbers."""
+    rows = as_rows(X)
+    return rows.reshape(len(rows), *shape) if rows.shape[1] == math.prod(shape) else rows
 
 
 def _is_digits(names: Sequence[str]) -> bool:

@@ -106,7 +106,7 @@ def train(
         )
         arguments.batch_size = batch_size
     optimizer = optimizer_of(arguments, len(parts["train"]))
-    model = _network(arguments, task, input_layers).build(X.shape[1])
+    model = _network(arguments, task, input_layers).build(X.shape[1:])
     if not arguments.quiet:
         print(*said, sep="\n")
         print(model)
@@ -152,7 +152,9 @@ def report_files(arguments: argparse.Namespace, model: Sequential) -> None:
 def _network(
     arguments: argparse.Namespace, task: tasks.Task, input_layers: list[layers.Layer]
 ) -> Sequential:
-    stack = [*input_layers, *hidden.hidden_layers(arguments), layers.Dense(task.out_features)]
+    lenet = arguments.model == "lenet"
+    within = hidden.lenet() if lenet else hidden.hidden_layers(arguments)
+    stack = [*input_layers, *within, layers.Dense(task.out_features)]
     return Sequential(
         stack,
         classes=task.classes,

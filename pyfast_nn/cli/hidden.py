@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from .. import checks, layers
 from ..branches import Residual
+from ..convolution import Conv2d
+from ..pooling import MaxPool2d
+from ..shapes import Flatten
 
 ACTIVATIONS: dict[str, Callable[[], layers.Layer]] = {
     "relu": layers.ReLU,
@@ -22,6 +25,9 @@ NORMS: dict[str, Callable[[], layers.Layer] | None] = {
     "batch": layers.BatchNorm,
     "layer": layers.LayerNorm,
 }
+
+
+_OPTIONS = ("hidden", "activation", "norm", "dropout", "residual")
 
 
 def add_options(add: Callable[..., None]) -> None:
@@ -55,6 +61,13 @@ def add_options(add: Callable[..., None]) -> None:
     )
 
 
+def refuse(arguments: argparse.Namespace, expected: str) -> None:
+    """Raise ValueError if one of these options was given, as they do not apply."""
+    for name in _OPTIONS:
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name}: expected {expected}")
+
+
 def check_options(arguments: argparse.Namespace) -> None:
     checks.real(arguments.dropout, "--dropout", minimum=0, below=1)
     for name, given in {"dropout": arguments.dropout > 0, "norm": arguments.norm != "none"}.items():
@@ -72,6 +85,15 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 def hidden_layers(arguments: argparse.Namespace) -> list[layers.Layer]:
     return _blocks(arguments) if arguments.residual else _chain(arguments)
+
+
+def lenet() -> list[layers.Layer]:
+    """LeNet-5 of LeCun et al. (1998), with rectifiers and maxima, as it is built today."""
+    return [
+        *(Conv2d(6, 5, padding=2), layers.ReLU(), MaxPool2d(2)),
+        *(Conv2d(16, 5), layers.ReLU(), MaxPool2d(2)),
+        *(Flatten(), layers.Dense(120), layers.ReLU(), layers.Dense(84), layers.ReLU()),
+    ]
 
 
 def batch_size(arguments: argparse.Namespace, n: int) -> int:

@@ -74,7 +74,7 @@ def _run_arrays(arguments: argparse.Namespace) -> int:
     model = loading.load(arguments.model)
     arguments.table.refuse(arguments, "a model of tables, got one of arrays")
     classes = _classes(model) if arguments.proba else None
-    X = files.as_rows(files.read_features(arguments.data))
+    X = files.as_inputs(files.read_features(arguments.data), model.in_shape)
     predictions = model.predict(X) if classes is None else model.predict_proba(X)
     _write(arguments.out, predictions, classes)
     return 0

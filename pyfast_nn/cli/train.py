@@ -11,6 +11,8 @@ from ..models import Sequential
 from ..typing import Array
 from . import files, fitting, hidden, options, report, tables, tasks, train_table
 
+MODELS = ("tabular", "mlp", "lenet")
+
 
 def add_to(commands: Any) -> None:
     text = "train a network and write a model file"
@@ -43,6 +45,14 @@ def add_to(commands: Any) -> None:
         "--class-weight",
         help="'balanced' gives all classes the same weight, however many examples they have",
         choices=("balanced",),
+    )
+    add(
+        "--model",
+        help="'mlp': one network, as the options below say, which is what arrays are trained by; "
+        "'lenet': a small network of convolutions, for images; 'tabular': a pack of networks with "
+        "drawn hyper-parameters, of which the best predict together, which is what tables are "
+        "trained by",
+        choices=MODELS,
     )
     add("--test", help="fraction for the test", type=float, default=0.2, metavar="F")
     add(
@@ -133,13 +143,19 @@ def run(arguments: argparse.Namespace) -> int:
         return train_table.run(arguments)
     files.check_arrays(arguments.data)
     arguments.table.refuse(arguments, f"a table, got {' '.join(arguments.data)}")
+    if arguments.model == "tabular":
+        raise ValueError("--model: expected mlp or lenet for arrays, got tabular")
+    if arguments.model == "lenet":
+        hidden.refuse(arguments, "--model mlp, as the layers of lenet are its own")
     arguments.network.settle(arguments)
     fitting.check_options(arguments)
     fitting.check_network_options(arguments)
     X, task, input_layers, remarks = _read(arguments)
     parts = fitting.split(task.strata, arguments.val, arguments.test, arguments.seed)
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
-    said = [f"{len(X):,} examples, {X.shape[1]} features, {task}; {sizes}", *remarks]
+    what = "images" if X.ndim > 2 else "features"
+    numbers = " x ".join(map(str, X.shape[1:]))
+    said = [f"{len(X):,} examples, {numbers} {what}, {task}; {sizes}", *remarks]
     model, ended = fitting.train(
         arguments, X, task, parts, input_layers, said, lambda model: model.save(arguments.out)
     )
@@ -156,6 +172,7 @@ def _read(
     task = tasks.choose(arguments.task, y, arguments.dtype)
     if arguments.class_weight is not None and task.classes is None:
         raise ValueError("--class-weight: expected labels, got the numbers of a regression")
+    shape = files.shape_of_images(X) if arguments.model == "lenet" else None
     pixels, X = _are_pixels(X), files.as_rows(X)
     # What is not finite is found here, where rows are still those of the user's file.
     data.check_finite(X, np.dtype("float64"), "X")
@@ -165,6 +182,8 @@ def _read(
     remarks = [tasks.why(arguments.task, y, task), remark]
     if task.classes is None:
         remarks.append("targets are standardized for the training, whose losses are of these")
+    if shape is not None:
+        X = X.reshape(len(X), *shape)
     return X, task, input_layers, [remark for remark in remarks if remark is not None]
 
 

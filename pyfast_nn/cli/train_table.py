@@ -19,19 +19,11 @@ from .table_models import TableModel
 if TYPE_CHECKING:
     import pyarrow
 
-MODELS = ("tabular", "mlp")
 _MOST_COLUMNS = 40  # that are shown
 
 
 def add_options(add: Callable[..., None]) -> None:
     add("--target", help="the column to predict", metavar="COLUMN")
-    add(
-        "--model",
-        help="'tabular': a pack of networks with drawn hyper-parameters, of which the best "
-        "predict together; 'mlp': one network, as the options below say",
-        choices=MODELS,
-        default="tabular",
-    )
     add(
         "--exclude",
         help="columns that are left out",
@@ -121,6 +113,12 @@ def _written(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.model is None:
+        arguments.model = "tabular"
+    if arguments.model == "lenet":
+        raise ValueError(
+            "--model: expected tabular or mlp for a table, got lenet, which is of images"
+        )
     if arguments.model == "mlp":
         arguments.network.settle(arguments)
         fitting.check_network_options(arguments)
