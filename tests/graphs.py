@@ -564,6 +564,49 @@ def recurrent_op(step, states, gates, numbers=(), more=()):
     )
 
 
+def attention(xs, p, call):
+    """Head by head of each example; what is beyond a length is neither query nor key."""
+    heads, causal, cross = map(int, call.layer["values"])
+    units, count = call.shape[-1], positions(call.shape)
+    most = positions(call.shapes[cross])
+    lengths = xs[1 + cross].data[:, 0] if len(xs) > 1 + cross else [most] * call.examples
+    width = units // heads
+    outputs = traced(np.zeros((call.examples * count, units)))
+    for e, h in itertools.product(range(call.examples), range(heads)):
+        keys = int(np.clip(lengths[e], 0, most))
+        queries = count if cross else keys
+        if keys == 0:
+            continue
+        own = slice(e * count, e * count + queries), slice(h * width, (h + 1) * width)
+        of_keys = slice(e * most, e * most + keys)
+        k, v = (xs[cross][of_keys, (i - cross) * units + h * width :][:, :width] for i in (1, 2))
+        scores = xs[0][own] @ k.T * (1 / np.sqrt(width))
+        if causal:
+            scores = scores + np.where(np.tri(queries, keys), 0, -np.inf)
+        outputs = outputs + put(softmax(scores) @ v, own, outputs.shape)
+    return outputs
+
+
+def rotary(xs, p, call):
+    """Every plane of a column of the first half of a head and of the second, turned."""
+    (x,) = xs
+    heads, count = map(int, call.layer["values"])
+    half, columns = count // heads // 2, np.arange(x.shape[1])
+    k = columns % half
+    turn = np.arange(x.shape[0])[:, None] % positions(call.shape) * 10000.0 ** (-k / half)
+    turn[:, count:] = 0
+    is_second = columns // half % 2
+    other = np.zeros((x.shape[1], x.shape[1]))
+    for i in range(count):
+        other[i - half if is_second[i] else i + half, i] = 1 if is_second[i] else -1
+    return x * np.cos(turn) + x @ traced(other) * np.sin(turn)
+
+
+def learned_positions(xs, p, call):
+    each = np.tile(np.eye(positions(call.shape)), (call.examples, 1))
+    return xs[0] + traced(each) @ p["weight"]
+
+
 OPS = {
     "dense": Op(
         lambda xs, p, call: xs[0] @ p["weight"] + p["bias"],
@@ -717,6 +760,42 @@ OPS = {
     "rnn": recurrent_op(rnn_step, 1, 1, (0,), [(((1, 4, 6),), {"values": (0, 0, 1), "units": 6})]),
     "gru": recurrent_op(gru_step, 1, gates=3),
     "lstm": recurrent_op(lstm_step, 2, gates=4),
+    "attention": Op(
+        attention,
+        inputs=(1, 2, 3),
+        out_shape=lambda layer, shapes: (
+            *shapes[0][:2],
+            shapes[0][-1] // (1 if layer["values"][2] else 3),
+        ),
+        cases=(
+            (((1, 5, 18),), {"values": (2, 0, 0)}),
+            (((2, 3, 120),), {"values": (2, 1, 0)}),
+            (((1, 4, 18), (1, 1, 1)), {"values": (3, 0, 0), "lengths": 1}),
+            (((1, 3, 12), (1, 1, 1)), {"values": (2, 1, 0), "lengths": 1}),
+            (((1, 3, 8), (1, 5, 16)), {"values": (2, 0, 1)}),
+            (((1, 2, 6), (2, 2, 12), (1, 1, 1)), {"values": (1, 0, 1), "lengths": 1}),
+        ),
+    ),
+    "rotary": Op(
+        rotary,
+        piecewise_linear=True,
+        out_shape=lambda layer, shapes: shapes[0],
+        cases=(
+            (((1, 4, 10),), {"values": (1, 6)}),
+            (((2, 3, 80),), {"values": (2, 80)}),
+            (((1, 5, 40),), {"values": (4, 32)}),
+        ),
+    ),
+    "positions": Op(
+        learned_positions,
+        parameters=("weight",),
+        matrix="weight",
+        piecewise_linear=True,
+        exact=False,
+        out_shape=lambda layer, shapes: shapes[0],
+        matrix_shape=lambda layer, shapes: (positions(shapes[0]), shapes[0][-1]),
+        cases=((((1, 4, 5),), {}), (((2, 3, 33),), {})),
+    ),
 }
 BY_ROWS = [kind for kind in OPS if OPS[kind].out_shape is None]
 

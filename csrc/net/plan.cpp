@@ -88,6 +88,9 @@ const std::map<std::string, NamedOp> ops = {
       1}},
     {"gru", {OpKind::gru, {&OpSpec::reversed, &OpSpec::last}, "weight_hh", {"bias_hh"}, {}, 1, 1}},
     {"lstm", {OpKind::lstm, {&OpSpec::reversed, &OpSpec::last}, "weight_hh", {"bias_hh"}, {}, 1, 1}},
+    {"attention", {OpKind::attention, {&OpSpec::heads, &OpSpec::causal, &OpSpec::cross}, "", {}, {}, 1, 2}},
+    {"rotary", {OpKind::rotary, {&OpSpec::heads, &OpSpec::count}, "", {}, {}}},
+    {"positions", {OpKind::positions, {}, "weight", {}, {}}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
@@ -301,7 +304,7 @@ struct Plan::Building {
         own.rows = rows, own.cols = cols, own.offset = plan.n_parameters;
         own.trainable = layer.trainable, own.trained_before = plan.n_trainable;
         own.max_norm = layer.max_norm, own.is_normalized = op.kind == OpKind::weight_norm;
-        own.is_table = op.kind == OpKind::embedding;
+        own.is_table = op.kind == OpKind::embedding || op.kind == OpKind::positions;
         plan.n_parameters += own.size();
         if (own.trainable) plan.n_trainable += own.size();
         if (plan.n_parameters > largest_plan)

@@ -55,13 +55,16 @@ enum class OpKind {
     rnn,
     gru,
     lstm,
+    attention,
+    rotary,
+    positions,
 };
 
 // A kind and its numbers; those of other kinds are 0.
 struct OpSpec {
     OpKind kind = OpKind::identity;
     double first = 0;       // slice
-    double count = 0;       // slice
+    double count = 0;       // slice; rotary: columns that are turned
     double rate = 0;        // dropout
     double std = 0;         // gaussian_noise
     double eps = 0;         // norms
@@ -84,6 +87,9 @@ struct OpSpec {
     double spacing_height = 0, spacing_width = 0;     // and from one of its numbers to the next
     double reversed = 0;   // recurrent layers: 1 if they begin with the last position
     double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
+    double heads = 0;      // attention, rotary
+    double causal = 0;     // attention: 1 if a query sees no key behind its position
+    double cross = 0;      // attention: 1 if queries are one input, and keys and values another
     double rectifies = 0;  // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
 };
 

@@ -73,6 +73,35 @@ Shape walked(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
     return {1, op.last != 0 ? 1 : first.width, units};
 }
 
+// Queries, keys and values side by side, or the queries and the others apart; and maybe lengths.
+Shape attended(const OpSpec& op, const std::vector<Shape>& inputs) {
+    const Shape& first = inputs.front();
+    const std::size_t tensors = op.cross != 0 ? 2 : 1;
+    const index heads = index(op.heads), parts = op.cross != 0 ? 1 : 3, units = first.channels / parts;
+    if (inputs.size() < tensors || inputs.size() > tensors + 1)
+        refuse(std::to_string(tensors) + " inputs, or one more of lengths", std::to_string(inputs.size()));
+    if (first.channels % parts != 0)
+        refuse("queries, keys and values side by side", std::to_string(first.channels) + " channels");
+    if (op.cross != 0 && inputs[1].channels != 2 * units)
+        refuse("keys and values of " + std::to_string(2 * units) + " channels, twice those of queries",
+               std::to_string(inputs[1].channels));
+    if (heads < 1 || units % heads != 0)
+        refuse("a number of heads that divides " + std::to_string(units) + " channels",
+               std::to_string(heads));
+    if (inputs.size() > tensors && inputs.back().size() != 1)
+        refuse("one number for the length of an example", inputs.back().text());
+    return with_channels(first, units);
+}
+
+void check_heads(const OpSpec& op, index channels) {
+    const index heads = index(op.heads), count = index(op.count);
+    if (count < 1 || count > channels)
+        refuse("to turn 1 to " + std::to_string(channels) + " columns", std::to_string(count));
+    if (heads < 1 || count % (2 * heads) != 0)
+        refuse("a number of heads of even width in " + std::to_string(count) + " columns",
+               std::to_string(heads));
+}
+
 Shape reshaped(const OpSpec& op, const Shape& from) {
     const Shape to{index(op.height), index(op.width), index(op.channels)};
     check_size("height", to.height);
@@ -210,6 +239,11 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
         case OpKind::gru:
         case OpKind::lstm:
             return walked(op, units, inputs);
+        case OpKind::attention:
+            return attended(op, inputs);
+        case OpKind::rotary:
+            check_heads(op, first.channels);
+            return first;
         default:
             check_alike(op, inputs);
             return first;
@@ -219,6 +253,7 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
 index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs) {
     const index channels = inputs.front().channels;
     if (op.kind == OpKind::embedding) return index(op.categories);
+    if (op.kind == OpKind::positions) return inputs.front().positions();
     if (op.kind == OpKind::convolution)
         return index(op.kernel_height * op.kernel_width) * (channels / index(op.groups));
     return channels / std::max(gates_of(op), index{1});
@@ -230,7 +265,8 @@ index vector_length(const OpSpec& op, const Shape& output) {
 
 index work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows) {
     if (gates_of(op) > 0) return inputs.front().size() * rows;
-    const bool is_product = rows > 0 && op.kind != OpKind::embedding;
+    if (op.kind == OpKind::attention) return 2 * output.size() * inputs[op.cross != 0 ? 1 : 0].positions();
+    const bool is_product = rows > 0 && op.kind != OpKind::embedding && op.kind != OpKind::positions;
     return output.size() * (is_product ? rows : 1);
 }
 

@@ -10,6 +10,7 @@
 #include "rules/losses.h"
 #include "rules/muon.h"
 #include "rules/norm.h"
+#include "rules/rotary.h"
 #include "rules/turns.h"
 #include "rules/weight_norm.h"
 
@@ -78,6 +79,8 @@ struct Parts {
         x[i] = z + rules::exp(z) + rules::log(z) + rules::log1p(z) + rules::tanh(z) + rules::erf(z);
         z = rules::Cosine<T>::value(z) + rules::Cosine<T>::derivative(t);
         x[i] += rules::Cosine<T>::second_derivative(z);
+        const rules::Rotary<T> turned{z, rules::Rotary<T>::turns(3, 1, 8)};
+        x[i] += turned.first(z, t) + turned.second(z, t);
         y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));
     }
 };

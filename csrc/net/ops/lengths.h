@@ -8,13 +8,18 @@ namespace fnn::FNN_ISA::net {
 
 inline bool has_lengths(const Node& node) { return node.inputs.size() > 1; }
 
+// How many of so many positions an example has by one of the inputs.
+template <class T>
+index length_of(const Workspace<T>& ws, const Input& lengths, index e, index most) {
+    const T length = *ws.a(lengths.value).row(0, e);
+    return length < T(most) ? (length > 0 ? index(length) : 0) : most;
+}
+
 // How many positions an example has.
 template <class T>
 index length_of(const Workspace<T>& ws, const Node& node, index e) {
     const index most = ws.plan.values[std::size_t(node.input())].positions();
-    if (!has_lengths(node)) return most;
-    const T length = *ws.a(node.inputs.back().value).row(0, e);
-    return length < T(most) ? (length > 0 ? index(length) : 0) : most;
+    return has_lengths(node) ? length_of(ws, node.inputs.back(), e, most) : most;
 }
 
 // Nothing flows back to lengths.

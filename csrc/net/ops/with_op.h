@@ -1,6 +1,7 @@
 // The one place that knows every op.
 #pragma once
 
+#include "net/ops/attention.h"
 #include "net/ops/avg_pool.h"
 #include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
@@ -13,9 +14,11 @@
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/max_pool.h"
 #include "net/ops/permute.h"
+#include "net/ops/positions.h"
 #include "net/ops/prelu.h"
 #include "net/ops/recurrent.h"
 #include "net/ops/reshape.h"
+#include "net/ops/rotary.h"
 #include "net/ops/row_norms.h"
 #include "net/ops/scale.h"
 #include "net/ops/slice.h"
@@ -52,6 +55,12 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(Concatenate<T>{});
         case OpKind::slice:
             return f(Slice<T>{});
+        case OpKind::attention:
+            return f(Attention<T>{});
+        case OpKind::rotary:
+            return f(Rotary<T>{});
+        case OpKind::positions:
+            return f(Positions<T>{});
         case OpKind::dropout:
             return f(Dropout<T>{});
         case OpKind::gaussian_noise:
