@@ -24,6 +24,12 @@ from . import (
     schedules,
     tabular,
 )
+from .attention import (
+    LearnedPositions,
+    MultiHeadAttention,
+    SinusoidalPositions,
+    TransformerBlock,
+)
 from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
@@ -128,12 +134,14 @@ __all__ = [
     "Impute",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "MaxNorm",
     "MaxPool1d",
     "MaxPool2d",
     "MissingIndicator",
     "ModelCheckpoint",
     "ModelFileError",
+    "MultiHeadAttention",
     "Multiply",
     "OneHot",
     "PReLU",
@@ -154,12 +162,14 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Sign",
+    "SinusoidalPositions",
     "Softmax",
     "Softplus",
     "Standardize",
     "Step",
     "Tanh",
     "TensorBoard",
+    "TransformerBlock",
     "WeightNorm",
     "__version__",
     "build_config",

@@ -1125,8 +1125,9 @@ class PeriodicEmbedding(Layer):
 class Embedding(Layer):
     """A row of numbers for each category, learned: ``weight[x]``.
 
-    The input is one column of codes, 0 to n_categories - 1, numbers of any dtype. What is no such
-    code, and NaN, gives a row of zeros: a category that was not seen, or is missing.
+    The input is one column of codes, 0 to n_categories - 1, numbers of any dtype, or several: a
+    sequence of codes, which becomes one of rows. What is no such code, and NaN, gives a row of
+    zeros: a category that was not seen, or is missing.
 
     Parameters
     ----------
@@ -1143,13 +1144,14 @@ class Embedding(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of the above; when the network is built, if more columns come in than
-        one.
+        If an argument is none of the above; when the network is built, if positions have more
+        numbers than a code.
 
     Notes
     -----
-    ``weight`` has shape (n_categories, units), the input (n, 1), the output (n, units). Nothing
-    flows back to the input: layers in front of it do not learn.
+    ``weight`` has shape (n_categories, units). The input (n, 1) gives the output (n, units), and
+    (n, T) or (n, T, 1) gives (n, T, units). Nothing flows back to the input: layers in front of it
+    do not learn.
 
     A step updates all rows as other parameters: weight decay and momentum also move those of
     categories that no example of the batch has. Exact traces and diagonals of curvature and
@@ -1195,10 +1197,16 @@ class Embedding(Layer):
         return {"weight": (self.n_categories, self.units)}
 
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
+        shape = network.shape(value)
+        if len(shape) == 1 and shape[0] > 1:  # a sequence of codes
+            shape = (*shape, 1)
+            value = network.add(Shaped(shape), f"{path}.codes", Shaped.kind, (value,), shape)
+        if not shape:  # not known yet
+            return network.add(self, path, self.kind, (value,), ())
         if network.width(value) > 1:
             raise ValueError(
-                f"layers[{path}]: expected one column of codes, got {network.width(value)}; "
-                "each column of categories has an Embedding of its own"
+                f"layers[{path}]: expected codes, one at each position, got examples of shape "
+                f"{shape}"
             )
         return super().lay(network, path, value)
 

@@ -7,7 +7,7 @@ from .exchange import torch_modules
 from .modelfile import ModelFileError
 from .models import Sequential, engine_of
 from .optim import Optimizer, resumed
-from .typing import Integer, Path
+from .typing import Integer, Path, Shape
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,12 @@ def _make_model(description: dict[str, Any]) -> Sequential:
     )
 
 
-def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequential:
+def from_torch(
+    module: "torch.nn.Module",
+    *,
+    in_shape: Shape | Integer | None = None,
+    seed: Integer | None = 0,
+) -> Sequential:
     """Return a model that computes what a module of torch does; needs the extra `torch`.
 
     Outputs, gradients in parameters and inputs, and what training learns are torch's, within
@@ -114,16 +119,19 @@ def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequen
         A ``Linear``, ``LayerNorm``, ``RMSNorm``, ``GroupNorm``, ``BatchNorm1d``, ``PReLU``,
         ``Dropout``, ``ReLU``, ``ReLU6``, ``LeakyReLU``, ``ELU``, ``Softplus``, ``GELU``, ``SiLU``,
         ``Tanh``, ``Hardtanh``, ``Sigmoid``, ``Softmax``, ``Identity``, ``Flatten``, a
-        ``Linear`` under ``weight_norm``, a ``Sequential`` of those and of such, or what
+        ``Linear`` under ``weight_norm``, a ``MultiheadAttention`` or ``TransformerEncoderLayer``
+        with ``batch_first=True``, a ``Sequential`` of those and of such, or what
         `Sequential.to_torch` makes. All of its parameters are float32, or all float64; on whatever
         device.
+    in_shape : tuple of int or int, optional
+        Shape of one example of X, which no module tells of sequences: ``(T, features)``.
     seed : int or None
         That of the model.
 
     Returns
     -------
     Sequential
-        Of the same dtype, and built if a module tells how many features come in.
+        Of the same dtype, and built if `in_shape` or a module tells how many features come in.
 
     Raises
     ------
@@ -148,6 +156,9 @@ def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequen
     where modules are numbered, as in a ``Sequential``. Modules that stand in two places become
     layers that do, and those without ``requires_grad`` layers that are not `trainable`.
 
+    Attention weights are not dropped, so that a rate of dropout of a ``TransformerEncoderLayer`` is
+    that of its other parts.
+
     There are no modes: `Sequential.fit` does what ``module.train()`` does, `predict` what
     ``module.eval()`` does, and ``forward(X, training=True)`` what is asked for. Random numbers of
     ``Dropout`` are not torch's. `Softplus` is exact where torch returns ``x`` beyond a threshold.
@@ -168,8 +179,8 @@ def from_torch(module: "torch.nn.Module", *, seed: Integer | None = 0) -> Sequen
     >>> np.allclose(model.forward(X), out, atol=1e-5)
     True
     """
-    layers, dtype, in_features, values = torch_modules.from_module(module)
+    layers, dtype, shape, values = torch_modules.from_module(module, in_shape)
     model = Sequential(layers, dtype=dtype, seed=seed)
-    if in_features is not None:
-        engine_of(model).build(in_features, values)
+    if shape is not None:
+        engine_of(model).build(shape, values)
     return model

@@ -93,6 +93,28 @@ CASES = {
     "LSTM": [fnn.Reshape((4, 2)), fnn.LSTM(3, num_layers=2, bidirectional=True), fnn.Flatten()],
     "SetPool": [fnn.Reshape((4, 2)), fnn.SetPool()],
     "DeepSet": [fnn.Reshape((4, 2)), fnn.DeepSet([fnn.Dense(3), fnn.Tanh()], [fnn.Dense(2)])],
+    "MultiHeadAttention": [fnn.Reshape((4, 2)), fnn.MultiHeadAttention(2), fnn.Flatten()],
+    "MultiHeadAttention(causal, rotary)": [
+        *(fnn.Reshape((2, 4)), fnn.MultiHeadAttention(2, causal=True, rotary=True)),
+        fnn.Flatten(),
+    ],
+    "MultiHeadAttention(keys)": [
+        fnn.Reshape((4, 2)),
+        fnn.MultiHeadAttention(1, keys=[fnn.Flatten(), fnn.Dense(12), fnn.Reshape((6, 2))]),
+        fnn.Flatten(),
+    ],
+    "TransformerBlock": [
+        *(fnn.Reshape((2, 4)), fnn.TransformerBlock(2, 5, causal=True)),
+        fnn.Flatten(),
+    ],
+    "TransformerBlock(norm_first=False)": [
+        fnn.Reshape((2, 4)),
+        fnn.TransformerBlock(1, norm_first=False, activation="relu", dropout=0.1),
+        fnn.Flatten(),
+    ],
+    "LearnedPositions": [fnn.Reshape((4, 2)), fnn.LearnedPositions(), fnn.Flatten()],
+    "SinusoidalPositions": [fnn.Reshape((4, 2)), fnn.SinusoidalPositions(), fnn.Flatten()],
+    "Embedding of sequences": [fnn.Sign(), fnn.Embedding(2, 3), fnn.Flatten()],
     "Residual": [fnn.Residual([fnn.Dense(8), fnn.Tanh()])],
     "Residual(shortcut)": [fnn.Residual([fnn.Dense(3), fnn.Tanh()], fnn.Dense(3))],
     "Add": [fnn.Add(fnn.Dense(8), [fnn.Tanh(), fnn.Dense(8)], fnn.Identity())],

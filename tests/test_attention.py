@@ -1,7 +1,9 @@
-"""Attention: blocks of queries, keys and columns, and lengths."""
+"""Attention: blocks of queries, keys and columns, lengths, and transformers beside torch."""
 
 import pytest
 
+import pyfast_nn as fnn
+from conftest import assert_close
 from test_ops_of_networks import Problem, check_maps
 
 
@@ -52,3 +54,74 @@ def test_positions_beyond_a_length_do_not_exist(isa, dtype, rng, causal, cross):
     problem = Problem(rng, dtype, size, layers, 6, loss="labels")
     problem.X[:, -1] = [0, 1, 64, 69.9, 200, -1]
     check_maps(problem)
+
+
+# ------------------------------------------------------------------------------------------ layers
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_a_block_is_that_of_torch(isa, dtype, rng, norm_first, activation):
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch, dtype)
+    torch.manual_seed(0)
+    options = {"norm_first": norm_first, "activation": activation, "batch_first": True}
+    module = torch.nn.TransformerEncoderLayer(12, 3, 20, dropout=0.0, dtype=kind, **options)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, dtype=kind)
+    model = fnn.from_torch(torch.nn.Sequential(module, torch.nn.Flatten()), in_shape=(7, 12))
+    block = model.layers[0]
+    assert (block.num_heads, block.hidden, block.norm_first) == (3, 20, norm_first)
+    X, dout = rng.standard_normal((2, 4, 7, 12)).astype(dtype)
+    x = torch.tensor(X, requires_grad=True)
+    out = module(x)
+    out.backward(torch.tensor(dout))
+    ours, back = model.vjp(X)
+    assert_close(ours, out.detach().numpy().reshape(4, -1), dtype, 100)
+    gradient, dX = back(dout.reshape(4, -1))
+    assert_close(dX.reshape(X.shape), x.grad.numpy(), dtype, 100)
+    theirs = {name: p.grad.numpy().T for name, p in module.named_parameters()}
+    at = 0
+    for name, view in model.named_parameters().items():
+        torchs = theirs.pop(name.removeprefix("0.").replace("in_proj.", "in_proj_"))
+        assert_close(gradient[at : at + view.size], torchs.ravel(), dtype, 100)
+        at += view.size
+    assert not theirs
+
+
+@pytest.mark.once
+def test_shapes_that_do_not_fit_are_refused():
+    for layer, shape, message in (
+        (fnn.MultiHeadAttention(3), (5, 8), "expected features that 3 heads share"),
+        (fnn.MultiHeadAttention(2), 8, "expected positions, examples of shape"),
+        (fnn.MultiHeadAttention(2, rotary=True), (4, 6), "expected heads of even width"),
+        (fnn.TransformerBlock(2), 8, "expected positions, examples of shape"),
+        (fnn.LearnedPositions(), 8, "expected positions, examples of shape"),
+        (fnn.MultiHeadAttention(2, keys=[fnn.Dense(6)]), (4, 8), "expected keys of 8 features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fnn.Sequential([layer]).build(shape)
+    with pytest.raises(ValueError, match="hidden: expected"):
+        fnn.TransformerBlock(2, 0)
+    with pytest.raises(ValueError, match="activation: expected"):
+        fnn.TransformerBlock(2, activation="none")
+
+
+@pytest.mark.once
+def test_a_block_in_two_places_has_one_set_of_parameters():
+    block = fnn.TransformerBlock(2, dropout=0.1)
+    once = fnn.Sequential([block]).build((3, 4)).n_parameters
+    assert fnn.Sequential([block, block]).build((3, 4)).n_parameters == once
+    assert fnn.Sequential([block, fnn.TransformerBlock(2)]).build((3, 4)).n_parameters == 2 * once
+
+
+@pytest.mark.once
+def test_what_is_frozen_and_what_is_constant():
+    layers = [fnn.SinusoidalPositions(), fnn.TransformerBlock(2, trainable=False), fnn.Dense(1)]
+    model = fnn.Sequential(layers).build((3, 4))
+    trained = {place.path for place in model._engine.graph.owners() if place.trainable}
+    assert trained == {"2"}
+    with pytest.raises(AttributeError, match="nothing to train"):
+        layers[0].trainable = True
+    assert fnn.branches.from_config(fnn.branches.to_config(layers)) == layers

@@ -230,8 +230,8 @@ def test_two_places_of_one_layer(rng):
 
 @pytest.mark.once
 def test_what_is_refused(rng):
-    with pytest.raises(ValueError, match=r"layers\[0\]: expected one column of codes, got 3"):
-        fnn.Sequential([fnn.Embedding(6, 4)]).build(3)
+    with pytest.raises(ValueError, match=r"layers\[0\]: expected codes, one at each position, got"):
+        fnn.Sequential([fnn.Embedding(6, 4)]).build((5, 3))
     with pytest.raises(ValueError, match=f"n_categories: expected an integer from 1 to {2**24}"):
         fnn.Embedding(2**24 + 1, 4)
     for make, name in (

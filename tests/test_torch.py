@@ -51,9 +51,9 @@ def assert_alike(model, module, X, *, training=False):
     state = {our_name(name): each for name, each in named}
     for name, gradient in ours.items():
         grad = state[name].grad
-        grad = torch.zeros(gradient.T.shape) if grad is None else grad
+        grad = torch.zeros(state[name].shape) if grad is None else grad
         grad = grad.to(theirs.dtype).numpy()
-        is_table = isinstance(engine.layer_at(name.rpartition(".")[0]), fnn.Embedding)
+        is_table = engine.layer_at(name.rpartition(".")[0]).kind in ("embedding", "positions")
         pairs.append((gradient, grad if is_table else grad.reshape(gradient.T.shape).T))
         assert state[name].requires_grad == (name in engine.trained_parameters())
     for actual, expected in pairs:

@@ -429,7 +429,7 @@ def _erf(graph: _Graph, x: str) -> str:
     far = graph.node("Greater", graph.node("Abs", x), 6.0)  # where erf rounds to -1 and 1
     near = graph.node("Clip", x, -6.0, 6.0)
     square = graph.node("Neg", graph.node("Mul", near, near))
-    terms = graph.node("Unsqueeze", square, graph.tensor([2], dtype=np.int64))
+    terms = graph.node("Unsqueeze", square, graph.tensor([-1], dtype=np.int64))
     terms = graph.node("Exp", graph.node("Mul", terms, ((_NODES + 1) / 2) ** 2))
     near = graph.node("Mul", near, graph.node("MatMul", terms, _WEIGHTS / np.sqrt(np.pi)))
     return graph.node("Where", far, graph.node("Sign", x), near)
@@ -510,7 +510,7 @@ def _cosine(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> 
 def _embedding(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
     """Row n_categories, of zeros, is that of whatever is no code."""
     n = place.layer.n_categories
-    code = graph.node("Squeeze", *xs, graph.tensor([1], dtype=np.int64))
+    code = graph.node("Squeeze", *xs, graph.tensor([-1], dtype=np.int64))
     is_code = graph.node("Equal", code, graph.node("Floor", code))  # NaN is not
     for op, bound in (("GreaterOrEqual", 0.0), ("Less", float(n))):
         is_code = graph.node("And", is_code, graph.node(op, code, bound))
@@ -518,6 +518,43 @@ def _embedding(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) 
     nothing = graph.tensor(np.zeros((1, place.features)))
     table = graph.node("Concat", own["weight"], nothing, axis=0)
     return graph.node("Gather", table, place_of_it, name=place.path)
+
+
+def _attention(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    op, width = place.layer, place.features // place.layer.heads
+
+    def part(x: str, number: int, parts: int) -> str:
+        """Return queries, keys or values by head."""
+        split = graph.tensor([0, -1, parts, op.heads, width], dtype=np.int64)
+        x = graph.node("Reshape", x, split)
+        x = graph.node("Gather", x, graph.tensor(number, dtype=np.int64), axis=2)
+        return graph.node("Transpose", x, perm=[0, 2, 1, 3])
+
+    first = 0 if op.cross else 1
+    q = part(xs[0], 0, 1 if op.cross else 3)
+    k, v = (part(xs[-1], first + i, 2 + first) for i in range(2))
+    scores = graph.node("MatMul", q, graph.node("Transpose", k, perm=[0, 1, 3, 2]))
+    scores = graph.node("Mul", scores, 1 / np.sqrt(width))
+    if op.causal:
+        queries = int(np.prod(place.shape[:-1]))
+        scores = graph.node("Add", scores, np.where(np.tri(queries, op.keys), 0, -np.inf))
+    out = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v)
+    out = graph.node("Transpose", out, perm=[0, 2, 1, 3])
+    shape = graph.tensor([0, *place.shape], dtype=np.int64)  # 0: as many as there are
+    return graph.node("Reshape", out, shape, name=place.path)
+
+
+def _rotary(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """x cos + y sin, where y is what shares a plane with x."""
+    cosine, sine, other = place.layer.planes(place.shape)
+    turned = graph.node("Mul", graph.node("MatMul", *xs, other), sine)
+    return graph.node("Add", graph.node("Mul", *xs, cosine), turned, name=place.path)
+
+
+def _positions(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    shape = graph.tensor(place.shape, dtype=np.int64)
+    rows = graph.node("Reshape", own["weight"], shape)
+    return graph.node("Add", *xs, rows, name=place.path)
 
 
 RULES: dict[str, _Rule] = {
@@ -539,6 +576,9 @@ RULES: dict[str, _Rule] = {
     "embedding": _embedding,
     "spread": _spread,
     "cosine": _cosine,
+    "attention": _attention,
+    "rotary": _rotary,
+    "positions": _positions,
     "identity": _op("Identity"),
     "relu": _op("Relu"),
     "leaky_relu": _leaky_relu,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import branches, checks, inputs, layers, pooling, recurrent, sets, shapes
+from .. import attention, branches, checks, inputs, layers, pooling, recurrent, sets, shapes
 from ..config import settings
 from ..engine import Engine
 from ..graph import Graph
 from ..inputs import InputLayer
 from ..layers import Layer
-from ..typing import Array
+from ..typing import Array, Shape
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +28,11 @@ _JOINED = ("Residual", "Add", "Multiply", "Concatenate")
 _INPUTS = tuple(layer.__name__ for layer in inputs.INPUT_LAYERS)
 _EMBEDDINGS = ("PeriodicEmbedding", "Embedding")
 _OTHERS = ("Scale", "Step", "Sign", "GaussianNoise")
+_ATTENTION = tuple(layer.__name__ for layer in attention.OF_SEQUENCES)
 _POSITIONS = ("Reshape", "Permute", "ChannelsLast", "PoolPositions", "DeepSet")
 _RECURRENT = ("RNN", "GRU", "LSTM")
-OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_RECURRENT, *_JOINED, "Columns")
+_SEQUENCES = (*_RECURRENT, *_ATTENTION)
+OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_SEQUENCES, *_JOINED, "Columns")
 
 
 def library(name: str) -> Any:
@@ -253,10 +255,10 @@ def _ours() -> dict[str, type]:
             self.weight = nn.Parameter(torch.randn(n_categories, units))
 
         def forward(self, x: Any) -> Any:
-            (code,), n = x.unbind(1), len(self.weight)
+            code, n = x.squeeze(-1), len(self.weight)
             is_code = (code >= 0) & (code < n) & (code == code.floor())
             rows = self.weight[torch.where(is_code, code, 0).long()]
-            return torch.where(is_code[:, None], rows, 0)
+            return torch.where(is_code[..., None], rows, 0)
 
         def extra_repr(self) -> str:
             return ", ".join(map(str, self.weight.shape))
@@ -330,6 +332,82 @@ def _ours() -> dict[str, type]:
     class LSTM(Walk, nn.LSTM):
         pass
 
+    class MultiHeadAttention(nn.Module):
+        """Attention of a sequence, or to what `keys` makes of it; parts by our names."""
+
+        def __init__(
+            self, num_heads: int, causal: bool, rotary: bool, keys: Any, **projections: Any
+        ) -> None:
+            super().__init__()
+            self.num_heads, self.causal, self.rotary = num_heads, causal, rotary
+            if keys is not None:
+                self.keys = keys
+            for name, module in projections.items():
+                self.add_module(name, module)
+
+        def forward(self, x: Any) -> Any:
+            if hasattr(self, "keys"):
+                parts = [self.q_proj(x), *self.kv_proj(self.keys(x)).chunk(2, -1)]
+            else:
+                parts = list(self.in_proj(x).chunk(3, -1))
+            q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+            if self.rotary:
+                q, k = self.turned(q), self.turned(k)
+            attend = nn.functional.scaled_dot_product_attention
+            heads = attend(q, k, v, is_causal=self.causal)
+            return self.out_proj(heads.transpose(1, 2).flatten(2))
+
+        @staticmethod
+        def turned(x: Any) -> Any:
+            half = x.shape[-1] // 2
+            k, t = torch.arange(half, device=x.device), torch.arange(x.shape[-2], device=x.device)
+            turn = t[:, None].double() * 10000.0 ** (-k.double() / half)
+            cosine, sine = turn.cos().to(x.dtype), turn.sin().to(x.dtype)
+            a, b = x[..., :half], x[..., half:]
+            return torch.cat([a * cosine - b * sine, a * sine + b * cosine], -1)
+
+        def extra_repr(self) -> str:
+            return f"{self.num_heads}, causal={self.causal}, rotary={self.rotary}"
+
+    class TransformerBlock(nn.Module):
+        """Parts have the names of torch's TransformerEncoderLayer."""
+
+        def __init__(self, norm_first: bool, **parts: Any) -> None:
+            super().__init__()
+            self.norm_first = norm_first
+            for name, module in parts.items():
+                self.add_module(name, module)
+            for name in ("dropout", "dropout1", "dropout2"):
+                if name not in parts:
+                    self.add_module(name, nn.Identity())
+
+        def feed(self, x: Any) -> Any:
+            return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+        def forward(self, x: Any) -> Any:
+            if self.norm_first:
+                x = x + self.dropout1(self.self_attn(self.norm1(x)))
+                return x + self.dropout2(self.feed(self.norm2(x)))
+            x = self.norm1(x + self.dropout1(self.self_attn(x)))
+            return self.norm2(x + self.dropout2(self.feed(x)))
+
+        def extra_repr(self) -> str:
+            return f"norm_first={self.norm_first}"
+
+    class LearnedPositions(nn.Module):
+        def __init__(self, positions: int, features: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(positions, features))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.weight
+
+        def extra_repr(self) -> str:
+            return ", ".join(map(str, self.weight.shape))
+
+    class SinusoidalPositions(LearnedPositions):
+        pass
+
     class Residual(nn.Sequential):
         def __init__(self, *modules: Any, shortcut: Any = None) -> None:
             super().__init__(*modules)
@@ -395,6 +473,30 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         which, features = [which for which, _ in parts], engine.net.in_features
         return _ours()["Columns"](which, selected, features, rounded, *children)
 
+    def sequence_module(layer: Layer, path: str) -> Any:
+        """Of what is made of parts, which have the names of modules."""
+        kind = _ours()[type(layer).__name__]
+        if isinstance(layer, attention.LearnedPositions):
+            weight = learned[f"{path}.weight"]
+            module = kind(*weight.shape).to(dtype)
+            with torch.no_grad():
+                module.weight.copy_(torch.tensor(weight))
+            return module.requires_grad_(places[path].trainable)
+        parts = {
+            name: module_of(places[f"{path}.{name}"].layer, f"{path}.{name}")
+            for name in attention.PARTS
+            if f"{path}.{name}" in places
+        }
+        if isinstance(layer, attention.TransformerBlock):
+            own = module_of(layer.attention, f"{path}.self_attn")
+            return kind(layer.norm_first, self_attn=own, **parts)
+        assert isinstance(layer, attention.MultiHeadAttention)
+        keys = None
+        if layer.keys is not None:
+            each = (module_of(of, f"{path}.keys.{i}") for i, of in enumerate(layer.keys))
+            keys = torch.nn.Sequential(*each)
+        return kind(layer.num_heads, layer.causal, layer.rotary, keys, **parts)
+
     def make(layer: Layer, path: str, rounded: Any) -> Any:
         """Input layers compute in float64, and their outputs are `rounded` to a dtype."""
         if isinstance(layer, branches.Columns):
@@ -410,6 +512,8 @@ def to_module(engine: Engine) -> "torch.nn.Module":
                 for name in ("phi", "rho")
             ]
             return _ours()["DeepSet"](*parts, layer.pool)
+        if isinstance(layer, attention.OF_SEQUENCES):
+            return sequence_module(layer, path)
         if isinstance(layer, branches.JOINS):
             children = [module_of(each, f"{path}.{name}") for name, each in _children(layer)]
             if isinstance(layer, branches.Chain):
@@ -578,16 +682,16 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
 
 
 def from_module(
-    module: Any,
-) -> tuple[list[Layer], str, int | None, dict[str, Array]]:
+    module: Any, in_shape: Any = None
+) -> tuple[list[Layer], str, Shape | int | None, dict[str, Array]]:
     """Return what a module of torch is as a model, see `pyfast_nn.from_torch`.
 
     Returns
     -------
     layers : list of Layer
     dtype : str
-    in_features : int or None
-        None if no module tells.
+    in_shape : tuple of int, int or None
+        As given, or the features that come in; None if no module tells.
     values : dict
         Of parameters and state by name.
     """
@@ -599,11 +703,14 @@ def from_module(
         module = torch.nn.Sequential(module)
     reader = _Reader(torch)
     found = [reader.layer_of(each, name) for name, each in reader.in_order(module, "")]
-    in_features = _width_in_front(found, reader.widths)
-    graph = Graph(tuple(found), in_features or 0)
+    if in_shape is None:
+        in_shape = _width_in_front(found, reader.widths)
+    else:
+        in_shape = checks.shape(in_shape, "in_shape")
+    graph = Graph(tuple(found), in_shape or ())
     shapes = graph.parameter_shapes() | graph.state_shapes()
     values = {name: _fitted(reader.values[name], shapes[name], name) for name in shapes}
-    return found, dtype, in_features, values
+    return found, dtype, in_shape, values
 
 
 def _width_in_front(found: list[Layer], widths: dict[str, int]) -> int | None:
@@ -705,6 +812,11 @@ class _Reader:
                 return branches.Residual(each, shortcut)
             joined: Layer = getattr(branches, kind.__name__)(*each)
             return joined
+        if kind.__name__ in (*_ATTENTION, "MultiheadAttention", "TransformerEncoderLayer"):
+            _refuse_hooks(module, path)
+            if id(module) not in self._made:
+                self._made[id(module)] = self._of_sequences(module, path)
+            return self._made[id(module)]
         if _norms_and_directions(module) is not None:
             return self._taken(module, path, lambda linear: layers.WeightNorm(_dense(linear)))
         _refuse_hooks(module, path)
@@ -730,6 +842,74 @@ class _Reader:
         if getattr(pool, "ceil_mode", False) or getattr(pool, "dilation", 1) != 1:
             raise ValueError(f"module {at}: expected no ceil_mode and no dilation, got {pool!r}")
         return layer
+
+    def _of_sequences(self, module: Any, path: str) -> Layer:
+        """Return attention or a block of it, ours or torch's, or positions."""
+        kind = type(module).__name__
+        layer: Layer
+        if kind.endswith("Positions"):
+            self.values[f"{path}.weight"] = module.weight.T
+            layer = getattr(attention, kind)()
+        elif kind == "MultiHeadAttention":
+            keys, projections = getattr(module, "keys", None), ("in_proj", "q_proj", "kv_proj")
+            if keys is not None:
+                keys = [self.layer_of(each, at) for at, each in self.in_order(keys, f"{path}.keys")]
+            options = {"causal": module.causal, "rotary": module.rotary, "keys": keys}
+            layer = attention.MultiHeadAttention(module.num_heads, **options)
+            for name in (*projections, "out_proj"):
+                if hasattr(module, name):
+                    self.layer_of(getattr(module, name), f"{path}.{name}")
+        elif kind == "MultiheadAttention":
+            layer = self._torch_attention(module, path)
+        else:
+            layer = self._block(module, path)
+        if layer.learns and not any(each.requires_grad for each in module.parameters()):
+            layer.trainable = False
+        return layer
+
+    def _torch_attention(self, module: Any, path: str) -> Layer:
+        plain = module.in_proj_weight is not None and module.bias_k is None
+        if (
+            not plain
+            or not module.batch_first
+            or module.add_zero_attn
+            or module.in_proj_bias is None
+        ):
+            raise ValueError(
+                f"module {path}: expected batch_first=True, keys and values as wide as queries, "
+                f"biases, and neither bias_k nor add_zero_attn, got {module!r}"
+            )
+        self.values[f"{path}.in_proj.weight"] = module.in_proj_weight
+        self.values[f"{path}.in_proj.bias"] = module.in_proj_bias
+        self.values[f"{path}.out_proj.weight"] = module.out_proj.weight
+        self.values[f"{path}.out_proj.bias"] = module.out_proj.bias
+        return attention.MultiHeadAttention(module.num_heads)
+
+    def _block(self, module: Any, path: str) -> Layer:
+        own, function = self.layer_of(module.self_attn, f"{path}.self_attn"), module.activation
+        assert isinstance(own, attention.MultiHeadAttention)
+        for name in ("norm1", "norm2", "linear1", "linear2"):
+            self.layer_of(getattr(module, name), f"{path}.{name}")
+        if isinstance(function, self._torch.nn.Module):
+            activation: Any = self.layer_of(function, f"{path}.activation")
+        else:
+            activation = function.__name__
+        rates = {getattr(getattr(module, name), "p", 0.0) for name in attention.DROPOUTS}
+        eps = {module.norm1.eps, module.norm2.eps}
+        if len(rates) > 1 or eps != {layers.LayerNorm().eps}:
+            raise ValueError(
+                f"module {path}: expected one rate of dropout, and norms with an eps of "
+                f"{layers.LayerNorm().eps}, got {module!r}"
+            )
+        return attention.TransformerBlock(
+            own.num_heads,
+            module.linear1.out_features,
+            causal=own.causal,
+            rotary=own.rotary,
+            norm_first=module.norm_first,
+            activation=activation,
+            dropout=rates.pop(),
+        )
 
     def _taken(self, module: Any, path: str, make: Callable[[Any], Layer]) -> Layer:
         """Return the layer that a module becomes, and note what it has learned."""
@@ -902,5 +1082,4 @@ _CURES = {
     "LogSoftmax": "leave it out, as 'cross_entropy' takes logits",
     "BatchNorm2d": "there are no images here yet",
     "Conv2d": "there are no convolutions here yet",
-    "MultiheadAttention": "there is no attention here yet",
 }
