@@ -35,7 +35,12 @@ class Convolution {
     // The image of an example.
     void copy(T* image, const Panels<const T>& x, index example) const {
         copy_image(image, x, example, f_, f_.in,
-                   [&](T* to, index p, index row) { copy_row(to, x.row(p, row), x.used(p)); });
+                   [&](T* to, index p, index row) { exec::copy_row(to, x.row(p, row), x.used(p)); });
+    }
+
+    // The same of an example that is one row.
+    void copy_row(T* image, const Panels<const T>& x, index example) const {
+        copy_row_image(image, x, example, f_, f_.in);
     }
 
     // z = bias + the products of one example
@@ -70,6 +75,8 @@ class Convolution {
     // dx += the products of one example: of each position that came out to the taps that it read.
     template <int N>
     void backward(const Panels<T>& dx, const FilteredGradient<T> (&products)[N], index example) const {
+        // Where the channels of a tap are whole panels, its products begin with what is there.
+        if (f_.groups == 1 && f_.in % dx.full == 0) return backward_by_taps(dx, products, example);
         const Panels<const T> wt = products[0].wt;
         alignas(vector_bytes) T buffer[buffer_size + lanes<T>];
         // Of so many panels at a time, and so of few channels of all taps.
@@ -210,6 +217,35 @@ class Convolution {
             });
     }
 
+    template <int N>
+    void backward_by_taps(const Panels<T>& dx, const FilteredGradient<T> (&products)[N],
+                          index example) const {
+        const Panels<const T> wt = products[0].wt;
+        for (index i = 0; i < f_.y.out; ++i)
+            for (index tap = 0; tap < f_.taps(); ++tap) {
+                const index y = f_.y.read(i, tap / f_.x.kernel);
+                if (y < 0) continue;
+                f_.x.for_read({0, f_.x.out}, tap % f_.x.kernel,
+                              [&](index first, index x, index count, index by, index step) {
+                                  const index from = example * f_.positions() + i * f_.x.out + first;
+                                  const index to = (example * f_.y.in + y) * f_.x.in + x;
+                                  for_groups(dx, {0, dx.count()}, [&](const Group& group) {
+                                      RunTile<T> t{};
+                                      t.c_row = t.init_row = step * dx.full;
+                                      t.c_panel = t.init_panel = dx.full * dx.rows;
+                                      const Group columns{tap * f_.in / wt.full + group.first, group.panels,
+                                                          group.height};
+                                      for_pieces({0, count}, group.height, [&](Range tile) {
+                                          t.c = dx.row(group.first, to + tile.begin * step);
+                                          t.init = t.c;
+                                          add_gradients(t, products, columns, 0, from + tile.begin * by, by,
+                                                        tile.size());
+                                      });
+                                  });
+                              });
+            }
+    }
+
     // Of a panel that several groups share, each computes all columns and keeps its own.
     template <int N>
     void forward_by_groups(const Panels<T>& z, const FilteredImage<T> (&products)[N], const T* bias,
@@ -253,14 +289,22 @@ class Convolution {
     template <int N>
     void multiply_gradients(T* to, index row, const FilteredGradient<T> (&products)[N], const Group& group,
                             index g, index first, index rows) const {
-        const Panels<const T> wt = products[0].wt;
-        const index width = wt.width(group.first);
-        Run<T> runs[most_runs];
         RunTile<T> t{};
-        t.c = to, t.c_panel = width, t.c_row = row, t.b_panel = wt.full * wt.rows;
-        t.init = zeros<T>, t.runs = runs;
+        t.c = to, t.c_panel = products[0].wt.width(group.first), t.c_row = row, t.init = zeros<T>;
+        add_gradients(t, products, group, g, first, 1, rows);
+    }
+
+    // A tile of them, added to what it begins with, of every `by`th row.
+    template <int N>
+    void add_gradients(RunTile<T>& t, const FilteredGradient<T> (&products)[N], const Group& group, index g,
+                       index first, index by, index rows) const {
+        const Panels<const T> wt = products[0].wt;
+        const auto& kernel =
+            RunKernels<T>::all.by_rows[TileKernels<T>::form(group.panels, wt.width(group.first))];
+        Run<T> runs[most_runs];
+        t.b_panel = wt.full * wt.rows, t.runs = runs, t.count = 0;
         const auto multiply = [&] {
-            RunKernels<T>::all.by_rows[TileKernels<T>::form(group.panels, width)][rows - 1](t);
+            kernel[rows - 1](t);
             t.init = t.c, t.init_row = t.c_row, t.init_panel = t.c_panel, t.count = 0;
         };
         const Range own = outputs(g);
@@ -269,7 +313,8 @@ class Convolution {
                 if (t.count == most_runs) multiply();
                 const Range some = intersect(own, {q * wt.full, (q + 1) * wt.full});
                 runs[t.count++] = {product.dz.row(q, first) + (some.begin - q * wt.full),
-                                   product.wt.row(group.first, some.begin), some.size(), product.dz.width(q)};
+                                   product.wt.row(group.first, some.begin), some.size(),
+                                   by * product.dz.width(q)};
             }
         multiply();
     }

@@ -20,6 +20,10 @@ class Depthwise {
         });
     }
 
+    void copy_row(T* image, const Panels<const T>& x, index example) const {
+        copy_row_image(image, x, example, f_, row_);
+    }
+
     template <int N>
     void forward(const Panels<T>& z, const FilteredImage<T> (&products)[N], const T* bias, index example,
                  const Epilogue& epilogue) const {

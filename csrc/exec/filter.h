@@ -57,4 +57,26 @@ void copy_image(T* image, const Panels<const T>& from, index example, const Filt
         }
 }
 
+// The same of an example that is one row of numbers.
+template <class T>
+void copy_row_image(T* image, const Panels<const T>& from, index example, const Filter& filter,
+                    index channels) {
+    const Axis &y = filter.y, &x = filter.x;
+    const index line = x.padded() * channels;
+    const bool together = x.spacing == 1 && channels == filter.in;
+    const index parts = together ? 1 : x.in, length = (together ? x.in : 1) * filter.in;
+    std::memset(image, 0, std::size_t(y.padded() * line) * sizeof(T));
+    index number = 0;
+    for (index i = 0; i < y.in; ++i)
+        for (index j = 0; j < parts; ++j) {
+            T* const to = image + (y.before + i * y.spacing) * line + (x.before + j * x.spacing) * channels;
+            for (index k = 0, n; k < length; k += n, number += n) {
+                const index column = number % from.full;
+                n = min(from.full - column, length - k);
+                std::memcpy(to + k, from.row(number / from.full, example) + column,
+                            std::size_t(n) * sizeof(T));
+            }
+        }
+}
+
 }  // namespace fnn::FNN_ISA::exec

@@ -18,7 +18,7 @@ void calibrate(const Context& call, const T* parameters, const Source& x) {
             if (!Maps<T>::has_state(node)) continue;
             for_chunks(exec, x.rows, most, [&](index first, index batch) {
                 Workspace<T> now = ws.of_batch(first, batch);
-                for_own_pieces(exec, batch, piece_size(now.plan), [&](Range rows) {
+                for_own_pieces(exec, batch, piece_rows, [&](Range rows) {
                     gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                     for (const Node* before = ws.plan.nodes.data(); before != &node; ++before)
                         Maps<T>::forward(now, *before, rows, {0, now.z(before->output).count()});

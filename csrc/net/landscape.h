@@ -134,7 +134,7 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
             for (index i = points.begin; i < points.end; ++i) {
                 const double* const step = steps + i * k;
                 move_parameters(there, here, behind, step, k);
-                exec::for_pieces({0, batch}, piece_size(plan), [&](Range rows) {
+                exec::for_pieces({0, batch}, piece_rows, [&](Range rows) {
                     exec.poll();
                     if (shared != nullptr) part(there, here, *shared, step, k, rows);
                     for (const Node* node = from; node != end; ++node)

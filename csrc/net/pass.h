@@ -24,11 +24,52 @@ void for_node(Exec& exec, const Workspace<T>& ws, const Node& node, const Panels
     exec.barrier();
 }
 
+// Rows that a thread takes through the nodes of a stretch before it begins with others: what one node leaves
+// is in the cache for the next.
+constexpr index piece_rows = 512;
+
+// f(nodes, examples): the nodes in stretches, where all have several positions or all have one, and for each
+// stretch the examples in pieces. Many positions are many rows, of few examples; what is behind them, with
+// one row for each, would do little with so few.
+template <class T, class F>
+void for_stretches_of_nodes(Exec& exec, const Workspace<T>& ws, Range examples, bool from_last, const F& f) {
+    const Plan& plan = ws.plan;
+    const index count = index(plan.nodes.size());
+    const auto node = [&](index k) -> const Node& {
+        return plan.nodes[std::size_t(from_last ? count - 1 - k : k)];
+    };
+    const auto walk = [&](Range nodes, Range some) {
+        for (index k = nodes.begin; k < nodes.end; ++k) f(node(k), some);
+    };
+    if (ws.couples_rows()) return walk({0, count}, examples);
+    const auto positions = [&](index k) {
+        index most = plan.values[std::size_t(node(k).output)].positions();
+        for (const Input& input : node(k).inputs)
+            most = exec::max(most, plan.values[std::size_t(input.value)].positions());
+        return most;
+    };
+    for (Range nodes; nodes.begin < count; nodes.begin = nodes.end) {
+        const bool several = positions(nodes.begin) > 1;
+        index most = 1;
+        for (nodes.end = nodes.begin; nodes.end < count; ++nodes.end) {
+            const index here = positions(nodes.end);
+            if ((here > 1) != several) break;
+            most = exec::max(most, here);
+        }
+        const index rows = plan.traits.walks_positions ? piece_rows : exec::max(piece_rows / most, 1);
+        exec::for_pieces(examples, rows, [&](Range some) {
+            exec.poll();
+            walk(nodes, some);
+        });
+    }
+}
+
 template <class T>
 void forward(Exec& exec, Workspace<T>& ws, Range examples) {
-    for (const Node& node : ws.plan.nodes)
-        for_node(exec, ws, node, ws.z(node.output), examples,
+    for_stretches_of_nodes(exec, ws, examples, false, [&](const Node& node, Range some) {
+        for_node(exec, ws, node, ws.z(node.output), some,
                  [&](Range r, Range panels) { Maps<T>::forward(ws, node, r, panels); });
+    });
 }
 
 // For all examples, which are few and of one position, from the parameters as they lie: threads share the
@@ -61,22 +102,31 @@ void for_nodes_backward(const Workspace<T>& ws, const F& f) {
     }
 }
 
+// The same with examples in pieces: for_node's f(examples, panels) of each.
+template <class T, class F>
+void walk_backward(Exec& exec, Workspace<T>& ws, Range examples, const F& f) {
+    for_stretches_of_nodes(exec, ws, examples, true, [&](const Node& node, Range some) {
+        if (!ws.goes_back(node)) return;
+        for_node(exec, ws, node, ws.da(node.input()), some,
+                 [&](Range r, Range panels) { f(node, r, panels); });
+    });
+}
+
 // Starts from da of the output.
 template <class T>
 void backward(Exec& exec, Workspace<T>& ws, Range examples) {
     complete_output_gradient(ws, examples);
-    for_nodes_backward(ws, [&](const Node& node) {
-        for_node(exec, ws, node, ws.da(node.input()), examples,
-                 [&](Range r, Range panels) { Maps<T>::backward(ws, node, r, panels); });
-    });
+    walk_backward(exec, ws, examples,
+                  [&](const Node& node, Range r, Range panels) { Maps<T>::backward(ws, node, r, panels); });
 }
 
 // The tangent of `forward` along the direction; the network's input does not move.
 template <class T>
 void tangent_forward(Exec& exec, Workspace<T>& ws, Range examples) {
-    for (const Node& node : ws.plan.nodes)
-        for_node(exec, ws, node, ws.rz(node.output), examples,
+    for_stretches_of_nodes(exec, ws, examples, false, [&](const Node& node, Range some) {
+        for_node(exec, ws, node, ws.rz(node.output), some,
                  [&](Range r, Range panels) { Maps<T>::tangent_forward(ws, node, r, panels); });
+    });
 }
 
 // The tangent of `backward`, which must have run; starts from rda of the output.
@@ -84,9 +134,8 @@ template <class T>
 void tangent_backward(Exec& exec, Workspace<T>& ws, Range examples) {
     const int last = ws.plan.output();
     for_stretches(ws.rd(last), ws.rows_of(last, examples), [&](Range r) { complete_tangent(ws, last, r); });
-    for_nodes_backward(ws, [&](const Node& node) {
-        for_node(exec, ws, node, ws.rda(node.input()), examples,
-                 [&](Range r, Range panels) { Maps<T>::tangent_backward(ws, node, r, panels); });
+    walk_backward(exec, ws, examples, [&](const Node& node, Range r, Range panels) {
+        Maps<T>::tangent_backward(ws, node, r, panels);
     });
 }
 

@@ -252,6 +252,7 @@ struct Plan::Building {
         const Shape output = shape_of(spec, layer.units, inputs);
         check_size("units", output.channels);
         const index rows = op.matrix.empty() ? 0 : matrix_rows(spec, inputs);
+        if (spec.kind == OpKind::convolution && fused) read_through(layer.inputs[0], spec);
         Node& node = add_node(layer, output);
         node.op = spec;
         const Traits traits = traits_of(node.op);
@@ -260,6 +261,7 @@ struct Plan::Building {
         const bool affine = std::count(op.numbers.begin(), op.numbers.end(), &OpSpec::affine) > 0;
         if (affine ? node.op.affine != 0 : may_learn) {
             node.parameters = parameters_of(layer, op, rows, vector_length(spec, output));
+            owners_.back() = node.parameters;
             Parameters& own = plan.parameters[std::size_t(node.parameters)];
             own.nodes.push_back(int(plan.nodes.size()) - 1);
             if (own.nodes.size() > 1 && plan.inexact.empty())
@@ -275,6 +277,22 @@ struct Plan::Building {
         for (const std::string& name : op.states) add_state(layer.path, name, output.channels);
         merge(traits, layer.path, layer.kind.c_str());
         plan.work_per_row_ += work_of(spec, inputs, output, rows);
+    }
+
+    // A convolution reads what is reshaped for it alone as it comes.
+    void read_through(int input, OpSpec& spec) {
+        const Node& before = plan.nodes.empty() ? Node{} : plan.nodes.back();
+        if (before.op.kind != OpKind::reshape || before.activation.kind != Activation::identity ||
+            before.output != value_of(input) || readers[std::size_t(root_of(input))] != 1 ||
+            shape(before.input()).positions() != 1)
+            return;
+        const Shape from = shape(before.output);
+        spec.height = double(from.height), spec.width = double(from.width);
+        spec.channels = double(from.channels);
+        plan.work_per_row_ -= from.size();
+        plan.outputs[std::size_t(input) - 1] = before.input();
+        plan.nodes.pop_back();
+        plan.values.pop_back();
     }
 
     void add_state(const std::string& layer, const std::string& name, index size, index rows = 0) {
@@ -414,13 +432,12 @@ Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) 
     values.push_back({{1, 1, in_features}});
     Building building(*this, layers, fused);
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const std::size_t nodes_before = nodes.size();
+        building.owners_.push_back(-1);
         try {
             building.add(i);
         } catch (const std::invalid_argument& error) {
             throw std::invalid_argument("layers[" + layers[i].path + "]: " + error.what());
         }
-        building.owners_.push_back(nodes.size() > nodes_before ? nodes.back().parameters : -1);
         building.inputs_.push_back(int(input_layers.size()));
     }
     if (nodes.empty()) throw std::invalid_argument("layers: expected at least one layer, got none");

@@ -74,7 +74,7 @@ struct OpSpec {
     double categories = 0;  // embedding
     double copies = 0;      // spread
     // What the output is to be: of reshape, and of pooling with windows that depend on it; of permute, which
-    // axis of the input each is.
+    // axis of the input each is; of a convolution, what it reads a row as, if it does.
     double height = 0;
     double width = 0;
     double channels = 0;

@@ -33,14 +33,6 @@ inline index chunk_size(const Context& call, index n) { return exec::min(n, chun
 constexpr index few_rows = 32;
 constexpr index reading = 6;  // multiply-adds in the time in which a parameter is read
 
-// Rows that a thread walks through all nodes before it asks whether to go on.
-constexpr index piece_rows = 512;
-
-// The same of a plan's examples.
-inline index piece_size(const Plan& plan) {
-    return plan.traits.walks_positions ? piece_rows : exec::max(piece_rows / plan.positions(), 1);
-}
-
 // f(rows) for this thread's rows of n.
 template <class F>
 inline void for_own_pieces(Exec& exec, index n, index piece, const F& f) {
@@ -55,7 +47,7 @@ inline void for_own_pieces(Exec& exec, index n, index piece, const F& f) {
 // f(examples) for this thread's of the workspace's; where rows are coupled, once for all of them.
 template <class T, class F>
 inline void for_own_examples(Exec& exec, const Workspace<T>& ws, const F& f) {
-    if (!ws.couples_rows()) return for_own_pieces(exec, ws.rows, piece_size(ws.plan), f);
+    if (!ws.couples_rows()) return for_own_pieces(exec, ws.rows, piece_rows, f);
     exec.poll();
     f(exec.share(ws.rows));
 }

@@ -33,13 +33,14 @@ struct Convolution : OpBase {
     static constexpr Cut cut(const Run&) { return Cut::rows; }
     static constexpr bool mixes_positions = true;
 
-    // The images in their halos, and on the way of the tangent those of the tangent.
+    // The images in their halos, and room for the gradient of those that come as rows; on the way of the
+    // tangent the images of that.
     static index kept(const Node& node, const Plan& plan, index examples) {
-        return for_filter(node, plan,
-                          [&](const auto& convolution) { return examples * convolution.image_size(); });
+        return images_size(node, plan, examples) +
+               (reads_rows(node) ? positions(node, plan, examples).size() : 0);
     }
     static index kept_tangent(const Node& node, const Plan& plan, index examples) {
-        return node.input() == 0 ? 0 : kept(node, plan, examples);
+        return node.input() == 0 ? 0 : images_size(node, plan, examples);
     }
 
     template <class Done>
@@ -47,7 +48,7 @@ struct Convolution : OpBase {
         const Panels<T> z = ws.z(node.output), x = ws.a(node.input());
         for_images(ws, node, examples, [&](const auto& convolution, index e, index at) {
             T* const image = ws.kept(node) + at;
-            convolution.copy(image, x, e);
+            copy(convolution, node, image, x, e);
             const exec::FilteredImage<T> products[]{{image, ws.matrix(node)}};
             convolution.forward(z, products, ws.vector(node, 0), e, done);
         });
@@ -68,7 +69,7 @@ struct Convolution : OpBase {
                 return convolution.forward(rz, products, bias, e, done);
             }
             T* const image = ws.kept_tangent(node) + at;
-            convolution.copy(image, rx, e);
+            copy(convolution, node, image, rx, e);
             const exec::FilteredImage<T> products[]{still, {image, ws.matrix(node)}};
             convolution.forward(rz, products, bias, e, done);
         });
@@ -96,18 +97,34 @@ struct Convolution : OpBase {
     }
 
    private:
-    // f(what computes it)
-    template <class F>
-    static auto for_filter(const Node& node, const Plan& plan, const F& f) {
-        const exec::Filter filter = filter_of(node.op, plan.values[std::size_t(node.input())].shape,
-                                              plan.values[std::size_t(node.output)].shape);
-        if (is_depthwise(filter)) return f(exec::Depthwise<T>(filter));
-        return f(exec::Convolution<T>(filter));
+    static exec::Filter filter(const Node& node, const Plan& plan) {
+        return filter_of(node.op, read_shape(node, plan), plan.values[std::size_t(node.output)].shape);
     }
+    // An example that comes as a row is read in a shape of its own: see Plan.
+    static bool reads_rows(const Node& node) { return node.op.height > 0; }
+    static Shape read_shape(const Node& node, const Plan& plan) {
+        if (reads_rows(node)) return {index(node.op.height), index(node.op.width), index(node.op.channels)};
+        return plan.values[std::size_t(node.input())].shape;
+    }
+    static Panels<T> positions(const Node& node, const Plan& plan, index examples, T* data = nullptr) {
+        const Shape shape = read_shape(node, plan);
+        return {data, examples * shape.positions(), shape.channels};
+    }
+    static index images_size(const Node& node, const Plan& plan, index examples) {
+        return for_filter(node, plan,
+                          [&](const auto& convolution) { return examples * convolution.image_size(); });
+    }
+
     static bool is_depthwise(const exec::Filter& filter) {
         return filter.groups > 1 && filter.groups == filter.in && filter.in == filter.out;
     }
-
+    // f(what computes it)
+    template <class F>
+    static auto for_filter(const Node& node, const Plan& plan, const F& f) {
+        const exec::Filter own = filter(node, plan);
+        if (is_depthwise(own)) return f(exec::Depthwise<T>(own));
+        return f(exec::Convolution<T>(own));
+    }
     // f(what computes it, example, where its image begins)
     template <class F>
     static void for_images(const Workspace<T>& ws, const Node& node, Range examples, const F& f) {
@@ -116,17 +133,21 @@ struct Convolution : OpBase {
                 f(convolution, e, e * convolution.image_size());
         });
     }
+    template <class Kind>
+    static void copy(const Kind& convolution, const Node& node, T* image, const Panels<T>& x, index example) {
+        if (reads_rows(node))
+            convolution.copy_row(image, x, example);
+        else
+            convolution.copy(image, x, example);
+    }
 
-    // What gradients are multiplied by: as it is where each channel is filtered by itself.
+    // What gradients are multiplied by: the matrix as it is where each channel is filtered by itself.
     static Panels<const T> back(const Workspace<T>& ws, const Node& node) {
-        return by_channel(ws, node) ? ws.matrix(node) : ws.transposed_matrix(node);
+        return is_depthwise(filter(node, ws.plan)) ? ws.matrix(node) : ws.transposed_matrix(node);
     }
     static Panels<const T> tangent_back(const Workspace<T>& ws, const Node& node) {
-        return by_channel(ws, node) ? ws.direction_matrix(node) : ws.transposed_direction(node);
-    }
-    static bool by_channel(const Workspace<T>& ws, const Node& node) {
-        return is_depthwise(filter_of(node.op, ws.plan.values[std::size_t(node.input())].shape,
-                                      ws.plan.values[std::size_t(node.output)].shape));
+        return is_depthwise(filter(node, ws.plan)) ? ws.direction_matrix(node)
+                                                   : ws.transposed_direction(node);
     }
 
     // dx (+)= products
@@ -134,13 +155,32 @@ struct Convolution : OpBase {
     static void go_back(const Workspace<T>& ws, const Node& node, const Panels<T>& dx,
                         const exec::FilteredGradient<T> (&products)[N], Range examples, const Into& into) {
         if (!into.wants(0)) return;
+        const Shape shape = read_shape(node, ws.plan);
         for_images(ws, node, examples, [&](const auto& convolution, index e, index) {
+            const auto clear = [&](const Panels<T>& of, Range rows) {
+                for_stretches(of, rows, [&](Range r) { exec::elementwise(r, Clear<T>{of.data}); });
+            };
             const Range rows = ws.rows_of(node.input(), {e, e + 1});
-            if (!into.adds(0))
-                for_stretches(dx, rows, [&](Range r) { exec::elementwise(r, Clear<T>{dx.data}); });
-            convolution.backward(dx, products, e);
+            if (!into.adds(0)) clear(dx, rows);
+            if (reads_rows(node)) {
+                T* const room = ws.kept(node) + ws.rows * convolution.image_size();
+                const Panels<T> own = positions(node, ws.plan, ws.rows, room);
+                clear(own, {e * shape.positions(), (e + 1) * shape.positions()});
+                convolution.backward(own, products, e);
+                add_to_row(dx, own, shape, e);
+            } else {
+                convolution.backward(dx, products, e);
+            }
             for_stretches(dx, rows, [&](Range r) { into.done(0, r.begin, r.size()); });
         });
+    }
+    static void add_to_row(const Panels<T>& to, const Panels<T>& from, const Shape& shape, index example) {
+        for (index number = 0; number < shape.size(); ++number) {
+            const index row = example * shape.positions() + number / shape.channels;
+            const index column = number % shape.channels;
+            to.row(number / to.full, example)[number % to.full] +=
+                from.row(column / from.full, row)[column % from.full];
+        }
     }
 };
 
