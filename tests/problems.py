@@ -69,6 +69,8 @@ ARGUMENTS = {
     **dict.fromkeys(("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"), (1,)),
     **dict.fromkeys(("AdaptiveAvgPool1d", "AdaptiveAvgPool2d"), (3,)),
     **dict.fromkeys(("AdaptiveMaxPool1d", "AdaptiveMaxPool2d"), (3,)),
+    "MultiHeadAttention": (1,),
+    "TransformerBlock": (1,),
     "Reshape": ((4, 1),),
     "Permute": ((2, 1),),
     "DeepSet": ([fnn.Dense(4)], [fnn.Dense(4)]),
