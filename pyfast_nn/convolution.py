@@ -30,7 +30,7 @@ def _bias_init(value: object, name: str) -> Init:
     return initializers.check(value, name)
 
 
-class _Convolution(Layer):
+class AnyConvolution(Layer):
     """What convolutions have in common."""
 
     kind = "convolution"
@@ -149,7 +149,7 @@ class _Convolution(Layer):
         initializers.resolve(self.bias_init).fill(bias, *fans, seed, stream + 1)
 
 
-class _Strided(_Convolution):
+class _Strided(AnyConvolution):
     """A convolution, of one or two axes."""
 
     padding: Setting[str | Size]
@@ -305,7 +305,7 @@ class Conv2d(_Strided):
     dilation: Setting[Size] = Setting(checks.sizes(2, 1))
 
 
-class ConvTranspose2d(_Convolution):
+class ConvTranspose2d(AnyConvolution):
     """Transposed convolution of images, (n, height, width, channels): it makes them larger.
 
     Its output has the shape that a `Conv2d` with the same kernel, stride and padding reads to put

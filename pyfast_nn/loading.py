@@ -119,12 +119,14 @@ def from_torch(
         A ``Linear``, ``LayerNorm``, ``RMSNorm``, ``GroupNorm``, ``BatchNorm1d``, ``PReLU``,
         ``Dropout``, ``ReLU``, ``ReLU6``, ``LeakyReLU``, ``ELU``, ``Softplus``, ``GELU``, ``SiLU``,
         ``Tanh``, ``Hardtanh``, ``Sigmoid``, ``Softmax``, ``Identity``, ``Flatten``, a
-        ``Linear`` under ``weight_norm``, a ``MultiheadAttention`` or ``TransformerEncoderLayer``
-        with ``batch_first=True``, a ``Sequential`` of those and of such, or what
-        `Sequential.to_torch` makes. All of its parameters are float32, or all float64; on whatever
-        device.
+        ``Linear`` under ``weight_norm``, a convolution ``Conv1d``, ``Conv2d`` or
+        ``ConvTranspose2d`` with ``BatchNorm2d`` and pooling, a ``MultiheadAttention`` or
+        ``TransformerEncoderLayer`` with ``batch_first=True``, a ``Sequential`` of those and of
+        such, or what `Sequential.to_torch` makes. All of its parameters are float32, or all
+        float64; on whatever device.
     in_shape : tuple of int or int, optional
-        Shape of one example of X, which no module tells of sequences: ``(T, features)``.
+        Shape of one example of X, channels last, which no module tells of sequences and images:
+        ``(T, features)``, ``(28, 28, 1)``.
     seed : int or None
         That of the model.
 
@@ -162,6 +164,10 @@ def from_torch(
     There are no modes: `Sequential.fit` does what ``module.train()`` does, `predict` what
     ``module.eval()`` does, and ``forward(X, training=True)`` what is asked for. Random numbers of
     ``Dropout`` are not torch's. `Softplus` is exact where torch returns ``x`` beyond a threshold.
+
+    Channels of images and signals stand in front in torch, and last here: ``model.forward(X)`` is
+    ``module(x)`` with ``x`` of X with the axes in that order, and behind ``Flatten`` columns stand
+    in torch's order, as a `Permute` in front of it sees to.
 
     The loss is not the module's: ``model.predict(X, loss="cross_entropy")``, or `fit` with one.
 

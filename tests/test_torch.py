@@ -33,6 +33,18 @@ def our_name(name):
     return re.sub(r"(\w+_[ih]h)_(l\d+\w*)$", r"\2.\1", name)
 
 
+def as_ours(layer, grad, gradient):
+    """What torch has, in the order of our axes."""
+    if layer.kind in ("embedding", "positions"):
+        return grad
+    if gradient.ndim == 4 and isinstance(layer, fnn.ConvTranspose2d):
+        parts = [part.transpose(2, 3, 0, 1) for part in np.split(grad, layer.groups)]
+        return np.concatenate(parts, axis=3)[::-1, ::-1]
+    if gradient.ndim == 4:
+        return grad.transpose(2, 3, 1, 0)
+    return grad.reshape(gradient.T.shape).T
+
+
 def assert_alike(model, module, X, *, training=False):
     """Outputs, and gradients in parameters and X of their product with anything."""
     dtype = model.dtype.name
@@ -53,8 +65,7 @@ def assert_alike(model, module, X, *, training=False):
         grad = state[name].grad
         grad = torch.zeros(state[name].shape) if grad is None else grad
         grad = grad.to(theirs.dtype).numpy()
-        is_table = engine.layer_at(name.rpartition(".")[0]).kind in ("embedding", "positions")
-        pairs.append((gradient, grad if is_table else grad.reshape(gradient.T.shape).T))
+        pairs.append((gradient, as_ours(engine.layer_at(name.rpartition(".")[0]), grad, gradient)))
         assert state[name].requires_grad == (name in engine.trained_parameters())
     for actual, expected in pairs:
         assert actual.shape == expected.shape and actual.dtype == expected.dtype
@@ -84,6 +95,42 @@ def described(model):
     """What the core knows of the layers; of constraints a module does not."""
     places = Graph(model.layers, model.in_features).described()
     return [place | {"max_norm": 0.0} for place in places]
+
+
+CHANNELS_IN_FRONT = {
+    "images": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(4, 6, (1, 2), (1, 2), groups=2, bias=False), nn.PReLU(6)),
+            *(nn.ConvTranspose2d(6, 4, (3, 2), 2, 1, 1, 2), nn.Tanh(), nn.AvgPool2d((2, 1))),
+            *(nn.Flatten(), nn.Linear(36, 3)),
+        ),
+        (7, 9, 2),
+    ),
+    "signals": (
+        lambda: nn.Sequential(
+            *(nn.Conv1d(2, 4, 3, padding="same"), nn.GELU(), nn.AvgPool1d(2)),
+            *(nn.Sequential(nn.Conv1d(4, 3, 2, dilation=2), nn.Dropout()), nn.Flatten()),
+            nn.Linear(6, 3),
+        ),
+        (9, 2),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:from_torch")
+@pytest.mark.parametrize("case", CHANNELS_IN_FRONT)
+def test_channels_in_front(case, rng, dtype):
+    """Ours are last: what a model takes has other axes, and what it puts out is the same."""
+    make, in_shape = CHANNELS_IN_FRONT[case]
+    torch.manual_seed(0)
+    module = make().to(getattr(torch, dtype)).eval()
+    model = fnn.from_torch(module, in_shape=in_shape)
+    X = rng.normal(size=(5, *in_shape)).astype(dtype)
+    expected = module(torch.tensor(np.moveaxis(X, -1, 1))).detach().numpy()
+    assert_close(model.forward(X), expected, dtype, 4)
+    back = fnn.from_torch(model.to_torch(), in_shape=in_shape)
+    np.testing.assert_array_equal(back.parameters, model.parameters)
 
 
 def older_weight_norm():
@@ -307,7 +354,13 @@ def hooked():
     ("make", "error", "message"),
     [
         (lambda: 3, TypeError, r"^module: expected a torch\.nn\.Module, got 3"),
-        (lambda: nn.Conv2d(1, 1, 3), NotImplementedError, r"got Conv2d.*no convolutions here yet"),
+        (lambda: nn.Conv2d(1, 1, 3), ValueError, r"^in_shape: expected the shape of one example"),
+        (lambda: nn.Conv2d(1, 1, 3, padding_mode="circular"), ValueError, r"padding_mode='zeros'"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(3, 3)),
+            ValueError,
+            r"^module 1\.1: expected Flatten in front of Linear",
+        ),
         (lambda: nn.LogSoftmax(1), NotImplementedError, r"^module 1: .*takes logits$"),
         (lambda: Own(3, 3), NotImplementedError, r"^module 1: .*got Own"),
         (lambda: nn.Softmax(0), ValueError, r"^module 1: expected Softmax\(dim=1\)"),

@@ -221,6 +221,62 @@ def _over_positions(op: str) -> _Rule:
     return rule
 
 
+def _slice_along(graph: _Graph, x: str, ranges: dict[int, tuple[int, int, int]]) -> str:
+    """Add a slice: {axis: (first, end, step)}."""
+    first, end, step = (list(each) for each in zip(*ranges.values(), strict=True))
+    ends = [graph.tensor(each, dtype=np.int64) for each in (first, end, [*ranges], step)]
+    return graph.node("Slice", x, *ends)
+
+
+def _convolution(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """Of an image in zeros: the node of ONNX, or of float64 a sum over taps of products."""
+    (x,), values = xs, [int(value) for value in place.layer.values]
+    kernel, stride, dilation, spacing = (values[i : i + 2] for i in (0, 2, 4, 10))
+    around, groups = np.reshape(values[6:10], (2, 2)), values[-1]
+    *sizes, channels = (1, *place.in_shape)[-3:]
+    *counts, out = (1, *place.shape)[-3:]
+    depth = channels // groups
+
+    def shaped(x: str, *shape: int) -> str:
+        return graph.node("Reshape", x, graph.tensor(shape, dtype=np.int64))
+
+    def padded(x: str, before: list[int], after: list[int]) -> str:
+        return graph.node("Pad", x, graph.tensor([*before, *after], dtype=np.int64))
+
+    x = shaped(x, 0, sizes[0], 1, sizes[1], 1, channels)  # 0: as many as there are
+    x = padded(x, [0] * 6, [0, 0, spacing[0] - 1, 0, spacing[1] - 1, 0])
+    x = shaped(x, 0, sizes[0] * spacing[0], sizes[1] * spacing[1], channels)
+    x = _slice_along(graph, x, {i + 1: (0, (sizes[i] - 1) * spacing[i] + 1, 1) for i in range(2)})
+    x = padded(x, [0, *around[:, 0], 0], [0, *around[:, 1], 0])
+    if graph.dtype == np.float32:
+        weight = shaped(own["weight"], *kernel, depth, out)
+        weight = graph.node("Transpose", weight, perm=[3, 2, 0, 1])
+        x = graph.node("Transpose", x, perm=[0, 3, 1, 2])
+        steps: dict[str, Any] = {"strides": stride, "dilations": dilation, "group": groups}
+        x = graph.node("Conv", x, weight, own["bias"], **steps)
+        x = graph.node("Transpose", x, perm=[0, 2, 3, 1])
+        return shaped(x, 0, *place.shape)
+    weight, each, parts = shaped(own["weight"], -1, out), out // groups, []
+    for group in range(groups):
+        terms = []
+        for tap, at in enumerate(np.ndindex(*kernel)):
+            first = np.multiply(at, dilation).tolist()
+            under: dict[int, tuple[int, int, int]] = {
+                i + 1: (first[i], first[i] + (counts[i] - 1) * stride[i] + 1, stride[i])
+                for i in range(2)
+            }
+            under[3] = (group * depth, (group + 1) * depth, 1)
+            of_tap = {
+                0: (tap * depth, (tap + 1) * depth, 1),
+                1: (group * each, (group + 1) * each, 1),
+            }
+            rows = _slice_along(graph, weight, of_tap)
+            terms.append(graph.node("MatMul", _slice_along(graph, x, under), rows))
+        parts.append(graph.node("Sum", *terms))
+    x = graph.node("Add", graph.node("Concat", *parts, axis=3), own["bias"])
+    return shaped(x, 0, *place.shape)
+
+
 def _windows(place: Place) -> list[list[tuple[int, int, int]]]:
     """Return of each axis (first position, last and one, how many with those outside)."""
     sizes, counts = place.in_shape[:-1], place.shape[:-1]
@@ -560,6 +616,7 @@ def _positions(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) 
 RULES: dict[str, _Rule] = {
     **onnx_inputs.RULES,
     "slice": _slice,
+    "convolution": _convolution,
     "reshape": _reshape,
     "permute": _permute,
     "max_pool": _max_pool,

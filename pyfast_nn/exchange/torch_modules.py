@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import attention, branches, checks, inputs, layers, pooling, recurrent, sets, shapes
+from .. import (
+    attention,
+    branches,
+    checks,
+    convolution,
+    inputs,
+    layers,
+    pooling,
+    recurrent,
+    sets,
+    shapes,
+)
 from ..config import settings
 from ..engine import Engine
 from ..graph import Graph
@@ -31,8 +42,9 @@ _OTHERS = ("Scale", "Step", "Sign", "GaussianNoise")
 _ATTENTION = tuple(layer.__name__ for layer in attention.OF_SEQUENCES)
 _POSITIONS = ("Reshape", "Permute", "ChannelsLast", "PoolPositions", "DeepSet")
 _RECURRENT = ("RNN", "GRU", "LSTM")
-_SEQUENCES = (*_RECURRENT, *_ATTENTION)
-OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_POSITIONS, *_SEQUENCES, *_JOINED, "Columns")
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
+_AT_POSITIONS = (*_CONVOLUTIONS, *_POSITIONS, *_RECURRENT, *_ATTENTION)
+OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_AT_POSITIONS, *_JOINED, "Columns")
 
 
 def library(name: str) -> Any:
@@ -291,6 +303,15 @@ def _ours() -> dict[str, type]:
         def forward(self, x: Any) -> Any:
             return super().forward(x.movedim(-1, 1)).movedim(1, -1)
 
+    def convolution_of(base: Any) -> Any:
+        class Convolution(base):
+            """The convolution of torch, for examples that have their channels last."""
+
+            def forward(self, x: Any) -> Any:
+                return super().forward(x.movedim(-1, 1)).movedim(1, -1)
+
+        return Convolution
+
     class PoolPositions(nn.Module):
         def __init__(self, pool: str) -> None:
             super().__init__()
@@ -435,9 +456,9 @@ def _ours() -> dict[str, type]:
         def forward(self, x: Any) -> Any:
             return torch.cat([module(x) for module in self], dim=-1)
 
-    made = locals()
+    made = locals() | {name: convolution_of(getattr(nn, name)) for name in _CONVOLUTIONS}
     for name in OURS:
-        made[name].__qualname__ = name  # by which pickle knows it
+        made[name].__qualname__ = made[name].__name__ = name  # by which pickle knows it
         made[name].__doc__ = made[name].__doc__ or f"`pyfast_nn.{name}` as a module of torch."
     return {name: made[name] for name in OURS}
 
@@ -538,7 +559,7 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         with torch.no_grad():
             for name, tensor in _tensors(module, names).items():
                 numbers = learned[f"{path}.{name}"]
-                tensor.copy_(torch.tensor(numbers if _is_table(layer) else numbers.T))
+                tensor.copy_(torch.tensor(_as_torch(layer, name, numbers)))
         for parameter in module.parameters():
             parameter.requires_grad_(place.trainable)
         return module
@@ -551,9 +572,32 @@ def to_module(engine: Engine) -> "torch.nn.Module":
     return torch.nn.Sequential(*modules).eval()  # type: ignore[no-any-return]
 
 
-def _is_table(layer: Layer) -> bool:
-    """Whether its matrix is one of rows, which torch has as it is."""
-    return isinstance(layer, layers.Embedding)
+def _as_torch(layer: Layer, name: str, numbers: Array) -> Array:
+    """Return numbers of ours in the order of torch's axes, the reverse of ours but for these."""
+    if isinstance(layer, layers.Embedding):  # a table of rows
+        return numbers
+    if name == "weight" and isinstance(layer, convolution.ConvTranspose2d):
+        # That of the convolution the other way: turned round, and with the groups in front.
+        height, width, depth, out = numbers.shape
+        parts = numbers[::-1, ::-1].reshape(height, width, depth, layer.groups, -1)
+        return parts.transpose(3, 2, 4, 0, 1).reshape(-1, out // layer.groups, height, width)
+    if name == "weight" and isinstance(layer, convolution.Conv2d):
+        return numbers.transpose(3, 2, 0, 1)
+    return numbers.T
+
+
+def _from_torch(layer: Layer, name: str, numbers: Array) -> Array:
+    """Return numbers of torch in the order of our axes."""
+    if isinstance(layer, layers.Embedding):
+        return numbers
+    if name == "weight" and isinstance(layer, convolution.ConvTranspose2d):
+        channels, out, height, width = numbers.shape
+        groups = layer.groups
+        parts = numbers[:, :, ::-1, ::-1].reshape(groups, channels // groups, out, height, width)
+        return parts.transpose(3, 4, 1, 0, 2).reshape(height, width, -1, groups * out)
+    if name == "weight" and isinstance(layer, convolution.Conv2d):
+        return numbers.transpose(2, 3, 1, 0)
+    return numbers.T
 
 
 def _input_module(layer: Any, features: int, dtype: Any) -> Any:
@@ -627,6 +671,12 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
         nn.Linear(features, layer.units)
     ),
     layers.Identity: lambda nn, layer, features: nn.Identity(),
+    **dict.fromkeys(
+        (convolution.Conv1d, convolution.Conv2d, convolution.ConvTranspose2d),
+        lambda nn, layer, features: _ours()[type(layer).__name__](
+            features, **{name: getattr(layer, name) for name in _of_convolution(type(layer))}
+        ),
+    ),
     layers.ReLU: lambda nn, layer, features: nn.ReLU(),
     layers.LeakyReLU: lambda nn, layer, features: nn.LeakyReLU(layer.negative_slope),
     layers.ELU: lambda nn, layer, features: nn.ELU(layer.alpha),
@@ -678,6 +728,11 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
 }
 
 
+def _of_convolution(cls: type[Layer]) -> list[str]:
+    """Return the settings that torch has, too."""
+    return [name for name in settings(cls) if not name.endswith("init")]
+
+
 # ---------------------------------------------------------------------- and back
 
 
@@ -703,6 +758,11 @@ def from_module(
         module = torch.nn.Sequential(module)
     reader = _Reader(torch)
     found = [reader.layer_of(each, name) for name, each in reader.in_order(module, "")]
+    if in_shape is None and isinstance(found[0], convolution.AnyConvolution):
+        raise ValueError(
+            "in_shape: expected the shape of one example of X, as modules with positions do not "
+            f"tell it, got None; from_torch(module, in_shape=(28, 28, 1)) is one for {found[0]!r}"
+        )
     if in_shape is None:
         in_shape = _width_in_front(found, reader.widths)
     else:
@@ -747,7 +807,8 @@ def _fitted(value: Any, shape: tuple[int, ...], name: str) -> Array:
             stacklevel=4,
         )
         return np.zeros(shape)
-    array: Array = value.detach().cpu().numpy().T
+    in_order = isinstance(value, np.ndarray)  # of our axes; a tensor has the reverse
+    array: Array = value if in_order else value.detach().cpu().numpy().T
     if array.shape == (1,) != shape:
         warnings.warn(
             f"from_torch: {name} becomes {shape[0]} numbers, one for each feature, which learn "
@@ -770,6 +831,7 @@ class _Reader:
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._made: dict[int, Layer] = {}  # {id of a module: its layer}
+        self._axes = 0  # behind channels that stand in front
         self.values: dict[str, Any] = {}  # tensors, None where a module has none
         self.widths: dict[str, int] = {}  # {path: features that come in}, where a module tells
 
@@ -821,6 +883,21 @@ class _Reader:
             return self._taken(module, path, lambda linear: layers.WeightNorm(_dense(linear)))
         _refuse_hooks(module, path)
         is_known = kind in (getattr(nn, kind.__name__, None), _ours().get(kind.__name__))
+        if kind is getattr(nn, kind.__name__, None) and kind.__name__ in _AXES:
+            self._axes = _AXES[kind.__name__]
+        if self._axes > 0 and is_known and kind.__name__ not in (*_AXES, *_BY_NUMBER, "Flatten"):
+            raise ValueError(
+                f"module {path}: expected Flatten in front of {module!r}, as the channels of what "
+                "comes in stand in front"
+            )
+        if kind is nn.Flatten and self._axes > 0:
+            # Channels last become channels in front, whose numbers the layer behind knows.
+            flat = self._taken(module, path, _FROM["Flatten"])
+            turned = shapes.Permute((3, 1, 2) if self._axes > 1 else (2, 1))
+            self._axes = 0
+            return branches.Chain([turned, flat])
+        if kind.__name__ in _AXES and hasattr(pooling, kind.__name__):
+            return self._pooled(module, path)
         if not is_known or kind.__name__ not in _FROM:
             raise NotImplementedError(
                 f"module {path}: expected a module that has a layer of ours, got "
@@ -833,12 +910,15 @@ class _Reader:
         """Return the layer of a module that takes channels in front, as ours has them last."""
         ((at, pool),) = self.in_order(module, path)
         _refuse_hooks(pool, at)
+        return self._pooled(pool, at)
+
+    def _pooled(self, pool: Any, at: str) -> Layer:
         cls, kind = getattr(pooling, type(pool).__name__, None), type(pool)
         if cls is None or kind is not getattr(self._torch.nn, kind.__name__):
             raise NotImplementedError(
                 f"module {at}: expected a module that pools, got {checks.describe(pool)}"
             )
-        layer: Layer = cls(**{name: getattr(pool, name) for name in settings(cls)})
+        layer: Layer = cls(**{name: _one_if_equal(getattr(pool, name)) for name in settings(cls)})
         if getattr(pool, "ceil_mode", False) or getattr(pool, "dilation", 1) != 1:
             raise ValueError(f"module {at}: expected no ceil_mode and no dilation, got {pool!r}")
         return layer
@@ -928,7 +1008,9 @@ class _Reader:
             self.widths[path] = module.num_parameters
         names = (*layer.parameter_shapes(1), *layer.initial_state)
         for own, tensor in _tensors(module, names).items():
-            self.values[f"{path}.{own}"] = tensor.T if _is_table(layer) else tensor
+            self.values[f"{path}.{own}"] = (
+                None if tensor is None else _from_torch(layer, own, tensor.detach().cpu().numpy())
+            )
         if layer.learns:
             asked = {each.requires_grad for each in module.parameters()}
             if len(asked) > 1:
@@ -1031,9 +1113,24 @@ def _recurrent(module: Any) -> Layer:
     return layer
 
 
+def _convolution(module: Any) -> Layer:
+    cls = getattr(convolution, type(module).__name__)
+    if module.padding_mode != "zeros":
+        raise ValueError(f"expected padding_mode='zeros', got {module!r}")
+    numbers = {name: getattr(module, name) for name in _of_convolution(cls)}
+    layer: Layer = cls(**{name: _one_if_equal(each) for name, each in numbers.items()})
+    return layer
+
+
+def _one_if_equal(size: Any) -> Any:
+    """Return the number that all of a tuple are."""
+    return size[0] if isinstance(size, tuple) and len({*size}) == 1 else size
+
+
 # module -> layer, by the name of the class; a ValueError says what is expected of it
 _FROM: dict[str, Callable[[Any], Layer]] = {
     "Linear": _dense,
+    **dict.fromkeys(_CONVOLUTIONS, _convolution),
     "Identity": lambda module: layers.Identity(),
     "Flatten": _flatten,
     "ReLU": lambda module: layers.ReLU(),
@@ -1053,6 +1150,7 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "RMSNorm": _rms_norm,
     "GroupNorm": lambda module: layers.GroupNorm(module.num_groups, module.eps, module.affine),
     "BatchNorm1d": _batch_norm,
+    "BatchNorm2d": _batch_norm,
     "Rescale": lambda module: inputs.Rescale(module.scale, module.offset),
     "Standardize": lambda module: inputs.Standardize(),
     "RobustScale": lambda module: inputs.RobustScale(module.clip),
@@ -1073,13 +1171,17 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "GaussianNoise": lambda module: layers.GaussianNoise(module.std),
 }
 
-_IN_FRONT = (
-    "its channels stand in front, ours last; pyfast_nn.exchange.torch_modules.ChannelsLast(module) "
-    "takes them so"
-)
+# Modules of torch that take channels in front, and axes behind them; and those that know no axes.
+_AXES = {
+    name: int(name[-2])
+    for name in (*_CONVOLUTIONS, "BatchNorm2d", *vars(pooling))
+    if name[-2:] in ("1d", "2d")
+}
+_BY_NUMBER = {
+    *("Identity", "ReLU", "ReLU6", "LeakyReLU", "ELU", "Softplus", "GELU", "SiLU", "Tanh"),
+    *("Hardtanh", "Sigmoid", "Dropout", "PReLU"),
+}
+
 _CURES = {
-    **{name: _IN_FRONT for name in vars(pooling) if "Pool" in name},
     "LogSoftmax": "leave it out, as 'cross_entropy' takes logits",
-    "BatchNorm2d": "there are no images here yet",
-    "Conv2d": "there are no convolutions here yet",
 }
