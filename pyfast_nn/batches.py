@@ -71,6 +71,7 @@ class Batches:
         self.in_shape: Shape = in_shape
         self.out_shape: Shape = engine.out_shape_of(in_shape)
         shape = (X.shape[0], *self.out_shape)
+        sample_weight = intake.existing(engine, X, sample_weight, in_shape)
         _, rows = data.sample_weights(sample_weight, shape[:-1], _name("sample_weight", 0))
         self.classes = intake.find_classes(engine, y, loss, shape, rows, _name("y", 0))
         self._read(first, 0)
@@ -158,10 +159,12 @@ class Batches:
         name_of_weights = _name("sample_weight", number)
         shape, positions = (X.shape[0], *self.out_shape), math.prod(self.out_shape[:-1])
         weights, rows = None, None
+        sample_weight = intake.existing(engine, X, sample_weight, self.in_shape)
         if sample_weight is not None:
             weights = data.contiguous(sample_weight, np.float64, name_of_weights)
             if weights.size and not weights.any():
                 rows = np.zeros(0, np.int64)
+                weights = np.zeros(len(X) * positions)
             else:
                 weights, rows = data.sample_weights(weights, shape[:-1], name_of_weights)
         dtype = intake.dtype_of_targets(engine, engine.dtype)

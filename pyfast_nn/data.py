@@ -184,6 +184,46 @@ def features(
     return array if order is None else array[:, order]
 
 
+def apart(X: Any, name: str, most: int | None = None) -> tuple[Any, Any]:
+    """Return X and the lengths of its examples, None if it has none.
+
+    X may be a pair (X, lengths), or a list of arrays of different lengths, which are filled with
+    zeros up to the longest, or to `most` positions.
+    """
+    if isinstance(X, tuple) and len(X) == 2 and np.ndim(X[1]) == 1 and np.ndim(X[0]) > 1:
+        return X
+    if not isinstance(X, (list, tuple)) or not all(isinstance(each, np.ndarray) for each in X):
+        return X, None
+    if len({each.shape[1:] for each in X}) != 1 or len({len(each) for each in X if each.ndim}) < 2:
+        return X, None
+    lengths = np.array([len(each) for each in X])
+    longest = int(lengths.max())
+    if most is not None and longest > most:
+        raise ValueError(f"{name}: expected arrays of at most {most} positions, got {longest}")
+    shape = (len(X), longest if most is None else most, *X[0].shape[1:])
+    padded = np.zeros(shape, np.result_type(*X))
+    for row, each in zip(padded, X, strict=True):
+        row[: len(each)] = each
+    return padded, lengths
+
+
+def beside_lengths(X: Array, lengths: Any, positions: int, name: str) -> Array:
+    """Return rows of numbers X (n, columns) with lengths as one more column; None: all exist."""
+    n = len(X)
+    if lengths is None:
+        lengths = np.full(n, positions)
+    lengths = as_numbers(lengths, name)
+    possible = lengths.shape == (n,) and (lengths == np.trunc(lengths)).all()
+    if not possible or ((lengths < 0) | (lengths > positions)).any():
+        came = f"{lengths.min()} to {lengths.max()}" if possible else describe(lengths)
+        raise ValueError(
+            f"{name}: expected a length for each of {n} examples, whole numbers from 0 to "
+            f"{positions}, got {came}"
+        )
+    dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
+    return np.concatenate([X, lengths[:, None]], axis=1, dtype=dtype)
+
+
 def flat(X: Any) -> Any:
     """Return `X` of `features` with one row of numbers for each example; in place if it may be."""
     return X if X.ndim == 2 else X.reshape(X.shape[0], math.prod(X.shape[1:]))

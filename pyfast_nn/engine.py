@@ -51,6 +51,8 @@ class Engine:
     standardize_targets : bool
     target_mean, target_std : ndarray (out_features,), float64, or None
         Where targets are standardized, by these; None until the first fit.
+    has_lengths : bool
+        Whether examples come with how many of their positions exist: X has it as a last column.
     running : object or None
         What the fit that trains it now keeps of itself; see `checkpoint`.
     """
@@ -71,6 +73,7 @@ class Engine:
         self.classes_: Any = None
         self.feature_names_in_: Array | None = None
         self.standardize_targets = False
+        self.has_lengths = False
         self.target_mean: Any = None
         self.target_std: Any = None
         self.history: Any = None  # or a History
@@ -88,7 +91,7 @@ class Engine:
     def net(self) -> Any:
         if self._changes != changes() and self._net is not None:
             seen = changes()
-            graph = Graph(self.layers, self._graph.in_shape, self._graph.names)
+            graph = Graph(self.layers, self._graph.in_shape, self._graph.names, self.has_lengths)
             if graph.places != self._graph.places:
                 self._net, self._graph = make_network(graph, self.dtype), graph
             self._changes = seen
@@ -125,7 +128,7 @@ class Engine:
         return math.prod(self.out_shape[:-1])
 
     def _laid(self, in_shape: Shape | int) -> Graph:
-        return Graph(self.layers, in_shape, self.feature_names_in_)
+        return Graph(self.layers, in_shape, self.feature_names_in_, self.has_lengths)
 
     def build(
         self,
@@ -142,7 +145,7 @@ class Engine:
         outputs, or initial values are not finite.
         """
         names = self.feature_names_in_ if names is None else names
-        graph = Graph(self.layers, in_shape, names)
+        graph = Graph(self.layers, in_shape, names, self.has_lengths)
         if self.classes_ is not None:
             check_classes(self.classes_, graph.features)
         net = make_network(graph, self.dtype)
@@ -181,6 +184,11 @@ class Engine:
         """Return the shape of one example of the outputs for inputs of that shape."""
         return self._laid(in_shape).out_shape
 
+    def outputs_have_lengths(self, in_shape: Shape | None = None) -> bool:
+        """Whether positions of outputs may not exist, for inputs of that shape; None: as built."""
+        graph = self.graph if in_shape is None else self._laid(in_shape)
+        return bool(graph.is_ragged(len(graph.places)))
+
     def parameter_shapes(self, in_shape: Shape | int) -> dict[str, Shape]:
         """Return {name: shape} of all parameters, without making them."""
         return self._laid(in_shape).parameter_shapes()
@@ -193,7 +201,8 @@ class Engine:
         """Be the layers of a built engine from number `first` on, with its parameters and state."""
         views = whole.views_of(self.layers, first)
         names = whole.feature_names_in_ if first == 0 else None
-        graph = Graph(self.layers, whole.shape_before(first), names)
+        self.has_lengths = whole.lengths_before(first)
+        graph = Graph(self.layers, whole.shape_before(first), names, self.has_lengths)
         net = make_network(graph, self.dtype)
         parts = []
         for layout, vector in (
@@ -219,6 +228,10 @@ class Engine:
         shape: Shape = self.graph.inputs[f"{first}"]
         return shape
 
+    def lengths_before(self, first: int) -> bool:
+        """Return whether what comes into the layer of that number has lengths."""
+        return f"{first}" in self.graph.know_lengths
+
     def views_of(self, layers: tuple[Layer, ...], first: int) -> dict[str, Array]:
         """Return {name: view} of what those layers, the ones from number `first` on, have learned.
 
@@ -230,7 +243,7 @@ class Engine:
             for place in self.graph.places
         }
         names = self.feature_names_in_ if first == 0 else None
-        part = Graph(layers, self.shape_before(first), names)
+        part = Graph(layers, self.shape_before(first), names, self.lengths_before(first))
         views = {}
         for name in part.parameter_shapes() | part.state_shapes():
             path, _, own = name.rpartition(".")
@@ -343,7 +356,7 @@ class Engine:
         vectors = self.vectors() if self.built else other.vectors()
         for vector, values in zip(vectors, other.vectors(), strict=True):
             vector[:] = values
-        graph = Graph(self.layers, other.in_shape, other.feature_names_in_)
+        graph = Graph(self.layers, other.in_shape, other.feature_names_in_, other.has_lengths)
         vars(self).update(
             vars(other)
             | {name: vars(self)[name] for name in ("layers", "owner", "running", "_claims")},
@@ -421,6 +434,8 @@ class Engine:
     def as_examples(self, X: Any) -> Any:
         """Return inputs, rows of numbers for the core, in the shape of their examples."""
         shape = self.in_shape
+        if self.has_lengths:
+            X = X[:, :-1]
         return X if len(shape) == 1 else X.reshape(X.shape[0], *shape)
 
     def means(self, examples: data.Examples, loss: Loss) -> tuple[float, float]:

@@ -9,6 +9,20 @@ from typing import Any, NamedTuple
 
 from .typing import Array, Shape
 
+# The core's kinds that take the lengths of examples as one more input, and those that compute each
+# position by itself. Others are refused where examples have lengths: what does not exist counts.
+_KNOW_LENGTHS = {
+    *("rnn", "gru", "lstm", "attention"),
+    *("sum_positions", "mean_positions", "max_positions"),
+}
+_BY_POSITION = {
+    *("dense", "gates", "weight_norm", "embedding", "spread", "cosine", "identity", "softmax"),
+    *("relu", "leaky_relu", "elu", "softplus", "gelu", "gelu_tanh", "silu", "tanh", "hardtanh"),
+    *("sigmoid", "step", "sign", "scale", "prelu", "dropout", "gaussian_noise"),
+    *("layer_norm", "rms_norm", "group_norm", "add", "multiply", "concatenate", "slice"),
+    *("positions", "rows", "rotary"),
+}
+
 
 class Place(NamedTuple):
     """A layer where it stands in a network.
@@ -71,31 +85,46 @@ class Graph:
         ``{path: value}``: what each layer puts out, also one that is made of others.
     inputs : dict of tuple
         ``{path: shape}``: of one example of what each layer reads; () if not known.
+    know_lengths : set of str
+        The paths of layers that read values whose positions may not all exist.
     in_shape : tuple of int
         Of one example of X; () if not known.
+    has_lengths : bool
+        Whether examples come with how many of their positions exist: as one more number, the last.
     names : ndarray or None
         Of the columns that come in.
     """
 
     def __init__(
-        self, layers: tuple[Any, ...], in_shape: Shape | int = (), names: Array | None = None
+        self,
+        layers: tuple[Any, ...],
+        in_shape: Shape | int = (),
+        names: Array | None = None,
+        has_lengths: bool = False,
     ) -> None:
         if isinstance(in_shape, int):
             in_shape = (in_shape,) if in_shape else ()
         self.places: list[Place] = []
         self.outputs: dict[str, int] = {}
         self.inputs: dict[str, Shape] = {}
+        self.know_lengths: set[str] = set()
         self.names = names
         self.in_shape = in_shape
+        self.has_lengths = has_lengths
         # X comes as rows of numbers, and input layers read columns.
-        self._shapes: list[Shape] = [(math.prod(in_shape),) if in_shape else ()]
-        self._widths = [math.prod(in_shape) if in_shape else 0]
+        columns = math.prod(in_shape) + has_lengths if in_shape else 0
+        self._shapes: list[Shape] = [(columns,) if in_shape else ()]
+        self._widths = [columns]
         self._flat = {0: in_shape} if len(in_shape) > 1 else {}  # {value: its shape by right}
+        self._ragged: set[int] = set()  # values whose positions may not all exist
+        self._lengths = 0  # the value that says how many do, once somebody reads it
         self._shaped: dict[int, int] = {}  # {such a value: the one of that shape}
         self._first: dict[int, int] = {}  # {id of what learns or keeps: first place}
         self._trainable = True
         value = 0
         for i, layer in enumerate(layers):
+            if has_lengths and i == 0:
+                value = self._split_lengths(layer)
             value = self.lay(layer, str(i), value)
 
     @property
@@ -128,6 +157,8 @@ class Graph:
     def lay(self, layer: Any, path: str, value: int) -> int:
         """Put a layer that reads `value` into its place; return what it puts out."""
         self.inputs[path] = self.example_shape(value)
+        if self.is_ragged(value):
+            self.know_lengths.add(path)
         if value in self._flat and not layer.reads_flat:
             value = self._in_shape(layer, value)
         before, self._trainable = self._trainable, self._trainable and layer.trainable
@@ -145,6 +176,47 @@ class Graph:
             self._shaped[value] = self.add(layer.shaped(shape), "X", "reshape", (value,), shape)
         return self._shaped[value]
 
+    def _split_lengths(self, layer: Any) -> int:
+        """Return the value of all columns of X but the last, which are lengths."""
+        if layer.is_input:
+            raise ValueError(
+                f"layers[0]: expected a layer that is not applied while the inputs are read, as "
+                f"examples have lengths, got {layer!r}; Dense, LayerNorm and their like are not"
+            )
+        size = self._widths[0] - 1
+        numbers = self.add(layer.part_of_x(0, size), "X", "slice", (0,), (size,))
+        if len(self.in_shape) > 1:
+            self._flat[numbers] = self.in_shape
+        self._ragged.add(numbers)
+        return numbers
+
+    def is_ragged(self, value: int) -> bool:
+        """Return whether the positions of a value may not all exist."""
+        return value in self._ragged
+
+    def lengths_of(self, value: int, layer: Any) -> int | None:
+        """Return the value that tells a layer how many positions of another exist; None: all do."""
+        if value not in self._ragged:
+            return None
+        if not self._lengths:
+            size = self._widths[0] - 1
+            self._lengths = self.add(layer.part_of_x(size, 1), "X", "slice", (0,), (1,))
+        return self._lengths
+
+    def _with_lengths(
+        self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], by_position: bool
+    ) -> tuple[int, ...]:
+        """Return the inputs of a layer that is to know of lengths; ValueError if it cannot."""
+        if kind in _KNOW_LENGTHS:
+            lengths = self.lengths_of(inputs[-1], layer)
+            return inputs if lengths is None else (*inputs, lengths)
+        if any(map(self.is_ragged, inputs)) and not by_position:
+            raise ValueError(
+                f"layers[{path}]: expected layers that know of lengths, as examples have them, got "
+                f"{layer!r}; recurrent layers, attention and SetPool do"
+            )
+        return inputs
+
     def add(
         self, layer: Any, path: str, kind: str, inputs: tuple[int, ...], shape: Shape | int
     ) -> int:
@@ -153,8 +225,13 @@ class Graph:
         `shape` is that of one example of the output, () if not known; a number means that of the
         first input with so many channels.
         """
-        here, in_features = len(self.places), self._widths[inputs[0]]
-        in_shape = self._shapes[inputs[0]]
+        in_features, in_shape = self._widths[inputs[0]], self._shapes[inputs[0]]
+        codes = kind == "reshape" and not isinstance(shape, int) and shape[:1] == in_shape
+        known = kind in _BY_POSITION and len(in_shape) != 1
+        first_input = inputs[0]
+        if path != "X":  # which gives X its shape
+            inputs = self._with_lengths(layer, path, kind, inputs, known or codes)
+        here = len(self.places)
         if isinstance(shape, int):
             features, shape = shape, (*in_shape[:-1], shape) if in_shape and shape else ()
         else:
@@ -187,6 +264,8 @@ class Graph:
         self.places.append(place)
         self._shapes.append(shape)
         self._widths.append(features)
+        if first_input in self._ragged and len(shape) > 1:
+            self._ragged.add(here + 1)
         if layer.is_input and inputs[0] in self._flat:
             by_right = self._flat[inputs[0]]
             self._flat[here + 1] = (*by_right[:-1], by_right[-1] * features // in_features)

@@ -93,16 +93,48 @@ def features(engine: Engine, X: Inputs, allow_nonfinite: bool = True) -> Array:
     """Return X to compute with; the first fixes the number of columns, and their names."""
     allow_nonfinite = checks.boolean(allow_nonfinite, "allow_nonfinite")
     names = engine.feature_names_in_ if engine.built else feature_names(engine, X)
+    X, lengths = data.apart(X, "X", engine.in_shape[0] if engine.built else None)
     array = data.features(X, known=names, positions=True)
     if not engine.built:
+        engine.has_lengths = lengths is not None
         engine.build(array.shape[1:], names=names)
         engine.feature_names_in_ = names
     _check_shape(array, engine.in_shape, "X")
-    rows: Array = data.flat(array)
+    rows: Array = _with_lengths(engine, data.flat(array), lengths, engine.in_shape, "X")
     check_learned(engine)
     if not allow_nonfinite:
         check_finite(engine, rows, "X", names)
     return rows
+
+
+def _with_lengths(
+    engine: Engine, X: Any, lengths: Any, shape: Shape, name: str, once: Calls = each_time
+) -> Any:
+    """Return rows of numbers as the core reads them: with lengths where examples have them."""
+    if engine.has_lengths:
+        return once(data.beside_lengths, X, lengths, shape[0], name)
+    if lengths is not None:
+        raise ValueError(
+            f"{name}: expected examples without lengths, as this model was built, got some with; "
+            "a new model takes those of its first fit, or build(shape, lengths=True)"
+        )
+    return X
+
+
+def existing(
+    engine: Engine, X: Any, sample_weight: ArrayLike | None, in_shape: Shape | None = None
+) -> ArrayLike | None:
+    """Return the weights of examples, or of positions where some do not exist: theirs are 0."""
+    if not engine.has_lengths or not engine.outputs_have_lengths(in_shape):
+        return sample_weight
+    positions = (engine.in_shape if in_shape is None else in_shape)[0]
+    exist = (np.arange(positions) < X[:, -1:]).astype(np.float64)
+    if sample_weight is None:
+        return exist
+    weights = data.contiguous(sample_weight, np.float64, "sample_weight")
+    if weights.shape == (len(X),):
+        weights = weights[:, None]
+    return exist * weights if weights.shape in ((len(X), 1), exist.shape) else weights
 
 
 def _check_shape(X: Any, shape: Shape, name: str) -> None:
@@ -141,6 +173,9 @@ def training_features(
     once: Calls = each_time,
 ) -> tuple[Array, Shape]:
     """Return X to learn from, and the shape of its examples: that one, if it is known."""
+    X, lengths = once(data.apart, X, name, None if in_shape is None else in_shape[0])
+    if in_shape is None:
+        engine.has_lengths = lengths is not None
     array: Array = once(data.features, X, name, names, True)
     if array.shape[0] == 0:
         raise ValueError(f"{name}: expected at least one row, got shape {array.shape}")
@@ -149,7 +184,7 @@ def training_features(
         _check_shape(array, in_shape, name)
         if shape != in_shape:
             raise ValueError(f"{name}: expected {in_shape[0]} columns, got shape {array.shape}")
-    return once(data.flat, array), shape
+    return _with_lengths(engine, once(data.flat, array), lengths, shape, name, once), shape
 
 
 def check_finite(
@@ -168,7 +203,8 @@ def check_finite(
     if engine.built and X.shape[1] != engine.net.in_features:
         return  # the core says so
     shape = X.shape[1:] if in_shape is None else in_shape
-    graph = engine.graph if engine.built else Graph(engine.layers, shape, names)
+    lengths = engine.has_lengths
+    graph = engine.graph if engine.built else Graph(engine.layers, shape, names, lengths)
     # Input layers bring into the range of the model's dtype what is beyond it.
     maps = any(isinstance(place.layer, InputLayer) for place in graph.places)
     dtype = np.dtype("float64") if maps else engine.dtype
@@ -411,18 +447,20 @@ def examples(
     dtype: np.dtype[Any] | None = None,
     names: tuple[str, str] = ("y", "sample_weight"),
     scaled: bool = True,
-    out_shape: Shape | None = None,
+    in_shape: Shape | None = None,
     once: Calls = each_time,
 ) -> data.Examples:
     """Return features with their targets and weights, and without rows of weight 0.
 
-    `out_shape` is that of one example of the outputs, if it is not built yet. `classes` are those
-    of the model, or will be; `names` are of the arguments. Targets that are standardized are so
-    only if they are to be `scaled`, else `scale_targets` does it.
+    `in_shape` is that of one example, if it is not built yet. `classes` are those of the model, or
+    will be; `names` are of the arguments. Targets that are standardized are so only if they are to
+    be `scaled`, else `scale_targets` does it.
     """
     classes = engine.classes_ if classes is None else classes
     dtype = engine.dtype if dtype is None else dtype
-    shape = (X.shape[0], *(engine.out_shape if out_shape is None else out_shape))
+    out_shape = engine.out_shape if in_shape is None else engine.out_shape_of(in_shape)
+    shape = (X.shape[0], *out_shape)
+    sample_weight = existing(engine, X, sample_weight, in_shape)
     weights, rows = once(data.sample_weights, sample_weight, shape[:-1], names[1])
     kept = dtype_of_targets(engine, dtype)
     targets = once(data.targets, y, loss, shape, classes, kept, names[0], rows)

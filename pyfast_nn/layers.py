@@ -110,6 +110,10 @@ class Layer(Configured):
         """Return what stands in front of the layer where it reads X in that shape."""
         return Shaped(shape)
 
+    def part_of_x(self, first: int, count: int) -> "Layer":
+        """Return what stands in front of the layer where it reads some of the numbers of X."""
+        return Slice(first, count)
+
     def lay(self, network: "graph.Graph", path: str, value: int) -> int:
         """Take its place in a network, where it reads `value`; return what it puts out."""
         width = network.width(value)

@@ -8,7 +8,8 @@ are standardized), ``history``, and
 names of the parameter and of the state. A checkpoint holds besides, as ``fit`` and in tensors
 ``fit.``, what a fit keeps of itself (see `checkpoint`).
 
-``in_features`` is a number or, where an example has positions, its shape as a list.
+``in_features`` is a number or, where an example has positions, its shape as a list; of examples
+that have lengths it is an object with this as ``shape``.
 
 As the names of the tensors are torch's, their shapes are, too: in the file a weight is (out, in),
 as ``weight_layout`` says, and not (in, out) as in the model; a kernel is (out, in, height, width).
@@ -89,7 +90,7 @@ def encode(engine: Engine, *, metadata: dict[str, str] | None = None, **parts: P
         "format_version": FORMAT_VERSION,
         "weight_layout": WEIGHT_LAYOUT,
         "layers": branches.to_config(engine.layers),
-        "in_features": engine.in_shape[0] if len(engine.in_shape) == 1 else list(engine.in_shape),
+        "in_features": _describe_inputs(engine),
         "dtype": engine.dtype.name,
         "seed": engine.seed,
         "epochs_trained": engine.epochs_trained,
@@ -239,10 +240,21 @@ def fill(engine: Engine, contents: Contents) -> None:
     _check_state(engine)
 
 
+def _describe_inputs(engine: Engine) -> Any:
+    """Return the shape of inputs as plain values."""
+    shape = engine.in_shape[0] if len(engine.in_shape) == 1 else list(engine.in_shape)
+    return {"shape": shape, "lengths": True} if engine.has_lengths else shape
+
+
 def _describe_engine(engine: Engine, description: dict[str, Any]) -> Shape:
     """Set the attributes of an engine that is not built; return the shape of its inputs."""
     checks.choice(description["weight_layout"], "weight_layout", (WEIGHT_LAYOUT,))
-    in_shape = checks.shape(description["in_features"], "in_features")
+    inputs = description["in_features"]
+    if isinstance(inputs, dict):
+        if inputs.keys() != {"shape", "lengths"} or inputs["lengths"] is not True:
+            raise ValueError(f"in_features: expected shape and lengths, got {inputs!r}")
+        engine.has_lengths, inputs = True, inputs["shape"]
+    in_shape = checks.shape(inputs, "in_features")
     engine.epochs_trained = checks.integer(
         description["epochs_trained"], "epochs_trained", minimum=0, maximum=2**63 - 1
     )

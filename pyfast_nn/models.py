@@ -235,7 +235,9 @@ class Sequential(Guided):
         """Length of `parameters` (int)."""
         return self._engine.network().n_parameters
 
-    def build(self, in_features: Integer | Sequence[Integer]) -> "Sequential":
+    def build(
+        self, in_features: Integer | Sequence[Integer], *, lengths: bool = False
+    ) -> "Sequential":
         """Fix the shape of one example of X and make the initial parameters.
 
         Parameters
@@ -243,6 +245,8 @@ class Sequential(Guided):
         in_features : int or tuple of int
             Columns of X, at least 1; or, of data with positions, ``(positions, channels)`` or
             ``(height, width, channels)``, as X has them after its first axis.
+        lengths : bool
+            Whether examples come with lengths, ``(X, lengths)``, see `fit`.
 
         Returns
         -------
@@ -259,14 +263,22 @@ class Sequential(Guided):
         >>> fnn.Sequential([fnn.Dense(256), fnn.ReLU(), fnn.Dense(10)]).build(784).n_parameters
         203530
         """
-        shape = checks.shape(in_features, "in_features")
+        shape, lengths = (
+            checks.shape(in_features, "in_features"),
+            checks.boolean(lengths, "lengths"),
+        )
         if self.built:
+            if lengths != self._engine.has_lengths:
+                raise ValueError(
+                    f"lengths: expected {not lengths}, with which this model was built"
+                )
             if shape != self.in_shape:
                 raise ValueError(
                     f"in_features: expected {_plain(self.in_shape)}, with which this model was "
                     f"built, got {_plain(shape)}"
                 )
             return self
+        self._engine.has_lengths = lengths
         self._engine.build(shape)
         return self
 

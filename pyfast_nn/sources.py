@@ -65,13 +65,14 @@ class Arrays:
         self.in_shape: Shape = in_shape
         self.out_shape: Shape = engine.out_shape_of(in_shape)
         shape = (X.shape[0], *self.out_shape)
+        sample_weight = intake.existing(engine, X, sample_weight, in_shape)
         self._weight, rows = once(data.sample_weights, sample_weight, shape[:-1])
         self.classes: Array | None = intake.find_classes(engine, y, loss, shape, rows, once=once)
         self.examples: data.Examples = intake.examples(
             *(engine, X, y, loss, sample_weight, class_weight),
             classes=self.classes,
             scaled=False,
-            out_shape=self.out_shape,
+            in_shape=in_shape,
             once=once,
         )
         intake.check_finite(engine, X, "X", self.names, self.examples.rows, once, in_shape)

@@ -145,7 +145,7 @@ class Fit:
         self._monitor, self._patience, self._min_delta = monitor, patience, min_delta
         self.listeners: list[Any] = check_callbacks(callbacks)
         self.optimizer: Optimizer = _check_optimizer(engine, optimizer)
-        graph = Graph(engine.layers, source.in_shape)
+        graph = Graph(engine.layers, source.in_shape, has_lengths=engine.has_lengths)
         _warn_of_flat_layers(graph)
         self.done: int = 0 if self._start is None else engine.history.epochs
         rows = source.examples.n if isinstance(source, Arrays) else 1
@@ -494,7 +494,7 @@ def _check_validation(
         classes=source.classes,
         names=of_arguments,
         scaled=False,
-        out_shape=source.out_shape,
+        in_shape=in_shape,
         once=once,
     )
     intake.check_finite(engine, X, name, names, examples.rows, once, in_shape)

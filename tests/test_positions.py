@@ -329,3 +329,114 @@ def test_curvature_and_inspection(rng):
         for model, of in ((whole, (X, y)), (rows, flat[:2]))
     ]
     np.testing.assert_allclose(*losses_along, rtol=1e-12)
+
+
+# ------------------------------------------------------------------------ lengths
+
+
+def ragged(rng, n=7):
+    """Sequences (n, T, CHANNELS), filled up with numbers that nobody is to see, and lengths."""
+    X, lengths = rng.standard_normal((n, T, CHANNELS)), rng.integers(1, T + 1, n)
+    lengths[:2] = T, 1
+    return X, lengths
+
+
+RAGGED = {
+    "set": (fnn.Dense(5), fnn.Tanh(), fnn.SetPool("mean"), fnn.Dense(3)),
+    "deep set": (fnn.DeepSet([fnn.Dense(5), fnn.ReLU()], [fnn.Dense(3)], "max"),),
+    "last": (fnn.LSTM(4, bidirectional=True, outputs="last"), fnn.Dense(3)),
+    "all": (fnn.Residual([fnn.LayerNorm(), fnn.GRU(2, num_layers=2)]), fnn.Dense(3)),
+    "rows": (fnn.Dense(3),),
+}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_an_example_is_what_it_is_alone(name, rng):
+    X, lengths = ragged(rng)
+    model = fnn.Sequential(RAGGED[name], dtype="float64", seed=3).build((T, CHANNELS), lengths=True)
+    out, pullback = model.vjp((X, lengths))
+    dout = rng.standard_normal(out.shape)
+    at_positions = out.ndim == 3
+    if at_positions:  # what stands at other positions is nobody's business
+        dout[np.arange(T) >= lengths[:, None]] = 0
+    dparameters, dX = pullback(dout)
+    total = 0
+    for i, length in enumerate(lengths):
+        alone = fnn.Sequential(RAGGED[name], dtype="float64").build((int(length), CHANNELS))
+        alone.parameters = model.parameters
+        own, back = alone.vjp(X[i : i + 1, :length])
+        rows = slice(0, length) if at_positions else slice(None)
+        np.testing.assert_allclose(out[i, rows], own[0], rtol=1e-12, atol=1e-14)
+        own_dparameters, own_dX = back(dout[i : i + 1, rows])
+        np.testing.assert_allclose(dX[i, :length], own_dX[0], rtol=1e-10, atol=1e-13)
+        assert (dX[i, length:] == 0).all()
+        total = total + own_dparameters
+    np.testing.assert_allclose(dparameters, total, rtol=1e-10, atol=1e-13)
+    lists = [each[:length] for each, length in zip(X, lengths, strict=True)]
+    exist = (np.arange(T) < lengths[:, None]) if at_positions else np.ones(len(X), bool)
+    np.testing.assert_array_equal(model.forward(lists)[exist], out[exist])
+
+
+def test_losses_leave_out_positions_that_do_not_exist(rng, tmp_path):
+    X, lengths = ragged(rng)
+    exist = np.arange(T) < lengths[:, None]
+    y = np.where(exist, rng.integers(0, 3, exist.shape), -1)
+    weights = rng.uniform(0.5, 2, len(X))
+    model = fnn.Sequential(RAGGED["all"], dtype="float64", seed=3)
+    history = model.fit(
+        *((X, lengths), y), loss="cross_entropy", epochs=2, validation_data=((X, lengths), y)
+    )
+    log_p = np.log(model.predict_proba((X, lengths)))
+    losses_of_all = -np.take_along_axis(log_p, y.clip(0)[..., None], 2)[..., 0]
+    assert model.evaluate((X, lengths), y)["loss"] == pytest.approx(losses_of_all[exist].mean())
+    assert history["val_loss"][-1] == pytest.approx(losses_of_all[exist].mean())
+    expected = np.average(losses_of_all, weights=exist * weights[:, None])
+    scores = model.evaluate((X, lengths), y, sample_weight=weights)
+    assert scores["loss"] == pytest.approx(expected)
+    right = model.predict((X, lengths)) == y
+    assert model.evaluate((X, lengths), y)["accuracy"] == pytest.approx(right[exist].mean())
+    model.fit([((X[:3], lengths[:3]), y[:3]), ((X[3:], lengths[3:]), y[3:])], epochs=1)
+    model.save(tmp_path / "model")
+    for other in (fnn.load(tmp_path / "model"), pickle.loads(pickle.dumps(model)), model[:]):
+        np.testing.assert_array_equal(other.forward((X, lengths)), model.forward((X, lengths)))
+    with pytest.raises(ValueError, match="expected one whose examples have no lengths"):
+        fnn.inspect.layer_variances(model, (X, lengths), y)
+
+
+@pytest.mark.once
+def test_without_lengths_all_positions_exist(rng):
+    X, _ = ragged(rng)
+    model = fnn.Sequential(RAGGED["last"], seed=3).build((T, CHANNELS), lengths=True)
+    other = fnn.Sequential(RAGGED["last"], seed=3).build((T, CHANNELS))
+    np.testing.assert_allclose(model.forward(X), other.forward(X), rtol=1e-5)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([T + 1] * 3, r"whole numbers from 0 to 4, got 5 to 5"),
+        ([-1, 0, 1], "got -1 to 1"),
+        ([0.5, 1, 2], "X: expected a length for each of 3 examples"),
+        ([1, 2], "X: expected a length for each of 3 examples"),
+    ],
+)
+def test_lengths_that_are_none(lengths, message):
+    model = fnn.Sequential(RAGGED["set"]).build((T, CHANNELS), lengths=True)
+    with pytest.raises(ValueError, match=message):
+        model.forward((np.zeros((3, T, CHANNELS)), np.array(lengths)))
+
+
+@pytest.mark.once
+def test_lengths_that_nobody_takes():
+    X = np.zeros((3, T, CHANNELS))
+    with pytest.raises(ValueError, match="X: expected examples without lengths"):
+        fnn.Sequential(RAGGED["set"]).build((T, CHANNELS)).forward((X, np.array([1, 2, 3])))
+    with pytest.raises(ValueError, match="X: expected arrays of at most 4 positions, got 5"):
+        model = fnn.Sequential(RAGGED["set"]).build((T, CHANNELS), lengths=True)
+        model.forward([np.zeros((5, CHANNELS)), np.zeros((2, CHANNELS))])
+    for layer in (fnn.Conv1d(3, 2), fnn.BatchNorm(), fnn.Flatten(), fnn.Permute((2, 1))):
+        with pytest.raises(ValueError, match=r"layers\[1\]: expected layers that know of lengths"):
+            fnn.Sequential([fnn.Dense(2), layer]).build((T, CHANNELS), lengths=True)
+    with pytest.raises(ValueError, match=r"layers\[0\]: expected a layer that is not applied"):
+        fnn.Sequential([fnn.Rescale(), fnn.Dense(2)]).build((T, CHANNELS), lengths=True)

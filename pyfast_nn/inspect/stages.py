@@ -22,6 +22,10 @@ def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
     (int, Sequential)
         Each with the number of its layer in the model; -1 for the first.
     """
+    if engine_of(model).has_lengths:
+        raise ValueError(
+            "model: expected one whose examples have no lengths, got one built for them"
+        )
     first = sum(layer.is_input for layer in model.layers)
     yield -1, _copy_of(model, 0, (*model.layers[:first], Identity()))
     for i in range(first, len(model)):
