@@ -46,7 +46,10 @@ def shape(value: Any, name: str) -> tuple[int, ...]:
             f"{name}: expected (channels,), (positions, channels) or (height, width, channels), "
             f"got {describe(value)}"
         )
-    return tuple(integer(size, f"{name}[{i}]", minimum=1) for i, size in enumerate(sizes))
+    found = tuple(integer(size, f"{name}[{i}]", minimum=1) for i, size in enumerate(sizes))
+    if math.prod(found) >= 2**31:
+        raise ValueError(f"{name}: expected fewer than 2**31 numbers in an example, got {found}")
+    return found
 
 
 def sizes(axes: int, minimum: int) -> Callable[[object, str], Size]:

@@ -20,7 +20,7 @@ _BY_POSITION = {
     *("relu", "leaky_relu", "elu", "softplus", "gelu", "gelu_tanh", "silu", "tanh", "hardtanh"),
     *("sigmoid", "step", "sign", "scale", "prelu", "dropout", "gaussian_noise"),
     *("layer_norm", "rms_norm", "group_norm", "add", "multiply", "concatenate", "slice"),
-    *("positions", "rows", "rotary"),
+    *("positions", "rotary"),
 }
 
 

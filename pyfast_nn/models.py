@@ -507,7 +507,10 @@ class Sequential(Guided):
             is copied whole. Lists, DataFrames and objects with ``__dlpack__`` become arrays first.
             Rows of sparse matrices of SciPy are filled in batch by batch; formats other than CSR
             become CSR first, and duplicates are summed. Columns of a DataFrame are told apart by
-            their names, see `feature_names_in_`. Without `y`: batches, see Notes.
+            their names, see `feature_names_in_`. Without `y`: batches, see Notes. Data with
+            positions are (n, positions, channels), or (n, height, width, channels). Sequences and
+            sets of different sizes are a pair ``(X, lengths)``, or a list of arrays, which is
+            filled up with zeros: what stands behind the length of an example does not exist.
         y : array_like
             What the loss expects: values (n, out_features), (n,) when there is one output; or
             labels (n,), also as one column: whole numbers, bool or strings, which are mapped to
@@ -516,7 +519,8 @@ class Sequential(Guided):
             be as many as outputs (two for one output of ``"binary_cross_entropy"`` or
             ``"hinge"``), and they are sorted. ``"cross_entropy"`` takes rows of probabilities, too,
             ``"binary_cross_entropy"`` probabilities, and with several outputs as many labels of
-            each example, 0 or 1.
+            each example, 0 or 1. Where outputs have positions (n, ..., out_features), so have
+            labels (n, ...) and values; the loss is the mean over all of those that exist.
         loss : str or pyfast_nn.losses.Loss, optional
             A name of the table in `pyfast_nn.losses`, or an object such as
             ``fnn.losses.Huber(delta=2)``. None is the loss of the last fit.
@@ -546,8 +550,9 @@ class Sequential(Guided):
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch; `class_weight` does not count there.
         sample_weight : array_like (n,), optional
-            How much each example counts, finite and at least 0. What is trained is the weighted
-            risk ``sum(w * l) / sum(w)`` over the rows. A step follows the gradient of
+            How much each example counts, or each position of outputs (n, ...); finite and at least
+            0. What is trained is the weighted risk ``sum(w * l) / sum(w)`` over the rows. A step
+            follows the gradient of
             ``sum(w * l) / m`` over the m rows of its batch, with weights that were scaled to mean 1
             over all rows: an unbiased estimate of that of the risk for any batch size. The history
             holds ``sum(w * l) / sum(w)`` over the epoch. A row of weight 0 is as if it were not
@@ -754,7 +759,7 @@ class Sequential(Guided):
 
         Returns
         -------
-        ndarray (n, out_features)
+        ndarray (n, out_features), or (n, ..., out_features) with positions
             Of the model's dtype. NaN in X comes out as NaN, here and in all derivatives. Of a model
             with ``standardize_targets=True`` on the scale of standardized targets.
 

@@ -78,7 +78,7 @@ def test_shapes_that_differ(layer, message):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("shape", [(), (2, 3, 4, 5), (3, 0), (3, 1.5), "ab"])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4, 5), (3, 0), (3, 1.5), "ab", (2**16, 2**16)])
 def test_what_is_no_shape_of_an_example(shape):
     with pytest.raises((TypeError, ValueError), match="in_features"):
         fnn.Sequential([fnn.Dense(2)]).build(shape)
@@ -346,6 +346,8 @@ RAGGED = {
     "deep set": (fnn.DeepSet([fnn.Dense(5), fnn.ReLU()], [fnn.Dense(3)], "max"),),
     "last": (fnn.LSTM(4, bidirectional=True, outputs="last"), fnn.Dense(3)),
     "all": (fnn.Residual([fnn.LayerNorm(), fnn.GRU(2, num_layers=2)]), fnn.Dense(3)),
+    "attention": (fnn.MultiHeadAttention(1, rotary=True), fnn.Dense(3)),
+    "block": (fnn.TransformerBlock(2), fnn.SetPool("max"), fnn.Dense(3)),
     "rows": (fnn.Dense(3),),
 }
 
@@ -401,6 +403,17 @@ def test_losses_leave_out_positions_that_do_not_exist(rng, tmp_path):
         np.testing.assert_array_equal(other.forward((X, lengths)), model.forward((X, lengths)))
     with pytest.raises(ValueError, match="expected one whose examples have no lengths"):
         fnn.inspect.layer_variances(model, (X, lengths), y)
+
+
+@pytest.mark.once
+def test_codes_of_different_lengths(rng):
+    layers = (fnn.Embedding(9, 4), fnn.GRU(3, outputs="last"))
+    codes = [rng.integers(0, 9, length) for length in (5, 2, 3)]
+    model = fnn.Sequential(layers, dtype="float64").build(5, lengths=True)
+    for each, out in zip(codes, model.forward(codes), strict=True):
+        alone = fnn.Sequential(layers, dtype="float64").build(len(each))
+        alone.parameters = model.parameters
+        np.testing.assert_allclose(alone.forward(each[None])[0], out, rtol=1e-12)
 
 
 @pytest.mark.once
