@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import autodiff
-import oracle
 import pyfast_nn as fnn
 from conftest import assert_close
 from pyfast_nn import _core, graph
@@ -25,12 +24,9 @@ def built(layers, shape, rng):
 
 def vjp(model, X, dout):
     """(out, gradients by name, dX) of X (n, positions, channels)."""
-    net, flat = engine_of(model).net, X.reshape(len(X), -1)
-    out, dparameters, dX = np.empty(dout.shape), np.empty(model.n_parameters), np.empty(flat.shape)
-    rows = dout.reshape(-1, dout.shape[-1])
-    pullback = net.vjp(model.parameters, flat, out.reshape(rows.shape))
-    pullback(rows, dparameters, dX)
-    return out, engine_of(model).named_parameters(dparameters), dX.reshape(X.shape)
+    out, pullback = model.vjp(X)
+    dparameters, dX = pullback(dout)
+    return out, engine_of(model).named_parameters(dparameters), dX
 
 
 # ------------------------------------------------------------------------------- torch
@@ -174,11 +170,7 @@ def test_what_stands_long_ago_is_remembered(rng, kind):
     gradients = []
     for dtype in ("float32", "float64"):
         model = fnn.Sequential(layers, dtype=dtype, seed=1).build((700, 2))
-        net, out = engine_of(model).net, np.empty((3, 1), dtype)
-        flat = X.reshape(3, -1).astype(dtype)
-        dparameters, dX = np.empty(net.n_parameters, dtype), np.empty(flat.shape, dtype)
-        net.vjp(model.parameters, flat, out)(np.ones((3, 1), dtype), dparameters, dX)
-        gradients.append(dparameters)
+        gradients.append(model.vjp(X)[1](np.ones((3, 1)))[0])
     scale = np.abs(gradients[1]).max()
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=0, atol=2e-5 * scale)
 
@@ -246,19 +238,31 @@ def test_curvature_of_a_recurrent_network(rng):
     model = built(
         [fnn.LSTM(3, num_layers=2), fnn.GRU(4, outputs="last"), fnn.Dense(2)], (6, 2), rng
     )
-    net, p = engine_of(model).net, np.array(model.parameters)
-    X, y, v = rng.normal(size=(5, 12)), rng.integers(0, 2, 5), rng.normal(size=len(p))
-
-    def gradient(there):
-        out = np.empty(len(p))
-        net.loss_and_grad(there, X, y, oracle.CROSS_ENTROPY, out)
-        return out
-
-    hv, eps = np.empty(len(p)), 1e-5
-    net.hvp(p, v, X, y, oracle.CROSS_ENTROPY, hv)
-    difference = (gradient(p + eps * v) - gradient(p - eps * v)) / (2 * eps)
+    X, y, p = rng.normal(size=(5, 6, 2)), rng.integers(0, 2, 5), np.array(model.parameters)
+    v, eps = rng.normal(size=len(p)), 1e-5
+    hv = model.hvp(X, y, v, loss="cross_entropy")
+    gradients = []
+    for step in (eps, -eps):
+        model.parameters = p + step * v
+        gradients.append(model.loss_and_grad(X, y, loss="cross_entropy")[1])
+    difference = (gradients[0] - gradients[1]) / (2 * eps)
     np.testing.assert_allclose(hv, difference, rtol=0, atol=1e-7 * np.abs(hv).max())
-    assert net.inexact != ""
+    with pytest.raises(ValueError, match="0.l0 are used at several positions"):
+        fnn.curvature.exact_trace(fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy"))
+
+
+@pytest.mark.once
+@every_kind
+def test_a_network_learns_to_remember(rng, kind):
+    """The sign of what came first, with noise behind it."""
+    X = rng.normal(size=(256, 6, 1))
+    model = fnn.Sequential([KINDS[kind](8, outputs="last"), fnn.Dense(1)], seed=0)
+    y = X[:, 0, 0] > 0
+    optimizer = fnn.optim.Adam(lr=0.02)
+    model.fit(
+        X, y, loss="binary_cross_entropy", optimizer=optimizer, epochs=40, batch_size=16, verbose=0
+    )
+    assert (model.predict(X) == y).mean() > 0.9
 
 
 REFUSED = [

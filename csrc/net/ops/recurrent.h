@@ -473,7 +473,7 @@ struct Recurrent : OpBase {
     }
 
     // So many examples and steps that what is computed of them stays near.
-    static constexpr index examples_together = 16, steps_together = 8;
+    static constexpr index examples_together = 32, steps_together = 8;
 
     // f(some of the examples, some of the steps)
     template <class F>
