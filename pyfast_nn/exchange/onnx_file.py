@@ -350,6 +350,11 @@ _RECURRENT = {"rnn": ("RNN", [0]), "gru": ("GRU", [1, 0, 2]), "lstm": ("LSTM", [
 
 def _recurrent(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
     """Positions stand in front of examples there; the second direction has them turned around."""
+    if len(xs) > 1:
+        raise NotImplementedError(
+            f"layers[{place.path}]: expected examples without lengths, of which a file would know "
+            "nothing, got some with them"
+        )
     if graph.dtype != np.float32:
         return _unrolled(graph, place, own)
     op, order = _RECURRENT[place.kind]

@@ -546,6 +546,11 @@ def to_module(engine: Engine) -> "torch.nn.Module":
         below = f"{path}.l0"  # where a recurrent layer reads what comes in
         place = places[below if below in places else path]
         features = inputs_of[place.path]
+        if isinstance(layer, recurrent.Recurrent) and len(place.inputs) > 1:
+            raise NotImplementedError(
+                f"layers[{path}]: expected examples without lengths, of which a module would know "
+                "nothing, got some with them"
+            )
         if isinstance(layer, InputLayer):
             module = _input_module(layer, features, rounded)
         elif type(layer) in _TO:
