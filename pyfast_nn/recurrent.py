@@ -206,7 +206,9 @@ class RNN(Recurrent):
     Notes
     -----
     The input is (n, positions, channels), the output (n, positions, hidden_size), or (n,
-    hidden_size) of the last. `h` is zero before the first position.
+    hidden_size) of the last. `h` is zero before the first position. Where examples come with their
+    lengths, ``(X, lengths)``, positions from there on do not exist: the last is the last that does,
+    where the second direction begins, and zeros come out behind it.
 
     Parameters are called as in torch, with the layer in front: ``"l0.weight_ih"`` (channels,
     hidden_size), ``"l0.bias_ih"``, ``"l0.weight_hh"`` (hidden_size, hidden_size), ``"l0.bias_hh"``,
