@@ -78,7 +78,9 @@ class Convolution {
         // Where the channels of a tap are whole panels, its products begin with what is there.
         if (f_.groups == 1 && f_.in % dx.full == 0) return backward_by_taps(dx, products, example);
         const Panels<const T> wt = products[0].wt;
-        alignas(vector_bytes) T buffer[buffer_size + lanes<T>];
+        // A vector that holds some of the numbers may begin before the first, and end behind the last.
+        alignas(vector_bytes) T room[lanes<T> + buffer_size + lanes<T>];
+        T* const buffer = room + lanes<T>;
         // Of so many panels at a time, and so of few channels of all taps.
         const index most = max(buffer_size / (height * wt.full) / panels_limit, 1) * panels_limit;
         for (index g = 0; g < f_.groups; ++g)
@@ -323,9 +325,10 @@ class Convolution {
     // line i of what came out.
     void scatter(const Panels<T>& dx, const T* products, index row, Range columns, index g, index example,
                  index i, Range tile) const {
-        const bool narrow = f_.in <= lanes<T> && depth_ * f_.taps() == columns.size();
         const Range channels{g * depth_, (g + 1) * depth_};
-        const SomeLanes<T> all(channels);
+        if (f_.in <= lanes<T> && depth_ * f_.taps() == columns.size())
+            return scatter_vectors(dx, products - channels.begin, row, SomeLanes<T>(channels), example, i,
+                                   tile);
         for (index tap = columns.begin / depth_; tap * depth_ < columns.end;) {
             const index ky = tap / f_.x.kernel, y = f_.y.read(i, ky);
             for (index kx = tap % f_.x.kernel; kx < f_.x.kernel && tap * depth_ < columns.end; ++kx, ++tap) {
@@ -334,19 +337,34 @@ class Convolution {
                     const index to = (example * f_.y.in + y) * f_.x.in + x;
                     const T* const from =
                         products + (first - tile.begin) * row + tap * depth_ - columns.begin - channels.begin;
-                    const auto add = [&](T* sum, const T* term, index width, const auto& some) {
-                        for (index j = 0; j < count; ++j, sum += step * width, term += by * row)
-                            store(sum, load(sum) + some(load_unaligned(term)));
-                    };
-                    if (narrow) return add(dx.row(0, to), from, lanes<T>, all);
                     const Range own{max(columns.begin - tap * depth_, 0) + channels.begin,
                                     min(columns.end - tap * depth_, depth_) + channels.begin};
                     for_vectors(dx, to, own, [&](index place, index c, auto, auto some) {
-                        add(dx.data + place, from + c, dx.width(c / dx.full), some);
+                        T* sum = dx.data + place;
+                        const T* term = from + c;
+                        const index width = step * dx.width(c / dx.full);
+                        for (index j = 0; j < count; ++j, sum += width, term += by * row)
+                            store(sum, load(sum) + some(load_unaligned(term)));
                     });
                 });
             }
         }
+    }
+
+    // The same of all taps, where all channels are one vector.
+    void scatter_vectors(const Panels<T>& dx, const T* products, index row, const SomeLanes<T>& some,
+                         index example, index i, Range tile) const {
+        for (index kx = 0; kx < f_.x.kernel; ++kx)
+            f_.x.for_read(tile, kx, [&](index first, index x, index count, index by, index step) {
+                for (index ky = 0; ky < f_.y.kernel; ++ky) {
+                    const index y = f_.y.read(i, ky);
+                    if (y < 0) continue;
+                    T* sum = dx.row(0, (example * f_.y.in + y) * f_.x.in + x);
+                    const T* term = products + (first - tile.begin) * row + (ky * f_.x.kernel + kx) * depth_;
+                    for (index j = 0; j < count; ++j, sum += step * lanes<T>, term += by * row)
+                        store(sum, load(sum) + some(load_unaligned(term)));
+                }
+            });
     }
 
     const Filter f_;

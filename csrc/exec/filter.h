@@ -16,6 +16,7 @@ struct Axis {
     // Which number of the image that is; -1: a zero.
     index read(index j, index k) const {
         const index at = j * stride + k * dilation - before;
+        if (spacing == 1) return at < 0 || at >= in ? -1 : at;  // without divisions
         return at < 0 || at % spacing != 0 || at / spacing >= in ? -1 : at / spacing;
     }
 
