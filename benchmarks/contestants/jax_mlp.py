@@ -15,24 +15,102 @@ from contestants import networks
 
 NAME = "JAX, epoch scanned"
 KINDS = networks.ALL
+UNROLL = 1
+
+
+def initial_statistics(layers):
+    """Running mean and variance of each batch norm."""
+    return [
+        initial_statistics(numbers[0])
+        if kind == "residual"
+        else (jnp.zeros(numbers), jnp.ones(numbers))
+        if kind == "batch_norm"
+        else ()
+        for kind, *numbers in layers
+    ]
 
 
 def initial(layers, rng):
     """Parameters and running statistics of each layer."""
-    parameters, statistics = [], []
-    for kind, *numbers in layers:
-        own, running = (), ()
-        if kind == "dense":
-            w = rng.normal(0, np.sqrt(2 / numbers[0]), numbers)
-            own = jnp.asarray(w, jnp.float32), jnp.zeros(numbers[1])
-        elif kind in ("batch_norm", "layer_norm"):
-            own = jnp.ones(numbers), jnp.zeros(numbers)
-            running = (jnp.zeros(numbers), jnp.ones(numbers)) if kind == "batch_norm" else ()
-        elif kind == "residual":
-            own, running = initial(numbers[0], rng)
-        parameters.append(own)
-        statistics.append(running)
-    return parameters, statistics
+    parameters = jax.tree.map(jnp.asarray, networks.initial(layers, rng))
+    return parameters, initial_statistics(layers)
+
+
+def convolution(own, x, kernel, inputs, outputs, stride, padding):
+    n = x.ndim - 2
+    layout = "NHWC" if n == 2 else "NWC"
+    kernels = "HWIO" if n == 2 else "WIO"
+    z = jax.lax.conv_general_dilated(
+        x,
+        own[0],
+        [stride] * n,
+        [(padding, padding)] * n,
+        dimension_numbers=(layout, kernels, layout),
+    )
+    return z + own[1]
+
+
+def max_pool(own, x, size):
+    window = (1, *[size] * (x.ndim - 2), 1)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+
+def lstm(own, x, inputs, units):
+    w, b, of_state, b_state = own
+
+    def step(state, z):
+        h, c = state
+        i, f, g, o = jnp.split(z + h @ of_state + b_state, 4, axis=1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    start = jnp.zeros((len(x), units))
+    (h, _), _ = jax.lax.scan(step, (start, start), (x @ w + b).swapaxes(0, 1), unroll=UNROLL)
+    return h
+
+
+def gru(own, x, inputs, units):
+    w, b, of_state, b_state = own
+
+    def step(h, z):
+        of_input, of_before = jnp.split(z, 3, axis=1), jnp.split(h @ of_state + b_state, 3, axis=1)
+        r, u = (jax.nn.sigmoid(of_input[k] + of_before[k]) for k in range(2))
+        n = jnp.tanh(of_input[2] + r * of_before[2])
+        return (1 - u) * n + u * h, None
+
+    start = jnp.zeros((len(x), units))
+    return jax.lax.scan(step, start, (x @ w + b).swapaxes(0, 1), unroll=UNROLL)[0]
+
+
+def attention(own, x, units, heads):
+    n, times, _ = x.shape
+    split = (x @ own[0] + own[1]).reshape(n, times, 3, heads, units // heads)
+    q, k, v = (split[:, :, part] for part in range(3))
+    of_all = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    return of_all.reshape(n, times, units) @ own[2] + own[3]
+
+
+# Those without statistics or random numbers: functions of parameters, inputs and numbers.
+LAYERS = {
+    "dense": lambda own, x, inputs, outputs: x @ own[0] + own[1],
+    "relu": lambda own, x: jax.nn.relu(x),
+    "gelu": lambda own, x: jax.nn.gelu(x, approximate=False),
+    "layer_norm": lambda own, x, features: normalized(
+        x, x.mean(-1, keepdims=True), x.var(-1, keepdims=True), own
+    ),
+    "conv1d": convolution,
+    "conv2d": convolution,
+    "max_pool1d": max_pool,
+    "max_pool2d": max_pool,
+    "mean_pool": lambda own, x: x.mean(tuple(range(1, x.ndim - 1))),
+    "sum_pool": lambda own, x: x.sum(1),
+    "flatten": lambda own, x, *shape: x.reshape(len(x), -1),
+    "lstm": lstm,
+    "gru": gru,
+    "embedding": lambda own, x, *sizes: own[0][x],
+    "positions": lambda own, x, *sizes: x + own[0],
+    "attention": attention,
+}
 
 
 def outputs(layers, parameters, statistics, x, key):
@@ -40,24 +118,22 @@ def outputs(layers, parameters, statistics, x, key):
     after = []
     for i, (kind, *numbers) in enumerate(layers):
         own, running = parameters[i], statistics[i]
-        if kind == "dense":
-            x = x @ own[0] + own[1]
-        elif kind == "relu":
-            x = jax.nn.relu(x)
-        elif kind == "dropout":
+        if kind == "dropout":
             keep = 1 - numbers[0]
             mask = jax.random.bernoulli(jax.random.fold_in(key, i), keep, x.shape)
             x = jnp.where(mask, x / keep, 0)
-        elif kind == "layer_norm":
-            x = normalized(x, x.mean(1, keepdims=True), x.var(1, keepdims=True), own)
         elif kind == "batch_norm":
-            mean, var = x.mean(0), x.var(0)
-            unbiased = var * (len(x) / (len(x) - 1))
+            axes = tuple(range(x.ndim - 1))
+            mean, var = x.mean(axes), x.var(axes)
+            rows = x.size // x.shape[-1]
+            unbiased = var * (rows / (rows - 1))
             running = 0.9 * running[0] + 0.1 * mean, 0.9 * running[1] + 0.1 * unbiased
             x = normalized(x, mean, var, own)
         elif kind == "residual":
             deep, running = outputs(numbers[0], own, running, x, jax.random.fold_in(key, i))
             x = x + deep
+        else:
+            x = LAYERS[kind](own, x, *numbers)
         after.append(running)
     return x, after
 
@@ -69,7 +145,7 @@ def normalized(x, mean, var, parameters):
 def mean_loss(parameters, layers, statistics, x, y, key):
     z, statistics = outputs(layers, parameters, statistics, x, key)
     log_p = jax.nn.log_softmax(z)
-    return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1)), statistics
+    return -jnp.mean(jnp.take_along_axis(log_p, y[..., None], axis=-1)), statistics
 
 
 def plain_adam(lr, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -116,6 +192,20 @@ def predictor(layers, x):
             np.asarray(probabilities(parameters, x))
 
     return run
+
+
+def gradient(layers, weights, x, y):
+    """The loss of all examples, and its gradient by arrays, at these weights."""
+    parameters, statistics = initial(layers, np.random.default_rng(0))
+    parameters = jax.tree.unflatten(jax.tree.structure(parameters), map(jnp.asarray, weights))
+
+    @jax.jit
+    def both(parameters, x, y):
+        differentiate = jax.value_and_grad(mean_loss, has_aux=True)
+        return differentiate(parameters, layers, statistics, x, y, jax.random.key(0))
+
+    (loss, _), grads = both(parameters, x, y)
+    return float(loss), [np.asarray(array) for array in jax.tree.leaves(grads)]
 
 
 def trainer(layers, x, y, batch_size, scanned=True):

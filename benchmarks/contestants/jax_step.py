@@ -7,3 +7,4 @@ from contestants import jax_mlp
 NAME = "JAX, step by step"
 KINDS = jax_mlp.KINDS
 trainer = partial(jax_mlp.trainer, scanned=False)
+gradient = jax_mlp.gradient

@@ -1,14 +1,17 @@
 """Whole training steps: gather, forward, loss, backward, Adam."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from contestants import installed
+from contestants import installed, networks
 from contestants.networks import dense_sizes, kinds, mlp
 from machine import bandwidth, last_level_cache, set_threads
 from measure import interleave, note_disturbed
 from sections.table import markdown_table, microseconds
+
+TOLERANCE = 1e-3  # of the largest number of a gradient: rounding flips a ReLU now and then
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,23 @@ class Workload:
     steps: int  # of one epoch; no partial batch, which not everybody keeps
     described: str = ""  # where the name does not
     dropped: int = 0  # numbers of a row that pass ReLU and dropout, where that is the work
+    shape: tuple = ()  # of an example, where that is more than features
+
+    @property
+    def in_shape(self):
+        return self.shape or dense_sizes(self.layers)[0][:1]
 
     def data(self):
         rng = np.random.default_rng(0)
-        n = self.batch * self.steps
-        sizes = dense_sizes(self.layers)
-        features, classes = sizes[0][0], sizes[-1][1]
-        x = rng.standard_normal((n, features), dtype=np.float32)
-        y = rng.integers(0, classes, n)
-        y[:classes] = np.arange(classes)  # every class occurs
+        shape = (self.batch * self.steps, *self.in_shape)
+        kind, *numbers = self.layers[0]
+        if kind == "embedding":
+            x = rng.integers(0, numbers[0], shape)
+        else:
+            x = rng.standard_normal(shape, dtype=np.float32)
+        *positions, classes = networks.out_shape(self.layers, self.in_shape)
+        y = rng.integers(0, classes, (len(x), *positions))
+        y.flat[:classes] = np.arange(classes)  # every class occurs
         return x, y
 
     @property
@@ -37,7 +48,7 @@ class Workload:
     @property
     def flops(self):
         """Of the matrix products of a step: forward and both gradients."""
-        products = [inputs * outputs for inputs, outputs in dense_sizes(self.layers)]
+        products = networks.products(self.layers, self.in_shape)
         return 2 * self.batch * (3 * sum(products) - products[0])  # the input needs no gradient
 
     @property
@@ -47,9 +58,10 @@ class Workload:
         The rows of the batch; and, where they do not stay in the cache, the parameters and both
         moments of Adam, read and written.
         """
-        sizes = dense_sizes(self.layers)
-        parameters = sum((inputs + 1) * outputs for inputs, outputs in sizes)
-        rows = 4 * self.batch * sizes[0][0]
+        layers = networks.each(self.layers)
+        shapes = [shape for layer in layers for shape in networks.parameter_shapes(*layer)]
+        parameters = sum(map(prod, shapes))
+        rows = 4 * self.batch * prod(self.in_shape)
         return rows + (6 * 4 * parameters if 3 * 4 * parameters > last_level_cache() else 0)
 
 
@@ -102,6 +114,111 @@ WORKLOADS = [
 ]
 
 
+LENET = [
+    *(("conv2d", 5, 1, 6, 1, 2), ("relu",), ("max_pool2d", 2)),
+    *(("conv2d", 5, 6, 16, 1, 0), ("relu",), ("max_pool2d", 2)),
+    ("flatten", 5, 5, 16),
+    *mlp(400, 120, 84, 10),
+]
+
+
+def convolutions(stride):
+    """3 x 3, with batch norm."""
+    channels, strides = (3, 32, 64, 64), (1, stride, 1)
+    layers = []
+    for inputs, outputs, by in zip(channels, channels[1:], strides, strict=False):
+        layers += [("conv2d", 3, inputs, outputs, by, 1), ("batch_norm", outputs), ("relu",)]
+    return [*layers, ("mean_pool",), ("dense", 64, 10)]
+
+
+SIGNALS = [
+    *(("conv1d", 5, 9, 64, 1, 2), ("relu",), ("max_pool1d", 2)),
+    *(("conv1d", 5, 64, 64, 1, 2), ("relu",), ("max_pool1d", 2)),
+    *(("conv1d", 5, 64, 64, 1, 2), ("relu",), ("mean_pool",)),
+    ("dense", 64, 6),
+]
+
+
+def transformer(blocks, times, units, heads, vocabulary):
+    """Pre-norm; the loss is that of every position."""
+    block = [
+        ("residual", [("layer_norm", units), ("attention", units, heads)]),
+        (
+            "residual",
+            [
+                ("layer_norm", units),
+                *(("dense", units, 4 * units), ("gelu",), ("dense", 4 * units, units)),
+            ],
+        ),
+    ]
+    return [
+        *(("embedding", vocabulary, units), ("positions", times, units)),
+        *block * blocks,
+        *(("layer_norm", units), ("dense", units, vocabulary)),
+    ]
+
+
+DEEP_SET = [*mlp(3, 64, 64), ("relu",), ("sum_pool",), *mlp(64, 64, 10)]
+
+WORKLOADS += [
+    Workload(
+        "lenet",
+        LENET,
+        batch=64,
+        steps=8,
+        shape=(28, 28, 1),
+        described="LeNet, 28 x 28",
+    ),
+    *(
+        Workload(
+            f"convolutions-{stride}",
+            convolutions(stride),
+            batch=64,
+            steps=2,
+            shape=(32, 32, 3),
+            described=f"3 x 3 convolutions 32-64-64, batch norm, stride {stride} in the second, "
+            "32 x 32 x 3",
+        )
+        for stride in (2, 1)
+    ),
+    Workload(
+        "signals",
+        SIGNALS,
+        batch=64,
+        steps=4,
+        shape=(128, 9),
+        described="Conv1d 64-64-64, kernel 5, 128 x 9",
+    ),
+    *(
+        Workload(
+            kind,
+            [(kind, 9, 64), ("dense", 64, 6)],
+            batch=64,
+            steps=4,
+            shape=(128, 9),
+            described=f"{kind.upper()} 64, 128 x 9",
+        )
+        for kind in ("lstm", "gru")
+    ),
+    Workload(
+        "transformer",
+        transformer(blocks=2, times=64, units=64, heads=4, vocabulary=64),
+        batch=32,
+        steps=4,
+        shape=(64,),
+        described="transformer, 2 blocks of 64 units and 4 heads, 64 positions",
+    ),
+    Workload(
+        "deep-set",
+        DEEP_SET,
+        batch=64,
+        steps=16,
+        shape=(50, 3),
+        described="Deep Set 64-64, 64, sets of 50 x 3",
+    ),
+]
+
+
 def run(arguments):
     names = dict.fromkeys(workload.name for workload in WORKLOADS)
     if arguments.only not in (None, *names):
@@ -112,10 +229,11 @@ def run(arguments):
     for workload in WORKLOADS:
         if arguments.only in (None, workload.name):
             x, y = workload.data()
+            able = [module for module in modules if takes(module, kinds(workload.layers))]
+            check_gradients(workload, able, x[: workload.batch], y[: workload.batch])
             trainers = {
                 module.NAME: module.trainer(workload.layers, x, y, workload.batch)
-                for module in modules
-                if kinds(workload.layers) <= module.KINDS
+                for module in able
             }
             results = interleave(
                 trainers,
@@ -140,6 +258,30 @@ def run(arguments):
         "The floor is max(FLOPs / FMA peak, bytes / bandwidth).\n\n"
         f"{markdown_table(header, rows, text_columns=2)}{notes}{left_out}"
     )
+
+
+def takes(module, layers):
+    """Whether a contestant has these kinds of layers, and they are what it is for."""
+    return layers <= module.KINDS and not layers.isdisjoint(getattr(module, "FOR", layers))
+
+
+def check_gradients(workload, modules, x, y):
+    """Raise if contestants do not compute the same: loss and gradient at the same weights."""
+    modules = [module for module in modules if hasattr(module, "gradient")]
+    if "dropout" in kinds(workload.layers):
+        return
+    weights = networks.initial(workload.layers, np.random.default_rng(0))
+    weights = list(networks.leaves(weights))
+    first = None
+    for module in modules:
+        loss, gradient = module.gradient(workload.layers, weights, x, y)
+        values = np.concatenate([[loss], *map(np.ravel, gradient)])
+        first = values if first is None else first
+        error = np.abs(values - first).max() / np.abs(first).max()
+        if not error < TOLERANCE:
+            raise AssertionError(
+                f"{workload.name}: {module.NAME} differs from {modules[0].NAME} by {error:.2g}"
+            )
 
 
 def note_dropped(workload, results):
