@@ -178,6 +178,20 @@ class TestTrain:
         code, _, err = run(capfd, "evaluate", out, tmp_path / "b.npz")
         assert code == 2 and "X: expected shape (n, 13, 12, 1)" in err
 
+    def test_predictions_at_positions(self, out, capfd, tmp_path):
+        X, y = np.zeros((4, 3, 2)), np.arange(12).reshape(4, 3) % 2
+        model = fnn.Sequential([fnn.Dense(2)])
+        model.fit(X, y, loss="cross_entropy", epochs=1)
+        model.save(out)
+        np.savez(tmp_path / "a.npz", X=X, y=y)
+        code, _, err = run(capfd, "predict", out, tmp_path / "a.npz")
+        assert code == 2 and "--out: expected a name that ends in .npy or .npz" in err
+        arguments = ("--out", tmp_path / "p.npy", "--proba")
+        code, _, _ = run(capfd, "predict", out, tmp_path / "a.npz", *arguments)
+        assert code == 0 and np.load(tmp_path / "p.npy").shape == (4, 3, 2)
+        code, text, _ = run(capfd, "evaluate", out, tmp_path / "a.npz")
+        assert code == 0 and "accuracy" in text
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

@@ -323,6 +323,11 @@ def test_curvature_and_inspection(rng):
     np.testing.assert_allclose(mine.gradients, its.gradients, rtol=1e-10)
     values = fnn.inspect.penultimate_features(whole, X).values
     np.testing.assert_array_equal(values, fnn.inspect.penultimate_features(rows, flat[0]).values)
+    local = fnn.inspect.local_features(whole, X, 3)
+    its = fnn.inspect.local_features(rows, flat[0], 3)
+    np.testing.assert_allclose(local.singular_values, its.singular_values, rtol=1e-8)
+    with pytest.raises(ValueError, match="of which it is known what each example adds"):
+        whole.fit(X, y, epochs=1, callbacks=fnn.CurvatureMonitor(X, y))
     directions = fnn.inspect.random_directions(whole, 1, seed=0)
     losses_along = [
         fnn.inspect.loss_landscape(model, *of, directions, [0.0, 0.5]).losses

@@ -76,6 +76,12 @@ def _run_arrays(arguments: argparse.Namespace) -> int:
     classes = _classes(model) if arguments.proba else None
     X = files.as_inputs(files.read_features(arguments.data), model.in_shape)
     predictions = model.predict(X) if classes is None else model.predict_proba(X)
+    written_whole = arguments.out is not None and arguments.out.lower().endswith((".npy", ".npz"))
+    if len(model.out_shape) > 1 and not written_whole:
+        raise ValueError(
+            "--out: expected a name that ends in .npy or .npz, as outputs have positions, "
+            f"{model.out_shape} of each example"
+        )
     _write(arguments.out, predictions, classes)
     return 0
 

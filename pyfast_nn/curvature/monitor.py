@@ -68,11 +68,11 @@ class CurvatureMonitor(Callback):
         seed: Integer | None = 0,
     ) -> None:
         self._names = columns.names_of(X, "X")
-        X, y = data.features(X), data.as_targets(y)
+        X, y = data.features(X, positions=True), data.as_targets(y)
         n = X.shape[0]
         if n == 0:
             raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-        data.check_finite(X, np.float64, "X")
+        data.check_finite(data.flat(X), np.float64, "X")
         if y.ndim == 0 or len(y) != n:
             raise ValueError(f"y: expected shape ({n},) or ({n}, outputs), got {y.shape}")
         n_samples = checks.integer(n_samples, "n_samples", minimum=1)

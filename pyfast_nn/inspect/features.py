@@ -66,7 +66,7 @@ def local_features(model: Sequential, X: Inputs, k: Integer = 10) -> "Features":
     >>> features.directions.shape == (model.n_parameters, 5)
     True
     """
-    X = _examples(model, X)
+    _examples(model, X)
     J = curvature.Jacobian(model, X, dtype="float64")
     k = checks.integer(k, "k", minimum=1, maximum=min(J.shape))
     _check_finite(J.T @ np.ones(J.shape[0]), "derivatives in the parameters")
