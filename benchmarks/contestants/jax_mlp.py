@@ -15,7 +15,6 @@ from contestants import networks
 
 NAME = "JAX, epoch scanned"
 KINDS = networks.ALL
-UNROLL = 1
 
 
 def initial_statistics(layers):
@@ -65,7 +64,7 @@ def lstm(own, x, inputs, units):
         return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
 
     start = jnp.zeros((len(x), units))
-    (h, _), _ = jax.lax.scan(step, (start, start), (x @ w + b).swapaxes(0, 1), unroll=UNROLL)
+    (h, _), _ = jax.lax.scan(step, (start, start), (x @ w + b).swapaxes(0, 1))
     return h
 
 
@@ -79,7 +78,7 @@ def gru(own, x, inputs, units):
         return (1 - u) * n + u * h, None
 
     start = jnp.zeros((len(x), units))
-    return jax.lax.scan(step, start, (x @ w + b).swapaxes(0, 1), unroll=UNROLL)[0]
+    return jax.lax.scan(step, start, (x @ w + b).swapaxes(0, 1))[0]
 
 
 def attention(own, x, units, heads):
