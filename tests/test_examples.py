@@ -163,6 +163,24 @@ def test_online_learners(run):
     assert abs(regrets[-1].mean() / expected - 1) < 0.15  # 0.03; deviation 0.05
 
 
+def test_language_model(run):
+    page = run("language_model", EPOCHS=3, READ=60_000)
+    assert page.baseline[0] > page.baseline[1] > page.baseline[2] > page.baseline[3]
+    late = page.bits_late  # 4.0 after 80 steps
+    assert late["transformer"] < page.baseline[0] and late["LSTM"] < page.baseline[0]
+
+    held_out, order = page.codes[page.cut :], 1  # chances of all characters sum to 1
+    seen = np.zeros((page.LETTERS,) * 2)
+    np.add.at(seen, (page.codes[: page.cut - 1], page.codes[1 : page.cut]), 1)
+    alone = np.bincount(page.codes[: page.cut], minlength=page.LETTERS)
+    different = np.count_nonzero(alone)
+    below = (alone + different / page.LETTERS) / (alone.sum() + different)
+    various = np.count_nonzero(seen, axis=1, keepdims=True)
+    chance = (seen + various * below) / np.maximum(seen.sum(axis=1, keepdims=True) + various, 1)
+    pairs = page.codes[page.cut - 1 : -1], held_out
+    np.testing.assert_allclose(page.bits_of_counts(order), -np.log2(chance[pairs]), rtol=1e-10)
+
+
 def test_early_stopping_path(run):
     page = run("early_stopping_path", STEPS=1_000)
     least, ridge = page.risk[page.best], page.ridge_risk.min()
