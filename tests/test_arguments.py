@@ -108,19 +108,20 @@ def test_a_seed_of_none_is_drawn_and_kept():
 
 def test_images_get_the_hint_of_how_to_flatten_them():
     images, y = np.zeros((20, 8, 8)), np.zeros(20, int)
-    hint = r"got shape \(20, 8, 8\); images and the like are X.reshape\(len\(X\), -1\)"
+    hint = r"X: expected shape \(n, 64\), .*got \(20, 8, 8\); X.reshape\(-1, 64\) is that"
     model = network().build(64)
     for call in (
         lambda: model.fit(images, y, loss="cross_entropy"),
         lambda: model.forward(images),
         lambda: model.evaluate(images, y, loss="cross_entropy"),
-        lambda: fnn.CurvatureMonitor(images, y),
     ):
         with pytest.raises(ValueError, match=hint):
             call()
+    with pytest.raises(ValueError, match=r"y: expected shape \(20, 8\), .*; Flatten\(\) or"):
+        network().fit(images, y, loss="cross_entropy")
     Xt = np.zeros((20, 64))
     name = r"validation_data\[0\]"
-    with pytest.raises(ValueError, match=rf"are {name}.reshape\(len\({name}\), -1\)"):
+    with pytest.raises(ValueError, match=rf"; {name}.reshape\(-1, 64\) is that"):
         model.fit(Xt, y, loss="cross_entropy", validation_data=(images, y))
 
 
