@@ -153,6 +153,15 @@ def _check_shape(X: Any, shape: Shape, name: str) -> None:
     )
 
 
+def check_one_length(engine: Engine, name: str) -> None:
+    """Raise NotImplementedError if examples have lengths, for what knows of none."""
+    if engine.graph.has_lengths:
+        raise NotImplementedError(
+            f"{name}: expected a model of examples of one length, got one of (X, lengths); "
+            "one that is built without lengths has parameters of the same names and shapes"
+        )
+
+
 def check_learned(engine: Engine) -> None:
     """Raise RuntimeError if a layer does not know yet what the first fit tells it."""
     for name, view in engine.statistics().items():

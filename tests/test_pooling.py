@@ -181,3 +181,13 @@ def test_a_deep_set_adds_digits(rng):
         sets, sums = draw(200, size)
         error = np.abs(trained.forward(sets)[:, 0] - sums).mean()
         assert error < 0.06 * sums.mean(), size
+
+
+@pytest.mark.once
+def test_sets_of_different_sizes_are_not_exchanged(tmp_path, rng):
+    model = fnn.Sequential([fnn.DeepSet([fnn.Dense(3)], [fnn.Dense(1)])])
+    model.fit((rng.standard_normal((4, 6, 2)), [6, 2, 0, 5]), np.ones(4), loss="mse", epochs=1)
+    for name, write in (("onnx", lambda: model.to_onnx(tmp_path / "m")), ("torch", model.to_torch)):
+        pytest.importorskip(name)
+        with pytest.raises(NotImplementedError, match=f"to_{name}: expected .* of one length"):
+            write()

@@ -35,6 +35,7 @@ def save(engine: Engine, path: Path, loss: Loss) -> None:
         ) from None
 
     network = engine.network()
+    intake.check_one_length(engine, "to_onnx")
     intake.check_learned(engine)
     graph = _Graph(onnx, engine.dtype)
     outputs = _outputs(graph, engine, loss, _network(graph, engine))

@@ -19,6 +19,7 @@ from .. import (
     checks,
     convolution,
     inputs,
+    intake,
     layers,
     pooling,
     recurrent,
@@ -470,6 +471,7 @@ def to_module(engine: Engine) -> "torch.nn.Module":
     """Return a module that computes what a model does, see `Sequential.to_torch`."""
     torch = library("to_torch")
     engine.network()
+    intake.check_one_length(engine, "to_torch")
     made: dict[int, Any] = {}  # {id of a layer that learns: its module}
     dtype = getattr(torch, engine.dtype.name)
     places = {place.path: place for place in engine.graph.places}
