@@ -793,3 +793,21 @@ def test_one_layer_in_two_places_is_refused(affine):
     message = r"layers\[3\]: expected a BatchNorm of its own.*layers\[1\]"
     with pytest.raises(ValueError, match=message):
         fnn.Sequential([fnn.Dense(3), norm, fnn.ReLU(), norm, fnn.Dense(2)])
+
+
+@pytest.mark.parametrize("shape", [(1100, 3), (5, 4, 40)], ids=str)
+def test_positions_are_rows(isa, dtype, rng, restore_threads, shape):
+    """Statistics are those of all positions, which are tallied by example, for any team."""
+    X = (2 * rng.standard_normal((6, *shape)) + 100).astype(dtype)
+    rows = X.reshape(-1, shape[-1])
+    results = []
+    for of, data in ((shape, X), (shape[-1], rows)):
+        model = fnn.Sequential([fnn.BatchNorm()], dtype=dtype).build(of)
+        z = model.forward(data, training=True, seed=0).reshape(rows.shape)
+        model.calibrate(data)
+        results.append((z, model.state))
+    tolerance = {"float32": 2e-4, "float64": 1e-9}[dtype]
+    for of_positions, of_rows in zip(*results, strict=True):
+        np.testing.assert_allclose(of_positions, of_rows, atol=tolerance, rtol=1e-5)
+    mean, variance = rows.astype(np.float64).mean(axis=0), rows.astype(np.float64).var(axis=0)
+    np.testing.assert_allclose(results[0][1], np.concatenate([mean, variance]), rtol=1e-6)

@@ -32,7 +32,7 @@ inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x,
         if (by_rows != next_by_rows || (!by_rows && reads_all)) exec.barrier();
         by_rows = next_by_rows;
     };
-    const auto for_own = [&](const Node& node, Panels<T> to, const auto& f) {
+    const auto for_own = [&](const Node& node, Way way, Panels<T> to, const auto& f) {
         exec.poll();
         const Cut cut = Maps<T>::cut(node, ws.run);
         const bool wide = cut == Cut::products && to.count() > 1;
@@ -41,18 +41,20 @@ inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x,
             f(own, Range{0, to.count()});
         else if (!ws.couples_rows())
             to.for_part(exec.part(), [&](Range panels, Range rows) { f(rows, panels); });
-        else if (const Range panels = exec.share(to.count()); !panels.empty())
+        else if (const Range panels = exec.share(to.count()); !panels.empty()) {
+            if (rows_meet(ws, node)) Maps<T>::meet(ws, node, way, panels);
             f(Range{0, ws.rows}, panels);
+        }
     };
     gather<T>(ws.a(0), x, batch.order, batch.first, own, ws.input_map);
     for (const Node& node : ws.plan.nodes)
-        for_own(node, ws.z(node.output),
+        for_own(node, Way::forward, ws.z(node.output),
                 [&](Range rows, Range panels) { Maps<T>::forward(ws, node, rows, panels); });
     go_on(true, false);
     score_outputs(exec, ws, loss, batch, own, factor);
     complete_output_gradient(ws, own);
     for_nodes_backward(ws, [&](const Node& node) {
-        for_own(node, ws.da(node.input()),
+        for_own(node, Way::backward, ws.da(node.input()),
                 [&](Range rows, Range panels) { Maps<T>::backward(ws, node, rows, panels); });
     });
 }

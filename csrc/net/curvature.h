@@ -307,8 +307,9 @@ void add_second_order_of(Exec& exec, Workspace<T>& ws, const Node& node, T* sums
         return;
     }
     for_stretches(rd, rows, [&](Range r) { exec::elementwise(r, Clear<T>{rd.data}); });
-    for_node(exec, ws, node, ws.z(node.input()), rows,
-             [&](Range r, Range panels) { Maps<T>::tangent_backward_alone(ws, node, r, panels); });
+    if (ws.goes_back(node))
+        for_node(exec, ws, node, Way::tangent_backward, rows,
+                 [&](Range r, Range panels) { Maps<T>::tangent_backward_alone(ws, node, r, panels); });
     const IntoScratch<T> into{ws, node};
     for (int i = 0; i < int(node.inputs.size()); ++i)
         if (into.wants(i) && !into.adds(i))

@@ -18,6 +18,9 @@ using exec::Panels;
 using exec::Part;
 using exec::Range;
 
+// The walks through a network: there and back, and the tangent of each.
+enum class Way { forward, backward, tangent_forward, tangent_backward };
+
 // What a call is going to compute.
 struct Needs {
     bool products = true;  // matrices in panels; without, only a few rows go forward

@@ -56,6 +56,10 @@ struct Maps {
     static bool vector_terms(const Workspace<T>& ws, const Node& node, index k, Pair pair, Range examples,
                              index p, T* room, const TakeRows<T>& take);
 
+    static bool tallies(const Workspace<T>& ws, const Node& node);
+    static void tally(const Workspace<T>& ws, const Node& node, Way way, Range examples);
+    static void meet(const Workspace<T>& ws, const Node& node, Way way, Range panels);
+
     static bool has_factor(const Node& node, index k);
     static const T* factor(const Workspace<T>& ws, const Node& node, index k, Range rows, index p, T* room);
     static const T* factor_tangent(const Workspace<T>& ws, const Node& node, index k, Range rows, index p,

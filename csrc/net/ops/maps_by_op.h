@@ -110,8 +110,33 @@ template <class T>
 bool Maps<T>::vector_terms(const Workspace<T>& ws, const Node& node, index k, Pair pair, Range examples,
                            index p, T* room, const TakeRows<T>& take) {
     return with_op<T>(node.op, [&](auto op) {
-        if constexpr (op.has_vector_terms) op.vector_terms(ws, node, k, pair, examples, p, room, take);
+        if constexpr (op.has_vector_terms) {
+            if (!op.gives_vector_terms(ws, node)) return false;
+            op.vector_terms(ws, node, k, pair, examples, p, room, take);
+        }
         return op.has_vector_terms;
+    });
+}
+
+template <class T>
+bool Maps<T>::tallies(const Workspace<T>& ws, const Node& node) {
+    return with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.traits.couples_rows) return op.tallies(ws, node);
+        return false;
+    });
+}
+
+template <class T>
+void Maps<T>::tally(const Workspace<T>& ws, const Node& node, Way way, Range examples) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.traits.couples_rows) op.tally(ws, node, way, examples);
+    });
+}
+
+template <class T>
+void Maps<T>::meet(const Workspace<T>& ws, const Node& node, Way way, Range panels) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.traits.couples_rows) op.meet(ws, node, way, panels);
     });
 }
 

@@ -57,6 +57,18 @@
 //   vector_terms(ws, node, k, pair, examples, p, room, take)
 //               take(terms, count) for all of them, rows as wide as panel p of the vector, in `room`
 //               (rows_of_terms rows) or where they lie
+//   gives_vector_terms(ws, node)
+//               whether it does so now; otherwise they are those of its factors
+//
+// An op that `couples_rows` is cut by columns then, which are computed of all rows. What these have to do
+// with each other is found out before each of the four maps, by all threads together:
+//
+//   tallies(ws, node)
+//               whether sums over each example are enough: the maps are asked for some examples then
+//   tally(ws, node, way, examples)
+//               these sums, while the examples are in a cache
+//   meet(ws, node, way, panels)
+//               of all rows, or of what has been tallied, for some panels
 //
 // What it keeps besides, if it says `has_state`: numbers at ws.state + node.state.
 //
@@ -194,6 +206,10 @@ struct OpBase {
     static constexpr bool has_matrix = false;
     static constexpr bool has_factors = false;
     static constexpr bool has_vector_terms = false;
+    template <class T>
+    static bool gives_vector_terms(const Workspace<T>&, const Node&) {
+        return true;
+    }
 };
 
 }  // namespace fnn::FNN_ISA::net

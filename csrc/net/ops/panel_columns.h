@@ -68,30 +68,42 @@ __attribute__((flatten)) inline void sum_rows(Columns<T> (&sums)[K], index width
     });
 }
 
-// The same as means over all rows.
+// The same of any number of rows, in float64.
 template <class T, int K, class F>
-inline void mean_rows(Columns<T> (&means)[K], index width, index rows, const F& f) {
-    double totals[K][Panels<T>::full] = {};
-    exec::for_pieces({0, rows}, exec::rows_summed, [&](Range piece) {
-        sum_rows<T>(means, width, piece, f);
+inline void total_rows(double (&totals)[K][Panels<T>::full], index width, Range rows, const F& f) {
+    exec::for_pieces(rows, exec::rows_summed, [&](Range piece) {
+        Columns<T> sums[K];
+        sum_rows<T>(sums, width, piece, f);
         for (int k = 0; k < K; ++k)
-            exec::elementwise({0, width}, exec::AddUp<T>{totals[k], means[k].of, piece.begin == 0});
+            exec::elementwise({0, width}, exec::AddUp<T>{totals[k], sums[k].of, piece.begin == rows.begin});
     });
-    for (int k = 0; k < K; ++k)
-        for (index j = 0; j < width; ++j) means[k].of[j] = T(totals[k][j] / double(rows));
 }
 
-// Mean and mean squared deviation of each column: in two passes over some rows, whose errors the sum of the
+// Mean and sum of squared deviations of each column: of some rows in two passes, whose errors the sum of the
 // deviations mends (T. F. Chan, G. H. Golub, R. J. LeVeque, 1983, "Algorithms for computing the sample
 // variance"), and then merged in float64.
 template <class T>
 struct ColumnMoments {
-    double mean[Panels<T>::full] = {}, variance[Panels<T>::full];
+    double mean[Panels<T>::full] = {}, m2[Panels<T>::full] = {}, rows = 0;
 
-    ColumnMoments(const T* x, index width, index rows) {
-        double m2[Panels<T>::full] = {};
-        exec::for_pieces({0, rows}, exec::rows_summed, [&](Range piece) {
-            const double n = double(piece.size()), before = double(piece.begin);
+    double variance(index j) const { return m2[j] > 0 ? m2[j] / rows : 0; }
+
+    // Those of n more rows.
+    void merge(const double* of_mean, const double* of_m2, double n, index width) {
+        for (index j = 0; j < width; ++j) {
+            double own = of_mean[j], own_m2 = of_m2[j];
+            if (rows > 0) rules::merge_moments(own, own_m2, n, mean[j], m2[j], rows);
+            mean[j] = own;
+            m2[j] = own_m2;
+        }
+        rows += n;
+    }
+
+    // Rows of a panel.
+    void add(const T* x, index width, Range more) {
+        exec::for_pieces(more, exec::rows_summed, [&](Range piece) {
+            const double n = double(piece.size());
+            double own[Panels<T>::full], own_m2[Panels<T>::full];
             Columns<T> center[1], sums[2];
             sum_rows<T>(center, width, piece,
                         [&](index i, int, auto& terms) { terms[0] = exec::load(x + i); });
@@ -103,14 +115,11 @@ struct ColumnMoments {
             });
             for (index j = 0; j < width; ++j) {
                 const double error = double(sums[0].of[j]) / n;
-                double own = double(center[0].of[j]) + error;
-                double own_m2 = double(sums[1].of[j]) - n * error * error;
-                if (piece.begin > 0) rules::merge_moments(own, own_m2, n, mean[j], m2[j], before);
-                mean[j] = own;
-                m2[j] = own_m2;
+                own[j] = double(center[0].of[j]) + error;
+                own_m2[j] = double(sums[1].of[j]) - n * error * error;
             }
+            merge(own, own_m2, n, width);
         });
-        for (index j = 0; j < width; ++j) variance[j] = m2[j] > 0 ? m2[j] / double(rows) : 0;
     }
 };
 
