@@ -38,8 +38,15 @@ class InputLayer(Layer):
     is_input = True
     reads_flat = True
     widens = 1  # columns that come out for each that comes in
+    of_tables = True  # what it learns is of a column, which examples with positions do not have
 
     def lay(self, network: Graph, path: str, value: int) -> int:
+        shape = network.inputs.get(path, ())
+        if self.of_tables and len(shape) > 1:
+            raise ValueError(
+                f"layers[{path}]: expected rows of columns for {self!r}, got examples of shape "
+                f"{shape}; of signals and images Standardize() scales each channel"
+            )
         return network.add(self, path, self.kind, (value,), network.width(value) * self.widens)
 
     def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
@@ -79,6 +86,7 @@ class Rescale(InputLayer):
     """
 
     kind = "rescale"
+    of_tables = False
 
     scale: Setting[float] = Setting(checks.real)
     offset: Setting[float] = Setting(checks.real)
@@ -98,7 +106,7 @@ class Rescale(InputLayer):
 
 
 class Standardize(InputLayer):
-    """``(x - mean) / std`` of each column, applied while the inputs are read.
+    """``(x - mean) / std`` of each column, or channel, applied while the inputs are read.
 
     The first `fit` learns mean and standard deviation (of the population: divided by n) from its
     training rows, in float64, and no later one changes them. The standard deviation of a constant
@@ -112,6 +120,9 @@ class Standardize(InputLayer):
     memory nor a pass over the data (except the one that learns), is computed in float64, and
     rounded once to the model's dtype. NaN, where it is taken (see `Impute`), does not count.
     `mean` and `std`, each (in_features,), are part of the model's `state` and its file.
+
+    Of signals and images, X (n, positions, channels) or (n, height, width, channels), each channel
+    has one mean and one standard deviation, over all positions, at each of which they stand again.
 
     References
     ----------
@@ -129,6 +140,7 @@ class Standardize(InputLayer):
     """
 
     kind = "standardize"
+    of_tables = False
     initial_state: ClassVar[Mapping[str, float]] = {"mean": math.nan, "std": math.nan}
 
     def moments(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
@@ -441,6 +453,7 @@ class OneHot(InputLayer):
     """
 
     kind = "one_hot"
+    of_tables = False
     takes_nan = True
     initial_state: ClassVar[Mapping[str, float]] = {"counts": math.nan}
 
@@ -554,6 +567,7 @@ class Selected(InputLayer):
     """Some of the columns of X, by their numbers: where a part of `Columns` begins."""
 
     kind = "select"
+    of_tables = False
     places: Setting[tuple[int, ...]] = Setting(lambda value, name: tuple(map(int, value)))
 
     def __init__(self, places: Any) -> None:
@@ -578,6 +592,7 @@ class SideBySide(InputLayer):
     """What input layers put out, side by side: where the parts of `Columns` end."""
 
     kind = "join"
+    of_tables = False
 
     def __repr__(self) -> str:
         return "side by side"

@@ -307,7 +307,7 @@ def learn_statistics(
     if knows_inputs:
         return
     if by_moments:
-        _tell_layers(engine, *of_inputs.mean_and_std(), names)
+        _tell_layers(engine, *of_inputs.mean_and_std(engine.graph.in_shape[:-1]), names)
     else:
         _let_learn(engine, held, once)
 
@@ -405,10 +405,22 @@ class _Moments:
                 mean = self._mean + share * step
         self._n, self._mean, self._std = n, mean, std
 
-    def mean_and_std(self) -> tuple[Floats, Floats]:
-        """Return both; a standard deviation that may be one of rounding is 0."""
-        constant = varies_by_rounding(self._mean, self._std, self._n, self._dtype)
-        return self._mean, np.where(constant, 0, self._std)
+    def mean_and_std(self, positions: Shape = ()) -> tuple[Floats, Floats]:
+        """Return both; a standard deviation that may be one of rounding is 0.
+
+        Columns that are channels at so many positions, one after the other, have those of their
+        channel over all of these.
+        """
+        n, mean, std = self._n, self._mean, self._std
+        if positions:
+            at_each = mean.reshape(math.prod(positions), -1), std.reshape(math.prod(positions), -1)
+            n *= math.prod(positions)
+            mean = at_each[0].mean(axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller reports it
+                deviations = np.hypot(at_each[1], at_each[0] - mean)
+                std = np.sqrt(np.square(deviations).mean(axis=0))
+        std = np.where(varies_by_rounding(mean, std, n, self._dtype), 0, std)
+        return np.tile(mean, math.prod(positions)), np.tile(std, math.prod(positions))
 
 
 # ---------------------------------------------------------------------- targets

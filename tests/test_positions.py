@@ -458,3 +458,18 @@ def test_lengths_that_nobody_takes():
             fnn.Sequential([fnn.Dense(2), layer]).build((T, CHANNELS), lengths=True)
     with pytest.raises(ValueError, match=r"layers\[0\]: expected a layer that is not applied"):
         fnn.Sequential([fnn.Rescale(), fnn.Dense(2)]).build((T, CHANNELS), lengths=True)
+
+
+def test_channels_are_standardized(rng):
+    X = rng.standard_normal((20, 3, 4, 2)) * (2, 5) + (1, -3) + np.arange(3)[:, None, None]
+    model = fnn.Sequential([fnn.Rescale(2), fnn.Standardize(), fnn.Flatten(), fnn.Dense(1)], seed=0)
+    model.fit(X, np.zeros(20), loss="mse", epochs=1, verbose=0)
+    state = model.named_state()
+    np.testing.assert_allclose(state["1.mean"], np.tile(2 * X.mean(axis=(0, 1, 2)), 12))
+    np.testing.assert_allclose(state["1.std"], np.tile(2 * X.std(axis=(0, 1, 2)), 12))
+
+
+def test_layers_of_tables_refuse_positions():
+    for layer in (fnn.RobustScale(), fnn.QuantileNormal(), fnn.PiecewiseLinear(), fnn.Impute()):
+        with pytest.raises(ValueError, match=r"layers\[0\]: expected rows of columns for"):
+            fnn.Sequential([layer, fnn.Dense(1)]).build((5, 2))
