@@ -30,6 +30,7 @@ from .attention import (
     SinusoidalPositions,
     TransformerBlock,
 )
+from .augmentation import CutOut, RandomCrop, RandomFlip, RandomShift
 from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
@@ -119,6 +120,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CurvatureMonitor",
+    "CutOut",
     "DeepSet",
     "Dense",
     "Dropout",
@@ -150,6 +152,9 @@ __all__ = [
     "PiecewiseLinear",
     "QuantileNormal",
     "RMSNorm",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomShift",
     "ReLU",
     "ReduceLROnPlateau",
     "Rescale",

@@ -360,6 +360,50 @@ SETS = (
 )
 
 
+def cropped(layer, shapes):
+    (height, width, channels), (out_height, out_width, *_) = shapes[0], layer["values"]
+    return int(out_height or height), int(out_width or width), channels
+
+
+def augment(xs, parameters, call):
+    """A matrix of zeros and ones times the positions."""
+    (height, width, _), (out_height, out_width, _) = call.shapes[0], call.shape
+    *_, margin, flips_rows, flips_columns, hole = (int(v) for v in call.layer["values"])
+    place = (call.random << 48) + 2 * np.arange(call.examples)
+    start = philox(call.seed, TRAINING | call.step, place)
+    centre = philox(call.seed, TRAINING | call.step, place + 1)
+    take = np.zeros((call.examples, out_height, out_width, height, width))
+    for e in range(call.examples):
+        kept, sources = [], []
+        for axis, size, out, flips in (
+            (0, height, out_height, flips_rows),
+            (1, width, out_width, flips_columns),
+        ):
+            source = np.arange(out) + (size - out) // 2
+            inside = np.ones(out, bool)
+            if call.training and (axis == 1 or height > 1):
+                first, turn = (int(start[2 * axis + k][e]) for k in range(2))
+                source = np.arange(out) + (first * (size - out + 2 * margin + 1) >> 32) - margin
+                source = source[::-1] if flips and turn >> 31 else source
+                corner = (int(centre[axis][e]) * out >> 32) - hole // 2
+                inside = (np.arange(out) < corner) | (np.arange(out) >= corner + hole)
+            elif call.training and hole:
+                inside = np.zeros(out, bool)
+            sources.append(source)
+            kept.append(inside)
+        for i, y in enumerate(sources[0]):
+            for j, x in enumerate(sources[1]):
+                if 0 <= y < height and 0 <= x < width and (kept[0][i] or kept[1][j]):
+                    take[e, i, j, y, x] = 1
+    size = call.examples, out_height * out_width, height * width
+    x = xs[0]
+    parts = [
+        traced(take.reshape(size)[e]) @ x[e * size[2] : (e + 1) * size[2]]
+        for e in range(call.examples)
+    ]
+    return concatenate([part.T for part in parts]).T
+
+
 def filtered(layer, shapes):
     """The shape of what a convolution puts out."""
     (height, width, _), v = shapes[0], layer["values"]
@@ -709,6 +753,7 @@ OPS = {
         affine=1,
         couples_rows=True,
         piecewise_linear=True,
+        cases=((((2, 3, 5),), {}), (((1, 4, 40),), {})),
     ),
     "identity": Op(lambda xs, p, call: xs[0], piecewise_linear=True),
     "reshape": Op(
@@ -757,6 +802,19 @@ OPS = {
         cases=SETS,
     ),
     "max_positions": Op(largest, piecewise_linear=True, out_shape=one_position, cases=SETS),
+    "augment": Op(
+        augment,
+        random=True,
+        piecewise_linear=True,
+        exact=False,
+        out_shape=cropped,
+        cases=(
+            (((5, 6, 3),), {"values": (0, 0, 0, 1, 1, 0)}),
+            (((4, 5, 34),), {"values": (0, 0, 2, 0, 0, 0)}),
+            (((5, 7, 2),), {"values": (4, 3, 1, 0, 0, 0)}),
+            (((1, 9, 2),), {"values": (0, 0, 1, 1, 1, 4)}),
+        ),
+    ),
     "rnn": recurrent_op(rnn_step, 1, 1, (0,), [(((1, 4, 6),), {"values": (0, 0, 1), "units": 6})]),
     "gru": recurrent_op(gru_step, 1, gates=3),
     "lstm": recurrent_op(lstm_step, 2, gates=4),

@@ -145,8 +145,8 @@ PACKAGE = ROOT / "pyfast_nn"
 PYTHON_ROOMS = [
     "_core _blas typing guidance checks config graph",
     "columns rounding labels scorers sparse atomic pictures runtime threads once",
-    "initializers layers convolution pooling recurrent shapes sets inputs branches attention losses"
-    " schedules metrics data datasets history progress bar ops",
+    "initializers layers convolution pooling recurrent shapes sets augmentation inputs branches"
+    " attention losses schedules metrics data datasets history progress bar ops",
     "engine intake outcome",
     "optim listeners modelfile checkpoint exchange sources batches early_stopping",
     "training",

@@ -77,6 +77,13 @@ const std::map<std::string, NamedOp> ops = {
     {"sum_positions", {OpKind::sum_positions, {}, "", {}, {}, 1, 1}},
     {"mean_positions", {OpKind::mean_positions, {}, "", {}, {}, 1, 1}},
     {"max_positions", {OpKind::max_positions, {}, "", {}, {}, 1, 1}},
+    {"augment",
+     {OpKind::augment,
+      {&OpSpec::height, &OpSpec::width, &OpSpec::margin, &OpSpec::flips_rows, &OpSpec::flips_columns,
+       &OpSpec::hole},
+      "",
+      {},
+      {}}},
     {"gates", {OpKind::dense, {}, "weight_ih", {"bias_ih"}, {}}},  // of recurrent layers, from the input
     {"rnn",
      {OpKind::rnn,

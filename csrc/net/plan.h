@@ -52,6 +52,7 @@ enum class OpKind {
     sum_positions,
     mean_positions,
     max_positions,
+    augment,
     rnn,
     gru,
     lstm,
@@ -73,8 +74,8 @@ struct OpSpec {
     double affine = 0;      // norms: 1 if they learn a scale (and a shift)
     double categories = 0;  // embedding
     double copies = 0;      // spread
-    // What the output is to be: of reshape, and of pooling with windows that depend on it; of permute, which
-    // axis of the input each is; of a convolution, what it reads a row as, if it does.
+    // What the output is to be: of reshape, augment, and of pooling with windows that depend on it; of
+    // permute, which axis of the input each is; of a convolution, what it reads a row as, if it does.
     double height = 0;
     double width = 0;
     double channels = 0;
@@ -85,6 +86,9 @@ struct OpSpec {
     double dilation_height = 0, dilation_width = 0;   // convolution: from tap to tap
     double top = 0, bottom = 0, left = 0, right = 0;  // zeros around the input,
     double spacing_height = 0, spacing_width = 0;     // and from one of its numbers to the next
+    double margin = 0;                                // augment: positions around the input
+    double flips_rows = 0, flips_columns = 0;         // 1 if their order may be turned round
+    double hole = 0;                                  // length of its sides
     double reversed = 0;   // recurrent layers: 1 if they begin with the last position
     double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
     double heads = 0;      // attention, rotary

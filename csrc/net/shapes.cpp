@@ -179,6 +179,20 @@ Shape convolved(const OpSpec& op, index units, const Shape& from) {
             units};
 }
 
+// Sizes of 0: as many as come in.
+Shape augmented(const OpSpec& op, const Shape& from) {
+    const index margin = index(op.margin);
+    Shape to = from;
+    if (op.height != 0 && from.height > 1) to.height = index(op.height);
+    if (op.width != 0) to.width = index(op.width);
+    const index most_height = from.height > 1 ? from.height + 2 * margin : 1;
+    if (margin < 0 || op.hole < 0 || to.height < 1 || to.height > most_height || to.width < 1 ||
+        to.width > from.width + 2 * margin)
+        refuse("a part of " + from.text() + " and " + std::to_string(margin) + " positions around it",
+               to.text());
+    return to;
+}
+
 }  // namespace
 
 std::string Shape::text() const {
@@ -235,6 +249,8 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
         case OpKind::max_positions:
             check_lengths(inputs);
             return {1, 1, first.channels};
+        case OpKind::augment:
+            return augmented(op, first);
         case OpKind::rnn:
         case OpKind::gru:
         case OpKind::lstm:

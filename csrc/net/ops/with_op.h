@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/ops/attention.h"
+#include "net/ops/augment.h"
 #include "net/ops/avg_pool.h"
 #include "net/ops/batch_norm.h"
 #include "net/ops/concatenate.h"
@@ -77,6 +78,8 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(GroupNorm<T>{});
         case OpKind::batch_norm:
             return f(BatchNorm<T>{});
+        case OpKind::augment:
+            return f(Augment<T>{});
         case OpKind::reshape:
             return f(Reshape<T>{});
         case OpKind::permute:
