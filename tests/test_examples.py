@@ -295,3 +295,21 @@ def test_shifted_signals(run):
     assert dense_unseen < 0.4  # 0.25 by chance
     assert page.moved < 1e-6
     assert page.changed < 1e-6
+
+
+def test_augmentation(run):
+    page = run("augmentation", SIZES=[100], SEEDS=1, STEPS=200)
+    plain, moved, flipped = (
+        page.errors[name].mean() for name in ("as they are", "moved", "flipped")
+    )
+    assert moved < plain < flipped
+
+
+def test_spectrum_of_a_convolution(run):
+    page = run("spectrum_of_a_convolution", EPOCHS=20, ROWS=300, SAMPLES=50, PROBES=2)
+    assert page.error < 1e-2
+    assert page.outside < 30  # of 666
+    ratio = page.tops["Gauss-Newton"][:3] / page.tops["Hessian"][:3]
+    assert np.abs(ratio - 1).max() < 0.4
+    exact, of_hessian = page.eigenvalues.sum(), page.traces["Hessian"]
+    assert abs(of_hessian.value - exact) < 4 * of_hessian.std_error
