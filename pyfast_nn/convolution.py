@@ -235,7 +235,7 @@ class Conv1d(_Strided):
     (128, 16)
     """
 
-    axes = ("positions",)
+    axes: ClassVar[tuple[str, ...]] = ("positions",)
     kernel_size: Setting[Size] = Setting(checks.sizes(1, 1))
     stride: Setting[Size] = Setting(checks.sizes(1, 1))
     padding: Setting[str | Size] = Setting(_padding(1))
@@ -298,7 +298,7 @@ class Conv2d(_Strided):
     (5, 5, 6, 16)
     """
 
-    axes = ("height", "width")
+    axes: ClassVar[tuple[str, ...]] = ("height", "width")
     kernel_size: Setting[Size] = Setting(checks.sizes(2, 1))
     stride: Setting[Size] = Setting(checks.sizes(2, 1))
     padding: Setting[str | Size] = Setting(_padding(2))
@@ -358,7 +358,7 @@ class ConvTranspose2d(AnyConvolution):
     (14, 14, 8)
     """
 
-    axes = ("height", "width")
+    axes: ClassVar[tuple[str, ...]] = ("height", "width")
     kernel_size: Setting[Size] = Setting(checks.sizes(2, 1))
     stride: Setting[Size] = Setting(checks.sizes(2, 1))
     padding: Setting[Size] = Setting(checks.sizes(2, 0))

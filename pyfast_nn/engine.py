@@ -73,7 +73,7 @@ class Engine:
         self.classes_: Any = None
         self.feature_names_in_: Array | None = None
         self.standardize_targets = False
-        self.has_lengths = False
+        self.has_lengths: bool = False
         self.target_mean: Any = None
         self.target_std: Any = None
         self.history: Any = None  # or a History
