@@ -110,7 +110,7 @@ struct Softplus {
 // z s(w(z)), where s is the logistic function, from w and its derivatives.
 template <class T>
 struct Gated {
-    FNN_RULE static T value(T z, T w) { return clamp(z, -far_out<T>, z) * Logistic<T>(w).s; }
+    FNN_RULE static T value(T z, T w) { return select(z < -far_out<T>, -T(0), z * Logistic<T>(w).s); }
     FNN_RULE static T derivative(T z, T w, T dw) {
         const Logistic<T> gate(w);
         return gate.s + z * dw * gate.derivative;
@@ -161,10 +161,7 @@ struct GELUTanh {
 template <class T>
 struct GELU {
     static constexpr bool piecewise_linear = false, reads_z = true;
-    FNN_RULE T value(T z) const {
-        z = clamp(z, -far_out<T>, z);
-        return z * distribution(z);
-    }
+    FNN_RULE T value(T z) const { return select(z < -far_out<T>, -T(0), z * distribution(z)); }
     FNN_RULE T derivative(T z) const {
         z = clamp(z, -far_out<T>, far_out<T>);
         return distribution(z) + z * density(z);
