@@ -73,6 +73,8 @@ ARGUMENTS = {
     "TransformerBlock": (1,),
     "Reshape": ((4, 1),),
     "Permute": ((2, 1),),
+    **dict.fromkeys(("RandomShift", "CutOut"), (1,)),
+    "RandomCrop": (4,),
     "DeepSet": ([fnn.Dense(4)], [fnn.Dense(4)]),
 }
 
