@@ -16,9 +16,9 @@ import numpy as np
 import pyfast_nn as fnn
 
 plt.style.use("tableau-colorblind10")
-SIZES = (50, 100, 200, 400, 800)
-SEEDS = 3
-STEPS = 600
+SIZES = (50, 100, 200, 400)
+SEEDS = 2
+STEPS = 400
 
 X, y = fnn.datasets.load_digits()
 X = X.reshape(-1, 8, 8, 1) / np.float32(16)

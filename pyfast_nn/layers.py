@@ -1206,7 +1206,7 @@ class Embedding(Layer):
             shape = (*shape, 1)
             value = network.add(Shaped(shape), f"{path}.codes", Shaped.kind, (value,), shape)
         if not shape:  # not known yet
-            return network.add(self, path, self.kind, (value,), ())
+            return network.add(self, path, self.kind, (value,), self.units)
         if network.width(value) > 1:
             raise ValueError(
                 f"layers[{path}]: expected codes, one at each position, got examples of shape "

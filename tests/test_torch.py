@@ -354,7 +354,7 @@ def hooked():
     ("make", "error", "message"),
     [
         (lambda: 3, TypeError, r"^module: expected a torch\.nn\.Module, got 3"),
-        (lambda: nn.Conv2d(1, 1, 3), ValueError, r"^in_shape: expected the shape of one example"),
+        (lambda: nn.Conv2d(1, 1, 3), ValueError, r"^layers\[1\]: expected examples of shape"),
         (lambda: nn.Conv2d(1, 1, 3, padding_mode="circular"), ValueError, r"padding_mode='zeros'"),
         (
             lambda: nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(3, 3)),
@@ -396,6 +396,11 @@ def test_what_cannot_be_taken(make, error, message):
         fnn.from_torch(
             nn.Sequential(nn.Linear(3, 3), module) if isinstance(module, nn.Module) else module
         )
+
+
+def test_a_convolution_in_front_wants_to_know_the_shape_of_images():
+    with pytest.raises(ValueError, match=r"^in_shape: expected the shape of one example"):
+        fnn.from_torch(nn.Conv2d(1, 1, 3))
 
 
 def test_not_built():
