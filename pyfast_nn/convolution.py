@@ -279,9 +279,9 @@ class Conv2d(_Strided):
 
     Notes
     -----
-    ``weight`` has shape (*kernel_size, channels / groups, out_channels), ``bias`` (out_channels,):
-    torch's ``weight`` is its ``transpose(3, 2, 0, 1)``. As everywhere in deep learning, the kernel
-    is not turned round.
+    ``weight`` has shape (height, width, channels / groups, out_channels), the first two those of
+    the kernel, ``bias`` (out_channels,): torch's ``weight`` is its ``transpose(3, 2, 0, 1)``. As
+    everywhere in deep learning, the kernel is not turned round.
 
     References
     ----------
@@ -343,7 +343,7 @@ class ConvTranspose2d(AnyConvolution):
     Notes
     -----
     It is computed as a convolution of the image with zeros between its numbers, and ``weight``, of
-    shape (*kernel_size, channels / groups, out_channels), is that convolution's: torch's, which is
+    shape (height, width, channels / groups, out_channels), is that convolution's: torch's, which is
     that of the convolution the other way, is turned round in height and width.
 
     References
