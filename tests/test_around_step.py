@@ -1178,6 +1178,7 @@ class Alarm(Exception):
     pass
 
 
+@pytest.mark.alone
 @pytest.mark.once
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
 @pytest.mark.parametrize("option", ["sam and all", "units of means", "a norm of means"])

@@ -16,6 +16,8 @@ import oracle
 from problems import core_network
 from pyfast_nn import _core
 
+pytestmark = pytest.mark.alone
+
 SGD = ("sgd", {"momentum": 0.9, "nesterov": 0.0, "weight_decay": 0.0})
 
 

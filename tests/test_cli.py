@@ -1107,6 +1107,7 @@ class TestInfo:
         assert re.search("classes +0, 1, 2", text) and re.search("epochs trained +1\n", text)
 
 
+@pytest.mark.alone
 class TestProcess:
     def test_module_and_exit_code(self):
         done = subprocess.run(

@@ -365,6 +365,7 @@ class TestStops:
         assert estimate.converged is False
         assert np.linalg.norm(estimate.std_error) > 1e-9 * np.linalg.norm(estimate.value)
 
+    @pytest.mark.alone
     @estimators
     def test_time(self, estimator):
         A = symmetric(SPECTRA["flat"])

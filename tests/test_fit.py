@@ -339,6 +339,7 @@ class TestRefusals:
         assert errors and set(errors) == {"fit: this model is within a fit already"}
         fit(model, blobs, epochs=1)
 
+    @pytest.mark.alone
     def test_other_calls_within_an_epoch_raise(self):
         rng = np.random.default_rng(0)
         X, y = rng.normal(size=(100_000, 20)), rng.integers(0, 3, 100_000)
@@ -364,6 +365,7 @@ class TestRefusals:
         model.forward(X[:2])
 
 
+@pytest.mark.alone
 class TestInterrupt:
     @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
     @pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2])

@@ -423,6 +423,7 @@ class TestEarlyStopping:
         assert np.isfinite(model.parameters).all() and model.history.best_epoch == 0
         assert model.evaluate(X, y)["loss"] == model.history["val_loss"][0]
 
+    @pytest.mark.alone
     def test_ctrl_c_at_any_moment(self):
         """Whatever the moment, the parameters are those of the best epoch of the history."""
         rng = np.random.default_rng(0)

@@ -19,6 +19,8 @@ from conftest import FULL, assert_same_bits
 from problems import RELU, TANH, dense, draw
 from pyfast_nn import _core
 
+pytestmark = pytest.mark.alone
+
 ADAM = ("adam", {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0})
 SGD = ("sgd", {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0})
 MOMENTUM = ("sgd", {"momentum": 0.9, "nesterov": 0.0, "weight_decay": 0.0})

@@ -18,6 +18,8 @@ import pyfast_nn as fnn
 from conftest import assert_same_bits
 from pyfast_nn import _core, data, once, pool, progress
 
+pytestmark = pytest.mark.alone
+
 ROWS, COLUMNS, CLASSES = 300, 6, 3
 
 

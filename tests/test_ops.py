@@ -756,6 +756,7 @@ assert (x == 1).all()
 @pytest.mark.parametrize(
     "name", ["dense_forward", "dense_backward", "softmax", "gelu_backward", "poisson"]
 )
+@pytest.mark.alone
 def test_ctrl_c(restore_threads, name):
     """It ends the call before all rows of the result are written."""
     _core.set_num_threads(1)

@@ -13,7 +13,7 @@ from rich.console import Console
 import pyfast_nn as fnn
 from pyfast_nn import bar, progress
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 NUMBERS = [
     "loss 0.1234",

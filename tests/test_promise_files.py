@@ -12,7 +12,7 @@ import preload
 import pyfast_nn as fnn
 from conftest import FULL
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import preload
 from starved import CALLS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

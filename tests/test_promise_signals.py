@@ -15,7 +15,7 @@ import pytest
 
 from conftest import FULL
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 # What is interrupted. It tells the moment when the exception has arrived, and checks what is left.
 INTERRUPTED = """

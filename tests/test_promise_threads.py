@@ -18,6 +18,8 @@ import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
 from pyfast_nn import _core
 
+pytestmark = pytest.mark.alone
+
 COUNTS = range(1, 17) if FULL else (1, 2, 7, 16)
 
 

@@ -17,7 +17,7 @@ import pyfast_nn as fnn
 from pyfast_nn.cli import main
 from pyfast_nn.report import calibration, findings, mistakes, page, scores
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 pa = pytest.importorskip("pyarrow")
 for package in ("narwhals", "jinja2", "matplotlib"):

@@ -241,6 +241,7 @@ def test_weights(rng):
     assert balanced.predict_proba(X[["noise"]])[:, 0].mean() == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.alone
 def test_time_limit():
     X, value, _ = make(3000)
     began = time.monotonic()

@@ -18,6 +18,8 @@ from conftest import FULL, THREADS, assert_same_bits
 from problems import RELU, SIGMOID, TANH, dense, draw
 from pyfast_nn import _core
 
+pytestmark = pytest.mark.alone
+
 ADAM = ("adam", {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01})
 NESTEROV = ("sgd", {"momentum": 0.9, "nesterov": 1.0, "weight_decay": 0.0})
 
