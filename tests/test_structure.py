@@ -24,6 +24,7 @@ MAY_INCLUDE = {
     "optim": {"common", "rules", "exec", "optim"},
     "net": {"common", "rules", "exec", "optim", "net"},
     "isa": {"common", "rules", "exec", "optim", "net", "isa"},
+    "cuda": {"common", "rules", "exec", "optim", "net", "isa", "cuda"},
     "bindings": {"common", "rules", "exec", "optim", "net", "isa", "bindings"},
 }
 
@@ -35,7 +36,7 @@ ONLY_IN = {
     ),
     "OpenMP": ("exec", r"#\s*pragma\s+omp|_Pragma|\bomp\.h|\bomp_\w+\("),
     "intrinsics": ("exec", r"\w+intrin\.h|\barm_neon\.h|\b_mm\d*_\w+\(|\b__m(128|256|512)"),
-    "CUDA": (None, r"cuda\w*\.h|<<<|>>>\("),
+    "CUDA": ("cuda", r"cuda\w*\.h|<<<|>>>\("),
 }
 
 # What a room must not contain: bindings check and call, and compute nothing.
@@ -122,7 +123,8 @@ def test_dependencies_point_one_way():
         ("bindings/a.cpp", "double y = std::hypot(a, b);"),
         ("exec/a.cpp", "#include <common.h>"),
         ("exec/a.cpp", '#include "missing.h"'),
-        ("cuda/a.cpp", ""),
+        ("net/a.cpp", "kernel<<<1, 1>>>();"),
+        ("metal/a.cpp", ""),
     ],
 )
 def test_a_broken_rule_is_seen(tmp_path, file, line):

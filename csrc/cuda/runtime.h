@@ -1,0 +1,176 @@
+// What is asked of the CUDA run-time: memory, a stream, launches, graphs. The only place that knows it; where
+// no nvcc compiles this, an emulator stands for it (tests/cuda/emulate.h).
+#pragma once
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#else
+#include <emulate.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common.h"
+#include "expected.h"
+
+namespace fnn::FNN_ISA::device {
+
+// Throws what an error of the run-time means to a caller.
+inline void check(cudaError_t error) {
+    if (error == cudaSuccess) return;
+    cudaGetLastError();  // or the next call would find it again
+    if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+    throw std::runtime_error(
+        expected("device", "a CUDA device that works", "'" + std::string(cudaGetErrorString(error)) + "'"));
+}
+
+// The memory of a device that calls share: what one lets go of, the next one has.
+inline cudaMemPool_t memory_pool() {
+    constexpr int most = 64;
+    static cudaMemPool_t pools[most]{};
+    static bool made[most]{};
+    static std::mutex mutex;
+    int device = 0;
+    check(cudaGetDevice(&device));
+    if (device >= most) throw std::runtime_error(expected("device", "one of 64", std::to_string(device)));
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!made[device]) {
+        cudaMemPoolProps props{};
+        props.allocType = cudaMemAllocationTypePinned;
+        props.location.type = cudaMemLocationTypeDevice;
+        props.location.id = device;
+        check(cudaMemPoolCreate(&pools[device], &props));
+        std::uint64_t all = UINT64_MAX;
+        check(cudaMemPoolSetAttribute(pools[device], cudaMemPoolAttrReleaseThreshold, &all));
+        made[device] = true;
+    }
+    return pools[device];
+}
+
+// The calling thread's stream, on which all work of a call is queued in its order.
+class Stream {
+   public:
+    Stream() = default;
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+
+    cudaStream_t handle() const { return cudaStreamPerThread; }
+
+    // The host may use `from` again at once.
+    template <class T>
+    void upload(T* to, const T* from, index n) {
+        if (n > 0) check(cudaMemcpyAsync(to, from, bytes<T>(n), cudaMemcpyHostToDevice, handle()));
+    }
+    // `to` is there when the stream has been waited for.
+    template <class T>
+    void download(T* to, const T* from, index n) {
+        if (n > 0) check(cudaMemcpyAsync(to, from, bytes<T>(n), cudaMemcpyDeviceToHost, handle()));
+    }
+    template <class T>
+    void clear(T* to, index n) {
+        if (n > 0) check(cudaMemsetAsync(to, 0, bytes<T>(n), handle()));
+    }
+    void wait() { check(cudaStreamSynchronize(handle())); }
+
+   private:
+    template <class T>
+    static std::size_t bytes(index n) {
+        return std::size_t(n) * sizeof(T);
+    }
+};
+
+// Memory on the device that a call has for as long as this lives.
+class Memory {
+   public:
+    explicit Memory(Stream& stream) : stream_(stream) {}
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    ~Memory() {
+        for (void* const block : blocks_) cudaFreeAsync(block, stream_.handle());
+    }
+
+    // Contents undefined; null for none. Throws std::bad_alloc.
+    template <class T>
+    T* take(index n) {
+        if (n == 0) return nullptr;
+        std::size_t bytes = 0;
+        if (n < 0 || __builtin_mul_overflow(std::size_t(n), sizeof(T), &bytes)) throw std::bad_alloc();
+        blocks_.reserve(blocks_.size() + 1);
+        void* block = nullptr;
+        check(cudaMallocFromPoolAsync(&block, bytes, memory_pool(), stream_.handle()));
+        blocks_.push_back(block);
+        return static_cast<T*>(block);
+    }
+    template <class T>
+    T* copy_of(const T* from, index n) {
+        T* const to = take<T>(n);
+        stream_.upload(to, from, n);
+        return to;
+    }
+
+   private:
+    Stream& stream_;
+    std::vector<void*> blocks_;
+};
+
+// What some function queues, to be queued again and again at little cost.
+class Graph {
+   public:
+    template <class F>
+    Graph(Stream& stream, const F& queue) : stream_(stream) {
+        check(cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeThreadLocal));
+        cudaGraph_t graph{};
+        try {
+            queue();
+        } catch (...) {
+            if (cudaStreamEndCapture(stream.handle(), &graph) == cudaSuccess) cudaGraphDestroy(graph);
+            throw;
+        }
+        check(cudaStreamEndCapture(stream.handle(), &graph));
+        const cudaError_t error = cudaGraphInstantiate(&work_, graph, 0);
+        cudaGraphDestroy(graph);
+        check(error);
+    }
+    Graph(const Graph&) = delete;
+    Graph& operator=(const Graph&) = delete;
+    ~Graph() { cudaGraphExecDestroy(work_); }
+
+    void launch() { check(cudaGraphLaunch(work_, stream_.handle())); }
+
+   private:
+    Stream& stream_;
+    cudaGraphExec_t work_{};
+};
+
+#ifdef __CUDACC__
+template <class... Params, class... Args>
+void launch(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared,
+            const Args&... args) {
+    kernel<<<grid, block, shared, stream.handle()>>>(args...);
+    check(cudaGetLastError());
+}
+// The memory that the threads of a block share, as much as the launch has said.
+template <class S>
+__device__ S& shared() {
+    extern __shared__ __align__(16) unsigned char shared_memory[];
+    return *reinterpret_cast<S*>(shared_memory);
+}
+#else
+template <class... Params, class... Args>
+void launch(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared,
+            const Args&... args) {
+    emulate::launch(kernel, grid, block, shared, stream.handle(), args...);
+}
+template <class S>
+S& shared() {
+    return *reinterpret_cast<S*>(emulate::block->shared.data());
+}
+#endif
+
+}  // namespace fnn::FNN_ISA::device

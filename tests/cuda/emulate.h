@@ -1,0 +1,522 @@
+// CUDA's model of execution on the host, for tests: what a C++ compiler reads in place of <cuda_runtime.h>.
+//
+// The threads of a block run one after the other, in an order that a test chooses. One that comes to a
+// barrier or a shuffle is left there, on a stack of its own, until those that it waits for have come, too; so
+// a kernel without any costs no more than a loop. Shared memory is NaN when a block begins. A stream does
+// nothing until somebody waits for it, and a graph has copies of the arguments that it was captured with.
+// Under AddressSanitizer the host may not touch device memory, which is NaN when it is new; under
+// ThreadSanitizer threads of a block are fibers that only barriers put in order. What is wrong ends the
+// process, with a line that says what.
+#pragma once
+
+#if !defined(__x86_64__)
+#error "the emulator switches stacks in x86-64 assembly"
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned);
+void __tsan_destroy_fiber(void*);
+void __tsan_switch_to_fiber(void*, unsigned);
+void __tsan_acquire(void*);
+void __tsan_release(void*);
+}
+#define EMULATE_UNSEEN __attribute__((no_sanitize("thread"), noinline))
+#else
+#define EMULATE_UNSEEN __attribute__((noinline))
+#endif
+
+#define __global__
+#define __device__
+#define __host__
+#define __launch_bounds__(...)
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+    unsigned count() const { return x * y * z; }
+};
+
+// Leaves one stack for another: saves what a callee has to, and returns there.
+extern "C" void emulate_switch(void** left, void* entered);
+asm(R"(
+.pushsection .text
+.weak emulate_switch
+.type emulate_switch, @function
+emulate_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size emulate_switch, . - emulate_switch
+.popsection
+)");
+
+namespace emulate {
+
+[[noreturn]] inline void fail(const char* what) {
+    std::fprintf(stderr, "emulator: %s\n", what);
+    std::abort();
+}
+
+// In which order the threads of a block run: 0 from the first on, 1 from the last, else shuffled every time.
+inline unsigned order = std::getenv("EMULATE_ORDER") ? unsigned(std::atoi(std::getenv("EMULATE_ORDER"))) : 0;
+
+// ---- the threads of a block -------------------------------------------------------------------------------
+
+// A stack on which threads run: one after the other, as long as none of them has to wait.
+struct Fiber {
+    static constexpr std::size_t bytes = 128 << 10;
+    std::unique_ptr<char[]> stack{new char[bytes]};
+    void* at = nullptr;  // the stack pointer, while it is left
+    void *fake = nullptr, *seen = nullptr;
+};
+
+struct Thread {
+    enum State { fresh, ready, at_block, at_warp, done } state = fresh;
+    dim3 place;
+    unsigned rank = 0, block_phase = 0, warp_phase = 0;
+    unsigned mask = 0;            // the lanes that it waits for,
+    const void* where = nullptr;  // at which call,
+    std::uint64_t given = 0;      // and what it brings them
+    std::uint64_t answers[32];
+    Fiber* fiber = nullptr;
+};
+
+struct Block {
+    dim3 grid, dim, place;
+    std::vector<Thread> threads;
+    std::vector<unsigned> turns;  // their order
+    std::size_t next = 0;         // of the fresh ones
+    std::vector<char> shared;
+    void (*body)(const void*) = nullptr;
+    const void* arguments = nullptr;
+    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<Fiber*> free;
+    std::mt19937 random;
+    void *at = nullptr, *fake = nullptr, *seen = nullptr;  // of the one that runs it
+    const void* bottom = nullptr;
+    std::size_t size = 0;
+    char barriers[2], warps[32][2], end;
+};
+
+inline thread_local Block* block = nullptr;  // the one that runs
+inline thread_local Thread* self = nullptr;
+inline thread_local Block reused;  // whose stacks serve all
+
+inline void release(void* p) {
+#if defined(__SANITIZE_THREAD__)
+    __tsan_release(p);
+#else
+    (void)p;
+#endif
+}
+inline void acquire(void* p) {
+#if defined(__SANITIZE_THREAD__)
+    __tsan_acquire(p);
+#else
+    (void)p;
+#endif
+}
+
+EMULATE_UNSEEN inline void leave(Fiber& fiber, bool for_good) {
+    Block& b = *block;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(b.seen, 1);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &fiber.fake, b.bottom, b.size);
+#endif
+    (void)for_good;
+    emulate_switch(&fiber.at, b.at);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fiber.fake, &b.bottom, &b.size);
+#endif
+}
+
+EMULATE_UNSEEN inline void enter(Fiber& fiber) {
+    Block& b = *block;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(fiber.seen, 1);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&b.fake, fiber.stack.get(), Fiber::bytes);
+#endif
+    emulate_switch(&b.at, fiber.at);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(b.fake, nullptr, nullptr);
+#endif
+}
+
+// What a fiber does: takes the next thread, until there is none or this one waits elsewhere.
+EMULATE_UNSEEN inline void run_fiber() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &block->bottom, &block->size);
+#endif
+    Block& b = *block;
+    Fiber& fiber = *b.free.back();
+    b.free.pop_back();
+    while (b.next < b.turns.size()) {
+        self = &b.threads[b.turns[b.next++]];
+        self->fiber = &fiber;
+        b.body(b.arguments);
+        self->state = Thread::done;
+#if defined(__SANITIZE_THREAD__)
+        release(&b.end);
+        break;  // the next one is another fiber
+#endif
+    }
+    b.free.push_back(&fiber);
+    leave(fiber, true);
+}
+
+EMULATE_UNSEEN inline void begin(Fiber& fiber) {
+    std::uintptr_t top =
+        reinterpret_cast<std::uintptr_t>(fiber.stack.get() + Fiber::bytes) & ~std::uintptr_t(15);
+    void** p = reinterpret_cast<void**>(top);
+    *--p = nullptr;  // where a return address would be: as a called function finds its stack
+    *--p = reinterpret_cast<void*>(&run_fiber);
+    for (int k = 0; k < 6; ++k) *--p = nullptr;
+    fiber.at = p;
+}
+
+EMULATE_UNSEEN inline void start_threads(Block& b) {
+    if (b.free.empty()) {
+        b.fibers.push_back(std::make_unique<Fiber>());
+        b.free.push_back(b.fibers.back().get());
+    }
+    Fiber& fiber = *b.free.back();
+#if defined(__SANITIZE_THREAD__)
+    if (fiber.seen != nullptr) __tsan_destroy_fiber(fiber.seen);
+    fiber.seen = __tsan_create_fiber(0);
+#endif
+    begin(fiber);
+    enter(fiber);
+}
+
+// Lets go those whose wait is over. False: nobody's is.
+EMULATE_UNSEEN inline bool let_go(Block& b) {
+    std::size_t waiting = 0, finished = 0;
+    for (const Thread& t : b.threads)
+        waiting += t.state == Thread::at_block, finished += t.state == Thread::done;
+    if (waiting > 0 && waiting + finished == b.threads.size()) {
+        if (finished > 0) fail("__syncthreads() after some threads of the block have returned");
+        for (const Thread& t : b.threads)
+            if (t.where != b.threads.front().where)
+                fail("threads of a block wait at different __syncthreads()");
+        for (Thread& t : b.threads) t.state = Thread::ready;
+        return true;
+    }
+    bool any = false;
+    for (std::size_t w = 0; w < b.threads.size(); w += 32) {
+        const std::size_t lanes = std::min<std::size_t>(32, b.threads.size() - w);
+        Thread* const warp = &b.threads[w];
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            if (warp[lane].state != Thread::at_warp) continue;
+            const unsigned mask = warp[lane].mask;
+            bool all = true;
+            for (std::size_t k = 0; k < 32 && all; ++k) {
+                if (!(mask >> k & 1)) continue;
+                if (k >= lanes) fail("a shuffle names lanes that do not exist");
+                if (warp[k].state == Thread::done) fail("a shuffle waits for a lane that has returned");
+                all = warp[k].state == Thread::at_warp && warp[k].mask == mask &&
+                      warp[k].where == warp[lane].where;
+            }
+            if (!all) continue;
+            for (std::size_t k = 0; k < lanes; ++k)
+                for (std::size_t j = 0; j < lanes && mask >> k & 1; ++j) warp[k].answers[j] = warp[j].given;
+            for (std::size_t k = 0; k < lanes; ++k)
+                if (mask >> k & 1) warp[k].state = Thread::ready;
+            any = true;
+        }
+    }
+    return any;
+}
+
+EMULATE_UNSEEN inline void run_block(Block& b) {
+    for (unsigned i = 0; i < b.threads.size(); ++i) b.threads[i].state = Thread::fresh, b.turns[i] = i;
+    if (order == 1)
+        for (unsigned i = 0; i < b.turns.size(); ++i) b.turns[i] = unsigned(b.turns.size()) - 1 - i;
+    const auto shuffle = [&] {
+        for (std::size_t i = b.turns.size(); order > 1 && i > 1; --i)
+            std::swap(b.turns[i - 1], b.turns[b.random() % i]);
+    };
+    shuffle();
+    std::memset(b.shared.data(), 0xff, b.shared.size());
+    for (b.next = 0; b.next < b.turns.size();) start_threads(b);
+    for (bool waits = true; waits;) {
+        waits = false;
+        for (const Thread& t : b.threads) waits |= t.state != Thread::done;
+        if (!waits) break;
+        if (!let_go(b)) fail("deadlock: the threads of a block wait for different things");
+        shuffle();
+        for (const unsigned i : b.turns) {
+            if (b.threads[i].state != Thread::ready) continue;
+            self = &b.threads[i];
+            enter(*self->fiber);
+        }
+    }
+    acquire(&b.end);
+}
+
+inline void wait_here(Thread::State state, const void* where) {
+    Thread* const me = self;
+    me->where = where, me->state = state;
+    leave(*me->fiber, false);
+    self = me;
+}
+inline void block_barrier(const void* where) {
+    char* const phase = &block->barriers[self->block_phase++ & 1];
+    release(phase);
+    wait_here(Thread::at_block, where);
+    acquire(phase);
+}
+inline void warp_barrier(unsigned mask, const void* where) {
+    if (!(mask >> (self->rank & 31) & 1)) fail("a lane calls a shuffle whose mask does not name it");
+    char* const phase = &block->warps[self->rank / 32][self->warp_phase++ & 1];
+    release(phase);
+    self->mask = mask;
+    wait_here(Thread::at_warp, where);
+    acquire(phase);
+}
+template <class T>
+T exchange(unsigned mask, T value, unsigned from, const void* where) {
+    static_assert(sizeof(T) <= sizeof(std::uint64_t));
+    self->given = 0;
+    std::memcpy(&self->given, &value, sizeof(T));
+    warp_barrier(mask, where);
+    if (!(mask >> from & 1)) fail("a shuffle reads a lane outside its mask");
+    T result;
+    std::memcpy(&result, &self->answers[from], sizeof(T));
+    return result;
+}
+
+// ---- memory and streams -----------------------------------------------------------------------------------
+
+inline std::recursive_mutex device;
+inline std::map<char*, std::size_t> heap;
+inline std::size_t limit = SIZE_MAX;  // bytes of device memory
+inline std::size_t used = 0;
+
+inline bool on_device(const void* p, std::size_t n) {
+    char* const at = static_cast<char*>(const_cast<void*>(p));
+    auto after = heap.upper_bound(at);
+    if (after == heap.begin()) return false;
+    const auto& [begin, bytes] = *--after;
+    if (at >= begin + bytes) return false;
+    if (at + n > begin + bytes) fail("a copy reaches beyond device memory");
+    return true;
+}
+inline void device_memory(bool open) {
+#if defined(__SANITIZE_ADDRESS__)
+    for (const auto& [p, n] : heap)
+        open ? __asan_unpoison_memory_region(p, n) : __asan_poison_memory_region(p, n);
+#else
+    (void)open;
+#endif
+}
+
+using Work = std::function<void()>;
+struct Stream {
+    std::vector<Work> queue;
+    std::unique_ptr<std::vector<Work>> captured;
+
+    ~Stream() { wait(); }
+    void push(Work work) {
+        const std::lock_guard<std::recursive_mutex> lock(device);
+        (captured ? *captured : queue).push_back(std::move(work));
+    }
+    void wait() {
+        const std::lock_guard<std::recursive_mutex> lock(device);
+        if (captured) fail("a stream is waited for while it is captured");
+        std::vector<Work> now;
+        now.swap(queue);
+        device_memory(true);
+        for (const Work& work : now) work();
+        device_memory(false);
+    }
+};
+inline thread_local Stream of_thread;
+
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), dim3 grid, dim3 dim, std::size_t shared, Stream* stream,
+            const Args&... args) {
+    if (dim.count() > 1024 || dim.count() == 0 || grid.count() == 0) fail("a launch that no device takes");
+    if (grid.y > 65535 || grid.z > 65535) fail("a grid that no device takes");
+    if (shared > (48u << 10)) fail("more shared memory than a launch has without asking");
+    stream->push([=] {  // as it is now
+        const auto call = [=] { kernel(args...); };
+        Block& b = reused;
+        b.grid = grid, b.dim = dim;
+        b.body = [](const void* f) { (*static_cast<const decltype(call)*>(f))(); };
+        b.arguments = &call;
+        b.threads.resize(dim.count()), b.turns.resize(dim.count());
+        b.shared.resize(shared), b.shared.shrink_to_fit();
+        for (unsigned i = 0; i < dim.count(); ++i) {
+            b.threads[i].rank = i;
+            b.threads[i].place = dim3(i % dim.x, i / dim.x % dim.y, i / (dim.x * dim.y));
+        }
+        b.random.seed(order);
+        block = &b;
+#if defined(__SANITIZE_THREAD__)
+        b.seen = __tsan_get_current_fiber();
+#endif
+        for (b.place.z = 0; b.place.z < grid.z; ++b.place.z)
+            for (b.place.y = 0; b.place.y < grid.y; ++b.place.y)
+                for (b.place.x = 0; b.place.x < grid.x; ++b.place.x) run_block(b);
+        block = nullptr;
+    });
+}
+
+}  // namespace emulate
+
+#define threadIdx (emulate::self->place)
+#define blockIdx (emulate::block->place)
+#define blockDim (emulate::block->dim)
+#define gridDim (emulate::block->grid)
+// Of each place in the source its own.
+#define EMULATE_HERE                            \
+    [] {                                        \
+        static const char here = 0;             \
+        return static_cast<const void*>(&here); \
+    }()
+#define __syncthreads() emulate::block_barrier(EMULATE_HERE)
+#define __syncwarp() emulate::warp_barrier(0xffffffffu, EMULATE_HERE)
+#define __shfl_xor_sync(mask, value, by) \
+    emulate::exchange(mask, value, (emulate::self->rank & 31u) ^ unsigned(by), EMULATE_HERE)
+#define __shfl_sync(mask, value, from) emulate::exchange(mask, value, unsigned(from) & 31u, EMULATE_HERE)
+
+// ---- what the code under test calls -----------------------------------------------------------------------
+
+using cudaStream_t = emulate::Stream*;
+using cudaGraph_t = std::vector<emulate::Work>*;
+using cudaGraphExec_t = cudaGraph_t;
+#define cudaStreamPerThread (&emulate::of_thread)
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+struct cudaMemPoolProps {
+    int allocType;
+    struct {
+        int type, id;
+    } location;
+};
+using cudaMemPool_t = int;
+enum { cudaMemAllocationTypePinned, cudaMemLocationTypeDevice, cudaMemPoolAttrReleaseThreshold };
+inline cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
+    *pool = 1;
+    return cudaSuccess;
+}
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, int, void*) { return cudaSuccess; }
+inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_t, cudaStream_t) {
+    const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+    if (n > emulate::limit - emulate::used) return cudaErrorMemoryAllocation;
+    *p = std::malloc(n);
+    std::memset(*p, 0xff, n);
+    emulate::heap[static_cast<char*>(*p)] = n, emulate::used += n;
+    emulate::device_memory(false);
+    return cudaSuccess;
+}
+inline cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
+    stream->push([=] {
+        const auto own = emulate::heap.find(static_cast<char*>(p));
+        if (own == emulate::heap.end()) emulate::fail("what is freed is no device memory");
+        emulate::used -= own->second;
+        emulate::heap.erase(own);
+        std::free(p);
+    });
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    stream->wait();
+    return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream_t stream) {
+    stream->push([=] {
+        if (!emulate::on_device(to, n)) emulate::fail("cudaMemset of host memory");
+        std::memset(to, byte, n);
+    });
+    return cudaSuccess;
+}
+// What comes from the host is read now, as pageable memory is; what goes there is written when it is waited
+// for.
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cudaMemcpyKind kind,
+                                   cudaStream_t stream) {
+    std::vector<char> staged;
+    if (kind == cudaMemcpyHostToDevice)
+        staged.assign(static_cast<const char*>(from), static_cast<const char*>(from) + n);
+    stream->push([=, staged = std::move(staged)] {
+        if (n == 0) return;
+        if (emulate::on_device(to, n) != (kind != cudaMemcpyDeviceToHost) ||
+            (kind != cudaMemcpyHostToDevice) != emulate::on_device(from, n))
+            emulate::fail("cudaMemcpyAsync: the memory is on another side than its kind says");
+        std::memcpy(to, kind == cudaMemcpyHostToDevice ? staged.data() : from, n);
+    });
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    stream->captured = std::make_unique<std::vector<emulate::Work>>();
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+    *graph = stream->captured.release();
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* to, cudaGraph_t graph, unsigned long long) {
+    *to = new std::vector<emulate::Work>(*graph);
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    for (const emulate::Work& work : *graph) stream->push(work);
+    return cudaSuccess;
+}
