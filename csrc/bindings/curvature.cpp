@@ -27,7 +27,7 @@ class Operator : public Shared {
              const py::object& model_state, const MaybeArray& order, double memory_budget, const Run& run)
         : net_(std::move(net)),
           run_(run),
-          table_(&current_table()),
+          table_(&net_->table()),
           x_(inputs_of(X, "X", net_->plan.in_features())) {
         with_type(*net_, [&](auto zero) {
             using T = decltype(zero);
@@ -184,7 +184,7 @@ class Operator : public Shared {
         Borrowed borrowed(net_->pool);
         double* const state = state_.empty() ? nullptr : state_.data();
         f(functions<T>(*table_),
-          Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_});
+          Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_, nullptr, &kept_});
     }
 
     // Several calls may run at once: what they share is only read.
@@ -208,6 +208,7 @@ class Operator : public Shared {
     CurvatureOf<float> float32_{};
     CurvatureOf<double> float64_{};
     Arena shelf_;
+    std::shared_ptr<void> kept_;
 };
 
 }  // namespace

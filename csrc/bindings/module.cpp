@@ -25,7 +25,7 @@ py::dict build_config() {
     using namespace pybind11::literals;
     return py::dict("version"_a = FNN_VERSION, "isa"_a = current_isa(), "available_isas"_a = available_isas(),
                     "gemm"_a = blas_gemm<float>() != nullptr ? "blas" : "own", "openmp"_a = openmp_version(),
-                    "compiler"_a = compiler(), "cuda"_a = false);
+                    "compiler"_a = compiler());
 }
 
 // The functions of pyfast_nn._blas, or None and None for our own products.
@@ -106,6 +106,7 @@ void register_runtime(py::module_& m) {
 PYBIND11_MODULE(_core, m) {
     fnn::bindings::choose_isa();
     fnn::bindings::register_runtime(m);
+    fnn::bindings::register_device(m);
     fnn::bindings::register_kernels(m);
     fnn::bindings::register_ops(m);
     fnn::bindings::register_tensors(m);

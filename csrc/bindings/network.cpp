@@ -80,10 +80,16 @@ void Pool::keep_large(bool keeps) {
 }
 
 Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers,
-                 bool fused)
-    : is_float64(dtype == "float64"), plan(in_features, layers, fused) {
+                 bool fused, const std::string& device_name)
+    : is_float64(dtype == "float64"), plan(in_features, layers, fused), device(device_named(device_name)) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
+}
+
+void Network::keep_memory(bool keeps) {
+    pool.keep_large(keeps);
+    keeps_memory = keeps;
+    if (!keeps) kept.reset();
 }
 
 double* state_of(const Network& net, const py::object& model_state, const Run& run) {
@@ -117,7 +123,8 @@ void call(Network& net, Gate::As as, double* state, const Run& run, const F& f) 
     Borrowed borrowed(net.pool);
     const bool trains = as == Gate::As::trainer;
     const int threads = trains ? get_num_threads() : net.crew.advice(get_num_threads());
-    f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr});
+    f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr,
+              trains && net.keeps_memory ? &net.kept : nullptr});
 }
 
 using As = Gate::As;
@@ -142,7 +149,7 @@ void forward(Network& net, const py::array& parameters, const py::object& X, py:
         const Order rows = order_of(order, x, places);
         need_batch(net, run, rows.rows);
         T* o = to_write<T>(out, "out", shape_of_outputs(net.plan, rows.rows));
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run,
              [&](const Context& context) { table.outputs(context, p, x, rows, link, o); });
     });
@@ -162,6 +169,7 @@ void input_columns(Network& net, const py::object& X, int input, index first, py
         throw py::value_error(expected("out", "some of " + std::to_string(width) + " columns",
                                        std::to_string(count) + " from " + std::to_string(first) + " on"));
     double* o = to_write<double>(out, "out", {rows.rows, count});
+    // By the processor, as data lies there and is looked into before anything else is done with it.
     call(net, As::reader, s, {}, [&, function = current_table().input_columns](const Context& context) {
         function(context, x, rows, input, first, count, o);
     });
@@ -176,7 +184,7 @@ void input_gradient(Network& net, const py::object& X, const py::array& d, py::a
         double* s = state_of(net, model_state);
         const T* from = to_read<T>(d, "d", {x.rows, net.plan.values.front().features()});
         T* to = to_write<T>(dX, "dX", {x.rows, net.plan.in_features()});
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, {},
              [&](const Context& context) { table.input_gradient(context, x, from, to); });
     });
@@ -203,7 +211,7 @@ void values(Network& net, const py::array& parameters, const py::object& X, cons
             py::array out = py::cast<py::array>(outs[i]);
             pointers.push_back(to_write<T>(out, "outs", {x.rows * value.positions(), value.features()}));
         }
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, {},
              [&](const Context& context) { table.values(context, p, x, pointers.data()); });
     });
@@ -228,7 +236,7 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         T* o = out ? to_write<T>(*out, "out", shape_of_outputs(net.plan, rows.rows)) : nullptr;
         Score score;
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run, [&](const Context& context) {
             table.evaluate(context, p, x, targets, rows, loss, &score, link, o);
         });
@@ -258,7 +266,7 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         double* l = to_write<double>(losses, "losses", {m});
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run, [&](const Context& context) {
             table.losses_along(context, p, v, k, to, m, x, targets, rows, loss, l);
         });
@@ -282,7 +290,7 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run, [&](const Context& context) {
             table.loss_and_gradient(context, p, x, targets, rows, loss, g, &score);
         });
@@ -301,7 +309,7 @@ void jvp(Network& net, const py::array& parameters, const py::array& v, const py
         T* o = to_write<T>(out, "out", shape_of_outputs(net.plan, x.rows));
         T* d = to_write<T>(dout, "dout", shape_of_outputs(net.plan, x.rows));
         need_batch(net, run, x.rows);
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run,
              [&](const Context& context) { table.push_forward(context, p, direction, x, o, d); });
     });
@@ -318,7 +326,7 @@ void calibrate(Network& net, const py::array& parameters, const py::object& X,
         double* s = state_of(net, model_state, run);
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         need_rows(x.rows);
-        const auto& table = functions<T>(current_table());
+        const auto& table = functions<T>(net.table());
         call(net, As::reader, s, run, [&](const Context& context) { table.calibrate(context, p, x); });
     });
 }
@@ -410,7 +418,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         epoch.n_schedules = int(schedules.list.size());
         epoch.steps_before = step;
         const auto held = states_of<T>(epoch.update, state, net.plan.n_trainable, epoch.states);
-        run(functions<T>(current_table()).train);
+        run(functions<T>(net.table()).train);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
                 batches_per_step, ridge, run, with);
@@ -432,7 +440,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
             const py::object again = py::handle(static_cast<PyObject*>(caller))(finite);
             return PyObject_IsTrue(again.ptr()) == 1;
         };
-        run(functions<T>(current_table()).train_stepwise);
+        run(functions<T>(net.table()).train_stepwise);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
                 batches_per_step, ridge, run, with);
@@ -442,7 +450,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
 class Pullback : public Shared {
    public:
     Pullback(std::shared_ptr<Network> net, const double* state, index rows, const Run& run)
-        : net_(std::move(net)), rows_(rows), run_(run), table_(&current_table()) {
+        : net_(std::move(net)), rows_(rows), run_(run), table_(&net_->table()) {
         if (state != nullptr) state_.assign(state, state + net_->plan.n_state);
     }
 
@@ -451,7 +459,8 @@ class Pullback : public Shared {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
-        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
+        const Context context{net_->plan,    arena_, get_num_threads(), interrupt,
+                              state_.data(), run_,   nullptr,           &kept_};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -465,7 +474,8 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
+            const Context context{net_->plan,    arena_, get_num_threads(), interrupt,
+                                  state_.data(), run_,   nullptr,           &kept_};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }
@@ -477,6 +487,7 @@ class Pullback : public Shared {
     std::vector<double> state_;
     const Table* table_;
     Arena arena_;
+    std::shared_ptr<void> kept_;
     std::mutex mutex_;
 };
 
@@ -593,10 +604,11 @@ void register_network(py::module_& m) {
     py::class_<Pullback, std::shared_ptr<Pullback>>(m, "Pullback")
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
-        .def(py::init([](const std::string& dtype, index in_features, const py::list& layers, bool fused) {
-                 return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused);
+        .def(py::init([](const std::string& dtype, index in_features, const py::list& layers, bool fused,
+                         const std::string& device) {
+                 return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused, device);
              }),
-             "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true)
+             "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true, "device"_a = "cpu")
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("encodes_inputs", [](const Network& n) { return !n.plan.input_ways.empty(); })
@@ -640,8 +652,7 @@ void register_network(py::module_& m) {
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
              "run"_a = present)
-        .def(
-            "keep_memory", [](Network& n, bool keeps) { n.pool.keep_large(keeps); }, "keeps"_a)
+        .def("keep_memory", &Network::keep_memory, "keeps"_a)
         .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),

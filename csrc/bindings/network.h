@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/device.h"
 #include "bindings/gil.h"
 #include "bindings/isa.h"
 #include "bindings/updates.h"
@@ -92,13 +93,23 @@ struct SharedRun : public Run, public Shared {
 
 class Network : public Shared {
    public:
-    Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused);
+    Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused,
+            const std::string& device);
+
+    // That of the device, or of the present instruction set.
+    const Table& table() const { return device != nullptr ? device->table : current_table(); }
+
+    // Whether memory is kept for calls that follow each other, as the epochs of a fit do.
+    void keep_memory(bool keeps);
 
     const bool is_float64;
     const Plan plan;
+    const Device* const device;  // null: the processor
     Gate gate;
     Pool pool;
     Crew crew;  // of those that train, and advice for the others
+    bool keeps_memory = false;
+    std::shared_ptr<void> kept;  // by a device
 };
 
 // f(T{}) for the network's type.
@@ -131,5 +142,6 @@ void register_tensors(py::module_& m);
 void register_updater(py::module_& m);
 void register_around(py::module_& m);
 void register_runtime(py::module_& m);
+void register_device(py::module_& m);
 
 }  // namespace fnn::bindings

@@ -1,6 +1,8 @@
 // What crosses from the bindings into an instruction set's library: plain views and numbers.
 #pragma once
 
+#include <memory>
+
 #include "common.h"
 #include "exec/crew.h"
 #include "exec/memory.h"
@@ -119,6 +121,10 @@ struct Context {
     double* state = nullptr;  // (n_state,): what layers keep besides parameters; written if run.learns_state
     Run run;
     Crew* crew = nullptr;  // of a training
+    // What a device keeps from one call to the next: of the same operator or pullback, or of the epochs of a
+    // fit. Empty at first; of an operator written by `keep` alone, as several other calls may read it at
+    // once. Null where nothing is kept.
+    std::shared_ptr<void>* kept = nullptr;
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.
