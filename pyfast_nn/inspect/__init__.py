@@ -17,12 +17,18 @@ function                 what it shows
                          without momentum
 `loss_landscape`         the loss along one direction, or in a plane of two
 `random_directions`      filter-normalised directions for it
+`margins`                how far right answers are from wrong ones
+`norm_measures`          norms of weights, by which theory measures what a network may know
+`pac_bayes_bound`        a bound on the error on new examples
 ======================== =====================================================================
 """
 
 from .features import Features, local_features, penultimate_features
 from .landscape import LossLandscape, loss_landscape, random_directions
 from .lr_range import LRRangeTest, lr_range_test
+from .margins import Margins, margins
+from .norms import NormMeasures, norm_measures
+from .pac_bayes import PACBayesBound, pac_bayes_bound
 from .stability import ConvergenceModes, convergence_modes, max_stable_lr
 from .units import UnitActivity, unit_activity
 from .variances import LayerVariances, layer_variances
@@ -33,13 +39,19 @@ __all__ = [
     "LRRangeTest",
     "LayerVariances",
     "LossLandscape",
+    "Margins",
+    "NormMeasures",
+    "PACBayesBound",
     "UnitActivity",
     "convergence_modes",
     "layer_variances",
     "local_features",
     "loss_landscape",
     "lr_range_test",
+    "margins",
     "max_stable_lr",
+    "norm_measures",
+    "pac_bayes_bound",
     "penultimate_features",
     "random_directions",
     "unit_activity",
