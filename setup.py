@@ -2,12 +2,15 @@
 
 The name, version and dependencies of the project stand in pyproject.toml. In the environment,
 ``PYFAST_NN_WERROR=1`` turns compiler warnings into errors, and ``PYFAST_NN_ISAS=avx512,portable``
-builds these instruction sets only.
+builds these instruction sets only. ``PYFAST_NN_CUDA=1`` builds the library for GPUs besides, with
+nvcc, and ``PYFAST_NN_CUDA=90,120`` for GPUs of these compute capabilities only.
 """
 
 import copy
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +25,8 @@ from setuptools.command.build_ext import build_ext
 COMMON = ["-std=c++17", "-g0", "-fPIC", "-fopenmp", "-Wall", "-Wextra"]
 COMMON += ["-fvisibility=hidden", "-fvisibility-inlines-hidden"]
 COMMON += ["-Wno-pass-failed"]  # Clang: not every loop that may be vectorised is, in every set
-if os.environ.get("PYFAST_NN_WERROR", "0") != "0":
+WARNINGS_ARE_ERRORS = os.environ.get("PYFAST_NN_WERROR", "0") != "0"
+if WARNINGS_ARE_ERRORS:
     COMMON += ["-Werror"]
 
 # Never -ffast-math, never -march=native: results depend on neither the compiler's mood nor its
@@ -45,6 +49,21 @@ if wanted := os.environ.get("PYFAST_NN_ISAS"):
             f"PYFAST_NN_ISAS: expected some of {','.join(ISAS)}, got {','.join(sorted(unknown))}"
         )
     ISAS = {isa: flags for isa, flags in ISAS.items() if isa in wanted.split(",")}
+
+# The same meaning on a GPU: no contraction, quotients and roots rounded right, denormals as 0.
+NVCC = ["-std=c++17", "-O3", "-fmad=false", "-ftz=true", "-prec-div=true", "-prec-sqrt=true"]
+NVCC += ["--compress-mode=size", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+if WARNINGS_ARE_ERRORS:
+    NVCC += ["-Werror", "all-warnings"]
+CAPABILITIES = ["75", "80", "86", "89", "90", "100", "120"]
+CUDA = os.environ.get("PYFAST_NN_CUDA", "0")
+if CUDA not in ("0", "1"):
+    if unknown := set(CUDA.split(",")) - set(CAPABILITIES):
+        raise SystemExit(
+            f"PYFAST_NN_CUDA: expected 1, or some of {','.join(CAPABILITIES)}, got "
+            f"{','.join(sorted(unknown))}"
+        )
+    CAPABILITIES = [each for each in CAPABILITIES if each in CUDA.split(",")]
 
 UNITS = sorted(str(path) for path in Path("csrc/isa").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
@@ -103,6 +122,51 @@ def compile_stale_in_parallel(compiler):
     compiler.compile = compile_all
 
 
+def find_nvcc():
+    """NVIDIA's compiler: of CUDA_HOME, CUDA_PATH or PATH, or of its wheels in this environment."""
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    wheels = [str(Path(folder) / "nvidia" / "cu13") for folder in sys.path]
+    for path in (*(f"{home}/bin" for home in homes), None, *(f"{home}/bin" for home in wheels)):
+        if found := shutil.which("nvcc", path=path):
+            return found
+    raise SystemExit(
+        "PYFAST_NN_CUDA: expected nvcc of CUDA 13, got none in CUDA_HOME, CUDA_PATH, PATH and the "
+        "wheels of this environment; pip install 'nvidia-cuda-nvcc==13.0.*' "
+        "'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-cccl==13.0.*' 'nvidia-cuda-runtime==13.0.*' and "
+        "--no-build-isolation, or CUDA_HOME=<folder>"
+    )
+
+
+def build_with_nvcc(sources, to, scratch, definitions):
+    """The library for GPUs at the path `to`: one that needs no other but a driver."""
+    nvcc = find_nvcc()
+    architectures = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in CAPABILITIES]
+    newest = CAPABILITIES[-1]  # for GPUs to come, which the driver compiles for
+    architectures += [f"-gencode=arch=compute_{newest},code=compute_{newest}"]
+    options = [nvcc, *NVCC, *architectures, "-Icsrc", *definitions]
+
+    def compile_one(source):
+        object_file = scratch / f"{source}.o"
+        if not is_fresh(object_file, repr(options)):
+            object_file.parent.mkdir(parents=True, exist_ok=True)
+            dependencies = ["-MMD", "-MF", str(object_file.with_suffix(".d"))]
+            command = [*options, *dependencies, "-c", source, "-o", str(object_file)]
+            print(*command, flush=True)
+            subprocess.run(command, check=True)
+            object_file.with_suffix(".options").write_text(repr(options))
+        return str(object_file)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sources))
+    home = Path(nvcc).resolve().parent.parent
+    folders = [f"-L{home / name}" for name in ("lib", "lib64") if (home / name).is_dir()]
+    Path(to).parent.mkdir(parents=True, exist_ok=True)
+    command = [nvcc, "-shared", "-cudart=static", "-Xlinker=--exclude-libs=ALL,-z,defs", *folders]
+    command += [*objects, "-o", to]
+    print(*command, flush=True)
+    subprocess.run(command, check=True)
+
+
 class BuildLibraries(build_clib):
     """All instruction sets side by side, in a folder that every Python version shares."""
 
@@ -141,6 +205,14 @@ class BuildExtension(build_ext):
             extension.define_macros.append(("FNN_VERSION", f'"{self.distribution.get_version()}"'))
         super().build_extensions()
 
+    def build_extension(self, extension):
+        if extension is not cuda:
+            return super().build_extension(extension)
+        definitions = [f"-D{name}={value}" for name, value in extension.define_macros]
+        scratch = Path("build") / f"cuda.{sysconfig.get_platform()}"
+        to = self.get_ext_fullpath(extension.name)
+        return build_with_nvcc(extension.sources, to, scratch, definitions)
+
 
 def isa_library(isa, flags):
     build_info = {
@@ -154,7 +226,11 @@ def isa_library(isa, flags):
 
 core = Extension(
     "pyfast_nn._core",
-    sources=sorted(str(path) for path in Path("csrc").glob("*/*.cpp") if path.parent.name != "isa"),
+    sources=sorted(
+        str(path)
+        for path in Path("csrc").glob("*/*.cpp")
+        if path.parent.name not in ("isa", "cuda")
+    ),
     include_dirs=["csrc"],
     define_macros=[(f"FNN_HAVE_{isa.upper()}", "1") for isa in ISAS],
     extra_compile_args=[*COMMON, "-O2"],
@@ -165,8 +241,19 @@ core = Extension(
 # SciPy's BLAS, looked up when it is imported: nothing of SciPy is needed here.
 blas = Extension("pyfast_nn._blas", sources=["pyfast_nn/_blas.pyx"])
 
+# No module of Python, but a library that `core` opens when somebody asks for a GPU.
+cuda = Extension(
+    "pyfast_nn._cuda",
+    sources=sorted(str(path) for path in Path("csrc/cuda").glob("*.cu")),
+    define_macros=[("FNN_ISA", "cuda")],
+)
+
+extensions = [core, *cythonize(blas, build_dir="build/cython", quiet=True)]
+if CUDA != "0":
+    extensions.append(cuda)
+
 setup(
-    ext_modules=[core, *cythonize(blas, build_dir="build/cython", quiet=True)],
+    ext_modules=extensions,
     libraries=[isa_library(isa, flags) for isa, flags in ISAS.items()],
     cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
 )

@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from . import (
+    cuda,
     curvature,
     datasets,
     initializers,
@@ -178,6 +179,7 @@ __all__ = [
     "WeightNorm",
     "__version__",
     "build_config",
+    "cuda",
     "curvature",
     "datasets",
     "fit_many",

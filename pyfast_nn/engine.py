@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, data
+from . import _core, cuda, data
 from .graph import Graph, Place, changes
 from .inputs import InputLayer
 from .labels import check_classes
@@ -37,7 +37,7 @@ class Engine:
 
     Attributes
     ----------
-    layers, dtype, seed, epochs_trained, loss, classes_, feature_names_in_, history
+    layers, dtype, seed, device, epochs_trained, loss, classes_, feature_names_in_, history
         See `Sequential`.
     net : _core.Network, None before it is built
         Made anew after `trainable` of a layer has changed.
@@ -57,10 +57,13 @@ class Engine:
         What the fit that trains it now keeps of itself; see `checkpoint`.
     """
 
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any], seed: int) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], dtype: np.dtype[Any], seed: int, device: str = "cpu"
+    ) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.dtype = dtype
         self.seed = seed
+        self.device = device
         self._net: Any = None  # this and the three that follow: when it is built
         self._graph: Any = None
         self.parameters: Any = None
@@ -93,7 +96,7 @@ class Engine:
             seen = changes()
             graph = Graph(self.layers, self._graph.in_shape, self._graph.names, self.has_lengths)
             if graph.places != self._graph.places:
-                self._net, self._graph = make_network(graph, self.dtype), graph
+                self._net, self._graph = self._network_of(graph), graph
             self._changes = seen
         return self._net
 
@@ -127,6 +130,15 @@ class Engine:
         """Rows of outputs that one example has (int); RuntimeError if it is not built."""
         return math.prod(self.out_shape[:-1])
 
+    def move(self, device: str) -> None:
+        """Compute there from now on."""
+        if self._net is not None and device != self.device:
+            self._net = make_network(self._graph, self.dtype, device)
+        self.device = device
+
+    def _network_of(self, graph: Graph) -> _core.Network:
+        return make_network(graph, self.dtype, self.device)
+
     def _laid(self, in_shape: Shape | int) -> Graph:
         return Graph(self.layers, in_shape, self.feature_names_in_, self.has_lengths)
 
@@ -148,7 +160,7 @@ class Engine:
         graph = Graph(self.layers, in_shape, names, self.has_lengths)
         if self.classes_ is not None:
             check_classes(self.classes_, graph.features)
-        net = make_network(graph, self.dtype)
+        net = self._network_of(graph)
         parameters = data.aligned_zeros(net.n_parameters, self.dtype)
         state = np.empty(net.n_state)
         if values is None:
@@ -203,7 +215,7 @@ class Engine:
         names = whole.feature_names_in_ if first == 0 else None
         self.has_lengths = whole.lengths_before(first)
         graph = Graph(self.layers, whole.shape_before(first), names, self.has_lengths)
-        net = make_network(graph, self.dtype)
+        net = self._network_of(graph)
         parts = []
         for layout, vector in (
             (net.parameter_layout, whole.parameters),
@@ -260,7 +272,7 @@ class Engine:
 
     def values(self, X: Any) -> list[Array]:
         """Return what is put out in each place of the graph, (n, *shape)."""
-        net = make_network(self.graph, self.dtype, fused=False)
+        net = make_network(self.graph, self.dtype, self.device, fused=False)
         places = self.graph.places
         outs: list[Any] = [
             None
@@ -357,11 +369,11 @@ class Engine:
         for vector, values in zip(vectors, other.vectors(), strict=True):
             vector[:] = values
         graph = Graph(self.layers, other.in_shape, other.feature_names_in_, other.has_lengths)
+        stays = "layers", "device", "owner", "running", "_claims"
         vars(self).update(
-            vars(other)
-            | {name: vars(self)[name] for name in ("layers", "owner", "running", "_claims")},
+            vars(other) | {name: vars(self)[name] for name in stays},
             _graph=graph,
-            _net=make_network(graph, self.dtype),
+            _net=self._network_of(graph),
             _changes=-1,
         )
         self.parameters, self.state = vectors
@@ -394,7 +406,7 @@ class Engine:
         vars(self).update(state)
         if in_shape is not None:
             self._graph = self._laid(in_shape)
-            self._net = make_network(self._graph, self.dtype)
+            self._net = self._network_of(self._graph)
             self.parameters = data.aligned_zeros(self.net.n_parameters, self.dtype)
             self.state = np.empty(self.net.n_state)
             for vector, values in zip(self.vectors(), vectors, strict=True):
@@ -529,7 +541,7 @@ class Engine:
         """
         net = self.network()
         if dtype != self.dtype:
-            net = make_network(self.graph, dtype)
+            net = make_network(self.graph, dtype, self.device)
         of_loss: dict[str, Any] = {}
         if loss is not None:
             of_loss = {"y": examples.targets, "loss": loss.spec(), "weights": examples.weights}
@@ -654,8 +666,11 @@ def _moved(path: str, by: int) -> str:
 Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first place, shape
 
 
-def make_network(graph: Graph, dtype: np.dtype[Any], fused: bool = True) -> _core.Network:
+def make_network(
+    graph: Graph, dtype: np.dtype[Any], device: str, fused: bool = True
+) -> _core.Network:
     """Return the core's network of layers in their places."""
+    cuda.check_device(device)  # of a pickle, say, that comes from another machine
     in_features = graph.width(0)
     for place in graph.places:
         if place.kind == "select" and -1 in place.layer.places:
@@ -663,7 +678,7 @@ def make_network(graph: Graph, dtype: np.dtype[Any], fused: bool = True) -> _cor
                 f"X: expected columns with names, which layers[{place.path.split('.')[0]}] reads, "
                 "got some without; a DataFrame has them"
             )
-    return _core.Network(dtype.name, in_features, graph.described(), fused)
+    return _core.Network(dtype.name, in_features, graph.described(), fused, device)
 
 
 def named(layout: Layout, vector: Array, graph: Graph | None = None) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from . import (
     checks,
     columns,
     config,
+    cuda,
     data,
     intake,
     losses,
@@ -90,6 +91,10 @@ class Sequential(Guided):
         their derivatives are those of what is trained on, in the history, in `evaluate`,
         `loss_and_grad`, `hvp` and curvature, all of which take y as it is; `forward` gives what the
         network puts out, ``(prediction - mean) / std``. For losses of values but ``"poisson"``.
+    device : {"cpu", "cuda"}
+        What computes: the processor, or a GPU. Arrays that go in, come out and are held, the
+        parameters among them, are NumPy's either way. What a GPU cannot compute yet raises. Files
+        of models do not hold it. Experimental, see :doc:`there </cuda>`.
 
     Attributes
     ----------
@@ -118,6 +123,8 @@ class Sequential(Guided):
     ------
     TypeError, ValueError
         If an argument is none of the above.
+    RuntimeError
+        If nothing computes on that device; see `cuda.get_device_name`.
 
     Notes
     -----
@@ -163,13 +170,14 @@ class Sequential(Guided):
         seed: Integer | None = 0,
         classes: ArrayLike | None = None,
         standardize_targets: bool = False,
+        device: str = "cpu",
     ) -> None:
         layers = _check_layers(layers)
         dtype = checks.dtype(dtype)
         for place in Graph(layers).places:
             if not isinstance(place.layer, InputLayer):  # which are computed in float64
                 config.check_rounded(place.layer.learner, dtype, f"layers[{place.path}]: ")
-        self._engine = Engine(layers, dtype, checks.seed(seed))
+        self._engine = Engine(layers, dtype, checks.seed(seed), cuda.check_device(device))
         self._engine.standardize_targets = checks.boolean(
             standardize_targets, "standardize_targets"
         )
@@ -194,6 +202,41 @@ class Sequential(Guided):
     def seed(self) -> int:
         """What initial parameters and row orders are functions of (int)."""
         return self._engine.seed
+
+    @property
+    def device(self) -> str:
+        """What computes: "cpu" or "cuda" (str)."""
+        return self._engine.device
+
+    def to(self, device: str) -> "Sequential":
+        """Compute on a device from now on.
+
+        Optimizers, and what fits have left, stay as they are; so do pullbacks and operators of
+        curvature that were made before.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+
+        Returns
+        -------
+        Sequential
+            The model itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none of these.
+        RuntimeError
+            If nothing computes there; see `cuda.get_device_name`. The model stays where it is.
+
+        Examples
+        --------
+        >>> fnn.Sequential([fnn.Dense(10)]).to("cpu").device
+        'cpu'
+        """
+        self._engine.move(cuda.check_device(device))
+        return self
 
     @property
     def target_mean_(self) -> Floats | None:
@@ -419,7 +462,9 @@ class Sequential(Guided):
         else:
             start = range(len(self))[checks.integer(index, "index", minimum=-len(self))]
             stop = start + 1
-        part = type(self)(self.layers[start:stop], dtype=self.dtype, seed=self.seed)
+        part = type(self)(
+            self.layers[start:stop], dtype=self.dtype, seed=self.seed, device=self.device
+        )
         if self.built:
             part._engine.share(self._engine, start)
         if stop == len(self):
@@ -463,8 +508,9 @@ class Sequential(Guided):
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
-        scaled = ", standardize_targets=True" if self._engine.standardize_targets else ""
-        return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed}{scaled})"
+        more = ", standardize_targets=True" if self._engine.standardize_targets else ""
+        more += "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed}{more})"
 
     # ------------------------------------------------------------------ training
 

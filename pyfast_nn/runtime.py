@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from . import _core, checks
+from . import _core, checks, cuda
 from .typing import Integer
 
 MOST_THREADS = 1024
@@ -48,8 +48,8 @@ def build_config() -> dict[str, Any]:
     -------
     dict
         Among others ``version``, ``compiler``, ``openmp``, ``isa`` (the instruction set in use),
-        ``available_isas`` (what this processor has, best first) and ``gemm`` (whose matrix
-        products: ``"own"`` or ``"blas"``).
+        ``available_isas`` (what this processor has, best first), ``gemm`` (whose matrix products:
+        ``"own"`` or ``"blas"``) and ``cuda`` (whether there is code for GPUs).
 
     Notes
     -----
@@ -60,7 +60,7 @@ def build_config() -> dict[str, Any]:
     product. ``ops.gemm`` is one call of it; networks and dense layers are many small ones, on data
     in the layout of our own products, and slower than those.
     """
-    return _core.build_config()
+    return _core.build_config() | {"cuda": cuda.library() is not None}
 
 
 def use_gemm(name: str) -> None:

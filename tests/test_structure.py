@@ -146,7 +146,7 @@ PACKAGE = ROOT / "pyfast_nn"
 # Each module or package may know those of its own room and of those above it; none in a circle.
 PYTHON_ROOMS = [
     "_core _blas typing guidance checks config graph",
-    "columns rounding labels scorers sparse atomic pictures runtime threads once",
+    "columns rounding labels scorers sparse atomic pictures cuda runtime threads once",
     "initializers layers convolution pooling recurrent shapes sets augmentation inputs branches"
     " attention losses schedules metrics data datasets history progress bar ops",
     "engine intake outcome",
