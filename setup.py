@@ -53,6 +53,8 @@ if wanted := os.environ.get("PYFAST_NN_ISAS"):
 # The same meaning on a GPU: no contraction, quotients and roots rounded right, denormals as 0.
 NVCC = ["-std=c++17", "-O3", "-fmad=false", "-ftz=true", "-prec-div=true", "-prec-sqrt=true"]
 NVCC += ["--compress-mode=size", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+# What the headers of the processor ask of GCC, and what nvcc hands it for pointers to members.
+NVCC += ["--diag-suppress=1675", "-Xcompiler=-Wno-unknown-pragmas,-Wno-parentheses"]
 if WARNINGS_ARE_ERRORS:
     NVCC += ["-Werror", "all-warnings"]
 CAPABILITIES = ["75", "80", "86", "89", "90", "100", "120"]
@@ -244,7 +246,7 @@ blas = Extension("pyfast_nn._blas", sources=["pyfast_nn/_blas.pyx"])
 # No module of Python, but a library that `core` opens when somebody asks for a GPU.
 cuda = Extension(
     "pyfast_nn._cuda",
-    sources=sorted(str(path) for path in Path("csrc/cuda").glob("*.cu")),
+    sources=[*sorted(str(path) for path in Path("csrc/cuda").glob("*.cu")), "csrc/exec/memory.cpp"],
     define_macros=[("FNN_ISA", "cuda")],
 )
 
