@@ -197,16 +197,19 @@ __all__ = [
 ]
 
 
+_LAZY = ("metric_learning", "sklearn")
+
 if TYPE_CHECKING:
+    from . import metric_learning as metric_learning
     from . import sklearn as sklearn
 else:
 
     def __getattr__(name: str) -> object:
-        """Import `pyfast_nn.sklearn`, which stands on scikit-learn, when it is asked for."""
-        if name != "sklearn":
+        """Import what stands on scikit-learn when it is asked for."""
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return importlib.import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "sklearn"]
+    return [*__all__, *_LAZY]

@@ -81,7 +81,9 @@ def test_reference_lists_every_public_name():
         elif not name.startswith("_"):
             public.add(name)
     if importlib.util.find_spec("sklearn") is not None:
-        public |= {f"sklearn.{member}" for member in fnn.sklearn.__all__}
+        for room in (fnn.metric_learning, fnn.sklearn):
+            name = room.__name__.removeprefix("pyfast_nn.")
+            public |= {f"{name}.{member}" for member in room.__all__}
     assert listed >= public, f"docs/api.rst lacks {sorted(public - listed)}"
 
 

@@ -158,6 +158,7 @@ PYTHON_ROOMS = [
     "inspect",
     "tabular",
     "sklearn",
+    "metric_learning",
     "report",
     "cli",
     "__main__ __init__",

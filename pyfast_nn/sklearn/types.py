@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..typing import ArrayLike, Inputs
+    from ..typing import Array, ArrayLike, Inputs
 
     class BaseEstimator:
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
@@ -24,7 +24,28 @@ if TYPE_CHECKING:
             self, X: Inputs, y: ArrayLike, sample_weight: ArrayLike | None = None
         ) -> float: ...
 
-else:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    class TransformerMixin(BaseEstimator):
+        def fit_transform(
+            self, X: ArrayLike, y: ArrayLike | None = None, **fit_params: Any
+        ) -> Any: ...
+        def set_output(self, *, transform: str | None = None) -> Any: ...
 
-__all__ = ["BaseEstimator", "ClassifierMixin", "RegressorMixin"]
+    class ClassNamePrefixFeaturesOutMixin:
+        def get_feature_names_out(self, input_features: ArrayLike | None = None) -> Array: ...
+
+else:
+    from sklearn.base import (
+        BaseEstimator,
+        ClassifierMixin,
+        ClassNamePrefixFeaturesOutMixin,
+        RegressorMixin,
+        TransformerMixin,
+    )
+
+__all__ = [
+    "BaseEstimator",
+    "ClassNamePrefixFeaturesOutMixin",
+    "ClassifierMixin",
+    "RegressorMixin",
+    "TransformerMixin",
+]
