@@ -313,3 +313,24 @@ def test_spectrum_of_a_convolution(run):
     assert np.abs(ratio - 1).max() < 0.4
     exact, of_hessian = page.eigenvalues.sum(), page.traces["Hessian"]
     assert abs(of_hessian.value - exact) < 4 * of_hessian.std_error
+
+
+def test_pac_bayes(run, monkeypatch):
+    monkeypatch.delenv("PYFAST_NN_MNIST", raising=False)
+    page = run("pac_bayes", WIDTH=30, EPOCHS=60, STEPS=3_000)
+    assert page.on_rows < 0.45  # learned by heart, as far as so small a network can in this time
+    bounds = {name: found.bound for name, found in page.bounds.items()}
+    assert bounds["P: before training"] < 0.5 < bounds["random labels"]  # 0.40, 0.63
+    assert bounds["P: first half"] < 0.25  # 0.11
+    assert all(page.new_errors[name] < bound for name, bound in bounds.items())
+
+
+def test_implicit_regularisation(run):
+    page = run("implicit_regularisation", SCALES=[1e-2, 0.2], STEPS=10_000)
+    for name, (w, residual) in page.ways.items():
+        assert residual < 1e-4
+        near = np.linalg.norm(w - page.shortest) < 1e-3
+        assert near == (name == "descent from zero")
+    assert abs(page.nuclear(page.oracle) / page.bound - 1) < 1e-6  # no other is less
+    assert 1 - 1e-3 < page.norms[0] < 1.05 and page.norms[1] > 2  # 1.01, 3.2
+    assert page.differences[0] < 0.3 and page.residuals[1] < 1e-10

@@ -213,7 +213,7 @@ class PACBayesBound:
         )
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw what was minimised over the steps, the bound, and the error that it bounds.
+        """Draw what was minimised over the steps, the bound, and the error on the rows.
 
         Parameters
         ----------
@@ -225,10 +225,10 @@ class PACBayesBound:
         matplotlib.axes.Axes
         """
         ax = axes_or_new(ax)
-        ax.plot(self.objective, linewidth=0.5, color="0.7", label="minimised, at each step")
+        ax.semilogy(self.objective, linewidth=0.5, color="0.7", label="minimised, at each step")
         ax.axhline(self.bound, color="C0", label=f"bound {self.bound:.3f}")
         ax.axhline(self.error, color="C1", linestyle="--", label=f"on the rows {self.error:.3f}")
-        ax.set(xlabel="step", ylabel="error", ylim=(0, 1))
+        ax.set(xlabel="step", ylabel="error")
         ax.legend(fontsize=8)
         return ax
 
