@@ -11,6 +11,8 @@ const Table& table() {
         device::fill_evaluation(filled.float64);
         device::fill_training(filled.float32);
         device::fill_training(filled.float64);
+        device::fill_curvature(filled.float32);
+        device::fill_curvature(filled.float64);
         return filled;
     }();
     return all;

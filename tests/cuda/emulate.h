@@ -484,15 +484,22 @@ inline cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream
 // for.
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cudaMemcpyKind kind,
                                    cudaStream_t stream) {
-    std::vector<char> staged;
-    if (kind == cudaMemcpyHostToDevice)
-        staged.assign(static_cast<const char*>(from), static_cast<const char*>(from) + n);
-    stream->push([=, staged = std::move(staged)] {
-        if (n == 0) return;
-        if (emulate::on_device(to, n) != (kind != cudaMemcpyDeviceToHost) ||
-            (kind != cudaMemcpyHostToDevice) != emulate::on_device(from, n))
+    const bool to_device = kind != cudaMemcpyDeviceToHost, from_device = kind != cudaMemcpyHostToDevice;
+    const auto check = [](bool is, bool should_be) {
+        if (is != should_be)
             emulate::fail("cudaMemcpyAsync: the memory is on another side than its kind says");
-        std::memcpy(to, kind == cudaMemcpyHostToDevice ? staged.data() : from, n);
+    };
+    std::vector<char> staged;
+    {
+        const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+        if (!to_device) check(emulate::on_device(to, n), false);
+        if (!from_device) check(emulate::on_device(from, n), false);
+    }
+    if (!from_device) staged.assign(static_cast<const char*>(from), static_cast<const char*>(from) + n);
+    stream->push([=, staged = std::move(staged)] {
+        if (to_device) check(emulate::on_device(to, n), true);
+        if (from_device) check(emulate::on_device(from, n), true);
+        std::memcpy(to, from_device ? from : staged.data(), n);
     });
     return cudaSuccess;
 }
