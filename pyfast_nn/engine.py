@@ -572,6 +572,7 @@ class Engine:
         step: int,
         report: Floats,
         ridge: float | Floats = 0.0,
+        mixup: float = 0.0,
         first_step: int = 0,
     ) -> None:
         """Make all steps over the rows `order` of an epoch: parameters and `states` change.
@@ -589,6 +590,8 @@ class Engine:
         ridge : float or ndarray (steps,)
             Half of this many times the squares of all weights, but no biases, is a part of the sum
             of losses of each step.
+        mixup : float
+            The alpha of the shares in which examples of a step are mixed; 0: they are not.
         first_step : int
             Steps of the same epoch that were made before, of which random numbers are functions.
         """
@@ -606,6 +609,7 @@ class Engine:
             model_state=self.state,
             batches_per_step=batches_per_step,
             ridge=ridge,
+            mixup=mixup,
             run=self._run_of_epoch(first_step),
         )
 
@@ -621,6 +625,7 @@ class Engine:
         take_step: Callable[[bool], bool],
         report: Floats,
         ridge: float | Floats = 0.0,
+        mixup: float = 0.0,
         first_step: int = 0,
     ) -> None:
         """The same where ``take_step(is finite)`` updates the parameters by `gradient`.
@@ -639,6 +644,7 @@ class Engine:
             model_state=self.state,
             batches_per_step=batches_per_step,
             ridge=ridge,
+            mixup=mixup,
             run=self._run_of_epoch(first_step),
         )
 

@@ -71,6 +71,7 @@ class Loss(Configured):
     link = "identity"  # what makes probabilities or rates of the outputs, as the core calls it
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
     expected = "finite numbers"  # as targets
+    mixes = True  # whether what lies between two targets is one
 
     @property
     def gives_probabilities(self) -> bool:
@@ -151,6 +152,7 @@ class MultiMargin(Loss):
     name = "multi_margin"
     task = "classes"
     outputs = "scores"
+    mixes = False
 
     margin: Setting[float] = Setting(partial(checks.real, above=0))
 
@@ -190,6 +192,7 @@ class Hinge(Loss):
     outputs = "scores"
     codes: tuple[int, ...] = (-1, 1)
     expected = "-1 and 1"
+    mixes = False
 
     def accepts(self, targets: Array) -> Array:
         return (targets == -1) | (targets == 1)

@@ -35,6 +35,7 @@ def fit_many(
     epochs: Integer | None = None,
     batch_size: Integer | None = None,
     gradient_accumulation_steps: Integer = 1,
+    mixup: Real = 0.0,
     shuffle: bool = True,
     validation_split: Real | None = None,
     validation_data: tuple[Inputs, ArrayLike]
@@ -83,7 +84,7 @@ def fit_many(
         that trains the network, those of different networks at the same time.
     resume : str or os.PathLike, optional
         Likewise a file for each network, in `each`.
-    loss, epochs, batch_size, gradient_accumulation_steps, shuffle, validation_split, \
+    loss, epochs, batch_size, gradient_accumulation_steps, mixup, shuffle, validation_split, \
 validation_data, sample_weight, class_weight, metrics, train_metrics, patience, min_delta, monitor
         As for `Sequential.fit`.
     backend : {"threads", "joblib"}
@@ -161,6 +162,7 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
         "epochs": epochs,
         "batch_size": batch_size,
         "gradient_accumulation_steps": gradient_accumulation_steps,
+        "mixup": mixup,
         "shuffle": shuffle,
         "validation_split": validation_split,
         "validation_data": validation_data,

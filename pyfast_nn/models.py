@@ -525,6 +525,7 @@ class Sequential(Guided):
         epochs: Integer | None = None,
         batch_size: Integer | None = None,
         gradient_accumulation_steps: Integer = 1,
+        mixup: Real = 0.0,
         shuffle: bool = True,
         validation_split: Real | None = None,
         validation_data: tuple[Inputs, ArrayLike]
@@ -585,6 +586,16 @@ class Sequential(Guided):
             Batches per optimizer step, at least 1: the gradient of a step is the mean over the rows
             of so many batches, as if they were one, in the memory of one. The last step of an epoch
             may have fewer.
+        mixup : float
+            The alpha of mix-up [2]_, 0: none. Each step trains on ``s x_i + (1 - s) x_j`` with
+            targets that are mixed alike, where j is the example so many places on in the step; s, a
+            number of ``Beta(alpha, alpha)``, and that distance are functions of the model's seed
+            and the step. Labels become shares of classes. Inputs are mixed as layers such as
+            `Standardize` and `Impute` hand them on, and each of two targets counts by its weight,
+            too. Losses, and an accuracy by the class with the larger share, are those of mixed
+            examples in the history; of validation data, and with `train_metrics`, of those given.
+            0.1 to 0.4 is usual. Refused with ``"hinge"`` and ``"multi_margin"``, examples that have
+            lengths, and `Embedding`.
         shuffle : bool
             New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
             order.
@@ -692,6 +703,8 @@ class Sequential(Guided):
         ----------
         .. [1] How long to train by default was measured: see "Defaults" in the documentation's
            "Limits".
+        .. [2] H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz (2018), "mixup: beyond empirical risk
+           minimization", ICLR, https://arxiv.org/abs/1710.09412.
 
         Examples
         --------
@@ -722,6 +735,7 @@ class Sequential(Guided):
             epochs=epochs,
             batch_size=batch_size,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            mixup=mixup,
             shuffle=shuffle,
             validation_split=validation_split,
             validation_data=validation_data,

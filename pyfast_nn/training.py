@@ -78,6 +78,7 @@ class Fit:
         epochs: Integer | None,
         batch_size: Integer | None,
         gradient_accumulation_steps: Integer,
+        mixup: Real,
         shuffle: bool,
         validation_split: Real | None,
         validation_data: Any,
@@ -107,6 +108,7 @@ class Fit:
             gradient_accumulation_steps, "gradient_accumulation_steps", minimum=1
         )
         self._ridge = checks.real(ridge, "ridge", minimum=0)
+        self._mixup: float = checks.real(mixup, "mixup", minimum=0)
         shuffle = checks.boolean(shuffle, "shuffle")
         train_metrics = checks.boolean(train_metrics, "train_metrics")
         cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
@@ -119,6 +121,8 @@ class Fit:
             source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle, once=once)
         self.epochs: int = source.epochs(epochs)
         classes = source.classes
+        if self._mixup > 0:
+            _check_mixup(engine, loss)
         evaluated = {}
         validation = _check_validation(engine, validation_data, loss, source, once)
         if isinstance(source, Arrays):
@@ -219,7 +223,7 @@ class Fit:
                     epoch = history.epochs
                     record, _ = _train_blocks(
                         *(engine, source.blocks(), source.steps, loss, optimizer),
-                        *(self._batches_per_step, self._ridge, told),
+                        *(self._batches_per_step, self._ridge, told, self._mixup),
                     )
                     outputs = None
                     for prefix, part in evaluated.items():
@@ -301,6 +305,7 @@ def _train_blocks(
     batches_per_step: int,
     ridge: float | Floats,
     told: Callable[[int, dict[str, float]], None] | None = None,
+    mixup: float = 0.0,
 ) -> tuple[dict[str, Any], float]:
     """Train for one epoch; return the record of it, and the part of its loss that `ridge` is.
 
@@ -327,7 +332,8 @@ def _train_blocks(
         start = time.perf_counter()
         try:
             sums, lr = train(
-                engine, block, loss, optimizer, bound, batches_per_step, of_block, step
+                *(engine, block, loss, optimizer, bound, batches_per_step),
+                *(of_block, mixup, step),
             )
         except FloatingPointError:
             done = optimizer.step_count
@@ -368,6 +374,7 @@ def _train_fused(
     bound: Bound,
     batches_per_step: int,
     ridge: float | Floats,
+    mixup: float,
     first_step: int,
 ) -> tuple[Floats, float]:
     """Make all steps of a block in one call; return its report and last learning rate.
@@ -380,7 +387,7 @@ def _train_fused(
     # ... and one call, in which batches are gathered, and the parameters and state change.
     engine.train_epoch(
         *(block.examples, loss, block.order, block.batch_size, batches_per_step),
-        **(epoch | {"ridge": ridge, "first_step": first_step}),
+        **(epoch | {"ridge": ridge, "mixup": mixup, "first_step": first_step}),
     )
     lr = epoch["lr"]
     return epoch["report"], lr if isinstance(lr, float) else lr[-1]
@@ -394,6 +401,7 @@ def _train_stepwise(
     bound: Bound,
     batches_per_step: int,
     ridge: float | Floats,
+    mixup: float,
     first_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
@@ -422,6 +430,7 @@ def _train_stepwise(
             take_step=take_step,
             report=report,
             ridge=ridge,
+            mixup=mixup,
             first_step=first_step,
         )
     finally:
@@ -464,6 +473,20 @@ def _refuse_beside_batches(
             raise ValueError(
                 f"{name}: expected none beside batches, got {checks.describe(value)}; {cure}"
             )
+
+
+def _check_mixup(engine: Engine, loss: Loss) -> None:
+    """Raise ValueError if examples, or their targets, cannot be mixed."""
+    embedding = next((p for p in Graph(engine.layers).places if p.kind == "embedding"), None)
+    why = ""
+    if not loss.mixes:
+        why = f"for {loss.name!r}, whose targets are labels and nothing between them"
+    elif engine.has_lengths:
+        why = "for examples of different lengths"
+    elif embedding is not None:
+        why = f"for layers[{embedding.path}], {embedding.layer!r}, whose codes do not mix"
+    if why:
+        raise ValueError(f"mixup: expected 0 {why}, got more")
 
 
 def _check_validation(

@@ -52,6 +52,7 @@ def test_signatures():
         "epochs": None,
         "batch_size": None,
         "gradient_accumulation_steps": 1,
+        "mixup": 0.0,
         "shuffle": True,
         "validation_split": None,
         "validation_data": None,

@@ -104,6 +104,14 @@ class TestTrain:
         hidden = [[fnn.Dense(units), fnn.ReLU(), fnn.Dropout(0.25)] for units in (30, 20)]
         assert list(fnn.load(out).layers[1:]) == [*hidden[0], *hidden[1], fnn.Dense(10)]
 
+    def test_mixup(self, out, capfd):
+        options = f"--hidden 30 --epochs 8 --mixup 0.3 --out {out}"
+        code, text, _ = run(capfd, "train", *options.split())
+        assert code == 0 and accuracy(text, "test") > 80
+        mixed = fnn.load(out).parameters
+        run(capfd, "train", *options.replace("0.3", "0").split())
+        assert not np.array_equal(fnn.load(out).parameters, mixed)
+
     @pytest.mark.parametrize("name, norm", [("batch", fnn.BatchNorm), ("layer", fnn.LayerNorm)])
     def test_norm(self, name, norm, out, capfd):
         options = f"--hidden 30,20 --norm {name} --dropout 0.1 --epochs 8 --out {out}"
@@ -840,6 +848,7 @@ def folder(tmp_path, monkeypatch):
         ("train --epochs many", "--epochs"),
         ("train --epochs 0", "epochs: expected"),
         ("train --batch-size -1", "--batch-size: expected"),
+        ("train --mixup -1", "--mixup: expected"),
         ("train --lr -1", "lr: expected"),
         ("train --lr nan", "lr: expected"),
         ("train --optimizer best", "invalid choice"),

@@ -47,6 +47,10 @@ void random_normal(std::uint64_t seed, std::uint64_t stream, py::array out) {
     });
 }
 
+void random_beta(double alpha, std::uint64_t seed, std::uint64_t stream, py::array out) {
+    current_table().beta(alpha, seed, stream, to_write<double>(out, "out", shape_of(out)), out.size());
+}
+
 py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, index n) {
     need_at_least(0, n, "n");
     py::array_t<std::int64_t> order(n);
@@ -165,6 +169,7 @@ void register_kernels(py::module_& m) {
     m.def("lanczos_step", lanczos_step, "Q"_a, "probe"_a, "Aq"_a, "factor"_a, "negligible"_a, "before"_a);
     m.def("random_uniform", random_uniform, "seed"_a, "stream"_a, "out"_a);
     m.def("random_normal", random_normal, "seed"_a, "stream"_a, "out"_a);
+    m.def("random_beta", random_beta, "alpha"_a, "seed"_a, "stream"_a, "out"_a);
     m.def("permutation", permutation, "seed"_a, "stream"_a, "n"_a);
     m.def("first_non_finite_row", first_non_finite_row, "X"_a, "dtype"_a, "order"_a = py::none());
     m.def("column_statistics", column_statistics, "X"_a, "mean"_a, "std"_a, "order"_a = py::none());

@@ -354,7 +354,7 @@ template <class F>
 void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
                  const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
                  const MaybeArray& weights, const py::object& model_state, index batches_per_step,
-                 const py::object& ridge, const Run& run, const F& f) {
+                 const py::object& ridge, double mixup, const Run& run, const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -376,6 +376,9 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         epoch.batches_per_step = std::min(batches_per_step, batches);
         epoch.steps = batches == 0 ? 0 : divide_up(batches, epoch.batches_per_step);
         read_ridge(ridge, epoch);
+        if (!(mixup >= 0 && mixup <= std::numeric_limits<double>::max()))
+            throw py::value_error(expected("mixup", "a finite number, at least 0", std::to_string(mixup)));
+        epoch.mixup = mixup;
         const bool apart = report.ndim() == 1 && report.shape(0) == 4;
         double* numbers = to_write<double>(report, "report", {apart ? 4 : 3});
 
@@ -406,7 +409,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
 void train(Network& net, py::array parameters, const py::object& X, const py::array& y, const py::tuple& loss,
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
-           const py::object& model_state, index batches_per_step, const py::object& ridge,
+           const py::object& model_state, index batches_per_step, const py::object& ridge, double mixup,
            const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
@@ -421,7 +424,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         run(functions<T>(net.table()).train);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, ridge, run, with);
+                batches_per_step, ridge, mixup, run, with);
 }
 
 // The updates are made by `take_step(finite)`: when it is called, `gradient` holds the gradient of the step's
@@ -430,7 +433,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
                     const py::object& model_state, index batches_per_step, const py::object& ridge,
-                    const SharedRun& run) {
+                    double mixup, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
@@ -443,7 +446,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
         run(functions<T>(net.table()).train_stepwise);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, ridge, run, with);
+                batches_per_step, ridge, mixup, run, with);
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
@@ -656,10 +659,12 @@ void register_network(py::module_& m) {
         .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "run"_a = present)
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "mixup"_a = 0.0,
+             "run"_a = present)
         .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "order"_a, "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
-             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "run"_a = present);
+             "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "mixup"_a = 0.0,
+             "run"_a = present);
 }
 
 }  // namespace fnn::bindings

@@ -47,6 +47,7 @@ void fill_functions(Table& to) {
     fill(to.float64);
     to.column_statistics = net::column_statistics;
     to.permutation = net::permutation;
+    to.beta = net::beta;
 }
 
 }  // namespace fnn::FNN_ISA

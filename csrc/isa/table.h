@@ -79,6 +79,7 @@ struct Table {
     void (*column_statistics)(const Source& x, const Order&, index columns, int threads, Interrupt, Arena&,
                               double* mean, double* deviation);
     void (*permutation)(std::uint64_t seed, std::uint64_t stream, std::int64_t* out, index n);
+    void (*beta)(double alpha, std::uint64_t seed, std::uint64_t stream, double* out, index n);
     double (*fma_peak)(double seconds, int threads);
     double (*memory_bandwidth)(double seconds, int threads);
 };

@@ -110,6 +110,8 @@ struct Run {
 
     // Of random numbers: apart from those of initial parameters and row orders.
     std::uint64_t stream() const { return std::uint64_t(1) << 63 | step; }
+    // Those of what a step does with its examples before any layer sees them.
+    std::uint64_t mixing_stream() const { return std::uint64_t(3) << 62 | step; }
 };
 
 // What every call needs.
@@ -136,6 +138,7 @@ struct Epoch {
     index batch_size;
     index batches_per_step;  // whose gradients are added up before an update
     index steps;             // updates
+    double mixup;            // alpha of the shares in which examples are mixed; 0: they are not
     double ridge;            // of the objective, whose mean has this / rows of the step
     const double* ridges;    // (steps,) of each step in its place, or null
     UpdateSpec update;

@@ -46,7 +46,7 @@ inline void differentiate_columns(Exec& exec, Workspace<T>& ws, const Source& x,
             f(Range{0, ws.rows}, panels);
         }
     };
-    gather<T>(ws.a(0), x, batch.order, batch.first, own, ws.input_map);
+    gather_examples(ws, x, batch, own);
     for (const Node& node : ws.plan.nodes)
         for_own(node, Way::forward, ws.z(node.output),
                 [&](Range rows, Range panels) { Maps<T>::forward(ws, node, rows, panels); });

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "exec/elementwise.h"
+#include "rules/beta.h"
 #include "rules/random.h"
 
 namespace fnn::FNN_ISA::net {
@@ -30,6 +31,11 @@ void uniform(std::uint64_t seed, std::uint64_t stream, T* out, index n) {
 template <class T>
 void normal(std::uint64_t seed, std::uint64_t stream, T* out, index n) {
     exec::elementwise({0, n}, Normal<T>{seed, stream, out});
+}
+
+// Each from numbers of its own.
+inline void beta(double alpha, std::uint64_t seed, std::uint64_t stream, double* out, index n) {
+    for (index i = 0; i < n; ++i) out[i] = rules::beta(alpha, seed, stream, std::uint64_t(i));
 }
 
 // Random bits of the indices last, last - 1, ...

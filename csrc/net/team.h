@@ -3,6 +3,7 @@
 
 #include "exec/cpu.h"
 #include "net/gather.h"
+#include "net/ops/stretches.h"
 #include "net/pass.h"
 #include "net/weight_norm.h"
 
@@ -75,11 +76,42 @@ inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, co
                     ws.scratch(exec.rank));
 }
 
+// y = share x + rest y.
+template <class T>
+struct Mix {
+    T share, rest;
+    const T* x;
+    T* y;
+    void operator()(index i) const { y[i] = share * y[i] + rest * x[i]; }
+};
+
+// Some examples of a batch, mixed with their partners if they have any.
+template <class T>
+inline void gather_examples(const Workspace<T>& ws, const Source& x, const Batch<T>& batch, Range examples) {
+    const auto read = [&](Panels<T> to, index first, Range rows) {
+        gather<T>(to, x, batch.order, first, rows, ws.input_map);
+    };
+    read(ws.a(0), batch.first, examples);
+    const Mixing& mixing = batch.mixing;
+    if (!mixing) return;
+    // Partners lie side by side up to the last example of the step, then from the first on.
+    const index wrap = mixing.step.end - mixing.shift - batch.first;
+    const Range before = exec::intersect(examples, {0, wrap}),
+                after = exec::intersect(examples, {wrap, ws.rows});
+    const Panels<T> inputs = ws.a(0), partners = ws.partners();
+    if (!before.empty()) read(partners, batch.first + mixing.shift, before);
+    if (!after.empty()) read(partners, batch.first + mixing.shift - mixing.step.size(), after);
+    const T share = T(mixing.share);
+    for_stretches(inputs, ws.rows_of(0, examples), [&](Range r) {
+        exec::elementwise(r, Mix<T>{share, T(1 - mixing.share), partners.data, inputs.data});
+    });
+}
+
 // For some examples of a batch: from X to the derivatives of the factor times the loss.
 template <class T>
 inline void differentiate_examples(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
                                    const Batch<T>& batch, Range examples, T factor) {
-    gather<T>(ws.a(0), x, batch.order, batch.first, examples, ws.input_map);
+    gather_examples(ws, x, batch, examples);
     forward(exec, ws, examples);
     score_outputs(exec, ws, loss, batch, examples, factor);
     backward(exec, ws, examples);

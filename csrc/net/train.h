@@ -26,6 +26,7 @@ inline Needs needs_of(const Epoch<T>& epoch) {
     needs.states = epoch.update.states;
     needs.totals = epoch.batches_per_step > 1;
     needs.ridge = has_ridge(epoch);
+    needs.mixes = epoch.mixup > 0;
     return needs;
 }
 
@@ -83,6 +84,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
     Batch<T> examples = batch_of(ws.plan, y, epoch.order.examples, begin);
     const T factor = mean_factor<T>(double((end - begin) * examples.positions));
     ws.run.step = epoch.first_step + std::uint64_t(step);
+    examples.mixing = Mixing(epoch.mixup, ws.run, {begin, end});
     if (has_ridge(epoch)) square_panels(exec, ws);
     for (; examples.first < end; examples.first += capacity) {
         const bool more = examples.first > begin;

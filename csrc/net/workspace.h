@@ -32,6 +32,7 @@ struct Needs {
     bool whole_gradient = true;  // without, it is used strip by strip
     bool totals = false;         // of a gradient that is added up over parts of the examples
     bool ridge = false;          // sums of the weights' squares
+    bool mixes = false;          // examples with others
 
     // Of operators, which go on from a pass that has been kept:
     bool base = true;            // memory for a pass that has not
@@ -179,6 +180,8 @@ class Workspace {
     Panels<T> ra(int b) const { return view(moving_.ra, b); }
     Panels<T> rd(int b) const { return view(moving_.rd, b); }
     Panels<T> rda(int b) const { return rd(b); }
+    // Of inputs, with which they are mixed.
+    Panels<T> partners() const { return of_size(partners_, 0); }
 
     // What a node has left for its way back.
     T* kept(const Node& node) const { return base_.kept[&node - plan.nodes.data()]; }
@@ -286,6 +289,7 @@ class Workspace {
             if (kept_ != nullptr) kept_[chunk] = base;
         }
         if (needs.base) base_ = lay_out_base(own, own);
+        partners_ = take(own, needs.mixes, size(0));
         probes_ = own.take<Moving>(needs.probes);
         for (index probe = 0; probe < needs.probes; ++probe) {
             moving_ = lay_out_moving(own);
@@ -348,7 +352,7 @@ class Workspace {
         return moving;
     }
 
-    T *scratch_, *row_sums_;
+    T *scratch_, *row_sums_, *partners_;
     index rows_of_sums_;
     int threads_;
     Base base_{};

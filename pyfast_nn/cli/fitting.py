@@ -62,6 +62,7 @@ def check_network_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None:
             checks.integer(value, f"--{name.replace('_', '-')}", minimum=1)
+    checks.real(arguments.mixup, "--mixup", minimum=0)
     optimizer_of(arguments, 1)
     hidden.check_options(arguments)
     checks.real(arguments.val, "--val", minimum=0, below=1)
@@ -243,6 +244,7 @@ def _learn(
                 optimizer=optimizer,
                 epochs=arguments.epochs,
                 batch_size=arguments.batch_size,
+                mixup=arguments.mixup,
                 class_weight=arguments.class_weight,
                 validation_data=sets.get("validation"),
                 metrics=["r2"] if task.classes is None and "validation" in sets else [],

@@ -110,6 +110,14 @@ def _add_network_options(add: Callable[..., None]) -> None:
         metavar="N",
     )
     add("--batch-size", help="examples per step", type=int, default=32, metavar="N")
+    add(
+        "--mixup",
+        help="train on pairs of examples, mixed in shares of Beta(ALPHA, ALPHA); 0.1 to 0.4 is "
+        "usual, 0 mixes nothing",
+        type=float,
+        default=0.0,
+        metavar="ALPHA",
+    )
     add("--optimizer", help="update rule", choices=fitting.OPTIMIZERS, default="adam")
     add("--lr", help="learning rate, instead of the optimizer's own", type=float, metavar="RATE")
     add(

@@ -21,8 +21,9 @@ from .base import Classifying, Estimator, check_weights, weigh_classes
 from .types import ClassifierMixin, RegressorMixin
 
 OF_FIT = (
-    *("epochs", "batch_size", "gradient_accumulation_steps", "shuffle", "validation_split"),
-    *("metrics", "train_metrics", "patience", "min_delta", "monitor", "verbose"),
+    *("epochs", "batch_size", "gradient_accumulation_steps", "mixup", "shuffle"),
+    *("validation_split", "metrics", "train_metrics", "patience", "min_delta", "monitor"),
+    "verbose",
 )
 HIDDEN = (Dense(100), ReLU())  # as scikit-learn's perceptrons have
 NESTED = ("layers", "loss", "optimizer")  # parameters with settings of their own
@@ -227,7 +228,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         output.
     optimizer : str, pyfast_nn.optim.Optimizer or None
         As for `Sequential.fit`; it is copied for each fit. ``optimizer__lr`` is a parameter, too.
-    epochs, batch_size, gradient_accumulation_steps, shuffle : optional
+    epochs, batch_size, gradient_accumulation_steps, mixup, shuffle : optional
         As for `Sequential.fit`, as are all that follow up to `verbose`.
     validation_split, metrics, train_metrics, patience, min_delta, monitor : optional
         What is held out and watched. Data of one's own are ``X_val`` and ``y_val`` of `fit`.
@@ -280,6 +281,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         epochs: Any = None,
         batch_size: Any = None,
         gradient_accumulation_steps: int = 1,
+        mixup: float = 0.0,
         shuffle: bool = True,
         validation_split: float | None = None,
         metrics: Any = (),
@@ -299,6 +301,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         self.epochs = epochs
         self.batch_size = batch_size
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.mixup = mixup
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.metrics = metrics
@@ -506,7 +509,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         As for `Sequential.fit`; it is copied for each fit. ``optimizer__lr`` is a parameter, too.
     standardize_targets : bool
         As for `Sequential`.
-    epochs, batch_size, gradient_accumulation_steps, shuffle : optional
+    epochs, batch_size, gradient_accumulation_steps, mixup, shuffle : optional
         As for `Sequential.fit`, as are all that follow up to `verbose`.
     validation_split, metrics, train_metrics, patience, min_delta, monitor : optional
         What is held out and watched. Data of one's own are ``X_val`` and ``y_val`` of `fit`.
@@ -548,6 +551,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         epochs: Any = None,
         batch_size: Any = None,
         gradient_accumulation_steps: int = 1,
+        mixup: float = 0.0,
         shuffle: bool = True,
         validation_split: float | None = None,
         metrics: Any = (),
@@ -567,6 +571,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         self.epochs = epochs
         self.batch_size = batch_size
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.mixup = mixup
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.metrics = metrics

@@ -5,6 +5,7 @@
 #include "net/random.h"
 #include "optim/update.h"
 #include "rules/adafactor.h"
+#include "rules/beta.h"
 #include "rules/inputs.h"
 #include "rules/lamb.h"
 #include "rules/losses.h"
@@ -82,6 +83,7 @@ struct Parts {
         const rules::Rotary<T> turned{z, rules::Rotary<T>::turns(3, 1, 8)};
         x[i] += turned.first(z, t) + turned.second(z, t);
         y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));
+        y[i] += T(rules::beta(0.4, 1, 2, std::uint64_t(i)));
     }
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "net/call.h"
+#include "net/mixing.h"
 #include "net/ops/softmax_rows.h"
 #include "net/plan.h"
 #include "rules/losses.h"
@@ -24,6 +25,7 @@ struct Batch {
     index first = 0;                      // place of the first example
     index out = 0;
     index positions = 1;
+    Mixing mixing{};
 
     index example(index place) const { return order ? order[first + place] : first + place; }
     // Where the target of a row stands among those of all examples.
@@ -31,9 +33,27 @@ struct Batch {
         if (positions == 1) return example(row);
         return example(row / positions) * positions + row % positions;
     }
-    const T* values(index row) const { return targets.values + target(row) * out; }
-    std::int64_t label(index row) const { return targets.labels[target(row)]; }
-    T weight(index row) const { return targets.weights ? targets.weights[target(row)] : T(1); }
+    // The same of the row of the partner with which it is mixed.
+    index partner(index row) const {
+        const index place = mixing.partner(first + row / positions);
+        return (order ? order[place] : place) * positions + row % positions;
+    }
+    const T* values(index target) const { return targets.values + target * out; }
+    T weight_of(index target) const { return targets.weights ? targets.weights[target] : T(1); }
+    T weight(index row) const {
+        if (targets.weights == nullptr) return 1;
+        if (!mixing) return weight_of(target(row));
+        return T(mixing.share) * weight_of(target(row)) + T(1 - mixing.share) * weight_of(partner(row));
+    }
+    // f(target, its share) for those that make the target of a row, by the parts of its weight.
+    template <class F>
+    void for_targets(index row, const F& f) const {
+        if (!mixing) return f(target(row), T(1));
+        const T all = weight(row), own = T(mixing.share) * weight_of(target(row)) / all,
+                other = T(1 - mixing.share) * weight_of(partner(row)) / all;
+        if (own > 0) f(target(row), own);
+        if (other > 0) f(partner(row), other);
+    }
 };
 
 // Of a plan's outputs.
@@ -91,10 +111,12 @@ struct Block {
     void load_targets(const Batch<T>& batch, index first, index n) {
         std::fill(t, t + out * w, T(0));
         for (index r = 0; r < n; ++r) {
-            if (batch.targets.labels != nullptr)
-                t[batch.label(first + r) * w + r] = 1;
-            else
-                for (index j = 0; j < out; ++j) t[j * w + r] = batch.values(first + r)[j];
+            batch.for_targets(first + r, [&](index target, T share) {
+                if (batch.targets.labels != nullptr)
+                    t[batch.targets.labels[target] * w + r] += share;
+                else
+                    for (index j = 0; j < out; ++j) t[j * w + r] += share * batch.values(target)[j];
+            });
         }
     }
 
