@@ -1,14 +1,19 @@
-"""Networks on a GPU: what is said where there is none."""
+"""Networks on a GPU: what is said where there is none, and what is computed by an emulator."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import emulated
 import pyfast_nn as fnn
+from conftest import assert_close, assert_same_bits
 from pyfast_nn import _core
 
 pytestmark = pytest.mark.once
@@ -80,3 +85,253 @@ def test_nothing_is_opened_at_import():
     code = "import pyfast_nn; from pyfast_nn import _core; print(_core.is_open_device('cuda'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# ----------------------------------------------------------------------- by an emulator of CUDA
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    return emulated.library(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def gpu(library):
+    """One that the core knows."""
+    _core.open_device(str(library))
+    assert fnn.cuda.is_available() and fnn.cuda.get_device_name() == "emulator"
+
+
+def examples(rng, n=50):
+    return rng.normal(size=(n, 6)), rng.integers(0, 3, n)
+
+
+def on_both(layers, **options):
+    """The same model on the processor and on the GPU."""
+    make = functools.partial(fnn.Sequential, seed=3, **options)
+    return make(copy.deepcopy(layers)).build(6), make(copy.deepcopy(layers), device="cuda").build(6)
+
+
+def assert_alike(compute, models, inner=300):
+    """What is computed of the two is the same but for rounding."""
+    for expected, actual in zip(*map(compute, models), strict=True):
+        assert_close(actual, expected, models[0].dtype, inner)
+
+
+# What stands between a dense layer of 8 units and one of 3, which puts out.
+BETWEEN = {
+    **{
+        layer.__name__: [layer()]
+        for layer in (
+            *(fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.ELU, fnn.Softplus, fnn.GELU, fnn.SiLU),
+            *(fnn.Tanh, fnn.Hardtanh, fnn.Sigmoid, fnn.Softmax, fnn.Step, fnn.Sign),
+            *(fnn.PReLU, fnn.Scale, fnn.LayerNorm, fnn.RMSNorm, fnn.BatchNorm),
+        )
+    },
+    "GELU, tanh": [fnn.GELU(approximate="tanh")],
+    "Dropout": [fnn.Dropout(0.3)],
+    "GaussianNoise": [fnn.GaussianNoise(0.2)],
+    "GroupNorm": [fnn.GroupNorm(2)],
+    "BatchNorm, plain": [fnn.BatchNorm(affine=False)],
+    "Residual": [fnn.Residual([fnn.LayerNorm(), fnn.Dense(8), fnn.GELU()])],
+    "Concatenate": [fnn.Concatenate([fnn.Dense(4), fnn.Tanh()], [fnn.Dropout(0.5)])],
+    "Multiply": [fnn.Multiply([fnn.Dense(4), fnn.Sigmoid()], [fnn.Dense(4)])],
+    "Add": [fnn.Add([fnn.Dense(4)], [fnn.Dense(4), fnn.BatchNorm(), fnn.ReLU()])],
+    "MaxNorm": [fnn.Dense(8, constraint=fnn.MaxNorm(0.5)), fnn.ReLU()],
+}
+
+
+@pytest.mark.filterwarnings("ignore:the deriv")  # of Step and Sign is 0
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+def test_layers(gpu, rng, dtype, between):
+    X, y = examples(rng)
+    models = on_both([fnn.Dense(8), *between, fnn.Dense(3)], dtype=dtype)
+    v = rng.normal(size=models[0].n_parameters).astype(dtype)
+    d = rng.normal(size=(len(X), 3)).astype(dtype)
+
+    def derivatives(model):
+        for how in ({}, {"training": True, "seed": 5}):
+            yield from model.loss_and_grad(X, y, loss="cross_entropy", **how)
+            outputs, pullback = model.vjp(X, **how)
+            yield from (outputs, *pullback(d), *pullback(2 * d), *model.jvp(X, v, **how))
+
+    def fit(model):
+        optimizer = fnn.optim.SGD(lr=0.05, momentum=0.9)
+        model.fit(X, y, loss="cross_entropy", optimizer=optimizer, epochs=2, batch_size=16)
+        yield from (model.parameters, model.state, model.history["loss"], *optimizer.state)
+        yield from (model.forward(X), model.predict_proba(X))
+        yield from model.evaluate(X, y, metrics=["accuracy"]).values()
+
+    assert_alike(derivatives, models)
+    assert_alike(fit, models)
+
+
+LOSSES = {
+    "cross_entropy": (fnn.losses.CrossEntropy(label_smoothing=0.1), "labels"),
+    "confident": (fnn.losses.CrossEntropy(confidence_penalty=0.1), "labels"),
+    "probabilities": (fnn.losses.CrossEntropy(), "probabilities"),
+    "multi_margin": (fnn.losses.MultiMargin(), "labels"),
+    "binary_cross_entropy": (fnn.losses.BinaryCrossEntropy(), "flags"),
+    "hinge": (fnn.losses.Hinge(), "signs"),
+    "poisson": (fnn.losses.Poisson(), "probabilities"),
+    **{
+        type(loss).__name__: (loss, "values")
+        for loss in (
+            *(fnn.losses.MSE(), fnn.losses.MAE(), fnn.losses.Huber(delta=0.5)),
+            *(fnn.losses.LogCosh(), fnn.losses.Quantile(q=0.3)),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize(("loss", "targets"), LOSSES.values(), ids=LOSSES)
+def test_losses(gpu, rng, dtype, loss, targets):
+    X, labels = examples(rng)
+    one = targets == "signs"
+    values = rng.normal(size=(len(X), 1 if one else 3))
+    y = {
+        "labels": labels,
+        "probabilities": np.abs(values) / np.abs(values).sum(axis=1, keepdims=True),
+        "flags": (values > 0).astype(int),
+        "signs": np.where(values[:, 0] > 0, 1, -1),
+        "values": values,
+    }[targets]
+    weights = rng.uniform(size=len(X))
+    models = on_both([fnn.Dense(8), fnn.Tanh(), fnn.Dense(1 if one else 3)], dtype=dtype)
+
+    def computed(model):
+        for weight in (None, weights):
+            yield from model.loss_and_grad(X, y, loss=loss, sample_weight=weight)
+            optimizer = fnn.optim.SGD(lr=0.01)
+            model.fit(X, y, loss=loss, optimizer=optimizer, epochs=2, sample_weight=weight)
+            yield from (model.parameters, model.history["loss"])
+            yield from model.evaluate(X, y, sample_weight=weight).values()
+
+    assert_alike(computed, models)
+
+
+OPTIMIZERS = {
+    **{name: getattr(fnn.optim, name) for name in fnn.optim.__all__ if name[0].isupper()},
+    "Nesterov": functools.partial(fnn.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
+    "AMSGrad": functools.partial(fnn.optim.Adam, amsgrad=True),
+    "clipped": functools.partial(fnn.optim.Adam, clip_norm=0.1, ema=0.9, skip_nonfinite=True),
+    "scheduled": functools.partial(fnn.optim.AdamW, lr=fnn.schedules.Cosine(0.01, 20)),
+}
+OPTIMIZERS["Muon"] = functools.partial(fnn.optim.Muon, fallback=fnn.optim.Adam())
+del OPTIMIZERS["Optimizer"]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_optimizers(gpu, rng, make):
+    X, y = examples(rng)
+
+    def fit(model):
+        optimizer = make()
+        for _ in range(2):
+            model.fit(X, y, loss="cross_entropy", optimizer=optimizer, epochs=2, batch_size=16)
+            yield from (model.parameters, model.history["loss"])
+
+    assert_alike(fit, on_both([fnn.Dense(8), fnn.Tanh(), fnn.Dense(3)], dtype="float64"))
+
+
+def test_options_of_fits(gpu, rng):
+    X, y = examples(rng)
+    layers = [fnn.Dense(8), fnn.BatchNorm(), fnn.Dropout(0.2), fnn.ReLU(), fnn.Dense(3)]
+    layers[0].trainable = False
+
+    def fit(model):
+        model.fit(
+            X, y, loss="cross_entropy", optimizer=fnn.optim.SGD(lr=0.1), epochs=4, batch_size=7,
+            gradient_accumulation_steps=3, validation_split=0.2, metrics=["accuracy"], patience=2,
+            class_weight="balanced",
+        )  # fmt: skip
+        yield from (model.parameters, model.state, model.history["loss"])
+        yield from (model.history["val_loss"], model.history["val_accuracy"])
+
+    assert_alike(fit, on_both(layers, dtype="float64"))
+
+
+def test_inputs_that_are_prepared(gpu, rng):
+    X, y = examples(rng)
+    layers = [fnn.Standardize(), fnn.Rescale(2.0), fnn.Dense(8), fnn.ReLU(), fnn.Dense(3)]
+
+    def fit(model):
+        model.fit(3 * X + 1, y, loss="cross_entropy", optimizer=fnn.optim.SGD(lr=0.1), epochs=2)
+        yield from (model.parameters, model.state, model.forward(X), model.vjp(X)[1](d)[1])
+
+    d = np.ones((len(X), 3))
+    assert_alike(fit, on_both(layers, dtype="float64"))
+
+
+def test_inputs_of_any_kind(gpu, rng):
+    X = rng.integers(0, 200, (40, 12))
+    cpu, there = on_both([fnn.Dense(8), fnn.ReLU(), fnn.Dense(3)], dtype="float64")
+    arrays = [X[:, ::2].astype(kind) for kind in "efdbhilBHIL"]
+    arrays += [X[::-1, 5::-1], np.asfortranarray(X[:, :6]), X[:, :6].astype(">f4").tolist()]
+    for array in arrays:
+        assert_close(there.forward(array), cpu.forward(array), "float64", 50)
+    sparse = pytest.importorskip("scipy.sparse").csr_array(X[:, :6] * (X[:, :6] > 100))
+    assert_close(there.forward(sparse), cpu.forward(sparse), "float64", 50)
+
+
+def test_the_same_bits_run_after_run(gpu, rng):
+    X, y = examples(rng, 333)
+    found = []
+    for threads in (1, 3, 3):
+        _core.set_num_threads(threads)
+        layers = [fnn.Dense(40), fnn.BatchNorm(), fnn.ReLU(), fnn.Dropout(0.1), fnn.Dense(3)]
+        model = fnn.Sequential(layers, device="cuda", seed=1)
+        model.fit(X, y, loss="cross_entropy", epochs=2)
+        found.append([model.parameters, model.state, np.array(model.history["loss"])])
+    for other in found[1:]:
+        for actual, expected in zip(other, found[0], strict=True):
+            assert_same_bits(actual, expected)
+
+
+def test_a_model_moves(gpu, rng, tmp_path):
+    X, y = examples(rng)
+    layers = [fnn.Dense(8), fnn.ReLU(), fnn.Dense(3)]
+    fit = {"loss": "cross_entropy", "epochs": 2}
+    stays, moves = (fnn.Sequential(copy.deepcopy(layers), dtype="float64") for _ in range(2))
+    optimizers = fnn.optim.Adam(), fnn.optim.Adam()
+    for device in ("cpu", "cuda", "cpu"):
+        moves.to(device)
+        for model, optimizer in zip((stays, moves), optimizers, strict=True):
+            model.fit(X, y, optimizer=optimizer, **fit)
+        assert_close(moves.parameters, stays.parameters, "float64", 2000)
+    there = moves.to("cuda")
+    assert there is moves and there.device == "cuda" and "device='cuda'" in repr(there)
+    part, copied = there[1:], copy.deepcopy(there)
+    assert (part.device, copied.device) == ("cuda", "cuda")
+    assert pickle.loads(pickle.dumps(there)).device == "cuda"
+    assert_same_bits(copied.forward(X), there.forward(X))
+    assert_close(part.forward(there[:1].forward(X)), there.forward(X), "float64", 50)
+    there.save(tmp_path / "model")
+    assert fnn.load(tmp_path / "model").device == "cpu"
+
+
+def test_what_a_gpu_lacks(gpu, rng):
+    X, y = examples(rng)
+    images = fnn.Sequential([fnn.Conv2d(4, 3), fnn.Flatten(), fnn.Dense(3)], device="cuda")
+    before = images.build((5, 5, 1)).parameters.copy()
+    with pytest.raises(ValueError, match=r"device: expected layers that CUDA has .*layers\[0\]"):
+        images.fit(rng.normal(size=(20, 5, 5, 1)), y[:20], loss="cross_entropy")
+    assert_same_bits(images.parameters, before)
+    H = fnn.curvature.Hessian
+    model = fnn.Sequential([fnn.Dense(3)], device="cuda").build(6)
+    with pytest.raises(NotImplementedError, match="device: expected 'cpu' for "):
+        fnn.curvature.exact_diagonal(H(model, X, y, loss="cross_entropy"))
+
+
+def test_what_is_not_finite(gpu, rng):
+    X, y = examples(rng)
+    cpu, there = on_both([fnn.Dense(8), fnn.ReLU(), fnn.Dense(1)], dtype="float64")
+    messages = []
+    for model in (cpu, there):
+        with pytest.raises(FloatingPointError) as error:
+            model.fit(X, 1e160 * y, loss="mse", optimizer=fnn.optim.SGD(lr=1.0), epochs=2)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert_close(there.parameters, cpu.parameters, "float64", 200)
+    X[3, 2] = np.nan
+    assert np.isnan(there.forward(X)[3]).all() and np.isfinite(np.delete(there.forward(X), 3)).all()

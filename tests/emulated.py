@@ -1,0 +1,45 @@
+"""The library for GPUs, of the same sources, for the processor: by an emulator in place of CUDA."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import pyfast_nn as fnn
+
+HERE = Path(__file__).resolve().parent
+CSRC = HERE.parent / "csrc"
+COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+OPTIONS = [
+    *("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"),
+    "-Wno-unknown-pragmas",  # of OpenMP
+    *(f"-I{CSRC}", f"-I{HERE / 'cuda'}", "-DFNN_ISA=cuda", f'-DFNN_VERSION="{fnn.__version__}"'),
+]
+
+
+def library(folder):
+    """Build it in a folder; return its path. A test that needs it is skipped where it cannot be."""
+    if not CSRC.is_dir():
+        pytest.skip("the sources are not beside the tests")
+    if COMPILER is None or platform.machine() != "x86_64":
+        pytest.skip("the emulator needs a C++ compiler, and x86-64")
+
+    def compile_one(source):
+        to = folder / f"{source.name}.o"
+        command = [*COMPILER.split(), *OPTIONS, "-x", "c++", "-c", str(source), "-o", str(to)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return str(to)
+
+    sources = [*sorted((CSRC / "cuda").glob("*.cu")), CSRC / "exec" / "memory.cpp"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sources))
+    path = folder / "_cuda.so"
+    subprocess.run([*COMPILER.split(), "-shared", *objects, "-o", str(path)], check=True)
+    return path
