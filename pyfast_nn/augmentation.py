@@ -31,6 +31,15 @@ class Augmentation(Layer):
         """Return the shape of one example that comes out."""
         return in_shape
 
+    def padding_at_rest(self, in_shape: Shape) -> list[tuple[int, int]]:
+        """Return the zeros in front of and behind each axis of positions, but in training.
+
+        A negative number is of positions that are left out.
+        """
+        pairs = list(zip(in_shape[:-1], self.out_shape(in_shape)[:-1], strict=True))
+        first = [int((size - out) / 2) for size, out in pairs]  # towards 0, as the core has it
+        return [(-at, at + out - size) for at, (size, out) in zip(first, pairs, strict=True)]
+
     def lay(self, network: Graph, path: str, value: int) -> int:
         shape = network.shape(value)
         if not shape:

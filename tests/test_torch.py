@@ -272,6 +272,36 @@ def test_random_layers_act_in_training(rng):
     assert 0.49 < float(noisy[noisy != 0].std()) * 0.75 < 0.51
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (fnn.RandomFlip(vertical=True), (2, 3, 1)),
+        (fnn.RandomFlip(), (3, 2)),
+        (fnn.RandomShift(1), (2, 3, 1)),
+        (fnn.RandomCrop((1, 2), 1), (2, 3, 1)),
+        (fnn.RandomCrop(2), (5, 2)),
+        (fnn.CutOut(2), (3, 2, 1)),
+        (fnn.CutOut(1), (4, 2)),
+        (fnn.CutOut(3), (1, 4, 1)),
+    ],
+    ids=repr,
+)
+def test_augmentation(layer, shape):
+    """In training what comes out is among what ours puts out, each as often."""
+    model = fnn.Sequential([layer]).build(shape)
+    module = model.to_torch().train()
+    n = 6000
+    X = np.broadcast_to(np.arange(1.0, 1 + np.prod(shape)).reshape(shape), (n, *shape))
+    outs = [
+        model.forward(X, training=True).reshape(n, -1),
+        module(torch.tensor(X.astype(np.float32))).numpy().reshape(n, -1),
+    ]
+    kinds, which = np.unique(np.concatenate(outs), axis=0, return_inverse=True)
+    ours, theirs = (np.bincount(part, minlength=len(kinds)) for part in np.split(which.ravel(), 2))
+    assert len(kinds) > 1 and ours.min() > 0 < theirs.min()
+    assert (np.abs(ours - theirs) < 6 * np.sqrt(ours + theirs)).all()
+
+
 def test_modules_that_stand_in_two_places(dtype, rng):
     twice = nn.Linear(5, 5)
     module = nn.Sequential(twice, nn.Tanh(), nn.Sequential(twice, nn.ReLU()), twice)

@@ -229,6 +229,21 @@ def _slice_along(graph: _Graph, x: str, ranges: dict[int, tuple[int, int, int]])
     return graph.node("Slice", x, *ends)
 
 
+def _augment(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
+    """The part in the middle."""
+    (x,), shape = xs, place.in_shape
+    around = [(0, 0), *place.layer.padding_at_rest(shape), (0, 0)]
+    if any(max(pair) > 0 for pair in around):
+        pads = np.maximum(around, 0).T.ravel()
+        x = graph.node("Pad", x, graph.tensor(pads, dtype=np.int64))
+    cut = {
+        axis: (-min(before, 0), -min(before, 0) + place.shape[axis - 1], 1)
+        for axis, (before, after) in enumerate(around)
+        if min(before, after) < 0
+    }
+    return graph.node("Identity", _slice_along(graph, x, cut) if cut else x, name=place.path)
+
+
 def _convolution(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) -> str:
     """Of an image in zeros: the node of ONNX, or of float64 a sum over taps of products."""
     (x,), values = xs, [int(value) for value in place.layer.values]
@@ -622,6 +637,7 @@ def _positions(graph: _Graph, xs: list[str], place: Place, own: dict[str, Any]) 
 RULES: dict[str, _Rule] = {
     **onnx_inputs.RULES,
     "slice": _slice,
+    "augment": _augment,
     "convolution": _convolution,
     "reshape": _reshape,
     "permute": _permute,

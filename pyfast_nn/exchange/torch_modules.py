@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import (
     attention,
+    augmentation,
     branches,
     checks,
     convolution,
@@ -44,7 +45,8 @@ _ATTENTION = tuple(layer.__name__ for layer in attention.OF_SEQUENCES)
 _POSITIONS = ("Reshape", "Permute", "ChannelsLast", "PoolPositions", "DeepSet")
 _RECURRENT = ("RNN", "GRU", "LSTM")
 _CONVOLUTIONS = ("Conv1d", "Conv2d", "ConvTranspose2d")
-_AT_POSITIONS = (*_CONVOLUTIONS, *_POSITIONS, *_RECURRENT, *_ATTENTION)
+_AUGMENTATIONS = ("RandomFlip", "RandomShift", "RandomCrop", "CutOut")
+_AT_POSITIONS = (*_CONVOLUTIONS, *_AUGMENTATIONS, *_POSITIONS, *_RECURRENT, *_ATTENTION)
 OURS = (*_INPUTS, *_OTHERS, *_EMBEDDINGS, *_AT_POSITIONS, *_JOINED, "Columns")
 
 
@@ -313,6 +315,54 @@ def _ours() -> dict[str, type]:
 
         return Convolution
 
+    def augmentation_of(kind: Any) -> Any:
+        class Augmentation(nn.Module):
+            """In training, each example by random numbers of torch; else the part in the middle."""
+
+            def __init__(self, **settings: Any) -> None:
+                super().__init__()
+                self.layer = kind(**settings)
+
+            def forward(self, x: Any) -> Any:
+                if not self.training:
+                    around = self.layer.padding_at_rest(tuple(x.shape[1:]))
+                    pads = [each for pair in reversed(around) for each in pair]
+                    return nn.functional.pad(x, [0, 0, *pads]) if any(pads) else x
+                image = x if x.ndim == 4 else x[:, None]
+                shape = self.layer.out_shape(tuple(x.shape[1:]))
+                n, *sizes, _ = image.shape
+                to = [1, *shape][-3:-1]
+                _, _, margin, *flips, hole = self.layer.values
+
+                def drawn(axis: int) -> Any:
+                    """Return for each example and position what is read, if it is, and holes."""
+                    at = torch.arange(to[axis], device=x.device).expand(n, -1)
+                    if axis == 0 and sizes[0] == 1:  # along which nothing happens
+                        return at, at == 0, (at == 0) & (hole > 0)
+
+                    def below(count: int) -> Any:
+                        return torch.randint(int(count), (n, 1), device=x.device)
+
+                    start = below(sizes[axis] - to[axis] + 2 * margin + 1) - margin
+                    turned = (below(2) == 1) & bool(flips[axis])
+                    read = start + torch.where(turned, to[axis] - 1 - at, at)
+                    first = below(to[axis]) - hole // 2
+                    inside = (read >= 0) & (read < sizes[axis])
+                    return read, inside, (at >= first) & (at < first + hole)
+
+                (y, in_y, hole_y), (z, in_z, hole_z) = drawn(0), drawn(1)
+                y, z = (each.clamp(0, size - 1) for each, size in zip((y, z), sizes, strict=True))
+                rows = torch.arange(n, device=x.device)[:, None, None]
+                kept = in_y[:, :, None] & in_z[:, None]
+                kept &= ~(hole_y[:, :, None] & hole_z[:, None])
+                out = torch.where(kept[..., None], image[rows, y[:, :, None], z[:, None]], 0)
+                return out.reshape(n, *shape)
+
+            def extra_repr(self) -> str:
+                return ", ".join(f"{name}={each}" for name, each in self.layer.get_config().items())
+
+        return Augmentation
+
     class PoolPositions(nn.Module):
         def __init__(self, pool: str) -> None:
             super().__init__()
@@ -458,6 +508,7 @@ def _ours() -> dict[str, type]:
             return torch.cat([module(x) for module in self], dim=-1)
 
     made = locals() | {name: convolution_of(getattr(nn, name)) for name in _CONVOLUTIONS}
+    made |= {name: augmentation_of(getattr(augmentation, name)) for name in _AUGMENTATIONS}
     for name in OURS:
         made[name].__qualname__ = made[name].__name__ = name  # by which pickle knows it
         made[name].__doc__ = made[name].__doc__ or f"`pyfast_nn.{name}` as a module of torch."
@@ -683,6 +734,10 @@ _TO: dict[type[Layer], Callable[[Any, Any, int], Any]] = {
         lambda nn, layer, features: _ours()[type(layer).__name__](
             features, **{name: getattr(layer, name) for name in _of_convolution(type(layer))}
         ),
+    ),
+    **dict.fromkeys(
+        (getattr(augmentation, name) for name in _AUGMENTATIONS),
+        lambda nn, layer, features: _ours()[type(layer).__name__](**layer.get_config()),
     ),
     layers.ReLU: lambda nn, layer, features: nn.ReLU(),
     layers.LeakyReLU: lambda nn, layer, features: nn.LeakyReLU(layer.negative_slope),
@@ -1166,6 +1221,7 @@ _FROM: dict[str, Callable[[Any], Layer]] = {
     "OneHot": lambda module: inputs.OneHot(module.n_categories, module.min_count),
     "Impute": lambda module: inputs.Impute(module.strategy),
     "MissingIndicator": lambda module: inputs.MissingIndicator(),
+    **dict.fromkeys(_AUGMENTATIONS, lambda module: type(module.layer)(**module.layer.get_config())),
     **dict.fromkeys(_RECURRENT, _recurrent),
     "Scale": lambda module: layers.Scale(),
     "Reshape": lambda module: shapes.Reshape(tuple(module.shape)),
