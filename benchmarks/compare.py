@@ -1,6 +1,6 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
-    python benchmarks/compare.py                  # all below but the last five
+    python benchmarks/compare.py                  # all below but the last six
     python benchmarks/compare.py training         # whole training steps
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
@@ -9,6 +9,7 @@
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
     python benchmarks/compare.py estimators       # MLPClassifier, and scikit-learn's
+    python benchmarks/compare.py metric_learning  # NCA, LMNN, MMC, ITML, and metric-learn's
     python benchmarks/compare.py tables           # real tables, and boosted trees: hours
     python benchmarks/compare.py packs            # many networks at once
     python benchmarks/compare.py busy             # epochs beside other busy processes
@@ -30,7 +31,7 @@ from pathlib import Path
 import pages
 
 DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "curvature", "startup", "allocations")
-MORE_SECTIONS = ("estimators", "tables", "packs", "busy", "mnist")
+MORE_SECTIONS = ("estimators", "metric_learning", "tables", "packs", "busy", "mnist")
 
 
 def parse_arguments():

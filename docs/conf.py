@@ -50,7 +50,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "image_srcset": ["2x"],
     "capture_repr": (),  # pictures and what is printed, no values of last lines
-    "first_notebook_cell": "# %pip install 'pyfast-nn[curvature,plot]'",
+    "first_notebook_cell": "# %pip install 'pyfast-nn[curvature,sklearn,plot]'",
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,

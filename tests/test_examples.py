@@ -27,7 +27,8 @@ pytestmark = pytest.mark.once
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-THIRD_PARTY = {"matplotlib", "numpy", "pyfast_nn"}  # who has these can run every script
+THIRD_PARTY = {"matplotlib", "numpy", "pyfast_nn"}  # who has these can run most scripts
+BRINGS = {"scipy": "curvature", "sklearn": "sklearn"}  # the extras of what the others need
 
 
 @pytest.fixture
@@ -93,9 +94,9 @@ def test_every_script_stands_alone(name):
             assert node.level == 0
             imported.add(node.module.partition(".")[0])
     needed = imported - sys.stdlib_module_names - THIRD_PARTY
-    needs_scipy = "scipy" in needed or "fnn.curvature" in source  # which uses it
-    assert needed <= {"scipy"}
-    assert needs_scipy == ("pip install 'pyfast-nn[curvature,plot]'" in source)
+    needed |= {"scipy"} if "fnn.curvature" in source else set()  # which uses it
+    extras = ",".join([*sorted(BRINGS[name] for name in needed), "plot"])
+    assert bool(needed) == (f"pip install 'pyfast-nn[{extras}]'" in source)
 
 
 def test_as_a_script_in_an_empty_folder(tmp_path):
@@ -273,6 +274,16 @@ def test_large_batches_do_worse_on_mnist(run):
     (small, large) = (page.measured[batch, 0.2] for batch in (16, 256))
     assert large[:, 0].min() > 2 * small[:, 0].max()
     assert large[:, 1].min() > small[:, 1].max()
+
+
+def test_metric_learning(run):
+    pytest.importorskip("sklearn", reason="scikit-learn votes here")
+    page = run("metric_learning", TEST=1000)
+    euclid = page.accuracy.pop("Euclid")
+    assert min(page.accuracy.values()) > euclid + 0.08  # 0.69, others from 0.80
+    assert page.accuracy["MMC"] > page.in_the_plane - 0.02
+    assert page.share["MMC"] > 0.9 and min(page.share.values()) > 0.16
+    assert page.share["NCA"] > 2 * page.share["Euclid"]
 
 
 def test_looking_inside(run):
