@@ -93,6 +93,7 @@ from .pooling import (
     MaxPool2d,
 )
 from .recurrent import GRU, LSTM, RNN
+from .ridge import Ridge
 from .runtime import build_config, get_num_threads, set_num_threads
 from .sets import DeepSet, SetPool
 from .shapes import Flatten, Permute, Reshape
@@ -161,6 +162,7 @@ __all__ = [
     "Rescale",
     "Reshape",
     "Residual",
+    "Ridge",
     "RobustScale",
     "Scale",
     "Sequential",
