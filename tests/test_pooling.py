@@ -191,3 +191,53 @@ def test_sets_of_different_sizes_are_not_exchanged(tmp_path, rng):
         pytest.importorskip(name)
         with pytest.raises(NotImplementedError, match=f"to_{name}: expected .* of one length"):
             write()
+
+
+@pytest.mark.parametrize("pool", ["sum", "mean", "max"])
+def test_any_order_of_a_set_gives_the_same(rng, dtype, pool):
+    """A maximum has no rounding: to the bit. Elements beyond a length may be anything."""
+    phi, rho = [fnn.Dense(7), fnn.Tanh()], [fnn.Dense(3)]
+    x, lengths = rng.standard_normal((4, 6, 2)).astype(dtype), np.array([6, 4, 2, 1])
+    model = fnn.Sequential([fnn.DeepSet(phi, rho, pool)], dtype=dtype).build((6, 2), lengths=True)
+    out = model.forward((x, lengths))
+    for _ in range(5):
+        other = rng.standard_normal(x.shape).astype(dtype)
+        for mine, yours, length in zip(other, x, lengths, strict=True):
+            mine[:length] = yours[rng.permutation(length)]
+        again = model.forward((other, lengths))
+        if pool == "max":
+            np.testing.assert_array_equal(again, out)
+        assert_close(again, out, dtype, 16)
+    reversed_ = x.copy()
+    reversed_[0, 0] += 1  # another set
+    assert np.abs(model.forward((reversed_, lengths)) - out)[0].max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("layers", "follows"),
+    [
+        ([fnn.Dense(5), fnn.Tanh()], True),
+        ([fnn.MultiHeadAttention(2)], True),
+        ([fnn.TransformerBlock(2), fnn.TransformerBlock(2)], True),
+        ([fnn.Residual([fnn.LayerNorm(), fnn.MultiHeadAttention(2)]), fnn.Dense(3)], True),
+        ([fnn.SinusoidalPositions(), fnn.MultiHeadAttention(2)], False),
+        ([fnn.MultiHeadAttention(2, causal=True)], False),
+        ([fnn.MultiHeadAttention(2, rotary=True)], False),
+    ],
+)
+def test_outputs_of_a_set_follow_its_elements(rng, dtype, layers, follows):
+    """Without positions, permuted elements give permuted outputs; with them they do not."""
+    model = fnn.Sequential(layers, dtype=dtype).build((6, 4))
+    x, order = rng.standard_normal((3, 6, 4)).astype(dtype), [3, 0, 5, 1, 4, 2]
+    out, pullback = model.vjp(x)
+    moved, pullback_moved = model.vjp(x[:, order])
+    dout = rng.standard_normal(out.shape).astype(dtype)
+    (dw, dx), (dw_moved, dx_moved) = pullback(dout), pullback_moved(dout[:, order])
+    if not follows:
+        assert np.abs(moved - out[:, order]).max() > 1e-3
+        return
+    assert_close(moved, out[:, order], dtype, 16)
+    assert_close(dx_moved, dx[:, order], dtype, 64)
+    assert_close(dw_moved, dw, dtype, 64)  # which does not know of the order
+    pooled = fnn.Sequential([*layers, fnn.SetPool("mean")], dtype=dtype).build((6, 4))
+    assert_close(pooled.forward(x[:, order]), pooled.forward(x), dtype, 16)
