@@ -343,3 +343,25 @@ def test_implicit_regularisation(run):
     assert abs(page.nuclear(page.oracle) / page.bound - 1) < 1e-6  # no other is less
     assert 1 - 1e-3 < page.norms[0] < 1.05 and page.norms[1] > 2  # 1.01, 3.2
     assert page.differences[0] < 0.3 and page.residuals[1] < 1e-10
+
+
+def test_meta_learning_ridge(run):
+    page = run("meta_learning_ridge", STEPS=1_500)
+    errors = {name: dict(zip(page.SHOTS, each, strict=True)) for name, each in page.curves.items()}
+    assert errors["before"][5] > 3 and errors["learned"][5] < 0.2  # 4.1, 0.02
+    assert errors["learned"][20] < errors["before"][20]
+    assert errors["sine and cosine"][2] < 1e-2
+
+    rng = np.random.default_rng(0)  # the gradients, by differences along them
+    x, y = page.tasks(3, page.SEEN + page.OTHER, rng)
+    layers = page.network().layers
+    model, log_lam = fnn.Sequential(layers, dtype="float64").build(1), np.array([-2.0])
+    _, dparameters, dlog_lam = page.meta_step(model, log_lam, x, y)
+    here, h = model.parameters.copy(), 1e-6
+    way = dparameters / np.linalg.norm(dparameters)
+    ends = []
+    for t in (h, -h):
+        model.parameters = here + t * way
+        ends.append(page.meta_step(model, log_lam + t, x, y)[0])
+    slope = np.linalg.norm(dparameters) + dlog_lam[0]
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * h), slope, rtol=1e-4)
