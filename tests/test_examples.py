@@ -365,3 +365,14 @@ def test_meta_learning_ridge(run):
         ends.append(page.meta_step(model, log_lam + t, x, y)[0])
     slope = np.linalg.norm(dparameters) + dlog_lam[0]
     np.testing.assert_allclose((ends[0] - ends[1]) / (2 * h), slope, rtol=1e-4)
+
+
+def test_label_noise(run):
+    page = run("label_noise", ROUNDS=8, SEEDS=1)
+    (right, over, learned), (_, penalised, too), (robust, _, few) = (
+        each[0, -1] for each in page.runs.values()
+    )
+    assert robust > right + 0.1 and few < 0.3  # 0.93, 0.67; 0.09
+    assert learned > 0.9 and too > 0.9  # 1, 1
+    assert over > penalised + 0.05  # 0.08, -0.04
+    np.testing.assert_allclose(page.sums, 2 * 9, rtol=1e-12)
