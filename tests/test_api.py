@@ -23,7 +23,7 @@ def test_public_names():
     [
         fnn,
         *(fnn.curvature, fnn.datasets, fnn.initializers, fnn.inspect, fnn.losses, fnn.metrics),
-        *(fnn.ops, fnn.optim, fnn.schedules, fnn.tabular),
+        *(fnn.online, fnn.ops, fnn.optim, fnn.schedules, fnn.tabular),
     ],
     ids=lambda module: module.__name__,
 )

@@ -29,6 +29,7 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 THIRD_PARTY = {"matplotlib", "numpy", "pyfast_nn"}  # who has these can run most scripts
 BRINGS = {"scipy": "curvature", "sklearn": "sklearn"}  # the extras of what the others need
+ASIDE = {"river"}  # without it a script leaves something out, and says so
 
 
 @pytest.fixture
@@ -95,6 +96,9 @@ def test_every_script_stands_alone(name):
             imported.add(node.module.partition(".")[0])
     needed = imported - sys.stdlib_module_names - THIRD_PARTY
     needed |= {"scipy"} if "fnn.curvature" in source else set()  # which uses it
+    aside = needed & ASIDE
+    assert all(f"pip install {name}" in source for name in aside)
+    needed -= aside
     extras = ",".join([*sorted(BRINGS[name] for name in needed), "plot"])
     assert bool(needed) == (f"pip install 'pyfast-nn[{extras}]'" in source)
 
@@ -274,6 +278,19 @@ def test_large_batches_do_worse_on_mnist(run):
     (small, large) = (page.measured[batch, 0.2] for batch in (16, 256))
     assert large[:, 0].min() > 2 * small[:, 0].max()
     assert large[:, 1].min() > small[:, 1].max()
+
+
+def test_one_pass(run):
+    page = run("one_pass", EXAMPLES=1_000, RUNS=2, MARGINS=[0.1, 0.4])
+    assert 3 < page.mistakes[1] < page.mistakes[0]
+    assert all(count < bound for count, bound in zip(page.mistakes, page.bounds, strict=True))
+    assert 0.01 < page.of_bound < 0.5  # 0.2
+    assert page.power < 0.7
+    if page.river is not None:
+        assert len(page.alarms) == 1 and 500 < page.alarms[0] < 550
+        later = slice(700, 1000)
+        anew, plain = page.recent["begun anew"], page.recent["steps of 1/sqrt(t)"]
+        assert anew[later].mean() < plain[later].mean() / 2
 
 
 def test_metric_learning(run):

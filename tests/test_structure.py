@@ -153,7 +153,7 @@ PYTHON_ROOMS = [
     "optim listeners modelfile checkpoint exchange sources batches early_stopping",
     "training",
     "models",
-    "callbacks loggers loading many pool workers",
+    "callbacks loggers loading online many pool workers",
     "curvature",
     "inspect",
     "tabular",
