@@ -331,6 +331,13 @@ def test_augmentation(run):
     assert moved < min(plain, mixed) and max(plain, mixed) < flipped
 
 
+def test_spectrum_of_a_transformer(run):
+    page = run("spectrum_of_a_transformer", ROWS=60, SAMPLES=32)
+    assert page.accuracy > 0.99
+    assert max(page.apart.values()) < 0.25  # 0.11 and 0.10 with all rows
+    assert min(page.ratios["start"]) > 3 and min(page.ratios["end"]) > 1.2  # from 6.8, from 4.5
+
+
 def test_spectrum_of_a_convolution(run):
     page = run("spectrum_of_a_convolution", EPOCHS=20, ROWS=300, SAMPLES=50, PROBES=2)
     assert page.error < 1e-2
