@@ -230,10 +230,24 @@ def test_universal_approximation(run):
 
 
 def test_double_descent(run):
-    page = run("double_descent", DRAWS=5, WIDEST=20, POINTS=15)
+    page = run("double_descent", DRAWS=5, WIDEST=20, POINTS=15, RUNS=2, EPOCHS=3_000)
     assert page.widths[page.peak] == page.N
     assert page.over_before > 10 and page.over_after > 10  # 770, 590
     assert 0.7 < page.over_kernel < 1.5 and page.over_ridge < 2  # 1.08, 1.25
+    assert page.rows[page.worst] == page.N and page.enough > 1.3 * page.N
+    assert page.of_rows[page.worst] > 10 * page.before
+    assert np.all(page.ridge_of_rows[1:] < 1.3 * page.ridge_of_rows[:-1])
+    two, one = page.two, page.one
+    assert two[page.first] < 0.95 * two[0] and two[page.hill] > 1.1 * two[page.first]
+    assert two[page.hill :].min() < 0.7 * two[page.first]
+    least = np.argmin(one)  # one fall, one rise
+    assert np.all(np.diff(one[: least + 1]) < 0) and np.all(np.diff(one[least:]) > -1e-6)
+    assert one.min() < two.min()
+
+    # The theory of Heckel and Yilmaz, whose columns are orthogonal: each coordinate by itself.
+    pace = 1 - (1 - 0.2 * page.SIZES**2) ** page.times[:, None]
+    risk = (page.SIZES**2 * page.WEIGHTS**2 * (1 - pace) ** 2 + pace**2).sum(axis=1) / 400
+    np.testing.assert_allclose(two, risk, rtol=0.35)
 
     X, _ = page.data(8, np.random.default_rng(1))  # the kernel is the limit of products of features
     Z = page.features(X, 100_000, seed=1)
