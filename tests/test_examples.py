@@ -414,3 +414,13 @@ def test_label_noise(run):
     assert learned > 0.9 and too > 0.9  # 1, 1
     assert over > penalised + 0.05  # 0.08, -0.04
     np.testing.assert_allclose(page.sums, 2 * 9, rtol=1e-12)
+
+
+def test_margins(run):
+    page = run("margins", WIDTH=128, EPOCHS=150, SHARES=[0.0, 0.5, 1.0])
+    assert max(page.mistakes) == 0 and page.errors == sorted(page.errors)
+    assert page.small[0] > 3 * page.small[1] and page.small[1] > 1.2 * page.small[2]
+    assert page.medians.max() < 3 * page.medians.min()
+    for name in ("spectral_complexity", "path_norm"):
+        values = [getattr(each, name) for each in page.norms]
+        assert values == sorted(values)
