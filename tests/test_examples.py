@@ -29,7 +29,7 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 THIRD_PARTY = {"matplotlib", "numpy", "pyfast_nn"}  # who has these can run most scripts
 BRINGS = {"scipy": "curvature", "sklearn": "sklearn"}  # the extras of what the others need
-ASIDE = {"river"}  # without it a script leaves something out, and says so
+ASIDE = {"optuna", "river"}  # without it a script leaves something out, or all, and says so
 
 
 @pytest.fixture
@@ -292,6 +292,20 @@ def test_large_batches_do_worse_on_mnist(run):
     (small, large) = (page.measured[batch, 0.2] for batch in (16, 256))
     assert large[:, 0].min() > 2 * small[:, 0].max()
     assert large[:, 1].min() > small[:, 1].max()
+
+
+def test_hyperparameters(run):
+    pytest.importorskip("optuna", reason="the package optuna searches here")
+    page = run("hyperparameters", BUDGET=27 * 15, SEEDS=2)
+    fits = {name: len(studies[0].trials) for name, studies in page.studies.items()}
+    assert fits["random"] == fits["TPE"] == 15
+    assert fits["TPE, pruned"] > 30 and fits["random, pruned"] > 60  # 60, 140
+    means = {name: loss.mean() for name, loss in page.loss.items()}
+    assert means["TPE, pruned"] < means["random"] - 0.01
+    for name, studies in page.studies.items():
+        for study, loss in zip(studies, page.loss[name], strict=True):
+            # A last fit goes beyond the budget, and counts to the part of it that is within.
+            assert study.best_value <= loss <= study.trials[0].value
 
 
 def test_one_pass(run):
