@@ -15,6 +15,8 @@ import emulated
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
 from pyfast_nn import _core
+from pyfast_nn.optim import gpu as gpu_arrays
+from pyfast_nn.optim.gpu import DeviceArray
 
 pytestmark = pytest.mark.once
 
@@ -139,6 +141,33 @@ BETWEEN = {
     "Add": [fnn.Add([fnn.Dense(4)], [fnn.Dense(4), fnn.BatchNorm(), fnn.ReLU()])],
     "MaxNorm": [fnn.Dense(8, constraint=fnn.MaxNorm(0.5)), fnn.ReLU()],
 }
+
+
+@pytest.mark.parametrize("between", ["Tanh", "ReLU", "LayerNorm", "Residual", "BatchNorm"])
+def test_curvature(gpu, rng, dtype, between):
+    X, y = examples(rng)
+    models = on_both([fnn.Dense(8), *BETWEEN[between], fnn.Dense(3)], dtype=dtype)
+    V = rng.normal(size=(models[0].n_parameters, 3)).astype(dtype)
+    U = rng.normal(size=(3 * len(X), 2)).astype(dtype)
+    weights = rng.uniform(size=len(X))
+    kinds = [fnn.curvature.Hessian, fnn.curvature.GaussNewton, fnn.curvature.EmpiricalFisher]
+
+    def products(model):
+        yield model.hvp(X, y, V[:, 0], loss="cross_entropy", training=True, seed=1)
+        for kind in kinds[: 2 if between == "BatchNorm" else 3]:
+            A = kind(model, X, y, loss="cross_entropy", sample_weight=weights)
+            yield from (A @ V, A.quadratic_form(V))
+        J = fnn.curvature.Jacobian(model, X)
+        yield from (J @ V, J.T @ U)
+
+    def exact(model):
+        A = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+        yield fnn.curvature.exact_trace(A)
+        yield fnn.curvature.exact_diagonal(A)
+
+    assert_alike(products, models)
+    if between in ("Tanh", "ReLU"):
+        assert_alike(exact, models)
 
 
 @pytest.mark.filterwarnings("ignore:the deriv")  # of Step and Sign is 0
@@ -317,10 +346,9 @@ def test_what_a_gpu_lacks(gpu, rng):
     with pytest.raises(ValueError, match=r"device: expected layers that CUDA has .*layers\[0\]"):
         images.fit(rng.normal(size=(20, 5, 5, 1)), y[:20], loss="cross_entropy")
     assert_same_bits(images.parameters, before)
-    H = fnn.curvature.Hessian
-    model = fnn.Sequential([fnn.Dense(3)], device="cuda").build(6)
-    with pytest.raises(NotImplementedError, match="device: expected 'cpu' for "):
-        fnn.curvature.exact_diagonal(H(model, X, y, loss="cross_entropy"))
+    model = fnn.Sequential([fnn.Dense(3), fnn.BatchNorm()], device="cuda").build(6)
+    with pytest.raises(NotImplementedError, match="device: expected 'cpu' for calibrate, got"):
+        model._engine.calibrate(X)
 
 
 def test_what_is_not_finite(gpu, rng):
@@ -335,3 +363,115 @@ def test_what_is_not_finite(gpu, rng):
     assert_close(there.parameters, cpu.parameters, "float64", 200)
     X[3, 2] = np.nan
     assert np.isnan(there.forward(X)[3]).all() and np.isfinite(np.delete(there.forward(X), 3)).all()
+
+
+# --------------------------------------------------------- optimizers of arrays on a GPU
+
+
+def put(tree):
+    """Copies of arrays, in the memory of the GPU."""
+    if isinstance(tree, dict):
+        return {key: put(child) for key, child in tree.items()}
+    return DeviceArray.like(tree.ravel()).reshape(tree.shape)
+
+
+ELEMENTWISE = sorted(set(OPTIMIZERS) - {"LAMB", "Adafactor", "Muon", "clipped"})
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_arrays_on_a_gpu(gpu, rng, dtype, name):
+    shapes = {"w": (70, 30), "b": (30,), "none": (0, 3), "scale": ()}
+    params = {key: rng.normal(size=shape).astype(dtype) for key, shape in shapes.items()}
+    there = put(params)
+    cpu, device = OPTIMIZERS[name](params), OPTIMIZERS[name](there)
+    for step in range(4):
+        grads = {key: rng.normal(size=shape).astype(dtype) for key, shape in shapes.items()}
+        on_gpu = put(grads)
+        if step == 1:
+            grads["b"] = on_gpu["b"] = None  # to it this is no step
+        cpu.step(grads)
+        device.step(on_gpu)
+    assert device.step_count == 4
+    for key, array in params.items():
+        assert_close(np.asarray(there[key]), array, dtype)
+        assert device.state[key].keys() == cpu.state[key].keys()
+        for state, expected in cpu.state[key].items():
+            on_device = device.state[key][state]
+            assert on_device.__cuda_array_interface__["shape"] == expected.shape
+            assert_close(np.asarray(on_device), expected, dtype)
+
+
+def test_groups_of_arrays_on_a_gpu(gpu, rng):
+    params = {key: rng.normal(size=(5, 4)) for key in "abc"}
+    there = put(params)
+
+    def groups(key):
+        return {"a": {"lr": 0.1}, "b": {"trainable": False}, "c": {}}[key]
+
+    optimizers = [fnn.optim.Adam(tree, groups=groups) for tree in (params, there)]
+    for _ in range(3):
+        grads = {key: rng.normal(size=(5, 4)) for key in "abc"}
+        for optimizer, tree in zip(optimizers, (grads, put(grads)), strict=True):
+            optimizer.step(tree)
+    for key, array in params.items():
+        assert_close(np.asarray(there[key]), array, "float64")
+
+
+def test_an_optimizer_of_arrays_on_a_gpu_is_saved(gpu, rng, tmp_path):
+    params, grads = rng.normal(size=(5, 4)), rng.normal(size=(5, 4))
+    there = put(params)
+    first = fnn.optim.Adam(there)
+    first.step(put(grads))
+    first.save(tmp_path / "adam")
+    state = first.state_dict()
+    again = put(np.asarray(there))
+    second = fnn.optim.Adam(again)
+    second.load(tmp_path / "adam")
+    first.step(put(grads))
+    second.step(put(grads))
+    assert_same_bits(np.asarray(again), np.asarray(there))
+    assert state["step_count"] == 1 and isinstance(state["state"][""]["exp_avg"], np.ndarray)
+
+
+def test_what_arrays_on_a_gpu_may_not_be(gpu, rng):
+    array = rng.normal(size=(6, 4))
+    there = put(array)
+    optimizer = fnn.optim.Adam(there)
+    before = np.asarray(there)
+    for grads, message in (
+        (array, "grads: expected an array on the GPU, where the parameters are, got ndarray of"),
+        (put(array.T), r"grads: expected shape \(6, 4\), that of its parameter"),
+        (DeviceArray.like(array.ravel()).reshape((6, 4), order="F"), "in the memory order"),
+        (put(array.astype("float32")), "grads: expected dtype float64"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            optimizer.step(grads)
+    with pytest.raises(TypeError, match="grads: expected an array of the processor, as the para"):
+        fnn.optim.Adam(array).step(there)
+    with pytest.raises(TypeError, match=r"params\['b'\]: expected an array on the GPU"):
+        fnn.optim.Adam({"a": there, "b": array})
+    with pytest.raises(ValueError, match="clip_norm: expected no options around the step"):
+        fnn.optim.Adam(there, clip_norm=1.0).step(put(array))
+    with pytest.raises(ValueError, match="optimizer: expected an elementwise rule"):
+        fnn.optim.LAMB(there).step(put(array))
+    assert_same_bits(np.asarray(there), before)
+    assert optimizer.step_count == 0
+
+
+def test_arrays_on_a_gpu_without_code_for_it(without):
+    class Elsewhere:
+        __cuda_array_interface__ = {  # noqa: RUF012
+            "shape": (3,), "typestr": "<f4", "data": (4096, False), "version": 3,
+        }  # fmt: skip
+
+    with pytest.raises(RuntimeError, match=f"params: {WITHOUT}"):
+        fnn.optim.Adam(Elsewhere())
+
+
+def test_streams():
+    class Elsewhere:
+        def __init__(self, stream):
+            self.__cuda_array_interface__ = {"stream": stream}
+
+    assert gpu_arrays.stream_of({"a": None, "b": [Elsewhere(None), Elsewhere(77)]}) == 77
+    assert gpu_arrays.stream_of([None, Elsewhere(None)]) == 1

@@ -93,7 +93,48 @@ const Device& opened(const std::string& name) {
     return *found->second;
 }
 
+// Memory of a device, as Python holds it.
+class DeviceMemory : public Shared {
+   public:
+    DeviceMemory(const std::string& name, std::size_t bytes)
+        : device_(opened(name)), bytes_(bytes), data_(device_.allocate(bytes)) {}
+    ~DeviceMemory() {
+        try {
+            device_.release(data_);
+        } catch (const std::exception&) {  // a device that has failed has no memory to give back
+        }
+    }
+    DeviceMemory(const DeviceMemory&) = delete;
+    DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+    std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(data_); }
+    void write(const py::array& from) {
+        check(from, "array");
+        device_.upload(data_, from.data(), bytes_);
+    }
+    void read(py::array to) const {
+        check(to, "array");
+        check_writeable(to, "array");
+        device_.download(to.mutable_data(), data_, bytes_);
+    }
+
+   private:
+    void check(const py::array& array, const char* name) const {
+        if (std::size_t(array.nbytes()) != bytes_ || (array.flags() & py::array::c_style) == 0)
+            throw py::value_error(
+                expected(name, "a C-contiguous array of " + std::to_string(bytes_) + " bytes", "another"));
+    }
+
+    const Device& device_;
+    const std::size_t bytes_;
+    void* const data_;
+};
+
 }  // namespace
+
+Lacking::Lacking(const std::string& what)
+    : std::runtime_error(
+          expected("device", "'cpu' for " + what, "another, which does not compute that yet")) {}
 
 const Device* device_named(const std::string& name) { return name == "cpu" ? nullptr : &opened(name); }
 
@@ -106,6 +147,14 @@ void register_device(py::module_& m) {
             PyErr_SetString(PyExc_NotImplementedError, e.what());
         }
     });
+    py::class_<DeviceMemory, std::shared_ptr<DeviceMemory>>(m, "DeviceMemory")
+        .def(py::init([](const std::string& device, std::size_t bytes) {
+                 return std::make_shared<DeviceMemory>(device, bytes);
+             }),
+             "device"_a, "bytes"_a)
+        .def_property_readonly("address", &DeviceMemory::address)
+        .def("write", &DeviceMemory::write, "array"_a)
+        .def("read", &DeviceMemory::read, "array"_a);
     m.def("open_device", open_device, "path"_a);
     m.def("is_open_device", [](const std::string& name) { return devices.count(name) != 0; }, "name"_a);
     m.def(

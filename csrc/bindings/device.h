@@ -8,9 +8,9 @@
 
 namespace fnn::bindings {
 
-// What a device has no function for: NotImplementedError in Python.
+// What a device does not compute: NotImplementedError in Python.
 struct Lacking : std::runtime_error {
-    using std::runtime_error::runtime_error;
+    explicit Lacking(const std::string& what);
 };
 
 // Null for "cpu". What it points to stays. Throws std::invalid_argument where no library for it was opened.

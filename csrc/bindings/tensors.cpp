@@ -14,18 +14,26 @@ bool is_aligned(const py::array& x) {
 
 bool is_dense(const py::array& x, int flag) { return (x.flags() & flag) != 0 && is_aligned(x); }
 
+// Whether it lies in the memory of a GPU, as CuPy's arrays do and those of torch's tensors that are there.
+bool is_on_gpu(const py::object& leaf) {
+    return !py::isinstance<py::array>(leaf) && py::hasattr(leaf, "__cuda_array_interface__");
+}
+
 }  // namespace
 
 Tensors::Tensors(const py::object& params, py::object convert)
     : tree_(params, "params"), convert_(std::move(convert)) {
     if (tree_.size() == 0) throw py::value_error(expected("params", "at least one array", "none"));
+    if (is_on_gpu(tree_.first_leaves()[0])) {
+        convert_(tree_.first_leaves()[0], tree_.path(0, "params"));  // opens what computes there
+        device_ = device_named("cuda");
+    }
     std::vector<NamedArray> named;
     tensors_.reserve(tree_.size());
     for (std::size_t i = 0; i < tree_.size(); ++i) {
         const std::string path = tree_.path(i, "params");
-        py::object leaf = tree_.first_leaves()[i];
-        if (!py::isinstance<py::array>(leaf)) leaf = convert_(leaf, path);
-        const auto array = py::reinterpret_borrow<py::array>(leaf);
+        const py::object leaf = tree_.first_leaves()[i];
+        const py::array array = array_of(leaf, path);
         const bool is_float64 =
             with_type_of(array, path.c_str(), [](auto zero) { return sizeof(zero) == 8; });
         check_writeable(array, path.c_str());
@@ -53,6 +61,18 @@ Tensors::Tensors(const py::object& params, py::object convert)
               [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
     for (std::size_t k = 1; k < spans_.size(); ++k)
         spans_are_apart_ = spans_are_apart_ && spans_[k - 1].first.end <= spans_[k].first.begin;
+}
+
+// An array at the addresses of the leaf, which nobody but the device follows if they are the device's.
+py::array Tensors::array_of(const py::object& leaf, const std::string& path) const {
+    if (is_on_gpu(leaf) != (device_ != nullptr))
+        throw py::type_error(
+            expected(path,
+                     device_ != nullptr ? "an array on the GPU, where the parameters are"
+                                        : "an array of the processor, as the parameters are",
+                     type_of(leaf) + (device_ != nullptr ? " of the processor" : " on the GPU")));
+    if (py::isinstance<py::array>(leaf)) return py::reinterpret_borrow<py::array>(leaf);
+    return py::reinterpret_borrow<py::array>(convert_(leaf, path));
 }
 
 Tensors::Use::Use(Tensors& tensors) : tensors_(tensors) {
@@ -137,8 +157,7 @@ void Tensors::read_gradient(std::size_t i, py::object& leaf, None none) {
         const py::array& like = tensors_[i].array;
         leaf = py::module_::import("numpy").attr("zeros")(shape_of(like), like.dtype());
     }
-    if (!py::isinstance<py::array>(leaf)) leaf = convert_(leaf, path());
-    held_[i] = py::reinterpret_borrow<py::array>(leaf);
+    held_[i] = array_of(leaf, path());
     const py::array& g = held_[i];
     Tensor& t = tensors_[i];
     if (g.ndim() != t.array.ndim() || !std::equal(g.shape(), g.shape() + g.ndim(), t.array.shape()))
@@ -186,7 +205,8 @@ void register_tensors(py::module_& m) {
         .def_property_readonly("arrays", &Tensors::arrays)
         .def_property_readonly("paths", &Tensors::paths)
         .def_property_readonly("keys", &Tensors::keys)
-        .def_property_readonly("are_fortran", &Tensors::are_fortran);
+        .def_property_readonly("are_fortran", &Tensors::are_fortran)
+        .def_property_readonly("on_gpu", [](const Tensors& t) { return t.device() != nullptr; });
 }
 
 }  // namespace fnn::bindings

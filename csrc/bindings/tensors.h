@@ -20,6 +20,8 @@ class Tensors : public Shared {
     Tensors(const py::object& params, py::object convert);
 
     std::size_t size() const { return tensors_.size(); }
+    // The GPU in whose memory all of them lie, by whose addresses their arrays go; null: the processor.
+    const Device* device() const { return device_; }
     std::vector<py::array> arrays() const;
     std::vector<std::string> paths() const;
     std::vector<std::string> keys() const;
@@ -64,11 +66,13 @@ class Tensors : public Shared {
         Places places;
     };
 
+    py::array array_of(const py::object& leaf, const std::string& path) const;
     void read_gradient(std::size_t i, py::object& leaf, None none);
     void check_apart_from_parameters(const py::array& gradient, std::size_t i) const;
 
     Tree tree_;
     py::object convert_;
+    const Device* device_ = nullptr;
     std::vector<Tensor> tensors_;
     std::vector<std::pair<Span, std::size_t>> spans_;  // of the parameters, in rising order
     bool spans_are_apart_ = true;

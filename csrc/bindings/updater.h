@@ -24,7 +24,8 @@ class BoundUpdater : public Shared {
     void set_states(const py::list& states);
     void set_missed(const std::vector<index>& missed);
 
-    void step(const py::object& grads);
+    // stream: of a GPU where the parameters are there, the gradients behind whose work they come.
+    void step(const py::object& grads, std::uintptr_t stream);
 
     const std::shared_ptr<Tensors> tensors;
     Updater core;

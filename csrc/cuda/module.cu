@@ -45,6 +45,42 @@ std::string model() { return "emulator"; }
 constexpr bool emulated = true;
 #endif
 
+// Until all that was queued is done, by whoever.
+void wait_for_all(Stream& stream) {
+#ifdef __CUDACC__
+    check(cudaDeviceSynchronize());
+#endif
+    stream.wait();
+}
+
+void* allocate(std::size_t bytes) {
+    Stream stream;
+    void* block = nullptr;
+    check(cudaMallocFromPoolAsync(&block, bytes == 0 ? 1 : bytes, memory_pool(), stream.handle()));
+    stream.wait();
+    return block;
+}
+
+void release(void* block) {
+    Stream stream;
+    wait_for_all(stream);
+    check(cudaFreeAsync(block, stream.handle()));
+}
+
+void upload(void* to, const void* from, std::size_t bytes) {
+    Stream stream;
+    wait_for_all(stream);
+    stream.upload(static_cast<char*>(to), static_cast<const char*>(from), index(bytes));
+    stream.wait();
+}
+
+void download(void* to, const void* from, std::size_t bytes) {
+    Stream stream;
+    wait_for_all(stream);
+    stream.download(static_cast<char*>(to), static_cast<const char*>(from), index(bytes));
+    stream.wait();
+}
+
 }  // namespace
 
 }  // namespace device
@@ -53,6 +89,8 @@ constexpr bool emulated = true;
 
 extern "C" __attribute__((visibility("default"))) const fnn::Device* pyfast_nn_device() {
     using namespace fnn::FNN_ISA;
-    static const fnn::Device all{"cuda", FNN_VERSION, fnn::layout, device::emulated, device::model, table()};
+    static const fnn::Device all{"cuda",           FNN_VERSION,      fnn::layout,     device::emulated,
+                                 device::model,    device::allocate, device::release, device::upload,
+                                 device::download, table()};
     return &all;
 }

@@ -53,14 +53,15 @@ inline cudaMemPool_t memory_pool() {
     return pools[device];
 }
 
-// The calling thread's stream, on which all work of a call is queued in its order.
+// A stream, on which all work of a call is queued in its order: the calling thread's, or one of the caller's
+// (null: the thread's).
 class Stream {
    public:
-    Stream() = default;
+    explicit Stream(void* of_caller = nullptr) : of_caller_(static_cast<cudaStream_t>(of_caller)) {}
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
 
-    cudaStream_t handle() const { return cudaStreamPerThread; }
+    cudaStream_t handle() const { return of_caller_ != nullptr ? of_caller_ : cudaStreamPerThread; }
 
     // The host may use `from` again at once.
     template <class T>
@@ -83,6 +84,8 @@ class Stream {
     static std::size_t bytes(index n) {
         return std::size_t(n) * sizeof(T);
     }
+
+    cudaStream_t of_caller_;
 };
 
 // Memory on the device that a call has for as long as this lives.

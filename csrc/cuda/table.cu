@@ -1,5 +1,6 @@
 #include "isa/table.h"
 
+#include "cuda/tensors.h"
 #include "cuda/units.h"
 
 namespace fnn::FNN_ISA {
@@ -13,6 +14,8 @@ const Table& table() {
         device::fill_training(filled.float64);
         device::fill_curvature(filled.float32);
         device::fill_curvature(filled.float64);
+        device::fill_steps(filled.float32);
+        device::fill_steps(filled.float64);
         return filled;
     }();
     return all;

@@ -12,7 +12,8 @@ namespace fnn {
 // What crosses between the two looks the same to both if they are of one version and this is equal.
 inline constexpr std::size_t layout = sizeof(Table) + sizeof(Plan) * 3 + sizeof(Node) * 5 +
                                       sizeof(OpSpec) * 7 + sizeof(Context) * 11 + sizeof(Epoch<float>) * 13 +
-                                      sizeof(CurvatureOf<float>) * 17 + sizeof(UpdateSpec) * 19;
+                                      sizeof(CurvatureOf<float>) * 17 + sizeof(UpdateSpec) * 19 +
+                                      sizeof(Step<float>) * 23;
 
 struct Device {
     const char* name;   // as a network's `device`
@@ -23,6 +24,13 @@ struct Device {
     // What computes, as its maker calls it. Throws std::runtime_error, with what the run-time library says,
     // where there is nothing that does.
     std::string (*model)();
+
+    // Memory of the device. All work that was queued before is done when these return. `allocate` throws
+    // std::bad_alloc.
+    void* (*allocate)(std::size_t bytes);
+    void (*release)(void*);
+    void (*upload)(void* to, const void* from, std::size_t bytes);
+    void (*download)(void* to, const void* from, std::size_t bytes);
 
     Table table;  // a function that it lacks is null
 };

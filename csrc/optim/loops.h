@@ -23,7 +23,8 @@ struct LoopsOf {
 struct Loops {
     LoopsOf<float> float32;
     LoopsOf<double> float64;
-    int threads;  // of this call
+    int threads;             // of this call
+    void* stream = nullptr;  // likewise, of a device
 
     const LoopsOf<float>& of(float) const { return float32; }
     const LoopsOf<double>& of(double) const { return float64; }

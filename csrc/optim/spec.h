@@ -119,6 +119,7 @@ struct Step {
     index step = 0;
     GradientMap gradient;
     void* scratch = nullptr;  // as much as step_scratch says
+    void* stream = nullptr;   // of a device: behind the work that is queued there
 };
 
 constexpr int max_dims = 64;  // NumPy's limit

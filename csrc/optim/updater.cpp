@@ -139,9 +139,9 @@ void Updater::set_numbers_of_step() {
 }
 
 template <class T>
-Step<T> Updater::step_of(const All<T>& all, const GradientMap& map) const {
+Step<T> Updater::step_of(const All<T>& all, const Loops& loops, const GradientMap& map) const {
     const Groups<T>& of = in_part_ ? all.part : static_cast<const Groups<T>&>(all);
-    return {of.view(), of.groups.data(), index(of.groups.size()), steps, map, all.scratch};
+    return {of.view(), of.groups.data(), index(of.groups.size()), steps, map, all.scratch, loops.stream};
 }
 
 // Collects the tensors that are present, where some are not or have made fewer steps than others: tensors of
@@ -191,7 +191,7 @@ void Updater::begin(const Loops& loops, const std::vector<GradientView>& gradien
     });
     take_part();
     all_.for_types([&](auto& all, auto zero) {
-        const std::size_t bytes = loops.of(zero).step_scratch(step_of(all, {}), loops.threads);
+        const std::size_t bytes = loops.of(zero).step_scratch(step_of(all, loops, {}), loops.threads);
         if (bytes > 0) all.scratch = all.arena.reserve(bytes);
     });
 }
@@ -206,7 +206,7 @@ void Updater::replace_gradients(const std::vector<void*>& vectors) {
 void Updater::update(const Loops& loops, const GradientMap& map) {
     set_numbers_of_step();
     all_.for_types([&](auto& all, auto zero) {
-        if (!all.segments.empty()) loops.of(zero).step(step_of(all, map), loops.threads, all.crew);
+        if (!all.segments.empty()) loops.of(zero).step(step_of(all, loops, map), loops.threads, all.crew);
     });
     ++steps;
     if (!in_part_) return;

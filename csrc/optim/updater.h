@@ -78,7 +78,7 @@ class Updater {
     void take_part();
     void set_numbers_of_step();
     template <class T>
-    Step<T> step_of(const All<T>& all, const GradientMap& map) const;
+    Step<T> step_of(const All<T>& all, const Loops& loops, const GradientMap& map) const;
 
     int n_groups_;
     Both<All> all_;

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _core, checks
 from ..guidance import Guided, near
 from ..typing import Array, Floats, Shape
+from . import gpu
 from . import rule as rules
 from .rule import ALL, CURRENT, NUMBERS, RATES, Rule
 
@@ -29,6 +30,11 @@ def as_array(value: Any, path: str) -> Array:
             f"{path}: expected a tensor without gradients, got one that requires them; pass "
             ".detach() of it"
         )
+    if gpu.is_on_gpu(value):
+        try:
+            return gpu.at_address(value)
+        except (RuntimeError, TypeError) as error:
+            raise type(error)(f"{path}: {error}") from None
     if hasattr(value, "__dlpack__"):
         try:
             # torch's own way gives an array that may be written to.
@@ -206,7 +212,7 @@ class Bound:
             for place, array in zip(places, self.arrays, strict=True)
         ]
         self.updater = _core.Updater(self._tensors, self._rules, n * len(self.groups))
-        self.state: list[dict[str, Array]] = [
+        self.state: list[dict[str, Any]] = [  # arrays, of NumPy or on the GPU
             {} for _ in self.arrays
         ]  # of each tensor, {name: vector}
         self.flat: Array | None = flat if rules.is_elementwise(optimizer) else None
@@ -217,7 +223,10 @@ class Bound:
         self._clock: Clock | None = None  # of the last one that began
         self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
         self.around: _core.Around | None = None  # made when an option asks for it
-        self._make_step: Callable[[object], None] = self.updater.step
+        self._on_gpu: bool = self._tensors.on_gpu
+        self._make_step: Callable[[object], None] = (
+            self._step_on_gpu if self._on_gpu else self.updater.step
+        )
         self._stale = ALL
         self._until: int | None = None  # step for which the numbers in the core end, if they do
 
@@ -288,6 +297,9 @@ class Bound:
         self._refresh_if_due()
         self._make_step(grads)
 
+    def _step_on_gpu(self, grads: object) -> None:
+        self.updater.step(grads, gpu.stream_of(grads))
+
     def ascend(self, grads: object) -> None:
         self._refresh_if_due()
         if self.around is None:
@@ -336,8 +348,14 @@ class Bound:
     def hand_options_over(self, always: bool = False) -> None:
         """Tell the core of the options around the step, if there are any or there were."""
         if self.around is None:
-            if not rules.given(self._optimizer) and not always:
+            given = rules.given(self._optimizer)
+            if not given and not always:
                 return
+            if self._on_gpu:
+                raise ValueError(
+                    f"{next(iter(given), 'state')}: expected no options around the step, as the "
+                    "parameters are on a GPU"
+                )
             self.around = _core.Around(self.updater)
         self._make_step = self.around.step
         options = {name: getattr(self._optimizer, name) for name in rules.options(self._optimizer)}
@@ -368,15 +386,23 @@ class Bound:
             for name, shape in shapes.items():
                 if name in state:
                     continue
-                if self.flat is None:
-                    state[name] = _vector_beside(array, math.prod(shape))
-                else:
-                    state[name] = self._vector(name)[first : first + array.size]
+                state[name] = self._new_state(array, shape, name, first)
                 state[name][...] = rules.initial(rule, name)
-            of_tensors.append([state[name] for name in shapes])
+            of_tensors.append([self._for_core(state[name]) for name in shapes])
             first += array.size
         self.updater.set_states(list(map(list, itertools.zip_longest(*of_tensors))))
         self._names = names
+
+    def _new_state(self, array: Array, shape: Shape, name: str, first: int) -> Any:
+        """Return the vector of a state of a tensor whose parameters begin at `first`."""
+        if self._on_gpu:
+            return gpu.DeviceArray.full(math.prod(shape), array.dtype, 0.0)
+        if self.flat is None:
+            return _vector_beside(array, math.prod(shape))
+        return self._vector(name)[first : first + array.size]
+
+    def _for_core(self, vector: Any) -> Array:
+        return gpu.at_address(vector) if self._on_gpu else vector
 
     def _vector(self, name: str) -> Array:
         """Return a state of all parameters of a fit, made when first asked for."""
@@ -539,6 +565,11 @@ class Bound:
     def restored(cls, optimizer: Rule, saved: dict[str, Any]) -> "Bound":
         bound = cls(optimizer, saved["params"], saved["own"], saved["places"])
         bound.state = saved["state"]
+        if bound._on_gpu:
+            bound.state = [
+                {name: gpu.DeviceArray.like(vector) for name, vector in of.items()}
+                for of in saved["state"]
+            ]
         bound.set_counts(saved["counts"], saved["buffers"])
         return bound
 
