@@ -308,6 +308,32 @@ def test_hyperparameters(run):
             assert study.best_value <= loss <= study.trials[0].value
 
 
+def test_small_floats(run):
+    page = run("small_floats", STEPS=1200)
+    assert page.ends == {"float16": 2048, "bfloat16": 256, "float32": 5000}
+    last = {name: losses[-1] for name, losses in page.losses.items()}
+    plain = last.pop("bfloat16")
+    assert plain > 1.5 * max(last.values())  # 0.031, others 0.016
+    still = {name: share.mean() for name, share in page.still.items()}
+    assert still["bfloat16"] > 0.6 and still["bfloat16, masters in float32"] < 0.1
+    assert abs(page.scaled_loss / last["float32"] - 1) < 0.2 and page.sgd.skipped >= 2
+    half, brain = page.errors["float16"], page.errors["bfloat16"]
+    assert np.nanmin(half) < half[0] / 10 and np.nanmin(half) < page.U["float16"]
+    assert np.isnan(half[-1]) and np.isfinite(brain).all()
+    assert page.lost["float16"][0] > 0.5 and page.lost["bfloat16"][0] < 0.1
+    torch = pytest.importorskip("torch", reason="torch is the oracle of bfloat16")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(1000).astype(np.float32) * np.float32(10.0) ** rng.integers(
+        -30, 30, 1000
+    )
+    x[:4] = [0, -0.0, 1 + 2.0**-8, 1 + 3 * 2.0**-8]  # ties go to the even one
+    expected = torch.tensor(x).bfloat16().float().numpy()
+    np.testing.assert_array_equal(page.to_bfloat16(x), expected)
+    many = page.to_bfloat16(np.full(100_000, np.float32(1 + 2.0**-10)), rng)
+    assert set(many.tolist()) == {1, 1 + 2.0**-7}
+    assert abs(np.mean(many, dtype=np.float64) - 1 - 2.0**-10) < 1e-4
+
+
 def test_one_pass(run):
     page = run("one_pass", EXAMPLES=1_000, RUNS=2, MARGINS=[0.1, 0.4])
     assert 3 < page.mistakes[1] < page.mistakes[0]
