@@ -226,6 +226,8 @@ class TestMargins:
             margins(model, X, X[:, :3], loss="mse")
         with pytest.raises(ValueError, match="reference: expected None without normalized"):
             margins(model, X, y, loss="cross_entropy", reference=np.zeros(15))
+        with pytest.raises(ValueError, match="normalized: expected weights, rows and a way from"):
+            margins(model, X, y, loss="cross_entropy", normalized=True)  # where it began
 
 
 class TestNorms:
@@ -305,8 +307,8 @@ def test_pictures_and_lines(rng):
     model = fitted(X, y, [fnn.Dense(3), fnn.ReLU()])
     for found, line, label in (
         (pac_bayes_bound(model, X, y, steps=20, samples=5), "PACBayesBound(bound=", "error"),
-        (margins(model, X, y), "Margins(least ", "density"),
-        (margins(model, X, y, normalized=True), "Margins(normalized, least ", "density"),
+        (margins(model, X, y), "MarginDistribution(least ", "density"),
+        (margins(model, X, y, normalized=True), "MarginDistribution(normalized, least ", "density"),
         (norm_measures(model), "NormMeasures(2 layers, spectral_product=", "norm of the weight"),
     ):
         assert repr(found).startswith(line) and "\n" not in repr(found)

@@ -26,7 +26,7 @@ function                 what it shows
 from .features import Features, local_features, penultimate_features
 from .landscape import LossLandscape, loss_landscape, random_directions
 from .lr_range import LRRangeTest, lr_range_test
-from .margins import Margins, margins
+from .margins import MarginDistribution, margins
 from .norms import NormMeasures, norm_measures
 from .pac_bayes import PACBayesBound, pac_bayes_bound
 from .stability import ConvergenceModes, convergence_modes, max_stable_lr
@@ -39,7 +39,7 @@ __all__ = [
     "LRRangeTest",
     "LayerVariances",
     "LossLandscape",
-    "Margins",
+    "MarginDistribution",
     "NormMeasures",
     "PACBayesBound",
     "UnitActivity",

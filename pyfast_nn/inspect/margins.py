@@ -24,7 +24,7 @@ def margins(
     normalized: bool = False,
     reference: ArrayLike | None = None,
     loss: str | Loss | None = None,
-) -> "Margins":
+) -> "MarginDistribution":
     """Return the margin of each example: the output of its class less the largest of the others.
 
     With one output z, for two classes, it is z or -z. It is negative where the answer is wrong.
@@ -49,7 +49,7 @@ def margins(
 
     Returns
     -------
-    Margins
+    MarginDistribution
 
     Raises
     ------
@@ -96,13 +96,19 @@ def margins(
     if normalized:
         complexity = norm_measures(model, reference=reference).spectral_complexity
         first = next(stages(model))[1].forward(engine.as_examples(rows)).astype(np.float64)
-        values /= complexity * np.sqrt(np.sum(first**2)) / len(first)
+        scale = complexity * np.sqrt(np.sum(first**2)) / len(first)
+        if scale == 0:
+            raise ValueError(
+                "normalized: expected weights, rows and a way from the reference that are not 0, "
+                "to divide by them, got 0; a model that was not trained is its own reference"
+            )
+        values /= scale
     elif reference is not None:
         raise ValueError("reference: expected None without normalized=True, got an array")
-    return Margins(values, normalized)
+    return MarginDistribution(values, normalized)
 
 
-class Margins:
+class MarginDistribution:
     """What `margins` returns.
 
     Attributes
@@ -120,7 +126,7 @@ class Margins:
     def __repr__(self) -> str:
         low, middle, high = np.quantile(self.values, [0, 0.5, 1])
         kind = "normalized, " if self.normalized else ""
-        return f"Margins({kind}least {low:.3g}, median {middle:.3g}, largest {high:.3g})"
+        return f"MarginDistribution({kind}least {low:.3g}, median {middle:.3g}, largest {high:.3g})"
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw their distribution, and where answers begin to be right.

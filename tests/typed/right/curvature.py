@@ -52,3 +52,11 @@ modes = fnn.inspect.convergence_modes([4.0, 1.0], lr=0.4, momentum=0.5)
 print(features.singular_values, activity.dead[0].sum(), landscape.losses.min(), modes.rates)
 print(variances.names, variances.activations)
 landscape.plot(ax=None)
+bound = fnn.inspect.pac_bayes_bound(
+    model, X, y, loss="cross_entropy", prior=model.parameters, steps=2, samples=2
+)
+margins = fnn.inspect.margins(
+    model, X, y, normalized=True, reference=np.zeros(model.n_parameters), loss="cross_entropy"
+)
+print(bound.bound + 0.0, bound.mean.sum(), margins.values.min())
+print(fnn.inspect.norm_measures(model).spectral_product + 0.0)

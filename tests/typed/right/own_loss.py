@@ -27,3 +27,10 @@ model.parameters -= 0.1 * grad
 out, along = model.jvp(X, grad)
 print(round(loss, 3), model.hvp(X, y, grad, loss="mse") @ grad, along.sum())
 predictions: npt.NDArray[np.float64] = model.predict(X, loss="mse")
+
+# Through a fit: features of five rows for the others.
+features, through_network = model.vjp(X)
+predicted, through_fit = fnn.Ridge(0.1).vjp(features[:5], np.eye(5), features[5:])
+gradients = through_fit(np.ones_like(predicted))
+rows = np.concatenate([gradients.support, gradients.query])
+print(through_network(rows)[0].shape, gradients.lam + 0.0, fnn.Ridge().lam)
