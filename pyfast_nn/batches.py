@@ -50,6 +50,11 @@ class Batches:
                 "batch_size: expected a number of rows beside gradient_accumulation_steps, into "
                 "which the rows of the batches are cut, got None"
             )
+        if loss.task == "pairs" and batch_size is not None:
+            raise ValueError(
+                f"batch_size: expected None beside batches under {loss.name!r}, a loss of pairs of "
+                f"rows, so that each is one, got {batch_size}"
+            )
         self._engine, self._loss, self._source = engine, loss, source
         self._batch_size, self._batches_per_step = batch_size, batches_per_step
         self.once: bool = isinstance(source, Iterator)

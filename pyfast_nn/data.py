@@ -343,6 +343,8 @@ def targets(
     rows : None or ndarray, int64
         Those that are read; the others may be anything, and are 0 in what is returned. None: all.
     """
+    if loss.task == "pairs":
+        return everywhere(_pair_labels(y, loss, shape, name, rows), shape[0], rows)
     out_features, n = shape[-1], math.prod(shape[:-1])
     array = _targets_array(y, loss, shape, name, rows)
     row_name = name
@@ -387,6 +389,44 @@ def targets(
             f"{values[place, column]:g} in row {row_number(place, rows)}, column {column}"
         )
     return result
+
+
+def _pair_labels(
+    y: ArrayLike, loss: "Loss", shape: Shape, name: str, rows: Integers | None
+) -> Integers:
+    """Return a whole number from 0 on for each row, the same for those that share a label."""
+    if len(shape) > 2:
+        raise ValueError(
+            f"loss: expected a network with one row of outputs for each example under "
+            f"{loss.name!r}, got outputs {shape}; Flatten() or a global pooling leaves one"
+        )
+    return group_numbers(_targets_array(y, loss, shape, name, rows), name, rows)[0]
+
+
+def check_shared(labels: Integers, loss: "Loss", name: str) -> None:
+    """Raise ValueError if no two rows have the same label, for a loss of pairs."""
+    if len(labels) and len(np.unique(labels)) == len(labels):
+        raise ValueError(
+            f"{name}: expected labels that rows share under {loss.name!r}, got {len(labels)} that "
+            "are all different"
+        )
+
+
+def group_numbers(
+    labels: Array, name: str, rows: Integers | None = None
+) -> tuple[Integers, Integers]:
+    """Return the number of each row's label, in the order of their first rows, and their counts."""
+    if labels.ndim != 1:
+        raise ValueError(f"{name}: expected shape (n,), a label for each row, got {labels.shape}")
+    if label_kind(labels, name) == "number":
+        labels = whole_numbers(labels, name, rows)
+    _, first, numbers, sizes = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(first)
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places[numbers], sizes[order]
 
 
 def everywhere(values: Array, n: int, rows: Integers | None) -> Array:
@@ -591,6 +631,11 @@ def _class_weights(
 ) -> Array:
     """Return the weight (n,) of each example's class."""
     name = "class_weight"
+    if loss.task == "pairs":
+        raise ValueError(
+            f"{name}: expected None under {loss.name!r}, a loss of pairs of rows, got "
+            f"{checks.describe(class_weight)}; sample_weight weighs anchors"
+        )
     if labels is None or (loss.task == "classes" and y.ndim == 2):
         raise ValueError(f"{name}: expected one label for each example in y, got shape {y.shape}")
     if loss.task == "classes":
@@ -657,7 +702,7 @@ def given_targets(y: Any, shape: Shape, name: str, rows: Integers | None) -> Arr
 def _targets_array(y: Any, loss: "Loss", shape: Shape, name: str, rows: Integers | None) -> Array:
     """Return the same; one column as a vector where it may hold labels."""
     array, out_features = given_targets(y, shape, name, rows), shape[-1]
-    one = loss.task == "classes" or (loss.task == "binary" and out_features == 1)  # per example
+    one = loss.task in ("classes", "pairs") or (loss.task == "binary" and out_features == 1)
     return array[:, 0] if one and array.ndim == 2 and array.shape[1] == 1 else array
 
 

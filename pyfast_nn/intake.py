@@ -485,6 +485,8 @@ def examples(
     weights, rows = once(data.sample_weights, sample_weight, shape[:-1], names[1])
     kept = dtype_of_targets(engine, dtype)
     targets = once(data.targets, y, loss, shape, classes, kept, names[0], rows)
+    if loss.task == "pairs":
+        data.check_shared(targets if rows is None else targets[rows], loss, names[0])
     given = once(data.given_targets, y, shape, names[0], rows)
     given = data.everywhere(given, math.prod(shape[:-1]), rows)
     unweighted = data.Examples(X, targets, given, rows=rows)

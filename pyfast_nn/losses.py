@@ -17,6 +17,11 @@ name                      object                     targets
 ``poisson``               `Poisson`                  counts, at least 0
 ``log_cosh``              `LogCosh`                  values
 ``quantile``              `Quantile`                 values
+``info_nce``              `InfoNCE`                  labels (n,) that rows share
+``supcon``                `SupCon`                   labels (n,) that rows share
+``n_pair``                `NPair`                    labels (n,) that rows share
+``contrastive``           `Contrastive`              labels (n,) that rows share
+``triplet``               `Triplet`                  labels (n,) that rows share
 ========================  =========================  ============================================
 
 `CrossEntropy` and `MultiMargin` are means over the examples, all others over all elements.
@@ -26,6 +31,21 @@ that ends with `Softmax` or `Sigmoid` is refused by these five; the others take 
 
 What `Sequential.predict` returns is on the scale of the targets: labels, values, and under
 `Poisson` rates ``exp(z)``. Metrics are computed of that. `Sequential.forward` always gives ``z``.
+
+The last five are losses of pairs of rows, which make a network put rows with the same label near
+each other, and others far apart. A label is a class, or the number of an original of which the rows
+are views; whole numbers, bool or strings. Every row of a batch is an anchor once: rows with its
+label are its positives, all others its negatives, and its loss is the mean over its positives (of
+`Contrastive`, over all pairs). The loss of the batch is the mean over its rows; one without any
+positive adds nothing as an anchor. With `sample_weight` it is the mean over weighted anchors.
+
+In `Sequential.fit` a batch is ``batch_size`` rows, and `groups` or `per_class` bring rows that
+belong together into one batch. Everywhere else (`Sequential.evaluate`, validation data,
+`Sequential.loss_and_grad`, `Sequential.hvp`, operators of curvature) all rows are one batch. Time
+is proportional to the square of its rows; memory only to its rows, but under `Triplet`. What needs
+the loss of one example by itself (exact traces, diagonals, gradients of each example, the empirical
+Fisher matrix) is refused. These losses are not convex in the outputs, so that a Gauss-Newton matrix
+may have negative eigenvalues.
 
 At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the second derivative
 of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.
@@ -48,13 +68,18 @@ __all__ = [
     "MAE",
     "MSE",
     "BinaryCrossEntropy",
+    "Contrastive",
     "CrossEntropy",
     "Hinge",
     "Huber",
+    "InfoNCE",
     "LogCosh",
     "MultiMargin",
+    "NPair",
     "Poisson",
     "Quantile",
+    "SupCon",
+    "Triplet",
 ]
 
 
@@ -66,7 +91,9 @@ class Loss(Configured):
     """What losses have in common."""
 
     name = ""  # the core's
-    task = "values"  # or outputs are scores: of "classes", or "binary", each for or against
+    # What outputs are: "values"; scores, of "classes" or "binary", each for or against; or rows of
+    # which "pairs" have the same label or not.
+    task = "values"
     outputs = "values"  # what they are, in words; only these may be probabilities
     link = "identity"  # what makes probabilities or rates of the outputs, as the core calls it
     codes: tuple[int, ...] = ()  # binary: the targets that stand for no and yes
@@ -77,6 +104,11 @@ class Loss(Configured):
     def gives_probabilities(self) -> bool:
         """Whether the link makes probabilities of the outputs."""
         return self.link in ("softmax", "sigmoid")
+
+    @property
+    def gives_labels(self) -> bool:
+        """Whether outputs stand for labels, which are right or wrong."""
+        return self.task in ("classes", "binary")
 
     def classes(self, out_features: int) -> Array | None:
         """Return the labels that numbers stand for, in order; None if targets are no labels."""
@@ -280,6 +312,186 @@ class Quantile(Loss):
         self._set(q=q)
 
 
+class _OfPairs(Loss):
+    """What losses of pairs of rows have in common."""
+
+    task = "pairs"
+
+    normalize: Setting[bool] = Setting(checks.boolean)
+
+    def spec(self) -> tuple[str, dict[str, float]]:
+        return self.name, {name: float(value) for name, value in self.get_config().items()}
+
+
+class InfoNCE(_OfPairs):
+    """NT-Xent: which of the other rows is the positive, by a softmax over similarities.
+
+    With ``s`` the product of two rows over the temperature, an anchor's loss is the mean over its
+    positives p of ``-log(exp(s_p) / (exp(s_p) + sum_n exp(s_n)))``, n over its negatives.
+
+    Parameters
+    ----------
+    temperature : float
+        Greater than 0.
+    normalize : bool
+        Whether rows are divided by their lengths first, so that products are cosines. Then
+        Euclidean distances give the same loss: ``-|u - v|^2 / 2`` is the cosine less 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is impossible.
+
+    References
+    ----------
+    A. van den Oord, Y. Li, O. Vinyals (2018), "Representation learning with contrastive predictive
+    coding", https://arxiv.org/abs/1807.03748.
+    T. Chen et al. (2020), "A simple framework for contrastive learning of visual representations",
+    ICML, https://arxiv.org/abs/2002.05709 (two views of each original).
+
+    Examples
+    --------
+    Two views of each image, whose label is the number of the image:
+
+    >>> encoder = fnn.Sequential([fnn.GaussianNoise(0.1), fnn.Dense(32), fnn.ReLU(), fnn.Dense(8)])
+    >>> views, image = np.repeat(X, 2, axis=0), np.repeat(np.arange(len(X)), 2)
+    >>> loss = fnn.losses.InfoNCE(temperature=0.2)
+    >>> history = encoder.fit(views, image, loss=loss, groups=image, epochs=2)
+    """
+
+    name = "info_nce"
+
+    temperature: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, temperature: Real = 0.1, *, normalize: bool = True) -> None:
+        self._set(temperature=temperature, normalize=normalize)
+
+
+class SupCon(_OfPairs):
+    """Supervised contrastive loss: all other rows are in the denominator, positives too.
+
+    With ``s`` as for `InfoNCE`, an anchor's loss is the mean over its positives p of
+    ``-log(exp(s_p) / sum_a exp(s_a))``, a over all rows but itself. With one positive for each row
+    the two are the same.
+
+    Parameters
+    ----------
+    temperature, normalize
+        As for `InfoNCE`.
+
+    References
+    ----------
+    P. Khosla et al. (2020), "Supervised contrastive learning", NeurIPS,
+    https://arxiv.org/abs/2004.11362 (its equation 2, "out").
+
+    Examples
+    --------
+    >>> history = model.fit(X, y, loss="supcon", per_class=4)
+    """
+
+    name = "supcon"
+
+    temperature: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, temperature: Real = 0.1, *, normalize: bool = True) -> None:
+        self._set(temperature=temperature, normalize=normalize)
+
+
+class NPair(_OfPairs):
+    """N-pair loss: the first row of each label against the second rows, and the other way round.
+
+    Formula and parameters are those of `InfoNCE`, but rows of one view are not compared: the first
+    of each label in the batch are one view, the second the other. K. Sohn takes the former as the
+    anchors; here the latter are so as well, and the loss is the mean of both. With `normalize` and
+    a temperature it is the loss of CLIP.
+
+    References
+    ----------
+    K. Sohn (2016), "Improved deep metric learning with multi-class N-pair loss objective", NeurIPS.
+    A. Radford et al. (2021), "Learning transferable visual models from natural language
+    supervision", ICML, https://arxiv.org/abs/2103.00020 (CLIP).
+    """
+
+    name = "n_pair"
+
+    temperature: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, temperature: Real = 1.0, *, normalize: bool = False) -> None:
+        self._set(temperature=temperature, normalize=normalize)
+
+
+class Contrastive(_OfPairs):
+    """``d^2 / 2`` of two rows with one label, ``max(0, margin - d)^2 / 2`` of others.
+
+    ``d`` is their Euclidean distance; averaged over all pairs of the batch.
+
+    Parameters
+    ----------
+    margin : float
+        Greater than 0.
+    normalize : bool
+        Whether rows are divided by their lengths first; then distances are at most 2.
+
+    References
+    ----------
+    R. Hadsell, S. Chopra, Y. LeCun (2006), "Dimensionality reduction by learning an invariant
+    mapping", CVPR, https://doi.org/10.1109/CVPR.2006.100.
+    """
+
+    name = "contrastive"
+
+    margin: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, margin: Real = 1.0, *, normalize: bool = False) -> None:
+        self._set(margin=margin, normalize=normalize)
+
+
+_MINING = ("all", "hard", "semi-hard")  # in the order of the core
+
+
+class Triplet(_OfPairs):
+    """``max(0, d_p - d_n + margin)``: a positive p is to be nearer than a negative n.
+
+    ``d`` are Euclidean distances from the anchor.
+
+    Parameters
+    ----------
+    margin : float
+        Greater than 0.
+    mining : {"all", "hard", "semi-hard"}
+        Which triplets of an anchor count: all, averaged; its furthest positive with its nearest
+        negative; or each positive with the nearest negative that is further away, and with the
+        furthest if none is, averaged over the positives.
+    normalize : bool
+        Whether rows are divided by their lengths first; then distances are at most 2.
+
+    Notes
+    -----
+    Memory is proportional to the square of the rows of a batch.
+
+    References
+    ----------
+    F. Schroff, D. Kalenichenko, J. Philbin (2015), "FaceNet: a unified embedding for face
+    recognition and clustering", CVPR, https://arxiv.org/abs/1503.03832 (semi-hard).
+    A. Hermans, L. Beyer, B. Leibe (2017), "In defense of the triplet loss for person
+    re-identification", https://arxiv.org/abs/1703.07737 (all and hard).
+    """
+
+    name = "triplet"
+
+    margin: Setting[float] = Setting(partial(checks.real, above=0))
+    mining: Setting[str] = Setting(partial(checks.choice, choices=_MINING))
+
+    def __init__(self, margin: Real = 1.0, *, mining: str = "all", normalize: bool = False) -> None:
+        self._set(margin=margin, mining=mining, normalize=normalize)
+
+    def spec(self) -> tuple[str, dict[str, float]]:
+        numbers = {"mining": float(_MINING.index(self.mining))}
+        return self.name, {
+            name: float(value) for name, value in (self.get_config() | numbers).items()
+        }
+
+
 _BY_NAME = {
     loss.name: loss
     for loss in (
@@ -293,6 +505,11 @@ _BY_NAME = {
         Poisson,
         LogCosh,
         Quantile,
+        InfoNCE,
+        SupCon,
+        NPair,
+        Contrastive,
+        Triplet,
     )
 }
 NAMES = tuple(_BY_NAME)

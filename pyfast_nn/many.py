@@ -37,6 +37,8 @@ def fit_many(
     gradient_accumulation_steps: Integer = 1,
     mixup: Real = 0.0,
     shuffle: bool = True,
+    groups: ArrayLike | None = None,
+    per_class: Integer | None = None,
     validation_split: Real | None = None,
     validation_data: tuple[Inputs, ArrayLike]
     | tuple[Inputs, ArrayLike, ArrayLike]
@@ -84,8 +86,9 @@ def fit_many(
         that trains the network, those of different networks at the same time.
     resume : str or os.PathLike, optional
         Likewise a file for each network, in `each`.
-    loss, epochs, batch_size, gradient_accumulation_steps, mixup, shuffle, validation_split, \
-validation_data, sample_weight, class_weight, metrics, train_metrics, patience, min_delta, monitor
+    loss, epochs, batch_size, gradient_accumulation_steps, mixup, shuffle, groups, per_class, \
+validation_split, validation_data, sample_weight, class_weight, metrics, train_metrics, patience, \
+min_delta, monitor
         As for `Sequential.fit`.
     backend : {"threads", "joblib"}
         "threads" are those of this process. "joblib" is for what outgrows a machine: whole networks
@@ -164,6 +167,8 @@ validation_data, sample_weight, class_weight, metrics, train_metrics, patience, 
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "mixup": mixup,
         "shuffle": shuffle,
+        "groups": groups,
+        "per_class": per_class,
         "validation_split": validation_split,
         "validation_data": validation_data,
         "sample_weight": sample_weight,

@@ -271,7 +271,7 @@ def larger_is_better(name: str) -> bool:
 
 def _applies(name: str, loss: "Loss", out_features: int) -> bool:
     if name == "accuracy":
-        return loss.task != "values"
+        return loss.gives_labels
     if name == "top_5_accuracy":
         return loss.task == "classes"
     if name == "auc":

@@ -527,6 +527,8 @@ class Sequential(Guided):
         gradient_accumulation_steps: Integer = 1,
         mixup: Real = 0.0,
         shuffle: bool = True,
+        groups: ArrayLike | None = None,
+        per_class: Integer | None = None,
         validation_split: Real | None = None,
         validation_data: tuple[Inputs, ArrayLike]
         | tuple[Inputs, ArrayLike, ArrayLike]
@@ -599,6 +601,16 @@ class Sequential(Guided):
         shuffle : bool
             New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
             order.
+        groups : array_like (n,), optional
+            Rows with the same number, bool or string stay side by side, in one batch: views of one
+            original, say, under a loss of pairs of rows (`pyfast_nn.losses`). All groups have as
+            many rows, and `batch_size` is a multiple of that. The groups are shuffled.
+        per_class : int, optional
+            At least 2: so many rows of one class follow each other, then of another, in an order of
+            the classes that is new for each round of them, so that each batch has about
+            ``batch_size / per_class`` of them. An epoch has n rows, of each class as many: those of
+            small classes come more than once. `batch_size` is a multiple of it. For labels (n,), in
+            place of `groups`.
         validation_split : float, optional
             Fraction of the rows that are held out: evaluated after each epoch, and not trained on.
             A function of `seed`, the number of rows and the labels: a second fit on the same data
@@ -737,6 +749,8 @@ class Sequential(Guided):
             gradient_accumulation_steps=gradient_accumulation_steps,
             mixup=mixup,
             shuffle=shuffle,
+            groups=groups,
+            per_class=per_class,
             validation_split=validation_split,
             validation_data=validation_data,
             sample_weight=sample_weight,

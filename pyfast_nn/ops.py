@@ -72,6 +72,7 @@ from .typing import Array, ArrayLike, ClassWeight, Real
 __all__ = [
     "binary_cross_entropy",
     "clip_grad_norm",
+    "contrastive",
     "cross_entropy",
     "dense_backward",
     "dense_forward",
@@ -86,6 +87,7 @@ __all__ = [
     "huber",
     "identity",
     "identity_backward",
+    "info_nce",
     "leaky_relu",
     "leaky_relu_backward",
     "log_cosh",
@@ -93,6 +95,7 @@ __all__ = [
     "mae",
     "mse",
     "multi_margin",
+    "n_pair",
     "poisson",
     "quantile",
     "relu",
@@ -109,8 +112,10 @@ __all__ = [
     "softplus_backward",
     "step",
     "step_backward",
+    "supcon",
     "tanh",
     "tanh_backward",
+    "triplet",
 ]
 
 
@@ -620,6 +625,70 @@ def quantile(
 ) -> tuple[float, Array]:
     """Return (loss, dz) of the pinball loss. See `pyfast_nn.losses.Quantile`."""
     return _loss(losses.Quantile(q=q), z, y, out, sample_weight)
+
+
+# Losses of pairs of rows: the labels y (n,) say which belong together.
+
+
+def info_nce(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    temperature: Real = 0.1,
+    normalize: bool = True,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz) of NT-Xent over the rows `z`. See `pyfast_nn.losses.InfoNCE`."""
+    return _loss(losses.InfoNCE(temperature, normalize=normalize), z, y, out, None)
+
+
+def supcon(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    temperature: Real = 0.1,
+    normalize: bool = True,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz), supervised contrastive. See `pyfast_nn.losses.SupCon`."""
+    return _loss(losses.SupCon(temperature, normalize=normalize), z, y, out, None)
+
+
+def n_pair(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    temperature: Real = 1.0,
+    normalize: bool = False,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz) of two views of each label. See `pyfast_nn.losses.NPair`."""
+    return _loss(losses.NPair(temperature, normalize=normalize), z, y, out, None)
+
+
+def contrastive(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    margin: Real = 1.0,
+    normalize: bool = False,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz) of distances in pairs. See `pyfast_nn.losses.Contrastive`."""
+    return _loss(losses.Contrastive(margin, normalize=normalize), z, y, out, None)
+
+
+def triplet(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    margin: Real = 1.0,
+    mining: str = "all",
+    normalize: bool = False,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz) of distances in triplets. See `pyfast_nn.losses.Triplet`."""
+    return _loss(losses.Triplet(margin, mining=mining, normalize=normalize), z, y, out, None)
 
 
 def clip_grad_norm(grads: Array | Sequence[Array | None], max_norm: Real) -> float:

@@ -172,6 +172,11 @@ def _as_scikit_learn(
     names = labels(loss, out.shape[1], classes)
     if loss.task == "values":
         return Predicted(own.y.reshape(y_pred.shape), y_pred)
+    if loss.task == "pairs":
+        raise ValueError(
+            f"metrics: expected functions f(y_true, y_pred) under {loss.name!r}, whose outputs "
+            "predict no targets, got scorers"
+        )
     probabilities = _probabilities_of(out, loss) if loss.gives_probabilities else None
     if loss.task == "classes":
         numbers = own.targets
@@ -197,6 +202,6 @@ def _as_scikit_learn(
 def scores(value: float, accuracy: float, loss: Loss) -> dict[str, float]:
     """Return the means of losses and right answers as a record of the history."""
     result = {"loss": float(value)}
-    if loss.task != "values":
+    if loss.gives_labels:
         result["accuracy"] = float(accuracy)
     return result

@@ -5,15 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core, checks, data, intake
+from . import checks, data, intake, orders
 from .datasets.split import split_rows
 from .engine import Engine
 from .losses import Loss
 from .once import each_time
-from .typing import Array, ArrayLike, ClassWeight, Inputs, Integers, Real, Shape
-
-# Random streams: below, the initial parameters; from here on, the row orders; the last, splits.
-_ORDERS = 2**32
+from .typing import Array, ArrayLike, ClassWeight, Inputs, Integer, Integers, Real, Shape
 
 # Of a fit that is not told how long to train; docs/limits.rst has the measurements.
 _STEPS, FEWEST_EPOCHS, _MOST_EPOCHS = 5000, 10, 1000
@@ -54,11 +51,14 @@ class Arrays:
         batches_per_step: int,
         shuffle: bool,
         once: intake.Calls,
+        groups: ArrayLike | None = None,
+        per_class: Integer | None = None,
     ) -> None:
         self._engine, self._loss, self._class_weight = engine, loss, class_weight
         self._once = once
         self._batch_size = 128 if batch_size is None else batch_size
         self._batches_per_step, self._shuffle = batches_per_step, shuffle
+        self._groups, self._per_class = groups, per_class
         self.names: Array | None = intake.feature_names(engine, X, once)
         in_shape = engine.in_shape if engine.built else None
         X, in_shape = intake.training_features(engine, X, in_shape, self.names, once=once)
@@ -92,8 +92,47 @@ class Arrays:
         return held_out
 
     def check_batches(self) -> None:
-        """Raise ValueError if a layer takes statistics of one row."""
-        check_batches(self._engine, self.examples.n, self._batch_size)
+        """Raise ValueError if a layer takes statistics of one row, or rows lack their partners."""
+        n, size = self.examples.n, self._batch_size
+        check_batches(self._engine, n, size)
+        self._order_of_epoch: orders.Order = orders.shuffled(n)
+        if self._groups is not None:
+            self._order_of_epoch = orders.by_groups(self._own_groups(), size, self._shuffle)
+        elif self._per_class is not None:
+            labels = self._own_labels()
+            self._order_of_epoch = orders.by_classes(labels, self._per_class, size)
+        elif not self._shuffle:
+            self._order_of_epoch = orders.as_they_come(n)
+        elif self._loss.task == "pairs":
+            orders.check_partners(self.examples.own().targets, size)
+
+    def _own_groups(self) -> Array:
+        """Return the group of each row that is trained on."""
+        groups, n = data.as_targets(self._groups, "groups"), self.examples.X.shape[0]
+        if self._per_class is not None:
+            raise ValueError(
+                f"per_class: expected None beside groups, as either orders rows, got "
+                f"{self._per_class!r}"
+            )
+        if groups.shape != (n,):
+            raise ValueError(
+                f"groups: expected shape ({n},), a group for each row, got {groups.shape}"
+            )
+        return groups if self.examples.rows is None else groups[self.examples.rows]
+
+    def _own_labels(self) -> Integers:
+        """Return the label of each row that is trained on, for an order by classes."""
+        labels = self.examples.own().targets
+        if self._loss.task == "binary" and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if self._loss.task == "values" or labels.ndim != 1 or self.examples.positions > 1:
+            raise ValueError(
+                "per_class: expected one label for each example in y, got targets of shape "
+                f"{labels.shape} under {self._loss.name!r}"
+            )
+        if not self._shuffle:
+            raise ValueError("per_class: expected None with shuffle=False, as it draws rows")
+        return labels
 
     @property
     def steps(self) -> int:
@@ -117,11 +156,8 @@ class Arrays:
         yield Block(self.examples, self._order(), self._batch_size)
 
     def _order(self) -> Integers:
-        rows, n = self.examples.rows, self.examples.n
-        if not self._shuffle:
-            return np.arange(n) if rows is None else rows
-        stream = _ORDERS + self._engine.epochs_trained
-        order = _core.permutation(self._engine.seed, stream, n)
+        rows = self.examples.rows
+        order = self._order_of_epoch(self._engine.seed, self._engine.epochs_trained)
         return order if rows is None else rows[order]
 
 

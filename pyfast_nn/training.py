@@ -91,6 +91,8 @@ class Fit:
         monitor: str,
         callbacks: Any,
         resume: Path | None = None,
+        groups: ArrayLike | None = None,
+        per_class: Integer | None = None,
         ridge: Real = 0.0,
         once: intake.Calls = each_time,
     ) -> None:
@@ -114,10 +116,13 @@ class Fit:
         cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
         source: Arrays | Batches
         if y is None:
-            _refuse_beside_batches(validation_split, sample_weight, class_weight, train_metrics)
+            _refuse_beside_batches(
+                *(validation_split, sample_weight, class_weight, train_metrics, groups, per_class)
+            )
             source = Batches(engine, X, loss, **cut)
         else:
             cut |= {"sample_weight": sample_weight, "class_weight": class_weight}
+            cut |= {"groups": groups, "per_class": per_class}
             source = Arrays(engine, X, y, loss, **cut, shuffle=shuffle, once=once)
         self.epochs: int = source.epochs(epochs)
         classes = source.classes
@@ -129,6 +134,11 @@ class Fit:
             if validation_split is not None:
                 if validation is not None:
                     raise ValueError("validation_split: expected None beside validation_data")
+                if groups is not None:
+                    raise ValueError(
+                        "validation_split: expected None beside groups, which it would take apart, "
+                        f"got {validation_split}; validation_data=(X, y) is evaluated"
+                    )
                 validation = source.hold_out(validation_split)
             source.check_batches()
             if train_metrics:
@@ -460,13 +470,20 @@ def _warn_of_the_end(
 
 
 def _refuse_beside_batches(
-    validation_split: object, sample_weight: object, class_weight: object, train_metrics: bool
+    validation_split: object,
+    sample_weight: object,
+    class_weight: object,
+    train_metrics: bool,
+    groups: object,
+    per_class: object,
 ) -> None:
     given = {
         "validation_split": (validation_split, "validation_data=(X, y) is evaluated"),
         "sample_weight": (sample_weight, "weights come in the batches, (X, y, sample_weight)"),
         "class_weight": (class_weight, "weights come in the batches, (X, y, sample_weight)"),
         "train_metrics": (train_metrics or None, "validation_data=(X, y) is evaluated"),
+        "groups": (groups, "each batch holds what belongs together"),
+        "per_class": (per_class, "each batch holds what belongs together"),
     }
     for name, (value, cure) in given.items():
         if value is not None:
@@ -558,7 +575,7 @@ def _check_stopping(
     if patience is None:
         return None, min_delta
     patience = checks.integer(patience, "patience", minimum=1)
-    own = ["loss"] if loss.task == "values" else ["loss", "accuracy"]
+    own = ["loss", "accuracy"] if loss.gives_labels else ["loss"]
     names = [*own, *(metric.name for metric in metrics if metric.name not in own)]
     known = [*own, *(f"{prefix}{name}" for prefix in evaluated for name in names)]
     if monitor not in known:

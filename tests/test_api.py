@@ -54,6 +54,8 @@ def test_signatures():
         "gradient_accumulation_steps": 1,
         "mixup": 0.0,
         "shuffle": True,
+        "groups": None,
+        "per_class": None,
         "validation_split": None,
         "validation_data": None,
         "sample_weight": None,

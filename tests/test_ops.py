@@ -632,7 +632,7 @@ def test_every_layer_and_loss_is_here():
     tested = {op.name for op in OPS}
     for loss in losses._BY_NAME.values():
         assert parameters_of(getattr(ops, loss.name)) == parameters_of(loss)
-    assert LOSSES.keys() == losses._BY_NAME.keys()
+        assert (loss.name in LOSSES) != (loss.task == "pairs")  # those: test_pair_losses.py
     for layer in layers.LAYERS:
         kind = example_of(layer).kind
         if kind not in (*oracle.ACTIVATIONS, "softmax"):

@@ -150,7 +150,7 @@ PYTHON_ROOMS = [
     "initializers layers convolution pooling recurrent shapes sets augmentation inputs branches"
     " attention losses schedules metrics data datasets history progress bar ops ridge",
     "engine intake outcome",
-    "optim listeners modelfile checkpoint exchange sources batches early_stopping",
+    "optim listeners modelfile checkpoint exchange orders sources batches early_stopping",
     "training",
     "models",
     "callbacks loggers loading online many pool workers",

@@ -203,6 +203,11 @@ LossSpec loss_of(const py::tuple& loss) {
         {"poisson", LossKind::poisson},
         {"log_cosh", LossKind::log_cosh},
         {"quantile", LossKind::quantile},
+        {"info_nce", LossKind::info_nce},
+        {"supcon", LossKind::supcon},
+        {"n_pair", LossKind::n_pair},
+        {"contrastive", LossKind::contrastive},
+        {"triplet", LossKind::triplet},
     };
     const Named named(loss, "loss");
     const auto found = kinds.find(named.name);
@@ -217,7 +222,29 @@ LossSpec loss_of(const py::tuple& loss) {
     if (spec.kind == LossKind::multi_margin) fields = {{"margin", &spec.margin}};
     if (spec.kind == LossKind::huber) fields = {{"delta", &spec.delta}};
     if (spec.kind == LossKind::quantile) fields = {{"q", &spec.q}};
+    double normalize = 0, mining = 0;
+    if (spec.couples_rows()) fields = {{"normalize", &normalize}};
+    switch (spec.kind) {
+        case LossKind::info_nce:
+        case LossKind::supcon:
+        case LossKind::n_pair:
+            fields.push_back({"temperature", &spec.temperature});
+            break;
+        case LossKind::triplet:
+            fields.push_back({"mining", &mining});
+            [[fallthrough]];
+        case LossKind::contrastive:
+            fields.push_back({"margin", &spec.margin});
+            break;
+        default:
+            break;
+    }
     named.read(fields);
+    spec.normalize = normalize != 0;
+    if (mining != 0 && mining != 1 && mining != 2)
+        throw py::value_error(
+            expected("mining", "0 (all), 1 (hard) or 2 (semi-hard)", std::to_string(mining)));
+    spec.mining = Mining(int(mining));
     return spec;
 }
 

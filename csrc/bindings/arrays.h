@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -117,15 +118,18 @@ inline std::vector<index> shape_of_outputs(const Plan& plan, index examples) {
     return {examples * plan.output_shape().positions(), plan.out_features()};
 }
 
-// Of each row of outputs (n, out): labels (n,) within [0, out), or values of type T (n, out); `labels` keeps
-// the former. Weights (n,) or None.
+// Of each row of outputs (n, out): labels (n,) within [0, out), those of pairs any, or values of type T (n,
+// out); `labels` keeps the former. Weights (n,) or None.
 template <class T>
 Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, index n, index out,
                       std::vector<std::int64_t>& labels) {
     Targets<T> targets;
     if (weights) targets.weights = to_read<T>(*weights, "weights", {n});
     const bool classes = loss.kind == LossKind::cross_entropy && y.ndim() == 1;
-    if (classes || loss.kind == LossKind::multi_margin) {
+    if (loss.couples_rows()) {
+        labels = checked_places(y, "y", n, std::numeric_limits<std::int32_t>::max(), "a label");
+        targets.labels = labels.data();
+    } else if (classes || loss.kind == LossKind::multi_margin) {
         labels = checked_places(y, "y", n, out, "a label");
         targets.labels = labels.data();
     } else {
@@ -137,6 +141,10 @@ template <class T>
 Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, const Plan& plan,
                       index examples, std::vector<std::int64_t>& labels) {
     const index rows = examples * plan.output_shape().positions();
+    if (loss.couples_rows() && rows != examples)
+        throw py::value_error(
+            expected("loss", "one that computes each row by itself, for outputs at several positions",
+                     "one of pairs of rows"));
     return targets_of<T>(y, weights, loss, rows, plan.out_features(), labels);
 }
 

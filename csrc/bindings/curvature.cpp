@@ -48,6 +48,11 @@ class Operator : public Shared {
                 weights_ = weights;
                 of.loss = loss_of(py::cast<py::tuple>(loss));
                 of.y = targets_of<T>(y_, weights_, of.loss, net_->plan, x_.rows, labels_);
+                loss_couples_rows_ = of.loss.couples_rows();
+                if (loss_couples_rows_ && of.kind == Curvature::empirical_fisher)
+                    throw py::value_error(
+                        expected("kind", "another, as no loss of pairs of rows is one of an example",
+                                 "'empirical_fisher'"));
             }
             const T* p = to_read<T>(parameters, "parameters", {net_->plan.n_parameters});
             const Interrupt interrupt = interrupt_of_thread();
@@ -169,6 +174,7 @@ class Operator : public Shared {
         const Plan& plan = net_->plan;
         std::string why = plan.inexact;
         if (run_.training && plan.traits.couples_rows) why = "in training the rows depend on each other";
+        if (loss_couples_rows_) why = "the loss is one of pairs of rows";
         if (!why.empty())
             throw py::value_error(
                 expected(what, "a network of which each example's part is known", "one where " + why));
@@ -200,6 +206,7 @@ class Operator : public Shared {
     const Table* table_;
     Inputs x_;
     index rows_ = 0;  // in the order
+    bool loss_couples_rows_ = false;
     std::vector<std::int64_t> places_;
     py::array y_;
     MaybeArray weights_;

@@ -23,6 +23,9 @@ template decltype(net::loss_factor<double>) net::loss_factor<double>;
 template decltype(net::loss_tangent<float>) net::loss_tangent<float>;
 template decltype(net::loss_tangent<double>) net::loss_tangent<double>;
 
+template class net::Pairs<float>;
+template class net::Pairs<double>;
+
 namespace {
 
 template <class T>

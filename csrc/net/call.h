@@ -56,17 +56,32 @@ enum class LossKind {
     huber,
     poisson,
     log_cosh,
-    quantile
+    quantile,
+    info_nce,  // from here on: of pairs of rows
+    supcon,
+    n_pair,
+    contrastive,
+    triplet
 };
+
+// Which triplets of an anchor count: all; the furthest positive and the nearest negative; or each positive
+// with the nearest negative beyond it.
+enum class Mining { all, hard, semi_hard };
 
 // Which loss, with which parameters.
 struct LossSpec {
     LossKind kind = LossKind::mse;
     double label_smoothing = 0, confidence_penalty = 0;  // cross_entropy
-    double margin = 0, delta = 0, q = 0;                 // multi_margin, huber, quantile
+    double margin = 0, delta = 0, q = 0;                 // multi_margin and distances, huber, quantile
+    double temperature = 0;                              // of similarities
+    bool normalize = false;                              // rows of pairs, to length 1
+    Mining mining = Mining::all;                         // triplet
+
+    // Whether the loss of a row depends on the other rows of its batch.
+    bool couples_rows() const { return kind >= LossKind::info_nce; }
 };
 
-// One of the two: labels (n,), or rows (n, out).
+// One of the two: labels (n,), of classes or of rows that belong together, or rows (n, out).
 template <class T>
 struct Targets {
     const std::int64_t* labels = nullptr;

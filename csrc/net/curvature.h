@@ -11,29 +11,43 @@
 
 namespace fnn::FNN_ISA::net {
 
-inline Needs needs_of(Curvature kind) {
+template <class T>
+Needs needs_of(const CurvatureOf<T>& of) {
     Needs needs;
     needs.gradient = needs.tangent = true;
-    needs.loss = kind != Curvature::jacobian;
-    needs.base_gradient = kind == Curvature::hessian;
+    if (of.kind != Curvature::jacobian) needs.add(of.loss);
+    needs.base_gradient = of.kind == Curvature::hessian;
     return needs;
 }
 
-inline index chunks_of(const Context& call, index rows) {
-    return exec::divide_up(rows, chunk_limit(call, rows));
+template <class T>
+index chunk_limit(const Context& call, const CurvatureOf<T>& of) {
+    return chunk_limit(call, of.order.rows, of.loss);
+}
+template <class T>
+index chunk_size(const Context& call, const CurvatureOf<T>& of) {
+    return exec::min(of.order.rows, chunk_limit(call, of));
+}
+template <class T>
+index chunks_of(const Context& call, const CurvatureOf<T>& of) {
+    return exec::divide_up(of.order.rows, chunk_limit(call, of));
+}
+template <class T>
+index work_per_row(const Context& call, const CurvatureOf<T>& of) {
+    return work_per_row(call.plan, of.loss, of.order.rows);
 }
 
 // Bytes of a shelf for the packed parameters and the pass of so many chunks.
 template <class T>
 std::size_t shelf_bytes(const Context& call, const CurvatureOf<T>& of, index chunks) {
-    return Workspace<T>::shelf_bytes(call, chunk_size(call, of.order.rows), needs_of(of.kind), chunks);
+    return Workspace<T>::shelf_bytes(call, chunk_size(call, of), needs_of(of), chunks);
 }
 
 // How many chunks' pass so many bytes hold.
 template <class T>
 index chunks_within(const Context& call, const CurvatureOf<T>& of, double bytes) {
     const double each = double(shelf_bytes(call, of, 1) - shelf_bytes(call, of, 0));
-    return index(std::fmin(double(chunks_of(call, of.order.rows)), bytes / each));
+    return index(std::fmin(double(chunks_of(call, of)), bytes / each));
 }
 
 // A call on an operator: its workspace, and its walk over the examples.
@@ -43,13 +57,12 @@ class Walk {
     // `work`: that of a row, in forward passes.
     Walk(const Context& call, const CurvatureOf<T>& of, Needs needs, index work)
         : of(of),
-          limit(chunk_limit(call, of.order.rows)),
-          threads(team_size(call.threads, work * chunk_size(call, of.order.rows) * call.plan.work_per_row())),
+          limit(chunk_limit(call, of)),
+          threads(team_size(call.threads, work * chunk_size(call, of) * work_per_row(call, of))),
           factor(needs.loss ? mean_factor<T>(total_weight(batch_of(call.plan, of.y, of.order.examples, 0),
                                                           of.order.rows))
                             : T(1)),
-          ws(call, chunk_size(call, of.order.rows), with_base(call, needs, of), threads,
-             {of.shelf, of.kept_chunks}) {}
+          ws(call, chunk_size(call, of), with_base(call, needs, of), threads, {of.shelf, of.kept_chunks}) {}
 
     Batch<T> examples(index first) const { return batch_of(ws.plan, of.y, of.order.examples, first); }
 
@@ -86,7 +99,7 @@ class Walk {
 
    private:
     static Needs with_base(const Context& call, Needs needs, const CurvatureOf<T>& of) {
-        needs.base = of.kept_chunks < chunks_of(call, of.order.rows);
+        needs.base = of.kept_chunks < chunks_of(call, of);
         return needs;
     }
     bool is_kept(index first) const { return first / limit < of.kept_chunks; }
@@ -95,7 +108,7 @@ class Walk {
 // Fills the shelf.
 template <class T>
 void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
-    Needs needs = needs_of(of.kind);
+    Needs needs = needs_of(of);
     needs.probes = 0;
     Walk<T> walk(call, of, needs, 3);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
@@ -115,10 +128,9 @@ void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
 template <class T>
 index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     constexpr index most = 16, enough = 32 * smallest_shared_work;
-    const index rows = chunk_size(call, of.order.rows);
-    const index each = 1 + 6 * rows * call.plan.work_per_row();
-    const index wanted =
-        of.kept_chunks < chunks_of(call, of.order.rows) ? most : exec::divide_up(enough, each);
+    const index rows = chunk_size(call, of);
+    const index each = 1 + 6 * rows * work_per_row(call, of);
+    const index wanted = of.kept_chunks < chunks_of(call, of) ? most : exec::divide_up(enough, each);
     index features = 0;
     for (const Value& value : call.plan.values) features += value.shape.size();
     const index numbers = 3 * (call.plan.n_parameters + rows * features);
@@ -157,6 +169,10 @@ template <class T>
 void curve_outputs(Exec& exec, const Walk<T>& walk, Workspace<T>& now, index first, Range rows, T* sums) {
     const int last = now.plan.output();
     const Batch<T> batch = walk.examples(first);
+    if (walk.of.loss.couples_rows())
+        return move_pairs<T>(exec, {now.pairs, walk.of.loss, batch, now.a(last), walk.factor, exec.rank},
+                             now.scores, now.ra(last), now.rda(last), rows,
+                             walk.of.kind == Curvature::gauss_newton);
     if (walk.of.kind != Curvature::empirical_fisher)
         return loss_tangent<T>(walk.of.loss, batch, now.a(last), now.ra(last), now.rda(last),
                                now.rows_of(last, rows), walk.factor, now.scratch(exec.rank));
@@ -172,10 +188,10 @@ template <class T, class Begin, class Along>
 void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* out, const Begin& begin,
                    const Along& along) {
     const bool second_order = of.kind == Curvature::hessian;
-    Needs needs = needs_of(of.kind);
+    Needs needs = needs_of(of);
     needs.probes = probes_at_once(call, of, k);
     needs.row_sums = 1;
-    needs.totals = of.order.rows > chunk_limit(call, of.order.rows);
+    needs.totals = of.order.rows > chunk_limit(call, of);
     needs.pass_gradient = second_order && is_normalized(call.plan);
     Walk<T> walk(call, of, needs, 6 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
@@ -259,7 +275,7 @@ void jacobian_transposed_products(const Context& call, const CurvatureOf<T>& of,
 template <class T, class Along, class Done>
 void along_directions(const Context& call, const CurvatureOf<T>& of, const T* v, index k, const Along& along,
                       const Done& done) {
-    Needs needs = needs_of(of.kind);
+    Needs needs = needs_of(of);
     needs.probes = needs.row_sums = probes_at_once(call, of, k);
     Walk<T> walk(call, of, needs, 3 * needs.probes);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {

@@ -156,10 +156,10 @@ template <class T>
 void evaluate(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
               const Order& order, const LossSpec& loss, Score* score, Link link, T* out) {
     const Plan& plan = call.plan;
-    const index limit = chunk_limit(call, order.rows), most = chunk_size(call, order.rows);
-    const int threads = team_size(call.threads, most * plan.work_per_row());
+    const index limit = chunk_limit(call, order.rows, loss), most = chunk_size(call, order.rows, loss);
+    const int threads = team_size(call.threads, most * work_per_row(plan, loss, most));
     Needs needs;
-    needs.loss = true;
+    needs.add(loss);
     Workspace<T> ws(call, most, needs, threads);
     score->weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
@@ -185,10 +185,11 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
                        const Order& order, const LossSpec& loss, T* gradient, Score* score) {
     const Plan& plan = call.plan;
     Needs needs;
-    needs.gradient = needs.loss = true;
-    const index limit = chunk_limit(call, order.rows), most = chunk_size(call, order.rows);
+    needs.gradient = true;
+    needs.add(loss);
+    const index limit = chunk_limit(call, order.rows, loss), most = chunk_size(call, order.rows, loss);
     needs.totals = order.rows > limit;
-    const int threads = team_size(call.threads, 3 * most * plan.work_per_row());
+    const int threads = team_size(call.threads, 3 * most * work_per_row(plan, loss, most));
     Workspace<T> ws(call, most, needs, threads);
     score->weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     const T factor = mean_factor<T>(score->weight);

@@ -216,20 +216,31 @@ void activate_backward(const ActivationSpec& spec, const T* da, const T* z, inde
 template <class T>
 double loss_and_output_gradient(const LossSpec& loss, const T* z, const Targets<T>& y, index rows, index cols,
                                 T* dz, int threads, Interrupt interrupt, Arena& arena) {
-    const index rows_most = chunk_size(rows);
-    threads = team_size(threads, work_per_function * rows_most * cols);
+    const index rows_most = loss.couples_rows() ? rows : chunk_size(rows);
+    threads = team_size(threads, (loss.couples_rows() ? 4 * rows : work_per_function) * rows_most * cols);
     Panels<T> panels;
+    PairRoom<T> pairs;
     RowScores<T> scores{};
     T* blocks = nullptr;
     carve(arena, [&](Carver& carver) {
         panels = take_panels<T>(carver, rows_most, cols);
         scores = {carver.take<T>(rows_most), carver.take<T>(rows_most)};
         blocks = carver.take<T>(threads * Block<T>::size(cols, false));
+        if (loss.couples_rows()) pairs.lay_out(carver, loss, rows, cols, threads, false);
     });
     Score score;
     score.weight = total_weight<T>({y}, rows);
     const T factor = mean_factor<T>(score.weight);
     exec::run(threads, interrupt, [&](Exec& exec) {
+        if (loss.couples_rows()) {
+            const Panels<T> all{panels.data, rows, cols};
+            const Range mine = exec.share(rows);
+            const Batch<T> batch{y, nullptr, 0, cols};
+            exec::pack_rows<T>(all, z, cols, mine);
+            score_pairs<T>(exec, {pairs, loss, batch, all, factor, exec.rank}, scores, all, mine);
+            put_rows<T>(dz, all, 0, mine);
+            return collect(exec, scores, rows, &score);
+        }
         T* const scratch = blocks + exec.rank * Block<T>::size(cols, false);
         for_chunks(exec, rows, [&](index first, index batch) {
             const Panels<T> chunk{panels.data, batch, cols};

@@ -90,10 +90,11 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
     const Plan& plan = call.plan;
     const Node* const shared = parting(plan);
     const int last = plan.output();
-    const index chunk = chunk_size(plan, order.rows);
-    index work = 0, work_of_point = plan.work_per_row();  // of a row: for all points, for each
+    const index limit = chunk_limit(call, order.rows, loss), chunk = exec::min(order.rows, limit);
+    index work = 0, work_of_point = work_per_row(plan, loss, chunk);  // of a row: for all points, for each
     Needs needs, needs_there;
-    needs.tangent = needs_there.loss = true;
+    needs.tangent = true;
+    needs_there.add(loss);
     needs.probes = k;
     needs.last_value = 0;
     if (shared != nullptr) {
@@ -118,7 +119,7 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
         const Range behind{shared != nullptr ? ws.layout.end(ws.own(*shared)) : 0, ws.layout.size()};
         const Node* const from = shared != nullptr ? shared + 1 : plan.nodes.data();
         const Node* const end = plan.nodes.data() + plan.nodes.size();
-        for_chunks(exec, order.rows, chunk_limit(plan), [&](index first, index batch) {
+        for_chunks(exec, order.rows, limit, [&](index first, index batch) {
             Workspace<T> here = ws.of_rows(batch), there = moved.of_rows(batch);
             const Batch<T> examples = batch_of(plan, y, order.examples, first);
             if (shared != nullptr) {
@@ -139,9 +140,15 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
                     if (shared != nullptr) part(there, here, *shared, step, k, rows);
                     for (const Node* node = from; node != end; ++node)
                         Maps<T>::forward(there, *node, rows, {0, there.z(node->output).count()});
+                    if (loss.couples_rows()) return;
                     loss_forward<T>(loss, examples, there.a(last), there.da(last), there.rows_of(last, rows),
                                     T(1), there.scores, there.scratch(0));
                 });
+                if (loss.couples_rows()) {
+                    const Pairs<T> pairs(there.pairs, loss, examples, there.a(last), T(1), 0);
+                    pairs.begin({0, batch});
+                    pairs.score({0, batch}, there.scores);
+                }
                 losses[i] += add_up(there).loss;
             }
         });

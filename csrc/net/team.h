@@ -24,11 +24,19 @@ inline index chunk_limit(const Plan& plan) {
     return exec::max(exec::min(chunk_rows, positions / plan.positions()), fewest);
 }
 inline index chunk_size(const Plan& plan, index n) { return exec::min(n, chunk_limit(plan)); }
-// The same of a call's examples; where rows are coupled, all of them.
-inline index chunk_limit(const Context& call, index n) {
-    return call.run.training && call.plan.traits.couples_rows ? exec::max(n, 1) : chunk_limit(call.plan);
+// The same of a call's examples; where rows are coupled, by a layer or by the loss, all of them.
+inline index chunk_limit(const Context& call, index n, const LossSpec& loss = {}) {
+    const bool coupled = (call.run.training && call.plan.traits.couples_rows) || loss.couples_rows();
+    return coupled ? exec::max(n, 1) : chunk_limit(call.plan);
 }
-inline index chunk_size(const Context& call, index n) { return exec::min(n, chunk_limit(call, n)); }
+inline index chunk_size(const Context& call, index n, const LossSpec& loss = {}) {
+    return exec::min(n, chunk_limit(call, n, loss));
+}
+
+// Multiply-adds of a row in a pass: those of the plan, and of its pairs with `others`.
+inline index work_per_row(const Plan& plan, const LossSpec& loss, index others) {
+    return plan.work_per_row() + (loss.couples_rows() ? others * plan.out_features() : 0);
+}
 
 // So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
 constexpr index few_rows = 32;
@@ -45,10 +53,10 @@ inline void for_own_pieces(Exec& exec, index n, index piece, const F& f) {
     });
 }
 
-// f(examples) for this thread's of the workspace's; where rows are coupled, once for all of them.
+// f(examples) for this thread's of the workspace's; where threads meet on the way, once for all of them.
 template <class T, class F>
 inline void for_own_examples(Exec& exec, const Workspace<T>& ws, const F& f) {
-    if (!ws.couples_rows()) return for_own_pieces(exec, ws.rows, piece_rows, f);
+    if (!ws.goes_together()) return for_own_pieces(exec, ws.rows, piece_rows, f);
     exec.poll();
     f(exec.share(ws.rows));
 }
@@ -68,10 +76,40 @@ inline void for_chunks(Exec& exec, index n, const F& f) {
     for_chunks(exec, n, chunk_rows, f);
 }
 
+// What each thread does with its rows of a loss of pairs, up to their gradient, if there is a place for it;
+// and with how that moves.
+template <class T>
+inline void score_pairs(Exec& exec, const Pairs<T>& pairs, const RowScores<T>& scores, Panels<T> dz,
+                        Range rows) {
+    exec.barrier();
+    pairs.begin(rows);
+    exec.barrier();
+    pairs.score(rows, scores);
+    if (dz.data == nullptr) return;
+    exec.barrier();
+    pairs.differentiate(dz, rows);
+}
+template <class T>
+inline void move_pairs(Exec& exec, const Pairs<T>& pairs, const RowScores<T>& scores, Panels<const T> rz,
+                       Panels<T> rdz, Range rows, bool convex) {
+    exec.barrier();
+    pairs.begin(rows);
+    pairs.begin_tangent(rz, rows);
+    exec.barrier();
+    pairs.score(rows, scores);
+    pairs.score_tangent(rows);
+    exec.barrier();
+    pairs.differentiate_tangent(rdz, rows, convex);
+}
+
 template <class T>
 inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, const Batch<T>& batch,
                           Range examples, T factor) {
     const int last = ws.plan.output();
+    if (loss.couples_rows())
+        return score_pairs<T>(exec, {ws.pairs, loss, batch, ws.a(last), factor, exec.rank}, ws.scores,
+                              ws.needs.gradient && ws.needs.base_gradient ? ws.da(last) : Panels<T>{},
+                              examples);
     loss_forward<T>(loss, batch, ws.a(last), ws.da(last), ws.rows_of(last, examples), factor, ws.scores,
                     ws.scratch(exec.rank));
 }

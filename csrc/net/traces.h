@@ -94,7 +94,7 @@ void traces(const Context& call, const CurvatureOf<T>& of, const T* signs, doubl
     for (const Parameters& own : call.plan.parameters) n += own.tensors();
     std::fill(traces, traces + n, 0.0);
     if (of_rows != nullptr) std::fill(of_rows, of_rows + of.order.rows, 0.0);
-    Needs needs = needs_of(of.kind);
+    Needs needs = needs_of(of);
     needs.row_sums = n;
     Walk<T> walk(call, of, needs, 2 * call.plan.out_features());
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
@@ -165,9 +165,9 @@ struct SquareTerms {
 // out (n_parameters,)
 template <class T>
 void diagonal(const Context& call, const CurvatureOf<T>& of, const T* signs, T* out) {
-    Needs needs = needs_of(of.kind);
+    Needs needs = needs_of(of);
     needs.squares = true;
-    needs.totals = of.order.rows > chunk_limit(call, of.order.rows);
+    needs.totals = of.order.rows > chunk_limit(call, of);
     Walk<T> walk(call, of, needs, 2 * call.plan.out_features());
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_chunks(exec, of.order.rows, walk.limit, [&](index first, index batch) {
@@ -216,7 +216,7 @@ void vector_terms(T* to, const Workspace<T>& ws, const Node& node, index k, inde
 template <class T>
 void example_gradients(const Context& call, const CurvatureOf<T>& of, T* out) {
     const int last = call.plan.output();
-    Walk<T> walk(call, of, needs_of(of.kind), 3);
+    Walk<T> walk(call, of, needs_of(of), 3);
     exec::run(walk.threads, call.interrupt, [&](Exec& exec) {
         for_chunks(exec, of.order.rows, walk.limit, [&](index first, index batch) {
             walk.for_own_rows(exec, first, batch, [&](Workspace<T>& now, Range rows) {

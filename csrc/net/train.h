@@ -20,9 +20,10 @@ inline bool has_ridge(const Epoch<T>& epoch) {
 }
 
 template <class T>
-inline Needs needs_of(const Epoch<T>& epoch) {
+inline Needs needs_of(const Epoch<T>& epoch, const LossSpec& loss) {
     Needs needs;
-    needs.gradient = needs.loss = true;
+    needs.gradient = true;
+    needs.add(loss);
     needs.states = epoch.update.states;
     needs.totals = epoch.batches_per_step > 1;
     needs.ridge = has_ridge(epoch);
@@ -58,8 +59,9 @@ inline T ridge_of_step(const Epoch<T>& epoch, index step) {
 }
 
 template <class T>
-inline int team_size_of(const Context& call, const Epoch<T>& epoch) {
-    return team_size(call.threads, 3 * rows_at_a_time(epoch) * call.plan.work_per_row());
+inline int team_size_of(const Context& call, const Epoch<T>& epoch, const LossSpec& loss) {
+    const index rows = rows_at_a_time(epoch);
+    return team_size(call.threads, 3 * rows * work_per_row(call.plan, loss, rows));
 }
 
 // What layers keep of a batch that has gone forward; each thread learns some columns.
@@ -164,10 +166,10 @@ void update_normalized(const Exec& exec, const StripUpdate<T>& strips, const Aft
 template <class T>
 void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
            const Epoch<T>& epoch, Score* score) {
-    Needs needs = needs_of(epoch);
+    Needs needs = needs_of(epoch, loss);
     needs.whole_gradient = is_normalized(call.plan);
     Crew& crew = *call.crew;
-    const int most = team_size_of(call, epoch);
+    const int most = team_size_of(call, epoch, loss);
     crew.begin(most, rows_per_step(epoch));
     const int threads = crew.team(epoch.steps);
     Workspace<T> ws(call, rows_at_a_time(epoch), needs, threads);
@@ -242,8 +244,8 @@ template <class T>
 void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
                     const Epoch<T>& epoch, Score* score) {
     Crew& crew = *call.crew;
-    const int threads = team_size_of(call, epoch);
-    Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(epoch), threads);
+    const int threads = team_size_of(call, epoch, loss);
+    Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(epoch, loss), threads);
     for (index step = 0; step < epoch.steps; ++step) {
         Score sum;
         bool first = true, again = true;

@@ -11,6 +11,7 @@
 #include "net/layout.h"
 #include "net/ops/activation.h"
 #include "net/ops/loss.h"
+#include "net/ops/pairs.h"
 
 namespace fnn::FNN_ISA::net {
 
@@ -28,6 +29,7 @@ struct Needs {
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
     bool loss = false;
+    LossSpec pairs;              // if it is one of pairs
     int states = 0;              // of an update
     bool whole_gradient = true;  // without, it is used strip by strip
     bool totals = false;         // of a gradient that is added up over parts of the examples
@@ -44,6 +46,11 @@ struct Needs {
 
     int first_value = 0;  // those before it are not used, nor those behind the last
     int last_value = std::numeric_limits<int>::max();
+
+    void add(const LossSpec& of) {
+        loss = true;
+        pairs = of;
+    }
 };
 
 template <class T>
@@ -191,6 +198,7 @@ class Workspace {
     T* kept_back_tangent(const Node& node) const { return moving_.back[&node - plan.nodes.data()]; }
 
     RowScores<T> scores;
+    PairRoom<T> pairs;
     T* row_sums(index i) const { return row_sums_ + i * rows_of_sums_; }  // (rows,)
 
     // A thread's own block of rows for the loss.
@@ -218,6 +226,8 @@ class Workspace {
 
     // Does a row depend on other rows? Then all rows of a chunk go through the network together.
     bool couples_rows() const { return run.training && plan.traits.couples_rows; }
+    // Does a thread go through with all of its rows at once, as it is to meet the others?
+    bool goes_together() const { return couples_rows() || needs.pairs.couples_rows(); }
 
     // Is the transpose of a matrix read on the way back?
     bool wants_transpose(const Parameters& own) const {
@@ -301,6 +311,8 @@ class Workspace {
         const index scored = rows_of(plan.output(), {0, rows}).end;
         scores = {own.take<T>(scored), own.take<T>(scored)};
         scratch_ = own.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
+        if (needs.pairs.couples_rows())
+            pairs.lay_out(own, needs.pairs, rows, plan.out_features(), threads_, needs.tangent);
     }
 
     Base lay_out_base(Carver& tables, Carver& memory) const {

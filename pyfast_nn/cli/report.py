@@ -17,11 +17,14 @@ _WORST = 10
 
 def scores_of(model: Sequential, X: Array, y: Array) -> dict[str, str]:
     """Return how good the model is on examples, as texts: the first score is the best known."""
-    if model.loss is not None and losses.check(model.loss).task == "values":
+    task = "classes" if model.loss is None else losses.check(model.loss).task
+    if task == "values":
         scores = model.evaluate(X, y, metrics=["r2", "mae", "mse"])
         names = {"R2": "r2", "MAE": "mae", "MSE": "mse", "loss": "loss"}
         return {text: f"{scores[name]:.6g}" for text, name in names.items()}
     scores = model.evaluate(X, y)
+    if task == "pairs":
+        return {"loss": f"{scores['loss']:.6g}"}
     return {"accuracy": f"{scores['accuracy']:.2%}", "loss": f"{scores['loss']:.6g}"}
 
 

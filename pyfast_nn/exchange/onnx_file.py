@@ -148,7 +148,7 @@ def _outputs(
     """Add what the loss makes of outputs; return (name, type, shape of a row) of each."""
     number = graph.element_type(graph.dtype)
     width = engine.network().out_features
-    if loss.task == "values":
+    if not loss.gives_labels:
         if engine.standardize_targets:
             intake.check_targets_known(engine)
             product = graph.node("Mul", out, graph.tensor(engine.target_std))

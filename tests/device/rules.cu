@@ -11,6 +11,7 @@
 #include "rules/losses.h"
 #include "rules/muon.h"
 #include "rules/norm.h"
+#include "rules/pairs.h"
 #include "rules/rotary.h"
 #include "rules/turns.h"
 #include "rules/weight_norm.h"
@@ -44,6 +45,8 @@ template <class T>
 struct Parts {
     rules::LabelSmoothing<T> smoothing;
     rules::MultiMargin<T> margin;
+    rules::Contrastive<T> apart;
+    rules::Triplet<T> triplet;
     rules::Adafactor<T> adafactor;
     rules::LAMB<T> lamb;
     rules::Muon<T> muon;
@@ -61,6 +64,16 @@ struct Parts {
         z += Cross::factor(z, t, z, t) + Cross::largest_factor(z, t, z, t);
         z += Entropy::value(z, t) + Entropy::gradient(z, t, z) + Entropy::curvature(z, t, z, t, z, t);
         z += margin.half_value(z, t) + margin.gradient(z, t) + margin.curvature(z, t, z);
+        using Choice = rules::InfoNCE<T>;
+        using Sup = rules::SupCon<T>;
+        using Distance = rules::Distance<T>;
+        z += Choice::value(z, t) + Choice::slope(z, t) + Choice::bend(z, t);
+        z += Choice::gradient(z, true, t, z, t) + Choice::tangent(z, t, false, z, t, z, t, z);
+        z += Sup::value(z, t) + Sup::slope(z, t) + Sup::bend(z, t);
+        z += Sup::gradient(z, true, t, z, t) + Sup::tangent(z, t, false, z, t, z, t, z);
+        z += Distance::value(z) + Distance::gradient(z) + Distance::curvature(z);
+        z += apart.value(z, true) + apart.gradient(z, false) + apart.tangent(z, t, false);
+        z += triplet.value(triplet.slack(z, t));
         z += Norm::normalize(z, t, z) + Norm::product(z, t, z, t, z);
         z += Norm::product_tangent(z, t, z, t, z, t, z, t, z, t);
         rules::merge_moments(z, t, 2, z, t, 1);
@@ -135,7 +148,7 @@ struct Kernels {
         launch(net::Uniform<T>{1, 2, x}), launch(net::Normal<T>{1, 2, x});
         recurrent(net::RNNCell<T, false>{}), recurrent(net::RNNCell<T, true>{});
         recurrent(net::GRUCell<T>{}), recurrent(net::LSTMCell<T>{});
-        launch(Parts<T>{{0.1, 10}, {}, {}, {}, {}, x, y});
+        launch(Parts<T>{{0.1, 10}, {}, {}, {}, {}, {}, {}, x, y});
     }
 };
 

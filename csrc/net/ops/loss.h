@@ -392,6 +392,11 @@ inline void with_elementwise_loss(const LossSpec& loss, const F& f) {
             return f(rules::Quantile<T>(loss.q));
         case LossKind::cross_entropy:
         case LossKind::multi_margin:
+        case LossKind::info_nce:
+        case LossKind::supcon:
+        case LossKind::n_pair:
+        case LossKind::contrastive:
+        case LossKind::triplet:
             return;
     }
 }

@@ -1,0 +1,505 @@
+"""Losses of pairs of rows: formulas, derivatives, curvature, refusals; and orders of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import autodiff
+import pyfast_nn as fnn
+from conftest import assert_same_bits
+from problems import TANH, core_network, dense
+from pyfast_nn import _core, curvature, losses, ops, orders
+
+OBJECTS = {
+    "info_nce": losses.InfoNCE(0.3),
+    "info_nce of products": losses.InfoNCE(1.5, normalize=False),
+    "supcon": losses.SupCon(0.4),
+    "n_pair": losses.NPair(),
+    "clip": losses.NPair(0.5, normalize=True),
+    "contrastive": losses.Contrastive(2.5),
+    "contrastive of directions": losses.Contrastive(normalize=True),
+    "all triplets": losses.Triplet(0.7),
+    "hard triplets": losses.Triplet(mining="hard"),
+    "semi-hard triplets": losses.Triplet(0.5, mining="semi-hard", normalize=True),
+}
+every_loss = pytest.mark.parametrize("name", OBJECTS)
+PAIR_LOSSES = [name for name in losses.NAMES if losses.check(name).task == "pairs"]
+
+
+def logsumexp(x):
+    most = x.max(initial=-np.inf)
+    return most + np.log(np.exp(x - most).sum()) if np.isfinite(most) else most
+
+
+def of_anchors(loss, z, y):
+    """The loss of each row of z (n, d) as an anchor, as the papers have it."""
+    n, same = len(z), np.equal.outer(y, y)
+    if loss.normalize:
+        z = z / np.maximum(np.sqrt((z**2).sum(1)), 1e-12)[:, None]
+    views = np.arange(n)
+    if loss.name == "n_pair":
+        views = np.array([np.sum(y[:i] == y[i]) for i in range(n)])
+    result = np.zeros(n)
+    for i in range(n):
+        others = views != views[i]
+        positives, negatives = np.flatnonzero(others & same[i]), np.flatnonzero(others & ~same[i])
+        d = np.sqrt(((z - z[i]) ** 2).sum(1))
+        if loss.name == "contrastive":
+            terms = [d[p] ** 2 / 2 for p in positives]
+            terms += [max(0, loss.margin - d[k]) ** 2 / 2 for k in negatives]
+        elif loss.name == "triplet":
+            terms = [0]
+            if len(positives) and len(negatives):
+                terms = [
+                    max(0, d[p] - d[k] + loss.margin)
+                    for p, k in chosen(loss, d, positives, negatives)
+                ]
+        else:
+            s = z @ z[i] / loss.temperature
+            if loss.name == "supcon":
+                terms = [logsumexp(s[others]) - s[p] for p in positives]
+            else:
+                terms = [logsumexp(s[[p, *negatives]]) - s[p] for p in positives]
+        result[i] = np.mean(terms) if len(terms) else 0
+    return result
+
+
+def chosen(loss, d, positives, negatives):
+    if loss.mining == "all":
+        return [(p, k) for p in positives for k in negatives]
+    if loss.mining == "hard":
+        return [(positives[d[positives].argmax()], negatives[d[negatives].argmin()])]
+    pairs = []
+    for p in positives:
+        beyond = negatives[d[negatives] > d[p]]
+        pairs.append(
+            (p, beyond[d[beyond].argmin()] if len(beyond) else negatives[d[negatives].argmax()])
+        )
+    return pairs
+
+
+def draw(rng, n=101, d=37, classes=9):
+    """Rows with labels, of which one has no second."""
+    y = rng.integers(0, classes, n)
+    y[-1] = classes
+    return rng.standard_normal((n, d)), y
+
+
+def compute(loss, z, y, weights=None):
+    return _core.loss(loss.spec(), z, y, weights, None)
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(2, 1), (11, 3), (101, 37)], ids=str)
+def test_value_and_gradient(isa, dtype, name, shape, rng):
+    loss = OBJECTS[name]
+    z, y = draw(rng, *shape, classes=max(2, shape[0] // 10))
+    y[:2] = 0
+    z = z.astype(dtype)
+    value, dz = compute(loss, z, y)
+    exact, h = z.astype(np.float64), 1e-6
+    assert value == pytest.approx(
+        of_anchors(loss, exact, y).mean(), rel=1e-5 if dtype == "float32" else 1e-13
+    )
+    v = rng.standard_normal(z.shape)
+    there, back = (of_anchors(loss, exact + step * v, y).mean() for step in (h, -h))
+    allowed = 1e-3 if dtype == "float32" else 1e-6
+    assert np.sum(dz * v) == pytest.approx(
+        (there - back) / (2 * h), rel=allowed, abs=allowed * 1e-2
+    )
+
+
+@every_loss
+@pytest.mark.once
+def test_gradient_is_that_of_torch(name, rng):
+    torch = autodiff.torch()
+    loss = OBJECTS[name]
+    z, y = draw(rng)
+    leaf = torch.tensor(z, requires_grad=True)
+    rows = torch.nn.functional.normalize(leaf, dim=1) if loss.normalize else leaf
+    labels = torch.tensor(y)
+    same, eye = labels[:, None] == labels[None], torch.eye(len(z), dtype=torch.bool)
+    if loss.name in ("info_nce", "supcon", "n_pair"):
+        s = rows @ rows.T / loss.temperature
+        views = torch.tril(same.int(), -1).sum(1) if loss.name == "n_pair" else torch.arange(len(z))
+        others = views[:, None] != views[None]
+        counts = others if loss.name == "supcon" else others & ~same
+        log_sum = torch.where(counts, s, -torch.inf).logsumexp(1, keepdim=True)
+        terms = log_sum - s if loss.name == "supcon" else torch.logaddexp(log_sum, s) - s
+        positive = others & same
+        per_anchor = torch.where(positive, terms, 0).sum(1) / positive.sum(1).clamp(min=1)
+    else:
+        square = (rows[:, None] - rows[None]).square().sum(2) + eye  # no root of 0
+        d, positive, negative = square.sqrt(), same & ~eye, ~same
+        if loss.name == "contrastive":
+            terms = torch.where(positive, square / 2, (loss.margin - d).relu().square() / 2)
+            per_anchor = torch.where(eye, 0, terms).sum(1) / (len(z) - 1)
+        else:
+            triplets = (d[:, :, None] - d[:, None, :] + loss.margin).relu()
+            valid = (positive[:, :, None] & negative[:, None, :]).double()
+            if loss.mining == "hard":
+                furthest = torch.where(positive, d, -1).argmax(1)
+                nearest = torch.where(negative, d, torch.inf).argmin(1)
+                valid *= torch.nn.functional.one_hot(furthest, len(z))[:, :, None]
+                valid *= torch.nn.functional.one_hot(nearest, len(z))[:, None, :]
+            if loss.mining == "semi-hard":
+                beyond = negative[:, None, :] & (d[:, None, :] > d[:, :, None])
+                nearest = torch.where(beyond, d[:, None, :], torch.inf).argmin(2)
+                last = torch.where(negative, d, -1).argmax(1)[:, None]
+                other = torch.where(beyond.any(2), nearest, last)
+                valid *= torch.nn.functional.one_hot(other, len(z))
+            per_anchor = (triplets * valid).sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)
+    weights = rng.uniform(0.5, 2, len(z))
+    (per_anchor @ torch.tensor(weights) / weights.sum()).backward()
+    value, dz = compute(loss, z, y, weights)
+    assert value == pytest.approx((of_anchors(loss, z, y) @ weights) / weights.sum(), rel=1e-13)
+    np.testing.assert_allclose(dz, leaf.grad.numpy(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.once
+def test_values_are_those_of_pytorch_metric_learning(rng):
+    theirs = pytest.importorskip("pytorch_metric_learning.losses", reason="it is not installed")
+    torch = autodiff.torch()
+    z, y = rng.standard_normal((40, 8)), np.repeat(np.arange(20), 2)
+
+    def value(loss):
+        return float(loss(torch.tensor(z), torch.tensor(y)))
+
+    assert ops.info_nce(z, y)[0] == pytest.approx(value(theirs.NTXentLoss(temperature=0.1)))
+    assert ops.supcon(z, y)[0] == pytest.approx(value(theirs.SupConLoss(temperature=0.1)))
+    y = rng.integers(0, 4, 40)
+    assert ops.supcon(z, y)[0] == pytest.approx(value(theirs.SupConLoss(temperature=0.1)))
+
+
+@every_loss
+def test_same_bits_for_any_team(dtype, name, threads, rng):
+    z, y = draw(rng)
+    z = z.astype(dtype)
+    value, dz = compute(OBJECTS[name], z, y)
+    _core.set_num_threads(1)
+    alone, expected = compute(OBJECTS[name], z, y)
+    assert value == alone
+    assert_same_bits(dz, expected)
+
+
+@every_loss
+@pytest.mark.once
+def test_rows_may_come_in_any_order(name, rng):
+    z, y = draw(rng)
+    order = rng.permutation(len(z))
+    if "n_pair" in OBJECTS[name].name:  # the first of a label and the second may change places
+        y = np.repeat(np.arange(51), 2)[:101]
+    value, dz = compute(OBJECTS[name], z, y)
+    other, moved = compute(OBJECTS[name], z[order], y[order])
+    assert other == pytest.approx(value, rel=1e-13) or name in ("n_pair", "clip")
+    if name not in ("n_pair", "clip"):
+        np.testing.assert_allclose(moved, dz[order], rtol=0, atol=1e-14)
+
+
+@every_loss
+def test_curvature(isa, name, rng):
+    """Products with the Hessian, in several ways; what the Gauss-Newton matrix is."""
+    loss = OBJECTS[name].spec()
+    net = core_network("float64", 3, [dense(5), TANH, dense(4)])
+    p = rng.standard_normal(net.n_parameters)
+    X, y = rng.standard_normal((53, 3)), rng.integers(0, 6, 53)
+    h = 1e-6
+
+    def gradient(p):
+        g = np.empty_like(p)
+        return net.loss_and_grad(p, X, y, loss, g), g
+
+    v = rng.standard_normal(p.size)
+    expected = (gradient(p + h * v)[1] - gradient(p - h * v)[1]) / (2 * h)
+    hv, form = np.empty_like(p), np.empty(1)
+    net.hvp(p, v, X, y, loss, hv)
+    np.testing.assert_allclose(hv, expected, rtol=0, atol=1e-6 * abs(expected).max())
+    for budget in (0.0, 1e9):
+        operator = _core.Operator(net, "hessian", p, X, y=y, loss=loss, memory_budget=budget)
+        products = np.empty((3, p.size))
+        operator.products(np.stack([v, -v, v]), products)
+        np.testing.assert_allclose(products, [hv, -hv, hv], rtol=1e-12)
+        operator.quadratic_forms(v[None], form)
+        assert form[0] == pytest.approx(v @ hv, rel=1e-10)
+    newton = _core.Operator(net, "gauss_newton", p, X, y=y, loss=loss)
+    matrix = np.empty((p.size, p.size))
+    newton.products(np.eye(p.size), matrix)
+    size = abs(matrix).max()
+    np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=1e-13 * size)
+    assert np.linalg.eigvalsh(matrix)[0] >= -1e-12 * size and size > 0
+    values = np.empty(2)
+    net.losses_along(p, v[None], np.array([[0.0], [h]]), X, y, loss, values)
+    np.testing.assert_allclose(values, [gradient(p)[0], gradient(p + h * v)[0]], rtol=1e-14)
+
+
+@pytest.mark.once
+def test_gauss_newton_leaves_nothing_convex_out(rng):
+    """Where all rows attract each other, and outputs are linear, it is the Hessian."""
+    net = core_network("float64", 6, [dense(2)])
+    p, v = rng.standard_normal((2, net.n_parameters))
+    loss, products = losses.Contrastive().spec(), np.empty((2, 1, p.size))
+    for kind, product in zip(("hessian", "gauss_newton"), products, strict=True):
+        operator = _core.Operator(net, kind, p, np.eye(6), y=np.zeros(6, int), loss=loss)
+        operator.products(v[None], product)
+    np.testing.assert_allclose(*products, rtol=1e-13)
+    assert np.any(products)
+
+
+@pytest.mark.once
+class TestDegenerate:
+    def test_no_partners_and_no_negatives(self, rng):
+        z = rng.standard_normal((5, 3))
+        for name, loss in OBJECTS.items():
+            alone, dz = compute(loss, z, np.arange(5))
+            assert np.isfinite(dz).all(), name
+            if loss.name != "contrastive":
+                assert alone == 0 and not dz.any(), name
+            together, dz = compute(loss, z, np.zeros(5, int))
+            assert np.isfinite(together) and np.isfinite(dz).all(), name
+            if loss.name in ("info_nce", "triplet"):
+                assert together == 0 and not dz.any(), name
+            one, dz = compute(loss, z[:1], np.zeros(1, int))
+            assert one == 0 and not dz.any(), name
+
+    def test_equal_rows_have_no_direction(self):
+        z = np.ones((4, 3))
+        for name, loss in OBJECTS.items():
+            value, dz = compute(loss, z, np.array([0, 0, 1, 1]))
+            assert np.isfinite(value) and abs(dz).max() < 1e-12, name
+
+    def test_a_row_of_zeros(self, rng):
+        """As torch's normalize: its length counts as 1e-12."""
+        z = rng.standard_normal((4, 3))
+        z[1] = 0
+        value, dz = compute(losses.InfoNCE(), z, np.array([0, 0, 1, 1]))
+        assert np.isfinite(value) and np.isfinite(dz).all() and abs(dz[1]).max() > 1e9
+
+    def test_large_numbers(self, rng):
+        z = rng.standard_normal((6, 3)).astype(np.float32)
+        y = np.array([0, 0, 1, 1, 2, 2])
+        for loss in (losses.InfoNCE(1e-3), losses.NPair(), losses.SupCon(1e-3)):
+            value, dz = compute(loss, z * 1e3, y)
+            assert np.isfinite(value) and np.isfinite(dz).all()
+
+    def test_nan_comes_through(self, rng):
+        z, y = draw(rng, 12, 3, 3)
+        y[:2] = 0
+        z[1, 2] = np.nan
+        for name, loss in OBJECTS.items():
+            value, dz = compute(loss, z, y)
+            assert np.isnan(value) and np.isnan(dz[1]).all(), name
+
+
+def encoder(**keywords):
+    layers = [fnn.Dense(12), fnn.Tanh(), fnn.Dense(4)]
+    return fnn.Sequential(layers, dtype="float64", seed=1, **keywords)
+
+
+def clusters(rng, per_class=12, columns=10):
+    """Four classes that differ in two of the columns."""
+    y = np.repeat(np.arange(4), per_class)
+    X = rng.standard_normal((len(y), columns))
+    X[:, :2] += 3 * np.stack([np.cos(y * np.pi / 2), np.sin(y * np.pi / 2)], axis=1)
+    return X, y
+
+
+@pytest.mark.once
+class TestModels:
+    @every_loss
+    def test_calls_agree(self, name, rng):
+        """What is trained on is a batch; everywhere else all rows are one."""
+        loss = OBJECTS[name]
+        X, y = clusters(rng, 5)
+        model = encoder().build(10)
+        expected = of_anchors(loss, model.forward(X), y).mean()
+        assert model.evaluate(X, y, loss=loss) == {"loss": pytest.approx(expected)}
+        value, gradient = model.loss_and_grad(X, y, loss=loss)
+        assert value == pytest.approx(expected)
+        model.parameters[:] -= 1e-7 * gradient
+        lower = model.evaluate(X, y, loss=loss)["loss"]
+        assert value - lower == pytest.approx(1e-7 * gradient @ gradient, rel=1e-3)
+        names = np.array(["d", "a", "c", "b"])[y]
+        assert model.evaluate(X, names, loss=loss)["loss"] == pytest.approx(lower)
+
+    @every_loss
+    def test_batches_of_a_fit(self, name, rng):
+        loss = OBJECTS[name]
+        X, y = clusters(rng, 5)
+        order = rng.permutation(20)
+        X, y = X[order], y[order]
+        model = encoder().build(10)
+        out = model.forward(X)
+        batches = [slice(0, 8), slice(8, 16), slice(16, 20)]
+        expected = np.concatenate([of_anchors(loss, out[rows], y[rows]) for rows in batches])
+
+        def fit(*data, **options):
+            standing = fnn.optim.SGD(lr=1e-12)
+            return encoder().fit(*data, loss=loss, optimizer=standing, epochs=1, **options)
+
+        history = fit(X, y, shuffle=False, batch_size=8)
+        assert list(history) == ["loss", "lr", "seconds"]
+        assert history["loss"][0] == pytest.approx(expected.mean(), rel=1e-9)
+        assert fit([(X[rows], y[rows]) for rows in batches])["loss"] == history["loss"]
+        as_one = fit(X, y, shuffle=False, batch_size=8, gradient_accumulation_steps=3)
+        assert as_one["loss"][0] == pytest.approx(expected.mean(), rel=1e-9)
+
+    @pytest.mark.parametrize("name", PAIR_LOSSES)
+    def test_it_learns(self, name, restore_threads):
+        """What a nearest neighbour reads off the outputs; measured: from 0.56-0.67 to 0.78-0.94."""
+        rng = np.random.default_rng(0)
+        X, y = clusters(rng, 50, 20)
+        Xt, yt = clusters(rng, 50, 20)
+        loss = losses.Contrastive(5) if name == "contrastive" else name
+
+        def right(model):
+            a, b = model.forward(X), model.forward(Xt)
+            return np.mean(y[((b[:, None] - a[None]) ** 2).sum(2).argmin(1)] == yt)
+
+        fits = []
+        for threads in (1, 3):
+            fnn.set_num_threads(threads)
+            model = fnn.Sequential([fnn.Dense(32), fnn.ReLU(), fnn.Dense(8)], seed=1).build(20)
+            before = right(model)
+            history = model.fit(
+                *(X, y),
+                loss=loss,
+                per_class=4,
+                batch_size=40,
+                epochs=30,
+                validation_data=(Xt, yt),
+            )
+            fits.append(model.parameters.copy())
+        assert_same_bits(*fits)
+        assert history["loss"][-1] < 0.6 * history["loss"][0] and "val_loss" in history
+        assert right(model) > before + 0.1
+
+    def test_weights_are_those_of_anchors(self, rng):
+        X, y = clusters(rng, 5)
+        weights = rng.uniform(0.5, 2, 20)
+        model, loss = encoder().build(10), losses.SupCon()
+        each = of_anchors(loss, model.forward(X), y)
+        weighted = model.evaluate(X, y, loss=loss, sample_weight=weights)["loss"]
+        assert weighted == pytest.approx(each @ weights / weights.sum())
+        weights[:7] = 0  # as if these were not there
+        some = model.evaluate(X, y, loss=loss, sample_weight=weights > 0)["loss"]
+        assert some == pytest.approx(model.evaluate(X[7:], y[7:], loss=loss)["loss"])
+
+    def test_what_a_model_makes_of_it(self, tmp_path, rng):
+        X, y = clusters(rng)
+        model = encoder()
+        loss = losses.Triplet(0.5, mining="semi-hard")
+        model.fit(X, y, loss=loss, epochs=2)
+        assert model.classes_ is None
+        np.testing.assert_array_equal(model.predict(X), model.forward(X))
+        with pytest.raises(ValueError, match="probabilities"):
+            model.predict_proba(X)
+        model.save(tmp_path / "model.safetensors")
+        assert fnn.load(tmp_path / "model.safetensors").loss == loss
+        head = fnn.Sequential([*model.layers, fnn.ReLU(), fnn.Dense(4)])
+        assert head.fit(X, y, loss="cross_entropy", epochs=1)["accuracy"]
+
+    def test_what_is_refused(self, rng):
+        X, y = clusters(rng)
+        model = encoder().build(10)
+        operator = curvature.GaussNewton(model, X, y, loss="supcon")
+        for call, message in [
+            (lambda: curvature.EmpiricalFisher(model, X, y, loss="supcon"), "pairs of rows"),
+            (lambda: curvature.exact_trace(operator), "pairs of rows"),
+            (
+                lambda: model.fit(X, y, loss="supcon", class_weight="balanced"),
+                "class_weight: .*'supcon'",
+            ),
+            (
+                lambda: model.fit(X, np.arange(48), loss="info_nce"),
+                "y: expected labels that rows share",
+            ),
+            (
+                lambda: model.fit(X, np.arange(48) // 2, loss="info_nce", batch_size=4),
+                "groups: expected groups=y",
+            ),
+            (lambda: model.fit(X, y, loss="supcon", metrics="accuracy"), "metrics"),
+            (lambda: model.fit(X, y[:, None] + [0, 1], loss="supcon"), r"y: expected shape \(n,\)"),
+            (lambda: model.fit(X, y, loss="supcon", monitor="accuracy", patience=1), "monitor"),
+            (lambda: losses.Triplet(mining="soft"), "mining: expected"),
+            (lambda: losses.InfoNCE(0), "temperature: expected"),
+            (lambda: losses.Contrastive(-1), "margin: expected"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                call()
+        with pytest.raises(ValueError, match="batch_size: expected None beside batches"):
+            model.fit([(X, y)], loss="supcon", batch_size=8)
+        with pytest.raises(ValueError, match="loss: expected one of values"):
+            encoder(standardize_targets=True).fit(X, y, loss="supcon")
+        at_positions = fnn.Sequential([fnn.Dense(3)])
+        with pytest.raises(ValueError, match="loss: expected a network with one row of outputs"):
+            at_positions.fit(X.reshape(48, 5, 2), np.repeat(y[:, None], 5, 1), loss="supcon")
+
+
+@pytest.mark.once
+class TestOrders:
+    """Rows that belong together come in one batch."""
+
+    def test_groups(self, rng):
+        groups = rng.permutation(np.repeat(np.arange(12), 2))
+        order = orders.by_groups(groups, 6, shuffle=True)
+        first, again, later = order(3, 0), order(3, 0), order(3, 1)
+        assert sorted(first) == list(range(24))
+        assert (first == again).all() and (first != later).any() and (first != order(4, 0)).any()
+        np.testing.assert_array_equal(groups[first][::2], groups[first][1::2])
+        kept = orders.by_groups(groups, 6, shuffle=False)(3, 0)
+        np.testing.assert_array_equal(groups[kept][::2], groups[kept][1::2])
+        _, firsts = np.unique(groups, return_index=True)
+        np.testing.assert_array_equal(kept[::2], np.sort(firsts))
+
+    def test_per_class(self):
+        y = np.repeat([7, 8, 9], [4, 8, 12])
+        order = orders.by_classes(y, 2, 6)
+        for batch in order(3, 0).reshape(4, 6):
+            assert len(set(batch)) == 6 and sorted(y[batch]) == [7, 7, 8, 8, 9, 9]
+        epochs = [order(3, epoch) for epoch in range(30)]
+        assert (epochs[0] != epochs[1]).any() and (epochs[0] == order(3, 0)).all()
+        counts = np.bincount(np.concatenate(epochs), minlength=24)
+        assert (counts[:4] == 60).all() and (counts[4:12] == 30).all()
+        assert counts[12:].min() > 10 and counts[12:].sum() == 240
+
+    def test_in_a_fit(self, rng):
+        X, y = clusters(rng)
+        pairs = np.arange(48) // 2
+        model = encoder()
+        first = model.fit(X, pairs, loss="info_nce", groups=pairs, batch_size=8, epochs=2)
+        again = encoder().fit(
+            X, pairs, loss="info_nce", groups=pairs.astype(str), batch_size=8, epochs=2
+        )
+        assert first["loss"] == again["loss"] and min(first["loss"]) > 0
+        classifier = fnn.Sequential([fnn.Dense(4)], seed=0)
+        assert classifier.fit(X, y, loss="cross_entropy", per_class=2, epochs=1)["accuracy"]
+        weights = np.repeat([1.0, 0.0, 2.0], 16)
+        encoder().fit(
+            X, pairs, loss="info_nce", groups=pairs, batch_size=8, epochs=1, sample_weight=weights
+        )
+
+    def test_what_is_refused(self, rng):
+        X, y = clusters(rng)
+        pairs = np.arange(48) // 2
+        for options, message in [
+            ({"groups": pairs, "batch_size": 7}, "batch_size: expected a multiple of 2"),
+            ({"groups": np.arange(48) // 5}, "groups: expected two rows or more in each"),
+            ({"groups": np.arange(48)}, "groups: expected two rows or more in each"),
+            ({"groups": pairs[:-1]}, r"groups: expected shape \(48,\)"),
+            ({"groups": pairs, "per_class": 2}, "per_class: expected None beside groups"),
+            (
+                {"groups": pairs, "validation_split": 0.5},
+                "validation_split: expected None beside groups",
+            ),
+            ({"per_class": 1}, "per_class: expected"),
+            ({"per_class": 13, "batch_size": 26}, "per_class: expected at most 12"),
+            ({"per_class": 5}, "batch_size: expected a multiple of per_class"),
+            ({"per_class": 2, "shuffle": False}, "per_class: expected None with shuffle=False"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                encoder().fit(X, y, loss="supcon", epochs=1, **options)
+        with pytest.raises(ValueError, match="per_class: expected one label for each"):
+            encoder().fit(X, X[:, :4], loss="mse", per_class=2)
+        with pytest.raises(ValueError, match="groups: expected none beside batches"):
+            encoder().fit([(X, y)], loss="supcon", groups=y)
