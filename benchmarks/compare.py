@@ -6,6 +6,7 @@
     python benchmarks/compare.py gemm             # matrix products on one thread
     python benchmarks/compare.py optim            # steps of optimizers on arrays of one's own
     python benchmarks/compare.py curvature        # products with the Hessian, traces, spectra
+    python benchmarks/compare.py pairs            # a loss of pairs of rows, and its gradient
     python benchmarks/compare.py startup          # time and memory of the import
     python benchmarks/compare.py allocations      # allocations of an epoch
     python benchmarks/compare.py estimators       # MLPClassifier, and scikit-learn's
@@ -30,7 +31,9 @@ from pathlib import Path
 
 import pages
 
-DEFAULT_SECTIONS = ("training", "inference", "gemm", "optim", "curvature", "startup", "allocations")
+DEFAULT_SECTIONS = (
+    *("training", "inference", "gemm", "optim", "curvature", "pairs", "startup", "allocations"),
+)
 MORE_SECTIONS = ("estimators", "metric_learning", "tables", "packs", "busy", "mnist")
 
 
