@@ -33,6 +33,11 @@ def check_loss(engine: Engine, loss: str | Loss | None, once: Calls = each_time)
     if loss is not None:
         config.check_rounded(checked, engine.dtype, "loss: ")
     losses.check_last_layer(checked, engine.layers)
+    if checked.task == "pairs" and engine.device != "cpu":
+        raise NotImplementedError(
+            f"loss: expected one that computes each row by itself with device={engine.device!r}, "
+            f"got {checked.name!r}; device='cpu' has it"
+        )
     if engine.standardize_targets and (checked.task != "values" or checked.link != "identity"):
         raise ValueError(
             "loss: expected one of values of any sign, such as 'mse', for a model with "

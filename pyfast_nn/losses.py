@@ -316,6 +316,7 @@ class _OfPairs(Loss):
     """What losses of pairs of rows have in common."""
 
     task = "pairs"
+    mixes = False
 
     normalize: Setting[bool] = Setting(checks.boolean)
 

@@ -421,6 +421,7 @@ class TestModels:
             (lambda: model.fit(X, y, loss="supcon", metrics="accuracy"), "metrics"),
             (lambda: model.fit(X, y[:, None] + [0, 1], loss="supcon"), r"y: expected shape \(n,\)"),
             (lambda: model.fit(X, y, loss="supcon", monitor="accuracy", patience=1), "monitor"),
+            (lambda: model.fit(X, y, loss="supcon", mixup=0.2), "mixup: expected 0"),
             (lambda: losses.Triplet(mining="soft"), "mining: expected"),
             (lambda: losses.InfoNCE(0), "temperature: expected"),
             (lambda: losses.Contrastive(-1), "margin: expected"),

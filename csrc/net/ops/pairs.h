@@ -122,6 +122,7 @@ class Pairs {
     T share(index anchor, index parts) const {
         return parts > 0 ? factor_ * batch_.weight(anchor) / T(parts) : T(0);
     }
+    std::int64_t label(index row) const { return batch_.targets.labels[batch_.target(row)]; }
     bool is_positive(index anchor, index j) const {
         return room_.labels[j] == room_.labels[anchor] && room_.views[j] != room_.views[anchor];
     }
@@ -510,11 +511,11 @@ void Pairs<T>::begin(Range rows) const {
             room_.scales[i] = scale;
             room_.squares[i] = product_of_rows(u, i, u, i);
         }
-        room_.labels[i] = Id(batch_.label(i));
+        room_.labels[i] = Id(label(i));
         room_.views[i] = Id(i);
         if (loss_.kind == LossKind::n_pair) {  // how many of its label come before it
             Id before = 0;
-            for (index j = 0; j < i; ++j) before += Id(batch_.label(j) == batch_.label(i));
+            for (index j = 0; j < i; ++j) before += Id(label(j) == label(i));
             room_.views[i] = before;
         }
     }
