@@ -38,6 +38,7 @@ from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .curvature.monitor import CurvatureMonitor
 from .history import History
+from .implicit import DeepEquilibrium, NeuralODE
 from .inputs import (
     Impute,
     MissingIndicator,
@@ -124,6 +125,7 @@ __all__ = [
     "ConvTranspose2d",
     "CurvatureMonitor",
     "CutOut",
+    "DeepEquilibrium",
     "DeepSet",
     "Dense",
     "Dropout",
@@ -148,6 +150,7 @@ __all__ = [
     "ModelFileError",
     "MultiHeadAttention",
     "Multiply",
+    "NeuralODE",
     "OneHot",
     "PReLU",
     "PeriodicEmbedding",

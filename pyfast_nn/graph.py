@@ -3,6 +3,7 @@
 The shape of one example is (channels,), (positions, channels) or (height, width, channels).
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -43,6 +44,9 @@ class Place(NamedTuple):
     shares : int
         The place where the layer stands first, if it learns and stands in several; else -1.
     trainable : bool
+    evaluations, kept : int
+        How often it is computed for an example, at most, and how many of these times stay for the
+        way back; 1 unless a layer evaluates it again and again.
     """
 
     path: str
@@ -55,6 +59,8 @@ class Place(NamedTuple):
     features: int
     shares: int
     trainable: bool
+    evaluations: int = 1
+    kept: int = 1
 
     @property
     def size(self) -> int:
@@ -63,7 +69,7 @@ class Place(NamedTuple):
 
     @property
     def multiply_adds(self) -> int:
-        """What one row costs on its way forward (int)."""
+        """What one row costs on its way forward, at most (int)."""
         shapes = self.layer.parameter_shapes(self.in_features).values()
         walks = self.layer.walks_positions
         products = sum(
@@ -72,7 +78,7 @@ class Place(NamedTuple):
             if len(shape) > 2 or (len(shape) == 2 and (walks or shape[0] == self.in_features))
         )
         positions = (self.in_shape if walks else self.shape)[:-1]
-        return products * math.prod(positions) or self.size
+        return (products * math.prod(positions) or self.size) * self.evaluations
 
 
 class Graph:
@@ -121,6 +127,7 @@ class Graph:
         self._shaped: dict[int, int] = {}  # {such a value: the one of that shape}
         self._first: dict[int, int] = {}  # {id of what learns or keeps: first place}
         self._trainable = True
+        self._evaluations = (1, 1)  # and how many are kept
         value = 0
         for i, layer in enumerate(layers):
             if has_lengths and i == 0:
@@ -168,6 +175,13 @@ class Graph:
             self._trainable = before
         self.outputs[path] = out
         return out
+
+    @contextlib.contextmanager
+    def evaluating(self, times: int, kept: int) -> Iterator[None]:
+        """Lay layers that are computed so many times for an example, of which some are kept."""
+        before, self._evaluations = self._evaluations, (times, kept)
+        yield
+        self._evaluations = before
 
     def _in_shape(self, layer: Any, value: int) -> int:
         """Return rows of numbers in the shape that they have by right, for layers that read it."""
@@ -259,7 +273,8 @@ class Graph:
             )
         place = Place(
             *(path, layer, kind, inputs, in_shape, shape, in_features, features, shares),
-            trainable=self._trainable,
+            self._trainable,
+            *self._evaluations,
         )
         self.places.append(place)
         self._shapes.append(shape)

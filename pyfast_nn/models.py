@@ -419,7 +419,7 @@ class Sequential(Guided):
             return "\n".join([*lines, f"not built, {self.dtype}"])
         trained = engine.network().n_trainable
         frozen = f", {trained:,} of them trained" if trained != self.n_parameters else ""
-        numbers = 2 * batch_size * (sum(p.size for p in graph.places) + self.in_features)
+        numbers = 2 * batch_size * (sum(p.size * p.kept for p in graph.places) + self.in_features)
         memory = (numbers + 2 * self.n_parameters + 2 * trained) * self.dtype.itemsize
         total = (
             f"{self.n_parameters:,} parameters{frozen}, {self.in_features} inputs, {self.dtype}; "

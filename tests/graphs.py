@@ -185,6 +185,7 @@ class Call:
     examples: int = 0
     shapes: tuple = ()  # of its inputs
     shape: tuple = ()  # of its output
+    block: Callable | None = None  # of what evaluates one: what it reads -> what it puts out
 
 
 @dataclass(frozen=True)
@@ -855,6 +856,104 @@ OPS = {
         cases=((((1, 4, 5),), {}), (((2, 3, 33),), {})),
     ),
 }
+
+
+# -------------------------------------------------------------------- ops that evaluate a block
+
+TABLEAUS = {  # a, b, c
+    "euler": ([[]], [1], [0]),
+    "midpoint": ([[], [1 / 2]], [0, 1], [0, 1 / 2]),
+    "rk4": (
+        [[], [1 / 2], [0, 1 / 2], [0, 0, 1]],
+        [1 / 6, 1 / 3, 1 / 3, 1 / 6],
+        [0, 1 / 2, 1 / 2, 1],
+    ),
+    "dopri5": (
+        [
+            [],
+            [1 / 5],
+            [3 / 40, 9 / 40],
+            [44 / 45, -56 / 15, 32 / 9],
+            [19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729],
+            [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656],
+        ],
+        [35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84],
+        [0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1],
+    ),
+}
+METHODS = tuple(TABLEAUS)
+
+
+def neural_ode(xs, parameters, call):
+    """Every step as a formula; their sizes are constants, which SciPy finds for each example."""
+    method, start, stop, steps, rtol, atol, time = call.layer["values"]
+    a, b, c = TABLEAUS[METHODS[int(method)]]
+    (y, *_), each = xs, positions(call.shape)
+
+    def slope(t, y):
+        column = [traced(np.broadcast_to(t, (y.shape[0], 1)))] * bool(time)
+        return call.block(concatenate([y, *column]) if time else y)
+
+    if METHODS[int(method)] == "dopri5":
+        sizes = [
+            steps_of_scipy(slope, y.data[e * each : (e + 1) * each], start, stop, rtol, atol)
+            for e in range(call.examples)
+        ]
+        count = max(map(len, sizes))
+        sizes = np.array([[*own, *[0.0] * (count - len(own))] for own in sizes]).T
+        sizes = np.repeat(sizes, each, axis=1)[:, :, None]
+    else:
+        sizes = np.full((int(steps), 1, 1), (stop - start) / steps)
+    t = start
+    for h in sizes:
+        slopes = []
+        for row, part in zip(a, c, strict=True):
+            moved = total([y, *(h * weight * k for weight, k in zip(row, slopes, strict=True))])
+            slopes.append(slope(t + part * h, moved))
+        y = total([y, *(h * weight * k for weight, k in zip(b, slopes, strict=True))])
+        t = t + h
+    return y
+
+
+def steps_of_scipy(slope, y, start, stop, rtol, atol):
+    """The sizes of the steps that SciPy's RK45 accepts for one example (positions, channels)."""
+    from scipy.integrate import RK45
+
+    solver = RK45(
+        lambda t, z: slope(t, traced(z.reshape(y.shape))).data.ravel(),
+        start,
+        y.ravel(),
+        stop,
+        rtol=rtol,
+        atol=atol,
+    )
+    times = [start]
+    while solver.status == "running":
+        assert solver.step() is None
+        times.append(solver.t)
+    return np.diff(times)
+
+
+def equilibrium(xs, parameters, call):
+    """So many iterations that the rest is nothing, where the block draws points together."""
+    z = traced(np.zeros((xs[0].shape[0], call.shape[-1])))
+    for _ in range(40):
+        z = call.block(concatenate([z, xs[0]]))
+    return z
+
+
+# By the core's kinds, as OPS: what tests/test_implicit.py tests.
+BLOCKS = {
+    "evaluation": Op(
+        lambda xs, p, call: xs[0],
+        exact=False,
+        out_shape=lambda layer, shapes: (*shapes[0][:2], layer["units"]),
+    ),
+    "neural_ode": Op(neural_ode, exact=False, out_shape=lambda layer, shapes: shapes[0]),
+    "equilibrium": Op(equilibrium, exact=False, out_shape=lambda layer, shapes: shapes[1]),
+}
+ALL = OPS | BLOCKS
+
 BY_ROWS = [kind for kind in OPS if OPS[kind].out_shape is None]
 
 
@@ -883,7 +982,7 @@ class Graph:
         shapes, at, at_state = [(1, 1, self.in_features)], 0, 0
         for i, layer in enumerate(self.layers):
             into = [shapes[k] for k in self.inputs(i)]
-            op = OPS.get(layer["kind"])
+            op = ALL.get(layer["kind"])
             shapes.append(self._shape(op, layer, into))
             if op is not None and "shares" not in layer:
                 for name in self.names(i):
@@ -916,7 +1015,7 @@ class Graph:
 
     def names(self, i):
         """Of what a layer learns."""
-        op, values = OPS[self.layers[i]["kind"]], self.layers[i].get("values", ())
+        op, values = ALL[self.layers[i]["kind"]], self.layers[i].get("values", ())
         return op.parameters if op.affine is None or values[op.affine] else ()
 
     def is_trained(self):
@@ -932,24 +1031,46 @@ class Graph:
         for i, name, offset, shape in self.slots:
             part = parameters[offset : offset + int(np.prod(shape))]
             own.setdefault(i, {})[name] = part.reshape(*shape)
-        values, random = [X], 0
-        for i, layer in enumerate(self.layers):
-            xs = [values[k] for k in self.inputs(i)]
-            op = OPS.get(layer["kind"])
-            if op is None:
-                values.append(activation(layer["kind"], layer.get("values", ()), xs[0]))
-                continue
-            state = [
-                self.state[offset : offset + shape[0]]
-                for j, _, offset, shape in self.state_slots
-                if j == i
-            ]
-            run = (self.training, self.seed, self.step, self.dtype)
-            shapes = tuple(self.shapes[k] for k in self.inputs(i))
-            call = Call(layer, *run, random, state, X.shape[0], shapes, self.shapes[i + 1])
-            values.append(op.formula(xs, own.get(layer.get("shares", i), {}), call))
-            random += op.random
+        values = [X] + [None] * len(self.layers)
+        self._compute(range(len(self.layers)), values, own)
         return values
+
+    def _compute(self, layers, values, own):
+        """Fill in what some of the layers put out."""
+        i = layers.start
+        while i < layers.stop:
+            if self.layers[i]["kind"] == "evaluation":
+                first, i = i, next(j for j in layers if j > i and self.layers[j]["kind"] in BLOCKS)
+
+                def block(state, first=first, end=i):
+                    within = list(values)
+                    within[first + 1] = state
+                    self._compute(range(first + 1, end), within, own)
+                    return within[self.inputs(end)[1]]
+
+                values[i + 1] = self._put_out(i, values, own, block)
+            else:
+                values[i + 1] = self._put_out(i, values, own)
+            i += 1
+
+    def _put_out(self, i, values, own, block=None):
+        layer = self.layers[i]
+        xs = [values[k] for k in self.inputs(i)]
+        op = ALL.get(layer["kind"])
+        if op is None:
+            return activation(layer["kind"], layer.get("values", ()), xs[0])
+        state = [
+            self.state[offset : offset + shape[0]]
+            for j, _, offset, shape in self.state_slots
+            if j == i
+        ]
+        run = (self.training, self.seed, self.step, self.dtype)
+        before = [ALL[each["kind"]] for each in self.layers[:i] if each["kind"] in ALL]
+        random = sum(each.random for each in before)
+        shapes = tuple(self.shapes[k] for k in self.inputs(i))
+        examples = values[0].shape[0]
+        call = Call(layer, *run, random, state, examples, shapes, self.shapes[i + 1], block)
+        return op.formula(xs, own.get(layer.get("shares", i), {}), call)
 
     def traced(self, parameters, X):
         """(parameters, inputs, outputs), traced"""

@@ -464,3 +464,18 @@ def test_margins(run):
     for name in ("spectral_complexity", "path_norm"):
         values = [getattr(each, name) for each in page.norms]
         assert values == sorted(values)
+
+
+def test_neural_ode_spirals(run):
+    page = run("neural_ode_spirals", EXAMPLES=300, EPOCHS=60, STEPS=[2, 8, 16])
+    assert page.scipy_difference < 1e-10  # 3e-14
+    assert max(page.exact_error) < 1e-8  # 1e-11
+    assert page.adjoint_error[0] > 1e-5 and 3 < page.order < 6
+
+
+def test_deep_equilibrium(run):
+    page = run("deep_equilibrium")
+    assert page.difference < 1e-6
+    np.testing.assert_allclose([page.rate, page.gradient_rate], max(page.radii), atol=0.05)
+    assert page.near["anderson"][-1] < 1e-3 * page.plain[-1]
+    assert page.near["broyden"][-1] < 1e-3 * page.plain[-1]

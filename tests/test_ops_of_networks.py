@@ -11,7 +11,7 @@ import pytest
 
 import oracle
 from conftest import assert_close, assert_same_bits
-from graphs import BY_ROWS, OPS, Graph, positions
+from graphs import ALL, BY_ROWS, OPS, Graph, positions
 from pyfast_nn import _core
 
 PLAN = Path(__file__).resolve().parent.parent / "csrc" / "net" / "plan.cpp"
@@ -26,7 +26,7 @@ training_or_not = pytest.mark.parametrize("training", [False, True])
 @pytest.mark.skipif(not PLAN.is_file(), reason="the sources are not beside the tests")
 def test_every_op_of_the_core_has_its_line():
     kinds = set(re.findall(r'\{"(\w+)",\s*\{OpKind::', PLAN.read_text()))
-    assert kinds | {"identity"} == set(OPS)
+    assert kinds | {"identity"} == set(ALL)
 
 
 # ----------------------------------------------------------------------------------------- networks
@@ -402,7 +402,7 @@ def check_operators(problem):
     operator.jacobian_transposed_products(problem.U.reshape(2, -1), out)
     close(out, problem.U.reshape(2, -1).astype(np.float64) @ flat)
 
-    kinds = [OPS[layer["kind"]] for layer in reference.layers if layer["kind"] in OPS]
+    kinds = [ALL[layer["kind"]] for layer in reference.layers if layer["kind"] in ALL]
     shared = any("shares" in layer for layer in reference.layers)
     coupled = problem.training and any(op.couples_rows for op in kinds)
     at_positions = bool(problem.net.inexact) and any(positions(s) > 1 for s in reference.shapes)

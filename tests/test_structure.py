@@ -148,7 +148,7 @@ PYTHON_ROOMS = [
     "_core _blas typing guidance checks config graph",
     "columns rounding labels scorers sparse atomic pictures cuda runtime threads once",
     "initializers layers convolution pooling recurrent shapes sets augmentation inputs branches"
-    " attention losses schedules metrics data datasets history progress bar ops ridge",
+    " attention implicit losses schedules metrics data datasets history progress bar ops ridge",
     "engine intake outcome",
     "optim listeners modelfile checkpoint exchange orders sources batches early_stopping",
     "training",

@@ -21,7 +21,8 @@ void calibrate(const Context& call, const T* parameters, const Source& x) {
                 for_own_pieces(exec, batch, piece_rows, [&](Range rows) {
                     gather<T>(now.a(0), x, nullptr, first, rows, now.input_map);
                     for (const Node* before = ws.plan.nodes.data(); before != &node; ++before)
-                        Maps<T>::forward(now, *before, rows, {0, now.z(before->output).count()});
+                        if (!before->is_within_block())
+                            Maps<T>::forward(now, *before, rows, {0, now.z(before->output).count()});
                     if (Maps<T>::tallies(now, node)) Maps<T>::tally(now, node, Way::forward, rows);
                 });
                 exec.barrier();

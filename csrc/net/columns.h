@@ -12,7 +12,7 @@ namespace fnn::FNN_ISA::net {
 // goes from thread to thread is what the layers put out. Whatever is less; where both take the same time has
 // been measured.
 inline bool goes_by_columns(const Plan& plan, index rows) {
-    if (plan.positions() > 1) return false;
+    if (plan.positions() > 1 || plan.traits.walks_positions) return false;
     index features = 0, weights = plan.n_parameters;
     for (const Node& node : plan.nodes) features += plan.values[std::size_t(node.output)].features();
     for (const Parameters& own : plan.parameters)

@@ -132,7 +132,7 @@ index probes_at_once(const Context& call, const CurvatureOf<T>& of, index k) {
     const index each = 1 + 6 * rows * work_per_row(call, of);
     const index wanted = of.kept_chunks < chunks_of(call, of) ? most : exec::divide_up(enough, each);
     index features = 0;
-    for (const Value& value : call.plan.values) features += value.shape.size();
+    for (const Value& value : call.plan.values) features += value.evaluations * value.shape.size();
     const index numbers = 3 * (call.plan.n_parameters + rows * features);
     const index room = 1 + (index{1} << 28) / (index(sizeof(T)) * numbers + 1);
     return exec::min(exec::min(k, wanted), exec::min(room, most));
@@ -207,6 +207,10 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 exec.barrier();
                 const Workspace<T> chunk = walk.of_chunk(first, batch);
                 const Turn turn{first == 0, first + batch == of.order.rows};
+                for (index i = 0; i < probes; ++i) {
+                    Workspace<T> now = chunk.of_probe(i);
+                    settle_blocks(exec, now);
+                }
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();
                     if (second_order)

@@ -199,6 +199,7 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
             Workspace<T> now = ws.of_batch(first, batch);
             differentiate<T>(exec, now, x, loss, batch_of(plan, y, order.examples, first), factor);
             collect(exec, now, score);
+            settle_blocks(exec, now);
             parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
         unpack_gradient(exec, ws, gradient);
@@ -271,6 +272,8 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
         };
         for_own_examples(exec, ws, pull);
         exec.barrier();
+        Workspace<T> now = ws;
+        settle_blocks(exec, now);
         parameter_gradient(ws, exec.part(), {});
         unpack_gradient(exec, ws, gradient);
     });

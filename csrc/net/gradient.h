@@ -18,6 +18,25 @@ using exec::AddUp;
 using exec::Round;
 using exec::rows_summed;
 
+// Evaluations of a node within a block, each of which adds to the gradient; of others there is one.
+template <class T>
+index evaluations_of(const Workspace<T>& ws, const Node& node) {
+    return node.is_within_block() ? Maps<T>::evaluations(ws, ws.plan.nodes[std::size_t(node.solver)]) : 1;
+}
+
+// To be called by all threads when all examples have gone forward and back, before gradients of parameters
+// are computed. Ends with a barrier, if it does anything.
+template <class T>
+void settle_blocks(Exec& exec, Workspace<T>& ws) {
+    bool settles = false;
+    for (const Node& node : ws.plan.nodes)
+        if (node.block >= 0) {
+            Maps<T>::settle(ws, node, exec.share(ws.rows));
+            settles = true;
+        }
+    if (settles) exec.barrier();
+}
+
 // What a gradient is the sum of, over examples: for_matrix(node, f) calls f(add) for each term of which that
 // of a node's matrix is the sum, where add(strips, examples, rows, panels, adds, turn, beside) is
 // `weight_gradient` of that term; for_vector(node, k, ...) gives those of vector k.
@@ -61,12 +80,18 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
     const auto for_nodes = [&](const Parameters& own, const auto& f) {
         for (const int n : own.nodes) f(ws.plan.nodes[std::size_t(n)]);
     };
+    const auto evaluated = [&](const Node& node, Range examples) {
+        const index evaluations = evaluations_of(ws, node);
+        return Range{examples.begin * evaluations, examples.end * evaluations};
+    };
     ws.layout.for_layers(part, [&](const Parameters& own, Range panels, Range rows, Range vectors) {
         if (!own.trainable) return;
         positions = 1;
         for_nodes(own, [&](const Node& node) {
+            const index evaluations = evaluations_of(ws, node);
             for (const int value : {node.input(), node.output})
-                positions = exec::max(positions, ws.plan.values[std::size_t(value)].positions());
+                positions =
+                    exec::max(positions, evaluations * ws.plan.values[std::size_t(value)].positions());
         });
         const index inner = exec::min(ws.rows, at_a_time()) * positions;
         const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));
@@ -85,8 +110,9 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                 const auto product = [&](Range examples) {
                     bool add = false;
                     for_nodes(own, [&](const Node& node) {
+                        const Range all = evaluated(node, examples);
                         terms.for_matrix(node, [&](const auto& term) {
-                            term(strips, examples, piece, some, add, of_panels, beside);
+                            term(strips, all, piece, some, add, of_panels, beside);
                             add = true;
                         });
                     });
@@ -109,8 +135,8 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                     for (index p = some.begin; p < some.end; ++p) {
                         bool add = false;
                         for_nodes(own, [&](const Node& node) {
-                            add_vector_terms(strip + (p - some.begin) * full, terms, node, k, examples, p,
-                                             w.width(p), add);
+                            add_vector_terms(strip + (p - some.begin) * full, terms, node, k,
+                                             evaluated(node, examples), p, w.width(p), add);
                         });
                     }
                 };

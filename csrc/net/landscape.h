@@ -32,7 +32,8 @@ inline const Node* parting(const Plan& plan) {
     const Node* first = plan.nodes.data();
     const Node* const end = first + plan.nodes.size();
     while (first != end && first->parameters < 0) ++first;
-    if (first == end || first->op.kind != OpKind::dense || plan.positions() > 1) return nullptr;
+    if (first == end || first->op.kind != OpKind::dense) return nullptr;
+    if (plan.positions() > 1 || plan.traits.walks_positions) return nullptr;
     if (plan.parameters[std::size_t(first->parameters)].nodes.size() > 1) return nullptr;
     for (const Node* node = first + 1; node != end; ++node)
         for (const Input& input : node->inputs)
@@ -139,7 +140,8 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
                     exec.poll();
                     if (shared != nullptr) part(there, here, *shared, step, k, rows);
                     for (const Node* node = from; node != end; ++node)
-                        Maps<T>::forward(there, *node, rows, {0, there.z(node->output).count()});
+                        if (!node->is_within_block())
+                            Maps<T>::forward(there, *node, rows, {0, there.z(node->output).count()});
                     if (loss.couples_rows()) return;
                     loss_forward<T>(loss, examples, there.a(last), there.da(last), there.rows_of(last, rows),
                                     T(1), there.scores, there.scratch(0));

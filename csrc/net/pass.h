@@ -98,8 +98,12 @@ void walk(Exec& exec, const Workspace<T>& ws, Way way, const Node* first, Range 
 template <class T, class F>
 void walk_forward(Exec& exec, const Workspace<T>& ws, Way way, Range examples, const F& f) {
     const Node* const end = ws.plan.nodes.data() + ws.plan.nodes.size();
-    const auto next = [&](const Node* node) { return node + 1 == end ? nullptr : node + 1; };
-    walk(exec, ws, way, ws.plan.nodes.data(), examples, next, f);
+    const auto outside = [&](const Node* node) {
+        while (node != end && node->is_within_block()) ++node;
+        return node == end ? nullptr : node;
+    };
+    const auto next = [&](const Node* node) { return outside(node + 1); };
+    walk(exec, ws, way, outside(ws.plan.nodes.data()), examples, next, f);
 }
 
 template <class T>
@@ -133,7 +137,7 @@ void complete_output_gradient(Workspace<T>& ws, Range examples) {
 template <class T>
 const Node* before(const Workspace<T>& ws, const Node* node) {
     while (node != ws.plan.nodes.data())
-        if (ws.goes_back(*--node)) return node;
+        if (--node; ws.goes_back(*node) && !node->is_within_block()) return node;
     return nullptr;
 }
 

@@ -1,11 +1,13 @@
 #include "net/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "net/ops/activation.h"
 #include "net/ops/with_op.h"
 #include "net/shapes.h"
+#include "rules/runge_kutta.h"
 
 namespace fnn {
 
@@ -98,6 +100,16 @@ const std::map<std::string, NamedOp> ops = {
     {"attention", {OpKind::attention, {&OpSpec::heads, &OpSpec::causal, &OpSpec::cross}, "", {}, {}, 1, 2}},
     {"rotary", {OpKind::rotary, {&OpSpec::heads, &OpSpec::count}, "", {}, {}}},
     {"positions", {OpKind::positions, {}, "weight", {}, {}}},
+    {"evaluation", {OpKind::evaluation, {}, "", {}, {}}},
+    {"neural_ode",
+     {OpKind::neural_ode,
+      {&OpSpec::method, &OpSpec::start, &OpSpec::stop, &OpSpec::steps, &OpSpec::rtol, &OpSpec::atol,
+       &OpSpec::time},
+      "",
+      {},
+      {},
+      2}},
+    {"equilibrium", {OpKind::equilibrium, {&OpSpec::method, &OpSpec::rtol, &OpSpec::steps}, "", {}, {}, 2}},
     {"dropout", {OpKind::dropout, {&OpSpec::rate}, "", {}, {}}},
     {"gaussian_noise", {OpKind::gaussian_noise, {&OpSpec::std}, "", {}, {}}},
     {"prelu", {OpKind::prelu, {}, "", {"weight"}, {}}},
@@ -223,6 +235,10 @@ struct Plan::Building {
         Node node;
         for (const int input : layer.inputs) {
             node.inputs.push_back({value_of(input)});
+            const int producer = plan.values[std::size_t(node.inputs.back().value)].producer;
+            if (producer >= 0 && plan.nodes[std::size_t(producer)].is_within_block())
+                throw std::invalid_argument("inputs: expected no value of a block that has ended, got " +
+                                            std::to_string(input));
             if (value_of(input) == 0 && input_of(input) != int(plan.input_layers.size()))
                 throw std::invalid_argument("inputs: expected what the last input layer puts out, got " +
                                             std::to_string(input));
@@ -262,6 +278,7 @@ struct Plan::Building {
         if (spec.kind == OpKind::convolution && fused) read_through(layer.inputs[0], spec);
         Node& node = add_node(layer, output);
         node.op = spec;
+        if (spec.kind == OpKind::evaluation) begin_block();
         const Traits traits = traits_of(node.op);
         if (traits.is_random) node.random = n_random_++;
         const bool may_learn = !op.matrix.empty() || !op.vectors.empty();
@@ -284,6 +301,65 @@ struct Plan::Building {
         for (const std::string& name : op.states) add_state(layer.path, name, output.channels);
         merge(traits, layer.path, layer.kind.c_str());
         plan.work_per_row_ += work_of(spec, inputs, output, rows);
+        if (spec.kind == OpKind::neural_ode || spec.kind == OpKind::equilibrium) end_block(plan.nodes.back());
+    }
+
+    // Evaluations that there is memory for, and those of an example, if need be guessed.
+    struct BlockSize {
+        index evaluations, usual;
+    };
+    static BlockSize block_size(const OpSpec& op) {
+        constexpr index guess = 10;
+        const index steps = index(op.steps);
+        check_size("steps", steps);
+        if (op.kind == OpKind::equilibrium) return {1, std::min(steps, guess)};
+        const index methods = index(std::size(baseline::rules::runge_kutta));
+        if (!(op.method >= 0 && op.method < double(methods)))
+            throw std::invalid_argument("method: expected 0 to " + std::to_string(methods - 1) + ", got " +
+                                        std::to_string(op.method));
+        const auto& method = baseline::rules::runge_kutta[index(op.method)];
+        return {method.stages * (steps + 1),
+                method.stages * (method.adapts ? std::min(steps, guess) : steps)};
+    }
+
+    void begin_block() {
+        if (block_ >= 0) throw std::invalid_argument("expected no block within a block, got one");
+        block_ = int(plan.nodes.size()) - 1;
+        work_before_block_ = plan.work_per_row_;
+    }
+
+    // The nodes since then are what the op at the end evaluates.
+    void end_block(Node& solver) {
+        if (block_ < 0) throw std::invalid_argument("expected an evaluation before it, got none");
+        const BlockSize size = block_size(solver.op);
+        const int number = int(plan.nodes.size()) - 1, reads = plan.nodes[std::size_t(block_)].output;
+        bool learns = plan.values.back().learns;
+        for (int n = block_; n < number; ++n) {
+            Node& node = plan.nodes[std::size_t(n)];
+            Value& value = plan.values[std::size_t(node.output)];
+            node.solver = number;
+            value.evaluations = size.evaluations;
+            learns |= value.learns;
+            plan.positions_ = std::max(plan.positions_, size.evaluations * value.positions());
+            for (const Input& input : node.inputs)
+                if (n > block_ && input.value < reads)
+                    throw std::invalid_argument("inputs: expected values of its own block, got " +
+                                                std::to_string(input.value));
+        }
+        const OpSpec& op = solver.op;
+        const index beside = op.kind == OpKind::equilibrium ? shape(solver.input()).channels : index(op.time);
+        if (shape(reads).channels != shape(solver.output).channels + beside)
+            throw std::invalid_argument("expected an evaluation of " +
+                                        std::to_string(shape(solver.output).channels + beside) +
+                                        " columns, got " + std::to_string(shape(reads).channels));
+        if (solver.inputs.back().value == reads)
+            throw std::invalid_argument("block: expected layers that compute something, got none");
+        // A second evaluation reads what the first has put out.
+        for (int n = block_; n <= number; ++n)
+            plan.values[std::size_t(plan.nodes[std::size_t(n)].output)].learns = learns;
+        solver.block = block_;
+        plan.work_per_row_ = work_before_block_ + (plan.work_per_row_ - work_before_block_) * size.usual;
+        block_ = -1;
     }
 
     // A convolution reads what is reshaped for it alone as it comes.
@@ -417,13 +493,15 @@ struct Plan::Building {
     // Who writes the gradient of a value first, and who last.
     void order_gradients() {
         std::vector<Input*> last_writer(plan.values.size(), nullptr);
-        for (std::size_t n = plan.nodes.size(); n-- > 0;)
+        for (std::size_t n = plan.nodes.size(); n-- > 0;) {
+            if (plan.nodes[n].op.kind == OpKind::evaluation) continue;  // whose input the op at the end reads
             for (Input& input : plan.nodes[n].inputs) {
                 Input*& writer = last_writer[std::size_t(input.value)];
                 input.adds_gradient = writer != nullptr;
                 if (writer != nullptr) writer->completes_gradient = false;
                 writer = &input;
             }
+        }
     }
 
     std::vector<int> owners_;  // of each layer: its parameters
@@ -431,6 +509,8 @@ struct Plan::Building {
 
    private:
     int n_random_ = 0;
+    int block_ = -1;  // where one has begun that has not ended: its first node
+    index work_before_block_ = 0;
 };
 
 Plan::Plan(index in_features, const std::vector<LayerSpec>& layers, bool fused) {

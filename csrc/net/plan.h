@@ -59,6 +59,9 @@ enum class OpKind {
     attention,
     rotary,
     positions,
+    evaluation,  // what a block reads that the op at its end evaluates again and again
+    neural_ode,
+    equilibrium,
 };
 
 // A kind and its numbers; those of other kinds are 0.
@@ -89,12 +92,17 @@ struct OpSpec {
     double margin = 0;                                // augment: positions around the input
     double flips_rows = 0, flips_columns = 0;         // 1 if their order may be turned round
     double hole = 0;                                  // length of its sides
-    double reversed = 0;   // recurrent layers: 1 if they begin with the last position
-    double last = 0;       // recurrent layers: 1 if they put out what they end with, alone
-    double heads = 0;      // attention, rotary
-    double causal = 0;     // attention: 1 if a query sees no key behind its position
-    double cross = 0;      // attention: 1 if queries are one input, and keys and values another
-    double rectifies = 0;  // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
+    double reversed = 0;         // recurrent layers: 1 if they begin with the last position
+    double last = 0;             // recurrent layers: 1 if they put out what they end with, alone
+    double heads = 0;            // attention, rotary
+    double causal = 0;           // attention: 1 if a query sees no key behind its position
+    double cross = 0;            // attention: 1 if queries are one input, and keys and values another
+    double rectifies = 0;        // rnn: 1 with the rectifier, 0 with the hyperbolic tangent
+    double method = 0;           // neural_ode: one of rules/runge_kutta.h; equilibrium: 1 for Broyden's
+    double start = 0, stop = 0;  // of time
+    double steps = 0;            // that are made; where their sizes adapt, and of iterations, at most
+    double rtol = 0, atol = 0;   // what is tolerated of the error of such a step; of a fixed point
+    double time = 0;             // 1 if the block reads the time as one more column
 };
 
 // Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.
@@ -155,8 +163,9 @@ struct Traits {
 // position of each example, (examples * positions, channels).
 struct Value {
     Shape shape;
-    int producer = -1;    // the node that writes it, -1 for the input
-    bool learns = false;  // depends on parameters that are trained
+    int producer = -1;      // the node that writes it, -1 for the input
+    bool learns = false;    // depends on parameters that are trained
+    index evaluations = 1;  // within a block: memory for so many of each example
 
     index features() const { return shape.channels; }
     index positions() const { return shape.positions(); }
@@ -210,8 +219,12 @@ struct Node {
     index state = 0;                 // where its own starts
     int random = 0;                  // its number among those that draw random numbers
     bool learns_going_back = false;  // goes back for its own parameters, too: see Traits
-    std::string layer;               // the path of the first that the user gave
+    // Of an op that evaluates a block: the first node of that, which ends with the node before the op. Of the
+    // nodes of a block, the op. A walk through the network leaves them to it.
+    int block = -1, solver = -1;
+    std::string layer;  // the path of the first that the user gave
 
+    bool is_within_block() const { return solver >= 0; }
     int input() const { return inputs.front().value; }
 };
 
@@ -277,7 +290,7 @@ class Plan {
     const Shape& output_shape() const { return values[std::size_t(output())].shape; }
     index out_features() const { return output_shape().channels; }
     int output() const { return nodes.back().output; }
-    // The most positions that a value has.
+    // The most positions that a value has, in all evaluations.
     index positions() const { return positions_; }
 
     // The ways to some columns of what is read as `inputs` of an InputLayer, by column of X.

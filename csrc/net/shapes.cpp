@@ -217,6 +217,16 @@ Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) 
             return with_channels(first, units);
         case OpKind::convolution:
             return convolved(op, units, first);
+        case OpKind::evaluation:
+            check_size("units", units);
+            return with_channels(first, units);
+        case OpKind::equilibrium:
+            if (!inputs[1].has_positions_of(first)) refuse("a block of its positions", inputs[1].text());
+            return inputs[1];
+        case OpKind::neural_ode:
+            if (!inputs[1].has_positions_of(first) || inputs[1].channels != first.channels)
+                refuse("a block that puts out " + first.text() + ", as comes in", inputs[1].text());
+            return first;
         case OpKind::embedding:
             if (first.channels != 1) refuse("one column of codes", std::to_string(first.channels));
             check_size("categories", index(op.categories));

@@ -104,6 +104,7 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         }
         if (!std::isfinite(sum.loss)) return false;
         learn_state(exec, ws);
+        settle_blocks(exec, ws);
         if (examples.first + batch < end)
             parameter_gradient(ws, exec.part(), {!more, false});
         else

@@ -264,11 +264,15 @@ class Workspace {
           threads_(1) {}
 
     Panels<T> of_size(T* data, int b) const {
-        const Shape& shape = plan.values[std::size_t(b)].shape;
-        return {data, rows * shape.positions(), shape.channels};
+        const Value& value = plan.values[std::size_t(b)];
+        return {data, rows * value.evaluations * value.positions(), value.features()};
     }
     Panels<T> view(T* const* pointers, int b) const { return of_size(pointers[b], b); }
     index size(int b) const { return of_size(nullptr, b).size(); }
+    // That a node computes, with all evaluations of each.
+    index examples(const Node& node) const {
+        return rows * plan.values[std::size_t(node.output)].evaluations;
+    }
     bool uses(int b) const { return needs.first_value <= b && b <= needs.last_value; }
     bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
     static T* take(Carver& carver, bool wanted, index n) { return wanted ? carver.take<T>(n) : nullptr; }
@@ -323,8 +327,8 @@ class Workspace {
         T **kept = base.kept, **kept_back = base.back;
         for (const Node& node : plan.nodes) {
             const bool back = uses(node.output) && needs.base_gradient && goes_back(node);
-            T* const numbers = take(memory, uses(node.output), Maps<T>::kept(node, plan, rows));
-            T* const of_back = take(memory, back, Maps<T>::kept_back(node, plan, rows));
+            T* const numbers = take(memory, uses(node.output), Maps<T>::kept(node, plan, examples(node)));
+            T* const of_back = take(memory, back, Maps<T>::kept_back(node, plan, examples(node)));
             if (kept != nullptr) *kept++ = numbers, *kept_back++ = of_back;
         }
         for (int b = 0; b < n; ++b) {
@@ -348,8 +352,9 @@ class Workspace {
         T **kept = moving.kept, **kept_back = moving.back;
         for (const Node& node : plan.nodes) {
             const bool moves = uses(node.output) && needs.tangent;
-            T* const numbers = take(own, moves, Maps<T>::kept_tangent(node, plan, rows));
-            T* const of_back = take(own, moves && goes_back(node), Maps<T>::kept_back(node, plan, rows));
+            T* const numbers = take(own, moves, Maps<T>::kept_tangent(node, plan, examples(node)));
+            T* const of_back =
+                take(own, moves && goes_back(node), Maps<T>::kept_back(node, plan, examples(node)));
             if (kept != nullptr) *kept++ = numbers, *kept_back++ = of_back;
         }
         for (int b = 0; b < n; ++b) {

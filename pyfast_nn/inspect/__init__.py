@@ -20,9 +20,11 @@ function                 what it shows
 `margins`                how far right answers are from wrong ones
 `norm_measures`          norms of weights, by which theory measures what a network may know
 `pac_bayes_bound`        a bound on the error on new examples
+`equilibrium_distances`  how far the outputs of `DeepEquilibrium` are from a fixed point
 ======================== =====================================================================
 """
 
+from .equilibria import equilibrium_distances
 from .features import Features, local_features, penultimate_features
 from .landscape import LossLandscape, loss_landscape, random_directions
 from .lr_range import LRRangeTest, lr_range_test
@@ -44,6 +46,7 @@ __all__ = [
     "PACBayesBound",
     "UnitActivity",
     "convergence_modes",
+    "equilibrium_distances",
     "layer_variances",
     "local_features",
     "loss_landscape",

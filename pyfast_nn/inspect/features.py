@@ -117,6 +117,11 @@ def penultimate_features(model: Sequential, X: Inputs, k: Integer | None = None)
     if not dense:
         raise ValueError(f"model: expected a Dense layer, got {model!r}")
     last, value = dense[-1].path, dense[-1].inputs[0]
+    if dense[-1].kept > 1:
+        raise ValueError(
+            f"model: expected a last Dense that is computed once, got that of layers[{last}], "
+            "which a layer evaluates again and again"
+        )
     values = engine.values(X)[value - 1] if value else next(stages(model))[1].forward(X)
     values = values.reshape(-1, values.shape[-1])  # of every position
     k = checks.integer(min(values.shape) if k is None else k, "k", 1, min(values.shape))

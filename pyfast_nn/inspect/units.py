@@ -38,7 +38,7 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     ------
     ValueError
         If there is no such layer, or no row, a number of X is not finite, or NaN comes into a
-        layer.
+        layer; or if one stands within a `NeuralODE`, where it does something at each time.
 
     Notes
     -----
@@ -58,6 +58,11 @@ def unit_activity(model: Sequential, X: Inputs) -> "UnitActivity":
     if not n:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
     places = [place for place in engine.graph.places if isinstance(place.layer, _KINDS)]
+    if several := [place for place in places if place.kept > 1]:
+        raise ValueError(
+            f"model: expected layers that are computed once, got layers[{several[0].path}], "
+            f"{several[0].layer!r}, which a layer evaluates again and again"
+        )
     if not places:
         raise ValueError(f"model: expected a ReLU, LeakyReLU or Hardtanh, got {model!r}")
     totals = [n * math.prod(place.shape[:-1]) for place in places]

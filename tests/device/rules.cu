@@ -13,6 +13,7 @@
 #include "rules/norm.h"
 #include "rules/pairs.h"
 #include "rules/rotary.h"
+#include "rules/runge_kutta.h"
 #include "rules/turns.h"
 #include "rules/weight_norm.h"
 
@@ -93,6 +94,9 @@ struct Parts {
         x[i] = z + rules::exp(z) + rules::log(z) + rules::log1p(z) + rules::tanh(z) + rules::erf(z);
         z = rules::Cosine<T>::value(z) + rules::Cosine<T>::derivative(t);
         x[i] += rules::Cosine<T>::second_derivative(z);
+        using Size = rules::StepSize;
+        constexpr rules::RungeKutta dopri5 = rules::runge_kutta[3];
+        x[i] += T(Size::first(Size::trial(z, t), dopri5.b[0], t) * Size::factor_after(z));
         const rules::Rotary<T> turned{z, rules::Rotary<T>::turns(3, 1, 8)};
         x[i] += turned.first(z, t) + turned.second(z, t);
         y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));

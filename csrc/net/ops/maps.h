@@ -65,6 +65,9 @@ struct Maps {
     static const T* factor_tangent(const Workspace<T>& ws, const Node& node, index k, Range rows, index p,
                                    T* room);
 
+    static index evaluations(const Workspace<T>& ws, const Node& node);
+    static void settle(Workspace<T>& ws, const Node& node, Range examples);
+
     static bool has_state(const Node& node);
     static void learn(const Workspace<T>& ws, const Node& node, Range panels);
     static void calibrate(const Workspace<T>& ws, const Node& node, index before, Range panels);

@@ -166,6 +166,21 @@ const T* Maps<T>::factor_tangent(const Workspace<T>& ws, const Node& node, index
 }
 
 template <class T>
+index Maps<T>::evaluations(const Workspace<T>& ws, const Node& node) {
+    return with_op<T>(node.op, [&](auto op) -> index {
+        if constexpr (op.has_block) return op.evaluations(ws, node);
+        return 1;
+    });
+}
+
+template <class T>
+void Maps<T>::settle(Workspace<T>& ws, const Node& node, Range examples) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_block) op.settle(ws, node, examples);
+    });
+}
+
+template <class T>
 bool Maps<T>::has_state(const Node& node) {
     return with_op<T>(node.op, [&](auto op) { return op.traits.has_state; });
 }

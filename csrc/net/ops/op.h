@@ -70,6 +70,14 @@
 //   meet(ws, node, way, panels)
 //               of all rows, or of what has been tallied, for some panels
 //
+// An op that `has_block` evaluates the nodes of a block, see net/ops/block.h, which walks through the network
+// leave to it:
+//
+//   evaluations(ws, node)
+//               of the block, which gradients of its parameters are sums over
+//   settle(ws, node, examples)
+//               so that there are as many of each example, when all have gone forward and back
+//
 // What it keeps besides, if it says `has_state`: numbers at ws.state + node.state.
 //
 //   learn(ws, node, panels)
@@ -206,6 +214,7 @@ struct OpBase {
     static constexpr bool has_matrix = false;
     static constexpr bool has_factors = false;
     static constexpr bool has_vector_terms = false;
+    static constexpr bool has_block = false;
     template <class T>
     static bool gives_vector_terms(const Workspace<T>&, const Node&) {
         return true;

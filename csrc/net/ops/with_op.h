@@ -5,6 +5,7 @@
 #include "net/ops/augment.h"
 #include "net/ops/avg_pool.h"
 #include "net/ops/batch_norm.h"
+#include "net/ops/block.h"
 #include "net/ops/concatenate.h"
 #include "net/ops/convolution.h"
 #include "net/ops/cosine.h"
@@ -12,8 +13,10 @@
 #include "net/ops/dropout.h"
 #include "net/ops/elementwise.h"
 #include "net/ops/embedding.h"
+#include "net/ops/equilibrium.h"
 #include "net/ops/gaussian_noise.h"
 #include "net/ops/max_pool.h"
+#include "net/ops/neural_ode.h"
 #include "net/ops/permute.h"
 #include "net/ops/positions.h"
 #include "net/ops/prelu.h"
@@ -99,6 +102,12 @@ inline auto with_op(const OpSpec& spec, const F& f) {
             return f(GRU<T>{});
         case OpKind::lstm:
             return f(LSTM<T>{});
+        case OpKind::evaluation:
+            return f(Evaluation<T>{});
+        case OpKind::neural_ode:
+            return f(NeuralODE<T>{});
+        case OpKind::equilibrium:
+            return f(Equilibrium<T>{});
         case OpKind::identity:
             break;
     }
