@@ -216,6 +216,17 @@ class BuildExtension(build_ext):
         return build_with_nvcc(extension.sources, to, scratch, definitions)
 
 
+class BuildCuda(BuildExtension):
+    """The library for GPUs alone."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.extensions = [cuda]
+
+    def run(self):
+        build_ext.run(self)
+
+
 def isa_library(isa, flags):
     build_info = {
         "sources": UNITS,
@@ -257,5 +268,9 @@ if CUDA != "0":
 setup(
     ext_modules=extensions,
     libraries=[isa_library(isa, flags) for isa, flags in ISAS.items()],
-    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
+    cmdclass={
+        "build_clib": BuildLibraries,
+        "build_ext": BuildExtension,
+        "build_cuda": BuildCuda,
+    },
 )

@@ -1,6 +1,6 @@
 """pyfast_nn beside the libraries people would otherwise use, on this machine.
 
-    python benchmarks/compare.py                  # all below but the last six
+    python benchmarks/compare.py                  # all below but the last seven
     python benchmarks/compare.py training         # whole training steps
     python benchmarks/compare.py inference        # probabilities of one row and of many
     python benchmarks/compare.py gemm             # matrix products on one thread
@@ -15,6 +15,7 @@
     python benchmarks/compare.py packs            # many networks at once
     python benchmarks/compare.py busy             # epochs beside other busy processes
     python benchmarks/compare.py mnist            # accuracy; PYFAST_NN_MNIST names the folder
+    python benchmarks/compare.py cuda             # on a GPU, where this build and machine have one
     python benchmarks/compare.py training --only 64-64-10 --threads 1 --repeats 9
 
 Prints Markdown; ``--readme`` also writes each section to its place in docs/speed.rst, and six rows
@@ -34,7 +35,7 @@ import pages
 DEFAULT_SECTIONS = (
     *("training", "inference", "gemm", "optim", "curvature", "pairs", "startup", "allocations"),
 )
-MORE_SECTIONS = ("estimators", "metric_learning", "tables", "packs", "busy", "mnist")
+MORE_SECTIONS = ("estimators", "metric_learning", "tables", "packs", "busy", "mnist", "cuda")
 
 
 def parse_arguments():

@@ -14,7 +14,7 @@ import pytest
 import emulated
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
-from pyfast_nn import _core
+from pyfast_nn import _core, cli
 from pyfast_nn.optim import gpu as gpu_arrays
 from pyfast_nn.optim.gpu import DeviceArray
 
@@ -87,6 +87,12 @@ def test_nothing_is_opened_at_import():
     code = "import pyfast_nn; from pyfast_nn import _core; print(_core.is_open_device('cuda'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_command_line(without, capfd):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--device", "cuda", "--epochs", "1"])
+    assert capfd.readouterr().err.startswith("pyfast-nn: error: --device: expected 'cpu', got")
 
 
 # ----------------------------------------------------------------------- by an emulator of CUDA
@@ -337,6 +343,14 @@ def test_a_model_moves(gpu, rng, tmp_path):
     assert_close(part.forward(there[:1].forward(X)), there.forward(X), "float64", 50)
     there.save(tmp_path / "model")
     assert fnn.load(tmp_path / "model").device == "cpu"
+
+
+def test_training_by_the_command_line(gpu, tmp_path, capfd):
+    out = ["--hidden", "16", "--epochs", "2", "--out"]
+    for device in ("cpu", "cuda"):
+        assert cli.main(["train", "--device", device, *out, str(tmp_path / device)]) == 0
+    cpu, there = (fnn.load(tmp_path / device) for device in ("cpu", "cuda"))
+    assert_close(there.parameters, cpu.parameters, "float32", 1000)
 
 
 def test_what_a_gpu_lacks(gpu, rng):

@@ -16,6 +16,7 @@ import numpy as np
 from .. import (
     atomic,
     checks,
+    cuda,
     datasets,
     layers,
     loading,
@@ -63,6 +64,10 @@ def check_network_options(arguments: argparse.Namespace) -> None:
         if value is not None:
             checks.integer(value, f"--{name.replace('_', '-')}", minimum=1)
     checks.real(arguments.mixup, "--mixup", minimum=0)
+    try:
+        cuda.check_device(arguments.device)
+    except RuntimeError as error:
+        raise ValueError(f"--{error}") from None
     optimizer_of(arguments, 1)
     hidden.check_options(arguments)
     checks.real(arguments.val, "--val", minimum=0, below=1)
@@ -162,6 +167,7 @@ def _network(
         dtype=arguments.dtype,
         seed=arguments.seed,
         standardize_targets=task.classes is None,
+        device=arguments.device,
     )
 
 

@@ -129,6 +129,12 @@ def _add_network_options(add: Callable[..., None]) -> None:
     )
     add("--weight-decay", help="instead of the optimizer's own", type=float, metavar="DECAY")
     add("--dtype", help="of all numbers", choices=("float32", "float64"), default="float32")
+    add(
+        "--device",
+        help="what computes: the processor, or a GPU that CUDA knows (experimental)",
+        choices=("cpu", "cuda"),
+        default="cpu",
+    )
     add("--val", help="fraction for validation", type=float, default=0.1, metavar="F")
     add(
         "--checkpoint",
