@@ -6,7 +6,7 @@ float16 has 10 bits behind the point and numbers from 6e-8 to 65,504; bfloat16 h
 range of float32. Rounding to the nearest moves a number by at most *u* times itself, u = 2^-11 and
 2^-8. Three things follow.
 
-- *Sums stop.* What is added to s and is less than u s / 2 or so is lost: adding ones ends at 1 / u,
+- *Sums stop.* What is added to s is lost where it is less than u s / 2: adding ones ends at 1 / u,
   2048 and 256. The error of a sum of n numbers, one after the other, is up to n u (N. J. Higham
   1993, SIAM J. Sci. Comput. 14), so products are added up in float32.
 - *Updates vanish.* A step is a small part of its weight, and below u / 2 of it nothing happens.
