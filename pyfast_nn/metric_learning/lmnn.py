@@ -1,5 +1,7 @@
 """Large margin nearest neighbours."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 from sklearn.neighbors import NearestNeighbors
@@ -43,9 +45,8 @@ class LMNN(Mahalanobis):
 
     Notes
     -----
-    An iteration takes O(n^2 n_components) operations, and memory for the pairs that violate the
-    margin only, as distances are looked at in blocks of rows. The objective has kinks, at which
-    L-BFGS may end.
+    An iteration takes O(n^2 n_components) operations and O(n) memory, the latter as distances are
+    looked at in blocks of rows. The objective has kinks, at which L-BFGS may end.
 
     References
     ----------
@@ -148,27 +149,28 @@ def pull_and_push(X: Floats, groups: Grouped, targets: Integers, pull: float) ->
         value = pull * margins.sum()
         margins += 1
         active = np.zeros((n, count))  # hinges of each target
-        places, weights = [np.c_[sources, targets.ravel()]], []
+        weighted = np.zeros_like(Z)  # (diag(r + c) - W - W') Z
         for rows, members in groups.blocks():
             # Of each row its squared length, minus the squared distances.
             near = ops.dense_forward(2 * Z[rows], Z.T, -lengths, out=room[: rows.stop - rows.start])
             near[:, members] = -np.inf
-            reach = lengths[rows] - margins[rows].max(axis=1)
+            within = margins[rows]
+            reach = lengths[rows] - within.max(axis=1)
             i, j = np.divmod(np.flatnonzero(near > reach[:, None]), n)
-            distances = lengths[rows][i] - near[i, j]
-            i += rows.start
-            hinges = margins[i] - distances[:, None]
+            hinges = within[i] - (lengths[rows][i] - near[i, j])[:, None]
             positive = hinges > 0
             value += (1 - pull) * np.sum(hinges, where=positive)
-            np.add.at(active, i, positive)
-            places.append(np.c_[i, j])
-            weights.append((pull - 1) * positive.sum(axis=1))
-        weights.insert(0, (pull + (1 - pull) * active).ravel())
-        W = scipy.sparse.csr_array(
-            (np.concatenate(weights), np.concatenate(places).T), shape=(n, n)
-        )
-        W = W + W.T
-        weighted = W.sum(axis=1)[:, None] * Z - W @ Z
+            np.add.at(active[rows], i, positive)
+            _add(weighted, Z, rows, ((pull - 1) * positive.sum(axis=1), (i, j)))
+        pulls = pull + (1 - pull) * active
+        _add(weighted, Z, slice(0, n), (pulls.ravel(), (sources, targets.ravel())))
         return value, 2 * ops.gemm(weighted, X, trans_a=True)
 
     return objective
+
+
+def _add(weighted: Floats, Z: Floats, rows: slice, entries: Any) -> None:
+    """Add what entries of some rows of W make of Z, (values, (rows, columns)), to `weighted`."""
+    W = scipy.sparse.csr_array(entries, shape=(rows.stop - rows.start, len(Z)))
+    weighted[rows] += W.sum(axis=1)[:, None] * Z[rows] - W @ Z
+    weighted += W.sum(axis=0)[:, None] * Z - W.T @ Z[rows]
