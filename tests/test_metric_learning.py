@@ -237,6 +237,15 @@ def test_pairs_that_are_drawn(rng):
         assert (count[expected == 0] == 0).all()
 
 
+@pytest.mark.parametrize("method", METHODS[2:], ids=name)
+def test_equal_examples_that_are_not_alike(pairs, method):
+    X, signs = pairs
+    expected = method.fit_pairs(X, signs).components_
+    twins = np.stack([X[:5, 0], X[:5, 0]], axis=1)
+    found = method.fit_pairs(np.concatenate([X, twins]), np.r_[signs, -np.ones(5)]).components_
+    assert_same_bits(found, expected)
+
+
 def test_axes_are_in_order(rng):
     root = rng.standard_normal((5, 5))
     L = factor(root @ root.T)
@@ -282,7 +291,7 @@ def test_pairs_that_are_impossible(pairs):
         ITML().fit_pairs(X, signs == 1)
     with pytest.raises(ValueError, match="pairs: expected some not alike that differ"):
         MMC().fit_pairs(np.where(signs[:, None, None] == 1, X, X[:, :1]), signs)
-    with pytest.raises(ValueError, match="pairs: expected examples that differ"):
+    with pytest.raises(ValueError, match="pairs: expected some not alike that differ"):
         ITML().fit_pairs(np.ones((2, 2, 3)), [1, -1])
     with pytest.raises(ValueError, match="y: expected more than one label, and one of them twice"):
         MMC().fit(X[:4, 0], [0, 1, 2, 3])

@@ -75,8 +75,6 @@ class MMC(OfPairs):
 
     def _learn(self, alike: Floats, apart: Floats) -> Floats:
         near, far = differ(alike), differ(apart)
-        if not far.any():
-            raise ValueError("pairs: expected some not alike that differ, got equal ones only")
         values, axes = np.linalg.eigh(near.T @ near / len(near))
         known = values > values[-1] * len(values) * np.finfo(np.float64).eps
         whiten = axes[:, known] / np.sqrt(values[known])

@@ -44,7 +44,9 @@ class NCA(Mahalanobis):
     Notes
     -----
     An iteration takes O(n^2 n_components) operations and O(n) memory, the latter as distances are
-    looked at in blocks of rows. The objective is not convex: `init` counts.
+    looked at in blocks of rows. The objective is not convex: `init` counts. Where all
+    distances are much smaller than 1 or much larger its gradient vanishes, and nothing is learned:
+    columns should have a scale of about 1.
 
     References
     ----------

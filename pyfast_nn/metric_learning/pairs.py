@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from .. import checks
 from ..typing import Array, ArrayLike, Floats
-from .base import Mahalanobis, check_pairs
+from .base import Mahalanobis, check_pairs, differ
 from .groups import grouped
 
 
@@ -31,7 +31,8 @@ class OfPairs(Mahalanobis):
         X : array_like (n, n_features)
         y : array_like (n,)
             Labels. Pairs of the same label and pairs of different ones, `n_constraints` of each,
-            are drawn at random: an example, then another that goes with it.
+            are drawn at random: an example, then another that goes with it. Of pairs with different
+            labels those of equal examples are left out, as no metric tells them apart.
 
         Returns
         -------
@@ -50,7 +51,7 @@ class OfPairs(Mahalanobis):
             After `max_iter` iterations.
         """
         rows, labels = self._check_training(X, y)
-        self.components_ = self._learn(*self._draw(rows, labels))
+        self._fit(*self._draw(rows, labels))
         return self
 
     def fit_pairs(self, pairs: ArrayLike, y: ArrayLike) -> Any:
@@ -60,7 +61,8 @@ class OfPairs(Mahalanobis):
         ----------
         pairs : array_like (n_pairs, 2, n_features)
         y : array_like (n_pairs,)
-            1 for examples that are alike, -1 for those that are not; both must be there.
+            1 for examples that are alike, -1 for those that are not; both must be there. Of the
+            latter those of equal examples are left out, as no metric tells them apart.
 
         Returns
         -------
@@ -83,8 +85,15 @@ class OfPairs(Mahalanobis):
         if set(signs.tolist()) != {-1, 1}:
             raise ValueError(f"y: expected -1 and 1, got {np.unique(signs)[:5]}")
         self.n_features_in_ = checked.shape[2]
-        self.components_ = self._learn(checked[signs == 1], checked[signs == -1])
+        vars(self).pop("feature_names_in_", None)  # of an earlier fit
+        self._fit(checked[signs == 1], checked[signs == -1])
         return self
+
+    def _fit(self, alike: Floats, apart: Floats) -> None:
+        apart = apart[differ(apart).any(axis=1)]
+        if not len(apart):
+            raise ValueError("pairs: expected some not alike that differ, got equal ones only")
+        self.components_ = self._learn(alike, apart)
 
     def _draw(self, X: Floats, y: Array) -> tuple[Floats, Floats]:
         """Return pairs of the same label, and pairs of different ones."""
