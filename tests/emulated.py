@@ -23,16 +23,22 @@ OPTIONS = [
 ]
 
 
-def library(folder):
-    """Build it in a folder; return its path. A test that needs it is skipped where it cannot be."""
+def need_compiler():
+    """Skip a test where nothing can be built for the emulator."""
     if not CSRC.is_dir():
         pytest.skip("the sources are not beside the tests")
     if COMPILER is None or platform.machine() != "x86_64":
         pytest.skip("the emulator needs a C++ compiler, and x86-64")
 
+
+def library(folder, *options):
+    """Build it in a folder, with more options of the compiler; return its path."""
+    need_compiler()
+
     def compile_one(source):
         to = folder / f"{source.name}.o"
-        command = [*COMPILER.split(), *OPTIONS, "-x", "c++", "-c", str(source), "-o", str(to)]
+        command = [*COMPILER.split(), *OPTIONS, *options]
+        command += ["-x", "c++", "-c", str(source), "-o", str(to)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return str(to)
@@ -41,5 +47,5 @@ def library(folder):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sources))
     path = folder / "_cuda.so"
-    subprocess.run([*COMPILER.split(), "-shared", *objects, "-o", str(path)], check=True)
+    subprocess.run([*COMPILER.split(), *options, "-shared", *objects, "-o", str(path)], check=True)
     return path

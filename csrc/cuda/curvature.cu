@@ -40,6 +40,23 @@ struct TraceOfRows {
     }
 };
 
+// Of some rows, a matrix's part of the gradient of each example: to (rows, n) from a column on; or that of a
+// vector, whose factor is u, or ones.
+template <class T>
+struct ExampleGradient {
+    T* to;
+    index n, offset;
+    const T *a, *u, *d;  // of the first row
+    index in, cols;      // in: 1 of a vector
+    FNN_HD void operator()(index i) const {
+        const index r = i / (in * cols), k = i / cols % in, j = i % cols;
+        T own = d[r * cols + j];
+        if (a != nullptr) own = a[r * in + k] * own;
+        if (u != nullptr) own = u[r * cols + j] * own;
+        to[r * n + offset + i % (in * cols)] = own;
+    }
+};
+
 // Column sums of squares times u^2.
 template <class T>
 struct SquareTerms {
@@ -109,7 +126,7 @@ class Operator : public Call<T> {
     // rd = H ra in the outputs, where H is that of the operator.
     void curve_outputs(Workspace<T>& chunk, const Examples<T>& examples) {
         if (of_.kind == Curvature::empirical_fisher)
-            Losses<T>::outer(chunk, examples, factor_, false);
+            Losses<T>::outer(chunk, examples, factor_, Losses<T>::Of::matrix);
         else
             Losses<T>::tangent(chunk, of_.loss, examples, factor_);
     }
@@ -240,7 +257,7 @@ void sum_squared_deltas(Operator<T>& call, const CurvatureOf<T>& of, Workspace<T
     Workspace<T> cotangents = chunk.of_cotangents();
     for (index column = 0; column < columns; ++column) {
         if (empirical)
-            Losses<T>::outer(chunk, examples, call.factor(), true);
+            Losses<T>::outer(chunk, examples, call.factor(), Losses<T>::Of::root);
         else
             Losses<T>::root(chunk, of.loss, examples, call.factor(),
                             signs != nullptr ? device_signs : nullptr, column);
@@ -315,6 +332,41 @@ void diagonal(const Context& context, const CurvatureOf<T>& of, const T* signs, 
     call.stream.wait();
 }
 
+// out (rows, n_parameters): of the empirical Fisher matrix, the gradient of each example's loss.
+template <class T>
+void example_gradients(const Context& context, const CurvatureOf<T>& of, T* out) {
+    constexpr index numbers = index{1} << 24;  // at a time
+    Operator<T> call(context, of);
+    const Plan& plan = call.plan;
+    const index n = plan.n_parameters,
+                most = exec::max(exec::min(call.ws.rows, numbers / exec::max(n, 1)), 1);
+    T* const gradients = call.memory.template take<T>(most * n);
+    call.for_passes([&](Workspace<T>& chunk, const Examples<T>& examples, index first) {
+        Losses<T>::outer(chunk, examples, call.factor(), Losses<T>::Of::example);
+        Workspace<T> cotangents = chunk.of_cotangents();
+        Walks<T>::backward(cotangents);
+        for (index begin = 0; begin < chunk.rows; begin += most) {
+            const index rows = exec::min(most, chunk.rows - begin);
+            call.stream.clear(gradients, rows * n);
+            for_learning(plan, [&](const Parameters& own, const Node& node) {
+                const T* const d = cotangents.d(node.output) + begin * own.cols;
+                const auto put = [&](index offset, const T* a, const T* u, index in) {
+                    elementwise(call.stream, rows * in * own.cols,
+                                ExampleGradient<T>{gradients, n, offset, a, u, d, in, own.cols});
+                };
+                if (own.rows > 0)
+                    put(own.offset, chunk.a(node.input()) + begin * own.rows, nullptr, own.rows);
+                for (index k = 0; k < own.count(); ++k) {
+                    const T* const u = Walks<T>::factor(chunk, node, k);
+                    put(own.vector_offset(k), nullptr, u != nullptr ? u + begin * own.cols : nullptr, 1);
+                }
+            });
+            call.stream.download(out + (first + begin) * n, gradients, rows * n);
+        }
+    });
+    call.stream.wait();
+}
+
 }  // namespace
 
 template <class T>
@@ -328,6 +380,7 @@ void fill_curvature(Functions<T>& to) {
     to.jacobian_transposed_products = jacobian_transposed_products<T>;
     to.traces = traces<T>;
     to.diagonal = diagonal<T>;
+    to.example_gradients = example_gradients<T>;
 }
 
 template void fill_curvature(Functions<float>&);

@@ -11,6 +11,21 @@ struct Exponential {
     FNN_HD void operator()(index i) const { y[i] = rules::exp(y[i]); }
 };
 
+// A point some steps away from the parameters, along directions (k, n).
+template <class T>
+struct GoAlong {
+    T* to;
+    const T *from, *directions;
+    const double* steps;
+    index k, n;
+    FNN_HD void operator()(index i) const {
+        T x = from[i];
+        for (index d = 0; d < k; ++d)
+            if (steps[d] != 0) x = x + T(steps[d]) * directions[d * n + i];
+        to[i] = x;
+    }
+};
+
 namespace {
 
 // What the link makes of the outputs of a chunk, which change, into the caller's array.
@@ -167,6 +182,54 @@ void pull_back(const Context& context, index rows, const T* dout, T* gradient, T
     input_gradient(context, none, mapped.data(), dx);
 }
 
+// losses (m,): the weighted mean of the losses at parameters + steps (m, k) directions (k, n_parameters).
+template <class T>
+void losses_along(const Context& context, const T* parameters, const T* directions, index k,
+                  const double* steps, index m, const Source& x, const Targets<T>& y, const Order& order,
+                  const LossSpec& loss, double* losses) {
+    Needs needs;
+    needs.loss = true;
+    Call<T> call(context, order.rows, needs, parameters);
+    const index n = call.plan.n_parameters;
+    const T* const ways = call.memory.copy_of(directions, k * n);
+    const double* const device_steps = call.memory.copy_of(steps, m * k);
+    double* const sums = call.memory.template take<double>(2 * m);
+    T* const point = call.memory.template take<T>(n);
+    call.for_chunks([&](Workspace<T>& ws, index first, index) {
+        call.load(ws, x, order.examples, first);
+        const Examples<T> examples = call.load(ws, y, order.examples, first);
+        Workspace<T> there = ws;
+        there.parameters = point;
+        for (index i = 0; i < m; ++i) {
+            elementwise(ws.stream, n, GoAlong<T>{point, ws.parameters, ways, device_steps + i * k, k, n});
+            Walks<T>::forward(there);
+            Losses<T>::forward(there, loss, examples, T(1));
+            total<2>(ws.stream, ws.rows, AddScores<T>{ws.losses, ws.right, sums + 2 * i, first > 0});
+        }
+    });
+    std::vector<double> all(std::size_t(2 * m));
+    call.stream.download(all.data(), sums, 2 * m);
+    call.stream.wait();
+    const double weight = net::total_weight(net::batch_of(call.plan, y, order.examples, 0), order.rows);
+    for (index i = 0; i < m; ++i) losses[i] = all[std::size_t(2 * i)] / weight;
+}
+
+// Layer after layer, each with those before it as they are by then. Writes the state.
+template <class T>
+void calibrate(const Context& context, const T* parameters, const Source& x) {
+    Call<T> call(context, x.rows, {}, parameters);
+    for (const Node& node : call.plan.nodes) {
+        if (!Walks<T>::has_state(node)) continue;
+        call.for_chunks([&](Workspace<T>& ws, index first, index) {
+            call.load(ws, x, nullptr, first);
+            Walks<T>::forward(ws, &node);
+            Walks<T>::calibrate(ws, node, first);
+        });
+    }
+    call.stream.download(context.state, call.ws.state, call.plan.n_state);
+    call.stream.wait();
+}
+
 }  // namespace
 
 template <class T>
@@ -174,6 +237,8 @@ void fill_evaluation(Functions<T>& to) {
     to.outputs = outputs<T>;
     to.values = values<T>;
     to.evaluate = evaluate<T>;
+    to.losses_along = losses_along<T>;
+    to.calibrate = calibrate<T>;
     to.loss_and_gradient = loss_and_gradient<T>;
     to.push_forward = push_forward<T>;
     to.outputs_for_pullback = outputs_for_pullback<T>;

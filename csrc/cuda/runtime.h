@@ -151,10 +151,28 @@ class Graph {
     cudaGraphExec_t work_{};
 };
 
+// Bytes of shared memory that a block may have.
+inline index most_shared() {
+    int device = 0, bytes = 0;
+    check(cudaGetDevice(&device));
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    return bytes;
+}
+
+// Beyond this, a kernel has to ask for it.
+template <class Kernel>
+void ask_for_shared(Kernel* kernel, std::size_t bytes) {
+    constexpr std::size_t unasked = 48 << 10;
+    if (bytes > unasked)
+        check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+}
+
 #ifdef __CUDACC__
 template <class... Params, class... Args>
 void launch(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared,
             const Args&... args) {
+    ask_for_shared(kernel, shared);
     kernel<<<grid, block, shared, stream.handle()>>>(args...);
     check(cudaGetLastError());
 }
@@ -168,6 +186,7 @@ __device__ S& shared() {
 template <class... Params, class... Args>
 void launch(Stream& stream, void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared,
             const Args&... args) {
+    ask_for_shared(kernel, shared);
     emulate::launch(kernel, grid, block, shared, stream.handle(), args...);
 }
 template <class S>

@@ -7,16 +7,11 @@
 #include "cuda/call.h"
 #include "cuda/kernels/columns.h"
 #include "cuda/kernels/elementwise.h"
+#include "cuda/narrow.h"
 #include "cuda/units.h"
 #include "cuda/updates.h"
 
 namespace fnn::FNN_ISA::device {
-
-// Of the step at hand and, behind, of those that are complete: loss, right, penalty. And the sum of the
-// squares of what ridge penalizes.
-struct Progress {
-    double step[3], all[3], squares;
-};
 
 // Row r of `to` = an example of X (all, cols).
 template <class T>
@@ -25,7 +20,7 @@ struct Gather {
     const T* X;
     Examples<T> examples;
     index cols;
-    FNN_HD void operator()(index i) const { to[i] = X[examples.example(i / cols) * cols + i % cols]; }
+    FNN_HD void operator()(index i) const { to[i] = examples.input(X, cols, i / cols, i % cols); }
 };
 
 // Adds the scores of a batch to those of its step. A step whose loss is not finite stops the training.
@@ -125,6 +120,7 @@ class Training : public Session<T> {
         stream.clear(progress_, 1);
         load_examples(x, y);
         load_ridge();
+        load_mixtures();
     }
 
     index rows_of_step(index step) const {
@@ -163,6 +159,13 @@ class Training : public Session<T> {
                                    ColumnFactors<T>{w, column_factors_, own.max_norm, ws.now});
             elementwise(stream, own.rows * own.cols, ScaleColumns<T>{w, column_factors_, own.cols});
         }
+    }
+    // For a network whose steps one kernel makes.
+    StepsOf<T> steps_of(const RuleNumbers<T>* rules, const Tensors<T>& tensors) const {
+        return {X_, examples_, epoch_.order.rows, capacity_, loss_, rules, tensors, progress_, ws.now};
+    }
+    bool is_plain() const {
+        return ridges_ == nullptr && epoch_.batches_per_step == 1 && examples_.mixtures == nullptr;
     }
     void queue_end() { elementwise(stream, 1, EndStep{progress_, ws.now}); }
 
@@ -217,6 +220,19 @@ class Training : public Session<T> {
         if (epoch_.ridges == nullptr && epoch_.ridge == 0) return;
         const std::vector<double> same(std::size_t(epoch_.steps), epoch_.ridge);
         ridges_ = memory.copy_of(epoch_.ridges != nullptr ? epoch_.ridges : same.data(), epoch_.steps);
+    }
+    void load_mixtures() {
+        if (!(epoch_.mixup > 0)) return;
+        std::vector<Mixture> all;
+        Run run = context.run;
+        for (index step = 0; step < epoch_.steps; ++step) {
+            run.step = epoch_.first_step + std::uint64_t(step);
+            const index begin = step * per_step_;
+            const net::Mixing mixing(epoch_.mixup, run, {begin, begin + rows_of_step(step)});
+            all.push_back({mixing.share, mixing.shift});
+        }
+        examples_.mixtures = memory.copy_of(all.data(), epoch_.steps);
+        examples_.rows = epoch_.order.rows;
     }
     index widest_constraint() const {
         index most = 0;
@@ -306,6 +322,14 @@ void train(const Context& context, const Source& x, const Targets<T>& y, const L
         if (!graph) graph = std::make_unique<Graph>(stream, [&] { queue(step); });
         return *graph;
     };
+    const RunSteps<T> run_steps =
+        training.is_plain() ? narrow_steps<T>(plan, loss, epoch.update, ws.rows) : nullptr;
+    const StepsOf<T> of_narrow =
+        training.steps_of(device_numbers, {ws.parameters, nullptr, {states[0], states[1], states[2]}});
+    const auto queue_steps = [&](index step, index end) {
+        if (run_steps != nullptr) return run_steps(stream, plan, of_narrow, end - step);
+        for (; step < end; ++step) graph_of(step).launch();
+    };
 
     // Steps are queued some at a time, so that Ctrl-C is seen soon.
     const auto finish = [&] {
@@ -318,8 +342,9 @@ void train(const Context& context, const Source& x, const Targets<T>& y, const L
     try {
         for (index step = 0; step < epoch.steps;) {
             const auto begin = std::chrono::steady_clock::now();
-            for (const index end = exec::min(step + at_once, epoch.steps); step < end; ++step)
-                graph_of(step).launch();
+            const index end = exec::min(step + at_once, epoch.steps);
+            queue_steps(step, end);
+            step = end;
             if (training.now().stopped) break;
             const auto took = std::chrono::steady_clock::now() - begin;
             if (took < std::chrono::milliseconds(10)) at_once *= 2;

@@ -107,13 +107,15 @@ void add_vector_gradient(const Workspace<T>& ws, const Node& node, index k, cons
 }  // namespace
 
 template <class T>
-void Walks<T>::forward(Space& ws) {
-    for (const Node& node : ws.plan.nodes)
+void Walks<T>::forward(Space& ws, const Node* end) {
+    for (const Node& node : ws.plan.nodes) {
+        if (&node == end) return;
         with_op<T>(node.op, [&](auto op) {
             op.forward(ws, node);
             const int out = node.output;
             if (!op.activates) activate_forward(ws, node.activation, ws.a(out), ws.z(out), ws.size(out));
         });
+    }
 }
 
 template <class T>
@@ -182,6 +184,18 @@ void Walks<T>::learn_state(const Space& ws) {
         with_op<T>(node.op, [&](auto op) {
             if constexpr (op.has_state) op.learn(ws, node);
         });
+}
+
+template <class T>
+bool Walks<T>::has_state(const Node& node) {
+    return with_op<T>(node.op, [&](auto op) { return op.has_state; });
+}
+
+template <class T>
+void Walks<T>::calibrate(const Space& ws, const Node& node, index before) {
+    with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_state) op.calibrate(ws, node, before);
+    });
 }
 
 template <class T>

@@ -13,7 +13,8 @@ template <class T>
 struct Walks {
     using Space = Workspace<T>;
 
-    static void forward(Space&);
+    // Up to a node, or, without, to the output.
+    static void forward(Space&, const Node* end = nullptr);
     // Starts from da of the output.
     static void backward(Space&);
     static void tangent_forward(Space&);
@@ -26,6 +27,11 @@ struct Walks {
     static void gradient_tangent(const Space&, bool add);
     // What layers keep of a batch that has gone forward.
     static void learn_state(const Space&);
+    // Whether a node keeps something besides parameters.
+    static bool has_state(const Node&);
+    // What one of them keeps becomes that of these rows, which have gone forward up to it, and of `before`
+    // others.
+    static void calibrate(const Space&, const Node&, index before);
     // Column sums of u^2 times `squares`, and the like, for traces: u of vector k of a node, or null for
     // ones.
     static const T* factor(const Space&, const Node&, index k);

@@ -41,6 +41,8 @@ void __tsan_destroy_fiber(void*);
 void __tsan_switch_to_fiber(void*, unsigned);
 void __tsan_acquire(void*);
 void __tsan_release(void*);
+void __tsan_ignore_thread_begin();
+void __tsan_ignore_thread_end();
 }
 #define EMULATE_UNSEEN __attribute__((no_sanitize("thread"), noinline))
 #else
@@ -136,6 +138,22 @@ inline thread_local Block* block = nullptr;  // the one that runs
 inline thread_local Thread* self = nullptr;
 inline thread_local Block reused;  // whose stacks serve all
 
+// While it lives, what a fiber does is the emulator's own business, of which ThreadSanitizer takes no note.
+struct Unseen {
+    Unseen() {
+#if defined(__SANITIZE_THREAD__)
+        __tsan_ignore_thread_begin();
+#endif
+    }
+    ~Unseen() {
+#if defined(__SANITIZE_THREAD__)
+        __tsan_ignore_thread_end();
+#endif
+    }
+    Unseen(const Unseen&) = delete;
+    Unseen& operator=(const Unseen&) = delete;
+};
+
 inline void release(void* p) {
 #if defined(__SANITIZE_THREAD__)
     __tsan_release(p);
@@ -186,20 +204,32 @@ EMULATE_UNSEEN inline void run_fiber() {
     __sanitizer_finish_switch_fiber(nullptr, &block->bottom, &block->size);
 #endif
     Block& b = *block;
-    Fiber& fiber = *b.free.back();
-    b.free.pop_back();
-    while (b.next < b.turns.size()) {
+    Fiber* fiber = nullptr;
+    const auto take_thread = [&] {
+        const Unseen unseen;
+        if (fiber == nullptr) fiber = b.free.back(), b.free.pop_back();
+        if (b.next == b.turns.size()) return false;
         self = &b.threads[b.turns[b.next++]];
-        self->fiber = &fiber;
-        b.body(b.arguments);
+        self->fiber = fiber;
+        return true;
+    };
+    const auto end_thread = [&] {
+        const Unseen unseen;
         self->state = Thread::done;
-#if defined(__SANITIZE_THREAD__)
         release(&b.end);
+    };
+    while (take_thread()) {
+        b.body(b.arguments);
+        end_thread();
+#if defined(__SANITIZE_THREAD__)
         break;  // the next one is another fiber
 #endif
     }
-    b.free.push_back(&fiber);
-    leave(fiber, true);
+    {
+        const Unseen unseen;
+        b.free.push_back(fiber);
+    }
+    leave(*fiber, true);
 }
 
 EMULATE_UNSEEN inline void begin(Fiber& fiber) {
@@ -274,7 +304,7 @@ EMULATE_UNSEEN inline void run_block(Block& b) {
             std::swap(b.turns[i - 1], b.turns[b.random() % i]);
     };
     shuffle();
-    std::memset(b.shared.data(), 0xff, b.shared.size());
+    if (!b.shared.empty()) std::memset(b.shared.data(), 0xff, b.shared.size());
     for (b.next = 0; b.next < b.turns.size();) start_threads(b);
     for (bool waits = true; waits;) {
         waits = false;
@@ -292,6 +322,7 @@ EMULATE_UNSEEN inline void run_block(Block& b) {
 }
 
 inline void wait_here(Thread::State state, const void* where) {
+    const Unseen unseen;
     Thread* const me = self;
     me->where = where, me->state = state;
     leave(*me->fiber, false);
@@ -370,14 +401,21 @@ struct Stream {
 };
 inline thread_local Stream of_thread;
 
+constexpr std::size_t most_shared = 99 << 10;  // as some have
+inline std::map<const void*, std::size_t> asked_shared;
+
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 dim, std::size_t shared, Stream* stream,
             const Args&... args) {
     if (dim.count() > 1024 || dim.count() == 0 || grid.count() == 0) fail("a launch that no device takes");
     if (grid.y > 65535 || grid.z > 65535) fail("a grid that no device takes");
-    if (shared > (48u << 10)) fail("more shared memory than a launch has without asking");
+    const std::lock_guard<std::recursive_mutex> lock(device);
+    const auto asked = asked_shared.find(reinterpret_cast<const void*>(kernel));
+    if (shared > (asked != asked_shared.end() ? asked->second : 48u << 10))
+        fail("more shared memory than the kernel has asked for");
     stream->push([=] {  // as it is now
         const auto call = [=] { kernel(args...); };
+        const Unseen unseen;
         Block& b = reused;
         b.grid = grid, b.dim = dim;
         b.body = [](const void* f) { (*static_cast<const decltype(call)*>(f))(); };
@@ -443,6 +481,17 @@ using cudaMemPool_t = int;
 enum { cudaMemAllocationTypePinned, cudaMemLocationTypeDevice, cudaMemPoolAttrReleaseThreshold };
 inline cudaError_t cudaGetDevice(int* device) {
     *device = 0;
+    return cudaSuccess;
+}
+enum { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaFuncAttributeMaxDynamicSharedMemorySize };
+inline cudaError_t cudaDeviceGetAttribute(int* value, int, int) {
+    *value = int(emulate::most_shared);
+    return cudaSuccess;
+}
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, int, int bytes) {
+    if (std::size_t(bytes) > emulate::most_shared) return cudaErrorInvalidValue;
+    const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+    emulate::asked_shared[kernel] = std::size_t(bytes);
     return cudaSuccess;
 }
 inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {

@@ -241,6 +241,27 @@ struct VarianceOfColumns {
     }
 };
 
+// Mean and variance of `rows` rows, and of others before them.
+template <class T>
+struct MergeMoments {
+    const T* x;
+    const double* centre;
+    double *running_mean, *running_variance;
+    index rows, cols, before;
+    FNN_HD void operator()(index i, double (&terms)[1]) const {
+        const double deviation = double(x[i]) - centre[i % cols];
+        terms[0] = deviation * deviation;
+    }
+    FNN_HD void put(index j, const double (&sums)[1]) const {
+        double mean = centre[j], m2 = sums[0];
+        if (before > 0)
+            rules::merge_moments(mean, m2, double(rows), running_mean[j],
+                                 double(before) * running_variance[j], double(before));
+        running_mean[j] = mean;
+        running_variance[j] = m2 / double(before + rows);
+    }
+};
+
 // What has been learned in training, as constants.
 template <class T>
 struct RunningMoments {
@@ -342,6 +363,15 @@ struct Norm : OpBase {
         elementwise(ws.stream, cols,
                     FollowMoments<T>{running, running + cols, mean, variance, node.op.momentum,
                                      double(ws.rows) / double(ws.rows - 1), ws.now});
+    }
+    static void calibrate(const Workspace<T>& ws, const Node& node, index before) {
+        const T* const x = ws.a(node.input());
+        const index cols = ws.features(node.output);
+        double* const running = ws.state + node.state;
+        for_columns<double, 1>(ws.stream, ws.rows, cols, MeanOfColumns<T>{x, ws.moments, ws.rows});
+        for_columns<double, 1>(
+            ws.stream, ws.rows, cols,
+            MergeMoments<T>{x, ws.moments, running, running + cols, ws.rows, cols, before});
     }
 
    private:
