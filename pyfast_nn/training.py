@@ -498,8 +498,6 @@ def _check_mixup(engine: Engine, loss: Loss) -> None:
     why = ""
     if not loss.mixes:
         why = f"for {loss.name!r}, whose targets are labels and nothing between them"
-    elif engine.device != "cpu":
-        why = f"with device={engine.device!r}; device='cpu' mixes"
     elif engine.has_lengths:
         why = "for examples of different lengths"
     elif embedding is not None:

@@ -10,7 +10,6 @@ import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
 from oracle import softmax
 from pyfast_nn import _core, optim
-from pyfast_nn.models import engine_of
 from test_random import philox
 
 SAMPLES = 200_000 if FULL else 20_000
@@ -245,14 +244,6 @@ def test_a_step_of_one_row_is_as_it_is():
 def test_what_is_not_mixed(layers, data, loss, message):
     with pytest.raises(ValueError, match="^mixup: expected " + message):
         network(*layers).fit(*data, loss=loss, mixup=0.2)
-
-
-@pytest.mark.once
-def test_no_device_mixes(monkeypatch):
-    model = network()
-    monkeypatch.setattr(engine_of(model), "device", "cuda")
-    with pytest.raises(ValueError, match=r"^mixup: expected 0 with device='cuda'; device='cpu'"):
-        fit(model, LABELS)
 
 
 @pytest.mark.once
