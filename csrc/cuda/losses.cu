@@ -94,8 +94,8 @@ namespace {
 template <class T, class F>
 void with_loss(const LossSpec& spec, const F& f) {
     if (spec.couples_rows())
-        throw std::invalid_argument(
-            expected("device", "'cpu' for losses of pairs of rows", "another, which does not compare rows yet"));
+        throw std::invalid_argument(expected("device", "'cpu' for losses of pairs of rows",
+                                             "another, which does not compare rows yet"));
     if (spec.kind == LossKind::cross_entropy) return f(CrossEntropy<T>{T(spec.confidence_penalty)});
     if (spec.kind == LossKind::multi_margin) return f(MultiMargin<T>{{T(spec.margin)}});
     net::with_elementwise_loss<T>(spec, [&](const auto& rule) {
