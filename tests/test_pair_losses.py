@@ -24,6 +24,7 @@ OBJECTS = {
     "semi-hard triplets": losses.Triplet(0.5, mining="semi-hard", normalize=True),
 }
 every_loss = pytest.mark.parametrize("name", OBJECTS)
+SGD = {"momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": 0}
 PAIR_LOSSES = [name for name in losses.NAMES if losses.check(name).task == "pairs"]
 
 
@@ -181,6 +182,39 @@ def test_same_bits_for_any_team(dtype, name, threads, rng):
     alone, expected = compute(OBJECTS[name], z, y)
     assert value == alone
     assert_same_bits(dz, expected)
+
+
+@pytest.mark.parametrize("rows, units", [(64, 300), (700, 40)], ids=["by columns", "by rows"])
+@pytest.mark.parametrize("name", ["supcon", "all triplets"])
+def test_same_bits_in_a_network(name, rows, units, threads, rng):
+    """Of a gradient, a Hessian product and an epoch, whichever way a team goes through it."""
+    net = core_network("float32", 50, [dense(units), TANH, dense(16)])
+    X, y = rng.standard_normal((rows, 50)), rng.integers(0, 8, rows)
+    p, v = (rng.standard_normal((2, net.n_parameters)) / 5).astype(np.float32)
+    loss = OBJECTS[name].spec()
+
+    def results():
+        gradient, product, trained = np.empty_like(p), np.empty_like(p), p.copy()
+        value = net.loss_and_grad(p, X, y, loss, gradient)
+        net.hvp(p, v, X, y, loss, product)
+        report = np.zeros(3)
+        net.train(
+            *(trained, X, y, loss),
+            order=rng_order,
+            batch_size=rows // 2,
+            lr=0.1,
+            update=("sgd", SGD),
+            state=[],
+            step=0,
+            report=report,
+        )
+        return value, gradient, product, trained, report
+
+    rng_order = rng.permutation(rows)
+    mine = results()
+    _core.set_num_threads(1)
+    for actual, expected in zip(mine, results(), strict=True):
+        assert_same_bits(actual, expected)
 
 
 @every_loss
@@ -384,6 +418,25 @@ class TestModels:
         weights[:7] = 0  # as if these were not there
         some = model.evaluate(X, y, loss=loss, sample_weight=weights > 0)["loss"]
         assert some == pytest.approx(model.evaluate(X[7:], y[7:], loss=loss)["loss"])
+
+    def test_beside_layers_that_couple_rows(self, rng):
+        """Batch norm in training: rows meet in both."""
+        X, y = clusters(rng, 5)
+        layers = [fnn.Dense(8), fnn.BatchNorm(), fnn.Tanh(), fnn.Dropout(0.2), fnn.Dense(4)]
+        model = fnn.Sequential(layers, dtype="float64", seed=1).build(10)
+        options, h = {"loss": "supcon", "training": True, "seed": 3}, 1e-6
+        value, gradient = model.loss_and_grad(X, y, **options)
+        out = model.forward(X, training=True, seed=3)
+        assert value == pytest.approx(of_anchors(losses.SupCon(), out, y).mean())
+        v = rng.standard_normal(model.n_parameters)
+        product, start = model.hvp(X, y, v, **options), model.parameters.copy()
+        near = []
+        for step in (h, -h):
+            model.parameters[:] = start + step * v
+            near.append(model.loss_and_grad(X, y, **options))
+        assert (near[0][0] - near[1][0]) / (2 * h) == pytest.approx(gradient @ v, rel=1e-6)
+        expected = (near[0][1] - near[1][1]) / (2 * h)
+        np.testing.assert_allclose(product, expected, rtol=0, atol=1e-6 * abs(expected).max())
 
     def test_what_a_model_makes_of_it(self, tmp_path, rng):
         X, y = clusters(rng)

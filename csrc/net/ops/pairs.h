@@ -87,6 +87,8 @@ class Pairs {
     template <class Rule>
     struct Similarities {};  // a rule of these
 
+    static constexpr T none = -rules::Format<T>::infinity;  // of a similarity that does not count
+
     Panels<T> of_features(T* data) const { return {data, n_, features_}; }
     Panels<T> of_transposed(T* data) const { return {data, features_, n_}; }
 
@@ -127,11 +129,9 @@ class Pairs {
         return room_.labels[j] == room_.labels[anchor] && room_.views[j] != room_.views[anchor];
     }
 
-    static Panels<T> copy_rows(Panels<T> to, Panels<const T> from, index first) {
-        for (index r = 0; r < to.rows; ++r)
-            for (index p = 0; p < to.count(); ++p)
-                std::memcpy(to.row(p, r), from.row(p, first + r), std::size_t(to.width(p)) * sizeof(T));
-        return to;
+    static void copy_rows(Panels<T> to, Panels<const T> from, index first) {
+        for (index p = 0; p < to.count(); ++p)
+            std::memcpy(to.panel(p), from.row(p, first), std::size_t(to.rows * to.width(p)) * sizeof(T));
     }
     static void read_row(T* to, Panels<const T> from, index r) {
         for (index p = 0; p < from.count(); ++p)
@@ -156,8 +156,8 @@ class Pairs {
         return exec::sum_of_lanes<T>(sum);
     }
     T largest(T* x) const {
-        exec::Vector<T> best = exec::broadcast(-rules::Format<T>::infinity);
-        fill_up(x, -rules::Format<T>::infinity);
+        exec::Vector<T> best = exec::broadcast(none);
+        fill_up(x, none);
         for (index j = 0; j < n_; j += exec::lanes<T>) {
             const exec::Vector<T> v = exec::load(x + j);
             best = v > best ? v : best;
@@ -232,7 +232,6 @@ class Pairs {
     // The loss of an anchor without its weight; what it needs later is kept.
     template <class Rule>
     T score_anchor(Similarities<Rule>, index i, const Own& mine) const {
-        constexpr T none = -rules::Format<T>::infinity;
         const T* const x = mine.x;
         index others = 0, positives = 0;
         for (index j = 0; j < n_; ++j) {
@@ -241,7 +240,7 @@ class Pairs {
         }
         T log_sum = none;
         if (others > (Rule::counts_positives ? 0 : positives)) {
-            counted<Rule>(mine.y, x, i, none);
+            counted<Rule>(mine.y, x, i);
             const T most = largest(mine.y);
             exec::elementwise({0, n_}, [y = mine.y, most](index j) { y[j] = rules::exp(y[j] - most); });
             log_sum = most + rules::log(total(mine.y));
@@ -257,13 +256,13 @@ class Pairs {
         room_.rates[i] = room_.shares[i] * slope;
         return positives > 0 ? value / T(positives) : T(0);
     }
-    // y = x where it is in the sum, `otherwise` elsewhere
+    // y = x where it is in the sum of an anchor
     template <class Rule>
-    void counted(T* y, const T* x, index i, T otherwise) const {
+    void counted(T* y, const T* x, index i) const {
         exec::elementwise({0, n_}, [=, own = room_.labels[i], seen = room_.views[i], labels = room_.labels,
                                     views = room_.views](index j) {
             const bool counts = (views[j] != seen) & (Rule::counts_positives | (labels[j] != own));
-            y[j] = counts ? x[j] : otherwise;
+            y[j] = counts ? x[j] : none;
         });
     }
 
@@ -381,9 +380,9 @@ class Pairs {
 
     template <class Rule>
     void score_moves(Similarities<Rule>, index i, const Own& mine) const {
-        counted<Rule>(mine.y, mine.x, i, -rules::Format<T>::infinity);
+        counted<Rule>(mine.y, mine.x, i);
         exec::elementwise({0, n_}, [y = mine.y, rx = mine.rx, log_sum = room_.log_sums[i]](index j) {
-            y[j] = y[j] == -rules::Format<T>::infinity ? 0 : rules::exp(y[j] - log_sum) * rx[j];
+            y[j] = y[j] == none ? 0 : rules::exp(y[j] - log_sum) * rx[j];
         });
         const T move = total(mine.y);
         T sum = 0;
