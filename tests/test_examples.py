@@ -392,6 +392,15 @@ def test_spectrum_of_a_transformer(run):
     assert min(page.ratios["start"]) > 3 and min(page.ratios["end"]) > 1.2  # from 6.8, from 4.5
 
 
+def test_contrastive_digits(run, monkeypatch):
+    monkeypatch.delenv("PYFAST_NN_MNIST", raising=False)  # the small digits are enough
+    page = run("contrastive_digits", NAMES=[2], SEEDS=2, EPOCHS=30)
+    assert page.history["loss"][-1] < 0.8 * page.chance
+    assert page.same > 0.9
+    scratch = page.means["from scratch"][0]
+    assert page.means["fine-tuned"][0] < scratch and page.means["linear probe"][0] < scratch + 0.03
+
+
 def test_spectrum_of_a_convolution(run):
     page = run("spectrum_of_a_convolution", EPOCHS=20, ROWS=300, SAMPLES=50, PROBES=2)
     assert page.error < 1e-2
