@@ -44,8 +44,8 @@ belong together into one batch. Everywhere else (`Sequential.evaluate`, validati
 `Sequential.loss_and_grad`, `Sequential.hvp`, operators of curvature) all rows are one batch. Time
 is proportional to the square of its rows; memory only to its rows, but under `Triplet`. What needs
 the loss of one example by itself (exact traces, diagonals, gradients of each example, the empirical
-Fisher matrix) is refused. These losses are not convex in the outputs, so that a Gauss-Newton matrix
-may have negative eigenvalues.
+Fisher matrix) is refused. These losses are not convex in the outputs: a Gauss-Newton matrix takes
+similarities, and distances that are to grow, as linear in them, and has no negative eigenvalues.
 
 At a kink (`MAE`, `Quantile`, `Hinge`, `MultiMargin`) the gradient is 0, and the second derivative
 of a straight piece is 0; that of `Huber` at exactly ``delta`` is 1.

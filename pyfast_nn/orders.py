@@ -86,13 +86,15 @@ def by_classes(labels: Integers, per_class: Integer, batch_size: int) -> Order:
     return order
 
 
-def check_partners(labels: Integers, batch_size: int) -> None:
-    """Raise ValueError if few rows of a batch taken at random have others with their label."""
-    numbers, counts = group_numbers(labels, "y")
-    n = len(labels)
-    partners = np.mean(counts[numbers] - 1) * min(batch_size, n) / n
-    if partners < 0.5:
+def check_partners(labels: Integers, rows: Integers, batch_size: int, grouped: bool) -> None:
+    """Raise ValueError if few rows of an epoch meet others with their label in their batch."""
+    batches = np.arange(len(rows)) // batch_size
+    places = batches * (labels.max() + 1) + labels[rows]
+    _, met, sizes = np.unique(places, return_inverse=True, return_counts=True)
+    if np.mean(sizes[met] - 1) < 0.5:
+        wanted = "rows that share a label in each" if grouped else "groups=y, or per_class=2 say"
+        came = "others" if grouped else "None"
         raise ValueError(
-            f"groups: expected groups=y, or per_class=2 say, as of {n} rows in batches of "
-            f"{batch_size} few meet another with their label by chance, got None"
+            f"groups: expected {wanted}, as of {len(rows)} rows in batches of {batch_size} few "
+            f"meet another with their label, got {came}"
         )

@@ -103,8 +103,10 @@ class Arrays:
             self._order_of_epoch = orders.by_classes(labels, self._per_class, size)
         elif not self._shuffle:
             self._order_of_epoch = orders.as_they_come(n)
-        elif self._loss.task == "pairs":
-            orders.check_partners(self.examples.own().targets, size)
+        if self._loss.task == "pairs":
+            rows = self._order_of_epoch(self._engine.seed, self._engine.epochs_trained)
+            labels = self.examples.own().targets
+            orders.check_partners(labels, rows, size, self._groups is not None)
 
     def _own_groups(self) -> Array:
         """Return the group of each row that is trained on."""

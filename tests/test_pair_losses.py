@@ -454,6 +454,7 @@ class TestModels:
 
     def test_what_is_refused(self, rng):
         X, y = clusters(rng)
+        order, others = np.arange(48).reshape(4, 12).T.ravel(), np.tile(np.arange(24), 2)
         model = encoder().build(10)
         operator = curvature.GaussNewton(model, X, y, loss="supcon")
         for call, message in [
@@ -470,6 +471,14 @@ class TestModels:
             (
                 lambda: model.fit(X, np.arange(48) // 2, loss="info_nce", batch_size=4),
                 "groups: expected groups=y",
+            ),
+            (  # as they come, no batch has two of one label
+                lambda: model.fit(X[order], y[order], loss="supcon", shuffle=False, batch_size=4),
+                "groups: expected groups=y",
+            ),
+            (
+                lambda: model.fit(X, y, loss="supcon", groups=others, batch_size=2),
+                "groups: expected rows that share a label in each, .*, got others",
             ),
             (lambda: model.fit(X, y, loss="supcon", metrics="accuracy"), "metrics"),
             (lambda: model.fit(X, y[:, None] + [0, 1], loss="supcon"), r"y: expected shape \(n,\)"),
