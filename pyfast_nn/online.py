@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from . import checks, intake
+from . import checks, data, intake
 from .data import Examples
 from .engine import PREDICTS, Engine
 from .losses import Loss
@@ -135,7 +135,8 @@ def run(
     Parameters
     ----------
     model : Sequential
-        Built, see `Sequential.build`. Layers act as in `Sequential.forward`.
+        Built, see `Sequential.build`. Layers act as in `Sequential.forward`; none has a constraint,
+        which fits alone hold.
     stream : iterable of (x, y)
         Examples (in_features,) and their targets. The next one is asked for when all is done with
         the one before it, so a stream may depend on the model.
@@ -143,7 +144,7 @@ def run(
         Made with the parameters of the model: ``fnn.optim.SGD(model.parameters, lr=0.1)``. It goes
         on in a later run.
     loss : str or pyfast_nn.losses.Loss, optional
-        None is the loss of the last fit.
+        None is the loss of the last fit. None of pairs of rows.
     comparator : Sequential, optional
         A fixed model, whose losses are subtracted: the best in hindsight makes of the difference
         the regret.
@@ -183,6 +184,11 @@ def run(
     """
     engine = engine_of(model)
     checked = intake.check_loss(engine, loss)
+    if checked.task == "pairs":
+        raise ValueError(
+            "loss: expected one of each example by itself, as they come one after the other, got "
+            f"{checked.name!r}"
+        )
     fixed = None if comparator is None else engine_of(comparator)
     if fixed is not None:
         intake.check_loss(fixed, checked)
@@ -191,10 +197,20 @@ def run(
             "optimizer: expected one of the model's parameters, such as "
             f"fnn.optim.SGD(model.parameters, lr=0.1), got {checks.describe(optimizer)}"
         )
-    has_labels = checked.task != "values"
+    has_labels = checked.gives_labels
     if checks.boolean(only_mistakes, "only_mistakes") and not has_labels:
         raise ValueError(
             f"only_mistakes: expected False, as {checked.name!r} is a loss of values, got True"
+        )
+    if on_example is not None and not callable(on_example):
+        raise TypeError(
+            f"on_example: expected a function of a loss, got {checks.describe(on_example)}"
+        )
+    held = next((place for place in engine.graph.places if place.layer.max_norm), None)
+    if held is not None:
+        raise ValueError(
+            f"model: expected layers without a constraint, which fits alone hold, got "
+            f"layers[{held.path}], {held.layer!r}; on_example may project"
         )
     losses: list[float] = []
     compared: list[float] = []
@@ -269,7 +285,9 @@ def perceptron_bound(
     >>> fnn.online.perceptron_bound([[2.0, 0.0], [-1.0, 0.0]], [1, -1], w=[1.0, 0.0])
     4.0
     """
-    rows, signs, plane = (np.asarray(a, np.float64) for a in (X, y, w))
+    given = {"X": X, "y": y, "w": w}
+    numbers = (data.as_numbers(value, name) for name, value in given.items())
+    rows, signs, plane = (array.astype(np.float64) for array in numbers)
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
         raise ValueError(f"X: expected finite numbers (n, n_features), got {checks.describe(rows)}")
     if signs.shape != (len(rows),) or not (np.abs(signs) == 1).all():

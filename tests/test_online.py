@@ -171,6 +171,13 @@ def test_what_is_impossible(rng):
         fnn.online.run(model, one, sgd, loss="mse", only_mistakes=True)
     with pytest.raises(ValueError, match="loss: expected a loss"):
         fnn.online.run(model, one, sgd)
+    with pytest.raises(ValueError, match="loss: expected one of each example by itself"):
+        fnn.online.run(model, one, sgd, loss="supcon")
+    with pytest.raises(TypeError, match="on_example: expected a function of a loss, got 3"):
+        fnn.online.run(model, one, sgd, loss="mse", on_example=3)
+    held = fnn.Sequential([fnn.Dense(1, constraint=fnn.MaxNorm(1.0))]).build(2)
+    with pytest.raises(ValueError, match=r"model: expected layers without a constraint, .*\[0\]"):
+        fnn.online.run(held, one, fnn.optim.SGD(held.parameters), loss="mse")
     with pytest.raises(RuntimeError):
         fnn.online.run(model, one, fnn.optim.SGD(), loss="mse")
     far = fnn.optim.SGD(model.parameters, lr=1e200)
@@ -185,6 +192,9 @@ def test_what_is_impossible(rng):
         ((X, y, [0, 0]), "w: expected 2 finite numbers, not all of them 0"),
     ):
         with pytest.raises(ValueError, match=match):
+            fnn.online.perceptron_bound(*wrong)
+    for name, wrong in (("X", (X * 1j, y, w)), ("y", (X, ["a", "b"], w)), ("w", (X, y, [1j, 1]))):
+        with pytest.raises(TypeError, match=f"{name}: expected real numbers"):
             fnn.online.perceptron_bound(*wrong)
     with pytest.raises(ValueError, match="margin: expected a finite number > 0"):
         fnn.online.perceptron_bound(X, y, w, margin=0)
