@@ -127,7 +127,7 @@ class Fit:
         self.epochs: int = source.epochs(epochs)
         classes = source.classes
         if self._mixup > 0:
-            _check_mixup(engine, loss)
+            _check_mixup(engine, loss, self._mixup)
         evaluated = {}
         validation = _check_validation(engine, validation_data, loss, source, once)
         if isinstance(source, Arrays):
@@ -492,7 +492,7 @@ def _refuse_beside_batches(
             )
 
 
-def _check_mixup(engine: Engine, loss: Loss) -> None:
+def _check_mixup(engine: Engine, loss: Loss, mixup: float) -> None:
     """Raise ValueError if examples, or their targets, cannot be mixed."""
     embedding = next((p for p in Graph(engine.layers).places if p.kind == "embedding"), None)
     why = ""
@@ -503,7 +503,7 @@ def _check_mixup(engine: Engine, loss: Loss) -> None:
     elif embedding is not None:
         why = f"for layers[{embedding.path}], {embedding.layer!r}, whose codes do not mix"
     if why:
-        raise ValueError(f"mixup: expected 0 {why}, got more")
+        raise ValueError(f"mixup: expected 0 {why}, got {mixup}")
 
 
 def _check_validation(
