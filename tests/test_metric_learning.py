@@ -271,6 +271,8 @@ def test_axes_are_in_order(rng):
         (ITML(gamma=0), "gamma: expected a finite number > 0, got 0"),
         (ITML(bounds=(1,)), "bounds: expected a pair"),
         (ITML(bounds=(0, 1)), "bounds: expected a finite number > 0, got 0"),
+        (ITML(prior="covariance"), "prior: expected real numbers"),
+        (NCA(init=[["a"] * 13]), "init: expected real numbers"),
         (ITML(prior=-np.eye(13)), "prior: expected None or a symmetric and positive definite"),
         (ITML(prior=np.eye(2)), r"prior: .* shape \(13, 13\), got an array of shape \(2, 2\)"),
     ],
@@ -279,6 +281,20 @@ def test_axes_are_in_order(rng):
 def test_what_is_impossible(wine, method, match):
     with pytest.raises((TypeError, ValueError), match=match):
         method.fit(*wine)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_squares_that_overflow(wine, method):
+    X, y = wine
+    with pytest.raises(ValueError, match="X: expected numbers whose squares have a finite sum"):
+        method.fit(X * 1e160, y)
+
+
+def test_pairs_have_no_names(wine, pairs):
+    frame = pytest.importorskip("pandas").DataFrame(wine[0]).add_prefix("column")
+    method = ITML(max_iter=1000).fit(frame, wine[1]).fit_pairs(*pairs)
+    assert not hasattr(method, "feature_names_in_")
+    method.transform(wine[0])  # without a warning
 
 
 def test_pairs_that_are_impossible(pairs):
@@ -293,7 +309,11 @@ def test_pairs_that_are_impossible(pairs):
         MMC().fit_pairs(np.where(signs[:, None, None] == 1, X, X[:, :1]), signs)
     with pytest.raises(ValueError, match="pairs: expected some not alike that differ"):
         ITML().fit_pairs(np.ones((2, 2, 3)), [1, -1])
-    with pytest.raises(ValueError, match="y: expected more than one label, and one of them twice"):
+    with pytest.raises(ValueError, match="pairs: expected numbers whose squares have a finite sum"):
+        ITML().fit_pairs(X * 1e160, signs)
+    with pytest.raises(
+        ValueError, match=r"y: expected more than one .* labels \[0, 1, 2, 3\] of 4"
+    ):
         MMC().fit(X[:4, 0], [0, 1, 2, 3])
     with pytest.raises(NotFittedError):
         ITML().pair_distance(X)

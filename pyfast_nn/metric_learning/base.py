@@ -41,6 +41,7 @@ class Mahalanobis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Return X, float64, and labels to fit on."""
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(y)
+        check_size(X, "X")
         return X, y
 
     def _minimize(self, objective: Objective, start: Floats) -> Floats:
@@ -163,6 +164,15 @@ def check_pairs(pairs: Any, n_features: int | None = None) -> Floats:
             f"pairs: expected an array of shape (n_pairs, 2, {columns}), got shape {checked.shape}"
         )
     return checked
+
+
+def check_size(examples: Floats, name: str) -> None:
+    """Raise ValueError if squared distances are too large for a number."""
+    if not np.isfinite(np.vdot(examples, examples)):
+        raise ValueError(
+            f"{name}: expected numbers whose squares have a finite sum, got up to "
+            f"{np.abs(examples).max():.3g}; StandardScaler makes them smaller"
+        )
 
 
 def differ(pairs: Floats) -> Floats:

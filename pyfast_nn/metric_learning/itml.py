@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from .. import checks, ops
+from .. import checks, data, ops
 from ..typing import ArrayLike, Floats, Integer, Real
 from .base import Objective, differ, factor
 from .groups import squares
@@ -112,7 +112,7 @@ class ITML(OfPairs):
     def _prior(self, features: int) -> Floats:
         if self.prior is None:
             return np.eye(features)
-        prior = np.array(self.prior, np.float64)
+        prior = data.as_numbers(self.prior, "prior").astype(np.float64)
         right = prior.shape == (features, features) and np.allclose(prior, prior.T)
         if not right or not np.linalg.eigvalsh(prior)[0] > 0:
             raise ValueError(

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from .. import checks
 from ..typing import Array, ArrayLike, Floats
-from .base import Mahalanobis, check_pairs, differ
+from .base import Mahalanobis, check_pairs, check_size, differ
 from .groups import grouped
 
 
@@ -84,7 +84,9 @@ class OfPairs(Mahalanobis):
             raise ValueError(f"y: expected {len(checked)} signs, got {checks.describe(y)}")
         if set(signs.tolist()) != {-1, 1}:
             raise ValueError(f"y: expected -1 and 1, got {np.unique(signs)[:5]}")
+        check_size(checked, "pairs")
         self.n_features_in_ = checked.shape[2]
+        vars(self).pop("feature_names_in_", None)  # of an earlier fit
         vars(self).pop("feature_names_in_", None)  # of an earlier fit
         self._fit(checked[signs == 1], checked[signs == -1])
         return self
@@ -101,8 +103,8 @@ class OfPairs(Mahalanobis):
         if not 1 < len(groups.classes) < len(X):
             raise ValueError(
                 "y: expected more than one label, and one of them twice, got labels "
-                f"{[y[groups.order[members.start]] for members in groups.classes[:5]]} of {len(X)} "
-                "examples"
+                f"{y[groups.order[[members.start for members in groups.classes[:5]]]].tolist()} "
+                f"of {len(X)} examples"
             )
         count = 20 * len(groups.classes) ** 2
         if self.n_constraints is not None:

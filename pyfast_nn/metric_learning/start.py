@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from .. import checks
+from .. import checks, data
 from ..typing import Array, Floats
 
 NAMES = ("auto", "pca", "lda", "identity")
@@ -36,7 +36,7 @@ def start(init: Any, n_components: Any, X: Floats, y: Array) -> Floats:
 
 
 def _given(init: Any, n_components: Any, features: int) -> Floats:
-    given = np.array(init, np.float64)
+    given = data.as_numbers(init, "init").astype(np.float64)
     rows = given.shape[0] if n_components is None and given.ndim == 2 else n_components
     if given.shape != (rows, features) or rows > features or not np.isfinite(given).all():
         raise ValueError(
