@@ -224,6 +224,8 @@ class TestMargins:
             margins(model, X, np.full((5, 3), 1 / 3), loss="cross_entropy")
         with pytest.raises(ValueError, match="y: expected one label for each example"):
             margins(model, X, X[:, :3], loss="mse")
+        with pytest.raises(TypeError, match="normalized: expected True or False"):
+            margins(model, X, y, loss="cross_entropy", normalized="yes")
         with pytest.raises(ValueError, match="reference: expected None without normalized"):
             margins(model, X, y, loss="cross_entropy", reference=np.zeros(15))
         with pytest.raises(ValueError, match="normalized: expected weights, rows and a way from"):
@@ -299,6 +301,14 @@ class TestNorms:
     def test_refusals(self, layers, shape, message):
         with pytest.raises(ValueError, match=message):
             norm_measures(fnn.Sequential(layers).build(shape))
+
+    def test_parameters_that_are_not_finite(self, rng):
+        X, y = halves(rng, 40)
+        model = fitted(X, y)
+        model.parameters[0] = np.nan
+        for call in (lambda: norm_measures(model), lambda: pac_bayes_bound(model, X, y)):
+            with pytest.raises(ValueError, match="model: expected finite parameters"):
+                call()
 
 
 def test_pictures_and_lines(rng):

@@ -15,6 +15,8 @@ def reference_parameters(model: Sequential, given: ArrayLike | None, name: str) 
     Those are functions of the model's layers and seed, whatever was done with it since.
     """
     engine = engine_of(model)
+    if not np.isfinite(model.parameters).all():
+        raise ValueError("model: expected finite parameters, got some that are not")
     if given is None:
         fresh = Sequential(model.layers, dtype=model.dtype, seed=model.seed)
         beginning = engine_of(fresh)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import intake
+from .. import checks, intake
 from ..losses import Loss
 from ..models import Sequential, engine_of
 from ..pictures import axes_or_new
@@ -73,6 +73,7 @@ def margins(
     True
     """
     engine = engine_of(model)
+    normalized = checks.boolean(normalized, "normalized")
     loss = intake.check_loss(engine, loss)
     rows = intake.features(engine, X)
     if not rows.shape[0]:
