@@ -140,12 +140,18 @@ class _Fit:
         self._S = S
         self._dual = S.shape[-2] < S.shape[-1]
         self._matrix = (S @ _t(S) if self._dual else _t(S) @ S) + lam * np.eye(min(S.shape[-2:]))
+        try:
+            solved = np.linalg.solve(self._matrix, Y if self._dual else _t(S) @ Y)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                f"lam: expected a number that counts beside products of rows of support, got {lam}"
+            ) from None
         if self._dual:
-            self._coefficients = np.linalg.solve(self._matrix, Y)
-            self.weights = _t(S) @ self._coefficients
+            self._coefficients = solved
+            self.weights = _t(S) @ solved
         else:
-            self.weights = np.linalg.solve(self._matrix, _t(S) @ Y)
-            self._residual = Y - S @ self.weights
+            self.weights = solved
+            self._residual = Y - S @ solved
 
     def pull(self, dW: Floats) -> tuple[Floats, Floats, float]:
         """Return the gradients in S, Y and lam.

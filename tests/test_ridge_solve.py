@@ -135,5 +135,8 @@ def test_other_refusals():
     pullback = fnn.Ridge().vjp(np.ones((2, 1)), np.ones((2, 3)), np.ones((4, 1)))[1]
     with pytest.raises(ValueError, match=r"dout: expected shape \(4, 3\), got \(3, 4\)"):
         pullback(np.ones((3, 4)))
+    for rows in (np.ones((5, 3)), np.ones((3, 5))):
+        with pytest.raises(ValueError, match=r"lam: expected a number that counts .*, got 1e-30"):
+            fnn.Ridge(1e-30).forward(rows, rows, rows)
     assert repr(fnn.Ridge(0.5)) == "Ridge(lam=0.5)" and fnn.Ridge(0.5) == fnn.Ridge(0.5)
     assert repr(fnn.Ridge()) == "Ridge()"
