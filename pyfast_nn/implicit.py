@@ -212,7 +212,8 @@ class NeuralODE(_OfBlock):
 
     def lay(self, network: Graph, path: str, value: int) -> int:
         width = network.width(value)
-        reads = _Reads(max(width, 1) + self.time, "y and t" if self.time else "y")
+        text = "NeuralODE's y and t" if self.time else "NeuralODE's y"
+        reads = _Reads(max(width, 1) + self.time, text)
         state = network.add(reads, path, reads.kind, (value,), width and reads.units)
         evaluations = self._steps * _METHODS[self.method]
         with network.evaluating(evaluations, evaluations):
@@ -312,7 +313,7 @@ class DeepEquilibrium(_OfBlock):
 
     def lay(self, network: Graph, path: str, value: int) -> int:
         width, units = network.width(value), self.units
-        reads = _Reads(units + max(width, 1), "z and x")
+        reads = _Reads(units + max(width, 1), "DeepEquilibrium's z and x")
         state = network.add(reads, path, reads.kind, (value,), width and reads.units)
         with network.evaluating(self.max_iter, 1):
             out = self._lay_block(network, path, state)

@@ -415,7 +415,7 @@ REFUSED = [
     (lambda: fnn.NeuralODE([fnn.Dense(2), fnn.Dropout(0.5)]), "block: expected layers that make"),
     (lambda: fnn.NeuralODE([fnn.BatchNorm()]), "got BatchNorm()"),
     (lambda: fnn.NeuralODE([fnn.Conv1d(3, 3)]), "block: expected layers that make"),
-    (lambda: fnn.NeuralODE([fnn.NeuralODE(FIELD)]), "block: expected layers that make"),
+    (lambda: fnn.NeuralODE([fnn.NeuralODE(FIELD)]), "got NeuralODE's y"),
     (lambda: fnn.NeuralODE([]), "block: expected at least one layer"),
     (lambda: fnn.NeuralODE(FIELD, (1.0, 1.0)), "t: expected another end than the start"),
     (lambda: fnn.NeuralODE(FIELD, method="rk45"), "method: expected one of"),
