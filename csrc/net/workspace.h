@@ -29,7 +29,7 @@ struct Needs {
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: Hessian products
     bool loss = false;
-    LossSpec pairs;              // if it is one of pairs
+    LossSpec pairs{};            // if it is one of pairs
     int states = 0;              // of an update
     bool whole_gradient = true;  // without, it is used strip by strip
     bool totals = false;         // of a gradient that is added up over parts of the examples
