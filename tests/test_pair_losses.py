@@ -459,7 +459,16 @@ class TestModels:
         operator = curvature.GaussNewton(model, X, y, loss="supcon")
         for call, message in [
             (lambda: curvature.EmpiricalFisher(model, X, y, loss="supcon"), "pairs of rows"),
-            (lambda: curvature.exact_trace(operator), "pairs of rows"),
+            (lambda: curvature.exact_trace(operator), "loss: .* by itself, got 'supcon'"),
+            (lambda: curvature.sampled_trace(operator), "loss: .* by itself, got 'supcon'"),
+            (
+                lambda: curvature.per_example_gradients(model, X, y, loss="supcon"),
+                "loss: .* by itself, got 'supcon'",
+            ),
+            (
+                lambda: model.fit(X, y, loss="supcon", callbacks=[fnn.CurvatureMonitor(X, y)]),
+                "loss: .* by itself, got 'supcon'",
+            ),
             (
                 lambda: model.fit(X, y, loss="supcon", class_weight="balanced"),
                 "class_weight: .*'supcon'",

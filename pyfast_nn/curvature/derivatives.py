@@ -44,6 +44,8 @@ class Derivatives:
         budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
         self.kind: str = kind
         self.loss: Loss | None = loss
+        if kind == "empirical_fisher":
+            check_each_loss(loss)
         self.core: _core.Operator
         self.net: _core.Network
         self.core, self.net = engine.operator(kind, examples, loss, dtype, budget, run)
@@ -86,6 +88,7 @@ class Derivatives:
 
     def check_each_row(self, name: str, cure: str) -> None:
         """Raise ValueError unless it is known what each example adds to traces and gradients."""
+        check_each_loss(self.loss)
         if self._training and self.net.couples_rows:
             raise ValueError(
                 "training: expected False where each row counts for itself, got True for a "
@@ -100,6 +103,14 @@ class Derivatives:
     def bent_layer(self) -> str:
         """Return the first layer that is not piecewise linear, as a text for messages."""
         return self._engine.first_bent_layer()
+
+
+def check_each_loss(loss: Loss | None) -> None:
+    """Raise ValueError if no loss is that of one example."""
+    if loss is not None and loss.task == "pairs":
+        raise ValueError(
+            f"loss: expected one of each example by itself, got {loss.name!r}, one of pairs of rows"
+        )
 
 
 def check_columns(V: ArrayLike, n: int) -> Array:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, columns, data
+from .. import checks, columns, data, losses
 from ..callbacks import Callback
 from ..models import Sequential
 from ..typing import ArrayLike, Inputs, Integer
+from .derivatives import check_each_loss
 from .eigen import top_eigenpairs
 from .exact import exact_trace
 
@@ -35,8 +36,8 @@ class CurvatureMonitor(Callback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is impossible, or a number of X is not finite; by `fit`, if the loss has no
-        exact trace (see `curvature.exact_trace`).
+        If an argument is impossible, or a number of X is not finite; by `fit`, if the loss
+        or a layer has no exact trace (see `curvature.exact_trace`).
     ImportError
         By `fit`, if SciPy is not there.
 
@@ -83,6 +84,7 @@ class CurvatureMonitor(Callback):
 
     def on_fit_begin(self, model: Sequential) -> None:
         """Measure on one row, so that what cannot be measured is refused before the training."""
+        check_each_loss(losses.check(model.loss))
         self._measure(model, slice(1))
 
     def on_epoch_end(self, model: Sequential, epoch: int, record: dict[str, Any]) -> None:
