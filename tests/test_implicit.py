@@ -367,6 +367,10 @@ def test_how_far_from_an_equilibrium(rng):
             np.testing.assert_allclose(actual, expected, rtol=1e-10)
         else:
             assert (actual < 0.5 * expected).mean() > 0.9
+    layers = [fnn.Dense(1, init=0.0, bias_init=1.0), fnn.ReLU()]
+    model = fnn.Sequential([fnn.DeepEquilibrium(layers, max_iter=2)]).build(1)
+    model.parameters[0] = -5  # z = 1, of which it makes 0
+    assert fnn.inspect.equilibrium_distances(model, X[:2, :1])["0"].tolist() == [np.inf, np.inf]
 
 
 MODELS = [lambda: of_ode(), lambda: of_ode(method="rk4", time=True), of_equilibrium]

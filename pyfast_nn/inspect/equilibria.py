@@ -60,5 +60,6 @@ def equilibrium_distances(model: Sequential, X: Inputs) -> dict[str, Floats]:
             z = values[starts[place.path]][..., : place.features]
             axes = tuple(range(1, of_z.ndim))
             off, size = (np.sqrt((each**2).sum(axis=axes)) for each in (of_z - z, of_z))
-            found[place.path].append(np.divide(off, size, out=off, where=off != 0))
+            with np.errstate(divide="ignore"):  # beside nothing, anything is infinite
+                found[place.path].append(np.divide(off, size, out=off, where=off != 0))
     return {path: np.concatenate(parts) for path, parts in found.items()}
