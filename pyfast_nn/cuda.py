@@ -6,7 +6,11 @@ Examples
 >>> model = fnn.Sequential([fnn.Dense(64), fnn.ReLU(), fnn.Dense(10)], device=device)
 """
 
+import ctypes
 import importlib.util
+import os
+import sys
+from pathlib import Path
 
 from . import _core, checks
 
@@ -54,8 +58,12 @@ def library() -> str | None:
     return None if found is None else found.origin
 
 
+_provider: str | None = None  # of wide products, once it is known
+
+
 def require() -> None:
     """Raise RuntimeError unless ``device="cuda"`` computes."""
+    global _provider
     if not _core.is_open_device("cuda"):
         path = library()
         if path is None:
@@ -65,6 +73,38 @@ def require() -> None:
             )
         _core.open_device(path)
     _core.device_model("cuda")
+    if _provider is None:
+        wanted = os.environ.get("PYFAST_NN_CUDA_GEMM") or "own"
+        if checks.choice(wanted, "PYFAST_NN_CUDA_GEMM", ("own", "cublaslt")) == "cublaslt":
+            _use_cublaslt()
+        _provider = wanted
+
+
+_CUBLASLT = "libcublasLt.so.13"
+
+
+def places_of_cublaslt() -> list[str]:
+    """Return where cuBLASLt may be: if this process has it, there alone."""
+    try:
+        ctypes.CDLL(_CUBLASLT, os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        packages = [Path(folder) / "nvidia" / "cu13" / "lib" / _CUBLASLT for folder in sys.path]
+        return [*map(str, filter(Path.exists, packages)), _CUBLASLT]
+    return [_CUBLASLT]
+
+
+def _use_cublaslt() -> None:
+    """Have wide products computed by cuBLASLt; RuntimeError if it is not there."""
+    reasons = []
+    for place in places_of_cublaslt():
+        try:
+            return _core.use_cublaslt("cuda", place)
+        except RuntimeError as error:
+            reasons.append(f"{place}: {error}")
+    raise RuntimeError(
+        "PYFAST_NN_CUDA_GEMM: expected cuBLASLt of CUDA 13, in this environment or the system's; "
+        f"pip install 'pyfast-nn[cuda]' ({'; '.join(reasons)})"
+    )
 
 
 def check_device(device: object) -> str:

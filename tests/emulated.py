@@ -23,6 +23,14 @@ OPTIONS = [
 ]
 
 
+def cublaslt(folder):
+    """Build what stands for NVIDIA's library in a folder; return its path."""
+    path = folder / "cublaslt.so"
+    command = [*COMPILER.split(), *OPTIONS, "-shared", str(HERE / "cuda" / "cublaslt.cpp")]
+    subprocess.run([*command, "-o", str(path)], check=True)
+    return path
+
+
 def need_compiler():
     """Skip a test where nothing can be built for the emulator."""
     if not CSRC.is_dir():

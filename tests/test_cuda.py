@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import functools
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -323,6 +326,48 @@ def test_the_same_bits_run_after_run(gpu, rng):
             assert_same_bits(actual, expected)
 
 
+def run_elsewhere(code, library, **environment):
+    """Return what a process with its own emulator prints."""
+    first = f"import pyfast_nn as fnn; fnn._core.open_device({str(library)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}\n{code}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_same_bits_in_any_order_of_threads(library):
+    """Of those of a block; what they do side by side would come out differently."""
+    code = """
+X, y = fnn.datasets.load_digits()
+layers = [fnn.Dense(40), fnn.BatchNorm(), fnn.ReLU(), fnn.LayerNorm(), fnn.Dropout(0.1)]
+model = fnn.Sequential([*layers, fnn.Dense(10), fnn.PReLU()], device="cuda", seed=1)
+model.fit(X[:300] / 16, y[:300], loss="cross_entropy", epochs=1)
+v = model.parameters.copy()
+print(v.tobytes().hex(), model.hvp(X[:50] / 16, y[:50], v, training=True, seed=1).tobytes().hex())
+"""
+    first, *others = (run_elsewhere(code, library, EMULATE_ORDER=order) for order in "017")
+    assert others == [first, first]
+
+
+def test_memory_that_is_not_there(library):
+    code = """
+X, y = fnn.datasets.load_digits()
+large = fnn.Sequential([fnn.Dense(500), fnn.ReLU(), fnn.Dense(10)], device="cuda").build(64)
+before = large.parameters.copy()
+try:
+    large.fit(X, y, loss="cross_entropy", epochs=1)
+except MemoryError:
+    print((large.parameters == before).all())
+small = fnn.Sequential([fnn.Dense(10)], device="cuda")
+print(small.fit(X[:100], y[:100], loss="cross_entropy", epochs=1).epochs)
+"""
+    assert run_elsewhere(code, library, EMULATE_BYTES="400000") == "True\n1\n"
+
+
 def test_a_model_moves(gpu, rng, tmp_path):
     X, y = examples(rng)
     layers = [fnn.Dense(8), fnn.ReLU(), fnn.Dense(3)]
@@ -374,6 +419,58 @@ def test_what_is_not_finite(gpu, rng):
     assert_close(there.parameters, cpu.parameters, "float64", 200)
     X[3, 2] = np.nan
     assert np.isnan(there.forward(X)[3]).all() and np.isfinite(np.delete(there.forward(X), 3)).all()
+
+
+# ----------------------------------------------------------- wide products, by another library
+
+
+@pytest.fixture
+def copied(library, tmp_path):
+    """The library anew, as one that knows nothing of cuBLASLt yet."""
+    path = shutil.copy(library, tmp_path / "_cuda_copied.so")
+    _core.open_device(str(path))
+    yield path
+    _core.open_device(str(library))
+
+
+def test_wide_products_by_cublaslt(copied, rng, dtype, tmp_path):
+    X, y = rng.normal(size=(150, 6)), rng.integers(0, 3, 150)
+    layers = [fnn.Dense(130), fnn.Tanh(), fnn.Dense(140), fnn.ReLU(), fnn.Dense(3)]
+    models = on_both(layers, dtype=dtype)
+    path = emulated.cublaslt(tmp_path)
+    _core.use_cublaslt("cuda", str(path))
+
+    def computed(model):
+        yield from (model.forward(X), *model.loss_and_grad(X, y, loss="cross_entropy"))
+        v = np.ones(model.n_parameters, dtype)
+        yield model.hvp(X, y, v, loss="cross_entropy")
+        sgd = fnn.optim.SGD(lr=0.1)
+        model.fit(X, y, loss="cross_entropy", optimizer=sgd, epochs=2, batch_size=60)
+        yield model.parameters
+
+    assert_alike(computed, models, inner=2000)
+    assert ctypes.CDLL(str(path)).cublaslt_calls() > 20
+
+
+def test_cublaslt_that_is_not_there(copied, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYFAST_NN_CUDA_GEMM", "cublaslt")
+    monkeypatch.setattr(fnn.cuda, "_provider", None)
+    places = [str(tmp_path / "nowhere.so"), _core.__file__]
+    monkeypatch.setattr(fnn.cuda, "places_of_cublaslt", lambda: places)
+    for _ in range(2):  # and it stays so
+        with pytest.raises(RuntimeError, match="PYFAST_NN_CUDA_GEMM: expected cuBLASLt") as error:
+            fnn.Sequential(layers(), device="cuda")
+        assert all(place in str(error.value) for place in places)
+    places.append(str(emulated.cublaslt(tmp_path)))
+    assert fnn.Sequential(layers(), device="cuda").device == "cuda"
+    monkeypatch.setenv("PYFAST_NN_CUDA_GEMM", "cublas")
+    monkeypatch.setattr(fnn.cuda, "_provider", None)
+    with pytest.raises(ValueError, match="PYFAST_NN_CUDA_GEMM: expected one of own, cublaslt, got"):
+        fnn.Sequential(layers(), device="cuda")
+
+
+def test_where_cublaslt_is_looked_for():
+    assert fnn.cuda.places_of_cublaslt()[-1] == "libcublasLt.so.13"
 
 
 # --------------------------------------------------------- optimizers of arrays on a GPU

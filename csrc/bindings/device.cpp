@@ -158,6 +158,10 @@ void register_device(py::module_& m) {
     m.def("open_device", open_device, "path"_a);
     m.def("is_open_device", [](const std::string& name) { return devices.count(name) != 0; }, "name"_a);
     m.def(
+        "use_cublaslt",
+        [](const std::string& name, const std::string& path) { opened(name).use_cublaslt(path.c_str()); },
+        "device"_a, "path"_a);
+    m.def(
         "device_model",
         [](const std::string& name) {
             const Device& device = opened(name);

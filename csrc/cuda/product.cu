@@ -1,5 +1,6 @@
 #include "cuda/product.h"
 
+#include "cuda/cublaslt.h"
 #include "exec/range.h"
 #include "rules/math.h"
 
@@ -82,6 +83,7 @@ void launch_product(Stream& stream, index m, index n, index k, const Matrix<T>& 
 template <class T>
 void product(Stream& stream, Trans ta, Trans tb, index m, index n, index k, const T* A, index lda, const T* B,
              index ldb, bool add, T* C, index ldc) {
+    if (cublaslt_product(stream, ta, tb, m, n, k, A, lda, B, ldb, add, C, ldc)) return;
     constexpr index wide = 128, enough = 32;  // tiles that keep a device busy
     const Matrix<T> a{A, lda, ta == Trans::yes};
     const Matrix<T> b{B, ldb, tb == Trans::no};  // read as (n, k)

@@ -358,7 +358,9 @@ T exchange(unsigned mask, T value, unsigned from, const void* where) {
 
 inline std::recursive_mutex device;
 inline std::map<char*, std::size_t> heap;
-inline std::size_t limit = SIZE_MAX;  // bytes of device memory
+// Bytes of device memory.
+inline std::size_t limit =
+    std::getenv("EMULATE_BYTES") ? std::strtoull(std::getenv("EMULATE_BYTES"), nullptr, 10) : SIZE_MAX;
 inline std::size_t used = 0;
 
 inline bool on_device(const void* p, std::size_t n) {
@@ -499,8 +501,9 @@ inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps
     return cudaSuccess;
 }
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, int, void*) { return cudaSuccess; }
-inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_t, cudaStream_t) {
+inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_t, cudaStream_t stream) {
     const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+    if (n > emulate::limit - emulate::used && !stream->captured) stream->wait();  // for what is given back
     if (n > emulate::limit - emulate::used) return cudaErrorMemoryAllocation;
     *p = std::malloc(n);
     std::memset(*p, 0xff, n);

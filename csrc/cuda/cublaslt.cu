@@ -1,0 +1,175 @@
+#include "cuda/cublaslt.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+
+namespace fnn::FNN_ISA::device {
+
+namespace {
+
+// What is called of the library's interface in C, with the numbers of its enumerations.
+struct Interface {
+    using Status = int;  // 0: success
+    enum Type { float32 = 0, float64 = 1 };
+    enum Compute { compute_float32 = 68, compute_float64 = 70 };
+    enum OfDescription { transposes_a = 3, transposes_b = 4 };
+    enum OfPreference {
+        workspace_bytes = 1,
+        reductions = 3,
+        alignment_a = 5,
+        alignment_b,
+        alignment_c,
+        alignment_d
+    };
+    struct Way {
+        std::uint64_t algorithm[8];
+        std::size_t workspace;
+        Status state;
+        float waves;
+        int reserved[4];
+    };
+
+    Status (*create)(void** handle);
+    Status (*description_create)(void**, int compute, int scale);
+    Status (*description_set)(void*, int what, const void*, std::size_t);
+    Status (*description_destroy)(void*);
+    Status (*layout_create)(void**, int type, std::uint64_t rows, std::uint64_t cols, std::int64_t ld);
+    Status (*layout_destroy)(void*);
+    Status (*preference_create)(void**);
+    Status (*preference_set)(void*, int what, const void*, std::size_t);
+    Status (*preference_destroy)(void*);
+    Status (*find_ways)(void* handle, void* description, void* a, void* b, void* c, void* d, void* preference,
+                        int wanted, Way*, int* found);
+    Status (*matmul)(void* handle, void* description, const void* alpha, const void* a, void* layout_a,
+                     const void* b, void* layout_b, const void* beta, const void* c, void* layout_c, void* d,
+                     void* layout_d, const std::uint64_t* algorithm, void* workspace, std::size_t bytes,
+                     cudaStream_t stream);
+
+    void* handle = nullptr;
+};
+
+std::atomic<const Interface*> open{nullptr};
+
+std::runtime_error failed(const std::string& what) {
+    return std::runtime_error(expected("device", "cuBLASLt to work", what));
+}
+
+void check_status(Interface::Status status, const char* function) {
+    if (status == 0) return;
+    if (status == 3) throw std::bad_alloc();
+    throw failed("status " + std::to_string(status) + " of " + function);
+}
+
+template <class F>
+void find(void* library, const char* name, F& function) {
+    function = reinterpret_cast<F>(dlsym(library, name));
+    if (function == nullptr) throw failed(dlerror());
+}
+
+// Something that the library makes and destroys.
+class Made {
+   public:
+    template <class... A>
+    Made(Interface::Status (*create)(void**, A...), Interface::Status (*destroy)(void*), const char* name,
+         std::decay_t<A>... numbers)
+        : destroy_(destroy) {
+        check_status(create(&it, numbers...), name);
+    }
+    Made(const Made&) = delete;
+    Made& operator=(const Made&) = delete;
+    ~Made() { destroy_(it); }
+
+    void* it = nullptr;
+
+   private:
+    Interface::Status (*destroy_)(void*);
+};
+
+// Bytes of which an address is a multiple, up to those that matter.
+std::uint32_t alignment_of(const void* p) {
+    const auto address = reinterpret_cast<std::uintptr_t>(p) | 256;
+    return std::uint32_t(address & (~address + 1));
+}
+
+}  // namespace
+
+void open_cublaslt(const char* path) {
+    void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) throw failed(dlerror());
+    static Interface all;
+    find(library, "cublasLtCreate", all.create);
+    find(library, "cublasLtMatmulDescCreate", all.description_create);
+    find(library, "cublasLtMatmulDescSetAttribute", all.description_set);
+    find(library, "cublasLtMatmulDescDestroy", all.description_destroy);
+    find(library, "cublasLtMatrixLayoutCreate", all.layout_create);
+    find(library, "cublasLtMatrixLayoutDestroy", all.layout_destroy);
+    find(library, "cublasLtMatmulPreferenceCreate", all.preference_create);
+    find(library, "cublasLtMatmulPreferenceSetAttribute", all.preference_set);
+    find(library, "cublasLtMatmulPreferenceDestroy", all.preference_destroy);
+    find(library, "cublasLtMatmulAlgoGetHeuristic", all.find_ways);
+    find(library, "cublasLtMatmul", all.matmul);
+    check_status(all.create(&all.handle), "cublasLtCreate");
+    open = &all;
+}
+
+// A row-major matrix is to the library, which counts by columns, its transpose: C' = B' A'.
+template <class T>
+bool cublaslt_product(Stream& stream, Trans ta, Trans tb, index m, index n, index k, const T* A, index lda,
+                      const T* B, index ldb, bool add, T* C, index ldc) {
+    constexpr index narrow = 128;
+    const Interface* const lt = open;
+    if (lt == nullptr || std::max({m, n, k}) <= narrow || std::min({m, n, k}) == 0) return false;
+    constexpr bool single = sizeof(T) == sizeof(float);
+    constexpr int type = single ? Interface::float32 : Interface::float64;
+    constexpr int compute = single ? Interface::compute_float32 : Interface::compute_float64;
+
+    const Made description(lt->description_create, lt->description_destroy, "cublasLtMatmulDescCreate",
+                           compute, type);
+    const int transposes_first = tb == Trans::yes, transposes_second = ta == Trans::yes;
+    const auto describe = [&](int what, int value) {
+        check_status(lt->description_set(description.it, what, &value, sizeof(value)),
+                     "cublasLtMatmulDescSetAttribute");
+    };
+    describe(Interface::transposes_a, transposes_first);
+    describe(Interface::transposes_b, transposes_second);
+
+    const auto layout = [&](index rows, index cols, index ld) {
+        return Made(lt->layout_create, lt->layout_destroy, "cublasLtMatrixLayoutCreate", type,
+                    std::uint64_t(rows), std::uint64_t(cols), std::int64_t(ld));
+    };
+    const Made first = transposes_first ? layout(k, n, ldb) : layout(n, k, ldb);
+    const Made second = transposes_second ? layout(m, k, lda) : layout(k, m, lda);
+    const Made result = layout(n, m, ldc);
+
+    const Made preference(lt->preference_create, lt->preference_destroy, "cublasLtMatmulPreferenceCreate");
+    const auto prefer = [&](int what, const auto& value) {
+        check_status(lt->preference_set(preference.it, what, &value, sizeof(value)),
+                     "cublasLtMatmulPreferenceSetAttribute");
+    };
+    prefer(Interface::workspace_bytes, std::uint64_t(0));  // without which no sum can be split
+    prefer(Interface::reductions, std::uint32_t(0));
+    prefer(Interface::alignment_a, alignment_of(B));
+    prefer(Interface::alignment_b, alignment_of(A));
+    prefer(Interface::alignment_c, alignment_of(C));
+    prefer(Interface::alignment_d, alignment_of(C));
+
+    Interface::Way way{};
+    int found = 0;
+    const Interface::Status status = lt->find_ways(lt->handle, description.it, first.it, second.it, result.it,
+                                                   result.it, preference.it, 1, &way, &found);
+    if (status != 0 || found == 0 || way.state != 0) return false;
+    const T one = 1, beta = add ? 1 : 0;
+    check_status(lt->matmul(lt->handle, description.it, &one, B, first.it, A, second.it, &beta, C, result.it,
+                            C, result.it, way.algorithm, nullptr, 0, stream.handle()),
+                 "cublasLtMatmul");
+    return true;
+}
+
+template bool cublaslt_product(Stream&, Trans, Trans, index, index, index, const float*, index, const float*,
+                               index, bool, float*, index);
+template bool cublaslt_product(Stream&, Trans, Trans, index, index, index, const double*, index,
+                               const double*, index, bool, double*, index);
+
+}  // namespace fnn::FNN_ISA::device
