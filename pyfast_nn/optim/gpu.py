@@ -21,7 +21,7 @@ class _Place:
     def __init__(self, interface: dict[str, Any], owner: object) -> None:
         names = ("shape", "typestr", "data", "strides")
         self.__array_interface__ = {name: interface.get(name) for name in names} | {"version": 3}
-        self.owner = owner
+        self.owner: object = owner
 
 
 def is_on_gpu(value: object) -> bool:
@@ -84,8 +84,8 @@ class DeviceArray:
 
     def __init__(self, memory: Any, shape: Shape, dtype: np.dtype[Any], fortran: bool) -> None:
         self._memory = memory
-        self.shape = shape
-        self.dtype = dtype
+        self.shape: Shape = shape
+        self.dtype: np.dtype[Any] = dtype
         self._fortran = fortran
 
     @classmethod
