@@ -63,7 +63,7 @@ class Engine:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.dtype = dtype
         self.seed = seed
-        self.device = device
+        self.device: str = device
         self._net: Any = None  # this and the three that follow: when it is built
         self._graph: Any = None
         self.parameters: Any = None
