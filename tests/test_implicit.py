@@ -292,6 +292,26 @@ def test_the_steps_are_those_of_scipy(rng, t):
 
 
 @pytest.mark.once
+def test_the_gradient_with_steps_that_are_undone(rng):
+    """By differences, whose steps have nearly the same sizes."""
+    integrate = pytest.importorskip("scipy.integrate")
+    tolerance = {"rtol": 1e-8, "atol": 1e-10}
+    model = of_ode(t=2.0, steps=500, **tolerance)
+    model.parameters *= 2.5
+    X, y = rng.standard_normal((6, 2)), rng.standard_normal((6, 1))
+    found = [integrate.solve_ivp(slope_of(model), (0, 2), x, **tolerance) for x in X]
+    undone = [(each.nfev - 2) // 6 - (len(each.t) - 1) for each in found]
+    assert min(undone) == 0 < max(undone)
+    gradient = model.loss_and_grad(X, y, loss="mse")[1]
+    way, h, here = rng.standard_normal(gradient.size), 1e-4, model.parameters.copy()
+    ends = []
+    for t in (h, -h):
+        model.parameters = here + t * way
+        ends.append(model.evaluate(X, y, loss="mse")["loss"])
+    assert gradient @ way == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-5)
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
 def test_the_error_falls_with_the_order(rng, method, order):
     """Of y' = y, whose solution is known."""
@@ -403,6 +423,16 @@ def test_a_model_with_it_is_like_others(tmp_path, rng, make):
         assert_same_bits(model.named_parameters()[name], held[name])
     model.layers[0].trainable = True
     assert "NeuralODE" in model.summary() or "DeepEquilibrium" in model.summary()
+
+
+@pytest.mark.once
+def test_statistics_behind_a_flow(rng):
+    layers = [fnn.Dense(2), fnn.NeuralODE(FIELD), fnn.BatchNorm()]
+    model = fnn.Sequential(layers, dtype="float64").build(3)
+    X = rng.standard_normal((1500, 3))
+    model.calibrate(X)
+    y = model[:2].forward(X)
+    np.testing.assert_allclose(model.named_state()["2.running_mean"], y.mean(axis=0), atol=1e-12)
 
 
 WITHIN = fnn.Sequential([fnn.NeuralODE([fnn.ReLU(), fnn.Dense(2)])]).build(2)
