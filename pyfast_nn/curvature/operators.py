@@ -215,7 +215,8 @@ class GaussNewton(SymmetricOperator):
 
     J are the derivatives of the outputs in the parameters, H the Hessian of the losses in the
     outputs: what is left of the Hessian where the network is taken as linear in its parameters.
-    Positive semi-definite if the loss is convex in the outputs.
+    Positive semi-definite if the loss is convex in the outputs; of losses of pairs of rows, which
+    are not, H is what is convex of it (`pyfast_nn.losses`).
 
     Parameters
     ----------
@@ -318,6 +319,12 @@ class EmpiricalFisher(SymmetricOperator):
     """
 
     _kind = "empirical_fisher"
+
+    def _check_loss(self, loss: losses.Loss) -> None:
+        if loss.task == "pairs":
+            raise ValueError(
+                f"loss: expected one of each example, got {loss.name!r}, one of pairs of rows"
+            )
 
 
 class Jacobian(ModelOperator):
