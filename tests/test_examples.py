@@ -392,8 +392,7 @@ def test_spectrum_of_a_transformer(run):
     assert min(page.ratios["start"]) > 3 and min(page.ratios["end"]) > 1.2  # from 6.8, from 4.5
 
 
-def test_contrastive_digits(run, monkeypatch):
-    monkeypatch.delenv("PYFAST_NN_MNIST", raising=False)  # the small digits are enough
+def test_contrastive_digits(run):
     page = run("contrastive_digits", NAMES=[2], SEEDS=2, EPOCHS=30)
     assert page.history["loss"][-1] < 0.8 * page.chance
     assert page.same > 0.9
