@@ -72,12 +72,24 @@ class Session {
         const index width = plan.values.front().features();
         if (order == nullptr && lies_ready<T>(plan, x))
             return stream.upload(to, reinterpret_cast<const T*>(x.data) + first * width, count * width);
-        T* const staged = static_cast<T*>(
-            context.arena.reserve(std::size_t(exec::min(most_, at_once) * width) * sizeof(T)));
+        const bool raw = can_be_raw(plan, x);
+        const index most = exec::min(most_, at_once), bytes = raw_bytes(plan, x);
+        if (raw && raw_ == nullptr) {
+            raw_ = memory.template take<char>(most * bytes);
+            map_ = column_map(memory, context);
+        }
+        void* const staged =
+            context.arena.reserve(std::size_t(most * (raw ? bytes : width * index(sizeof(T)))));
         for (index done = 0; done < count; done += at_once) {
             const index some = exec::min(at_once, count - done);
-            read_rows(staged, context, x, order, first + done, some);
-            stream.upload(to + done * width, staged, some * width);
+            if (raw) {
+                stream.upload(raw_, raw_rows(static_cast<char*>(staged), plan, x, order, first + done, some),
+                              some * bytes);
+                convert_rows(stream, to + done * width, raw_, x.dtype, map_, some, width);
+            } else {
+                read_rows(static_cast<T*>(staged), context, x, order, first + done, some);
+                stream.upload(to + done * width, static_cast<const T*>(staged), some * width);
+            }
         }
     }
 
@@ -121,6 +133,8 @@ class Session {
     }
 
     const index most_;
+    char* raw_ = nullptr;
+    ColumnMapOnDevice map_;
     std::int64_t* labels_ = nullptr;
     T *values_ = nullptr, *weights_ = nullptr;
 };

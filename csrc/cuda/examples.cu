@@ -3,11 +3,61 @@
 #include <cstring>
 #include <vector>
 
+#include "cuda/kernels/elementwise.h"
 #include "net/gather.h"
 
 namespace fnn::FNN_ISA::device {
 
+// Number i of rows that are stored as numbers of type S.
+template <class T, class S>
+struct Convert {
+    T* to;
+    const S* from;
+    ColumnMapOnDevice map;
+    index columns;
+    FNN_HD void operator()(index i) const {
+        const index j = i % columns;
+        to[i] = map.scale == nullptr ? T(from[i])
+                                     : T((double(from[i]) - map.center[j]) * map.scale[j] + map.shift[j]);
+    }
+};
+
 namespace {
+
+// f(S{}) with the type of stored numbers; not of float16, which the host converts.
+template <class F>
+void with_stored(DType dtype, const F& f) {
+    switch (dtype) {
+        case DType::float32:
+            return f(float{});
+        case DType::float64:
+            return f(double{});
+        case DType::int8:
+            return f(std::int8_t{});
+        case DType::int16:
+            return f(std::int16_t{});
+        case DType::int32:
+            return f(std::int32_t{});
+        case DType::int64:
+            return f(std::int64_t{});
+        case DType::uint8:
+            return f(std::uint8_t{});
+        case DType::uint16:
+            return f(std::uint16_t{});
+        case DType::uint32:
+            return f(std::uint32_t{});
+        case DType::uint64:
+            return f(std::uint64_t{});
+        case DType::float16:
+            return;
+    }
+}
+
+index bytes_of(DType dtype) {
+    index bytes = 0;
+    with_stored(dtype, [&](auto number) { bytes = index(sizeof(number)); });
+    return bytes;
+}
 
 // From the columns of X to what the first layer reads; of affine layers, too, which a CPU composes to one
 // map.
@@ -33,6 +83,46 @@ bool lies_ready(const Plan& plan, const Source& x) {
            !x.swapped && x.col_stride == index(sizeof(T)) &&
            x.row_stride == plan.in_features() * index(sizeof(T)) &&
            reinterpret_cast<std::uintptr_t>(x.data) % sizeof(T) == 0;
+}
+
+bool can_be_raw(const Plan& plan, const Source& x) {
+    const index each = bytes_of(x.dtype);
+    return plan.input_ways.empty() && x.starts == nullptr && x.mapping == nullptr && !x.swapped && each > 0 &&
+           x.col_stride == each;
+}
+
+index raw_bytes(const Plan& plan, const Source& x) { return plan.in_features() * bytes_of(x.dtype); }
+
+const char* raw_rows(char* staged, const Plan& plan, const Source& x, const std::int64_t* order, index first,
+                     index count) {
+    const index bytes = raw_bytes(plan, x);
+    if (order == nullptr && x.row_stride == bytes) return x.data + first * bytes;
+    for (index r = 0; r < count; ++r) {
+        const index example = order != nullptr ? order[first + r] : first + r;
+        std::memcpy(staged + r * bytes, x.data + example * x.row_stride, std::size_t(bytes));
+    }
+    return staged;
+}
+
+ColumnMapOnDevice column_map(Memory& memory, const Context& call) {
+    const index columns = call.plan.in_features();
+    if (call.plan.input_layers.empty()) return {};
+    std::vector<double> numbers(std::size_t(3 * columns));
+    exec::ColumnMap map;
+    map.center = numbers.data(), map.scale = map.center + columns, map.shift = map.scale + columns;
+    net::compose_input_layers(call.plan, call.state, map, {0, columns});
+    const double* const there = memory.copy_of(numbers.data(), 3 * columns);
+    return {there, there + columns, there + 2 * columns};
+}
+
+template <class T>
+void convert_rows(Stream& stream, T* to, const char* raw, DType dtype, const ColumnMapOnDevice& map,
+                  index count, index columns) {
+    with_stored(dtype, [&](auto number) {
+        using S = decltype(number);
+        elementwise(stream, count * columns,
+                    Convert<T, S>{to, reinterpret_cast<const S*>(raw), map, columns});
+    });
 }
 
 template <class T>
@@ -95,5 +185,7 @@ template void input_gradient(const Context&, const Source&, const float*, float*
 template void input_gradient(const Context&, const Source&, const double*, double*);
 template bool lies_ready<float>(const Plan&, const Source&);
 template bool lies_ready<double>(const Plan&, const Source&);
+template void convert_rows(Stream&, float*, const char*, DType, const ColumnMapOnDevice&, index, index);
+template void convert_rows(Stream&, double*, const char*, DType, const ColumnMapOnDevice&, index, index);
 
 }  // namespace fnn::FNN_ISA::device

@@ -74,6 +74,29 @@ class Learned {
     index stride_;
 };
 
+// All layers as one affine map, for some columns, if there is to be one.
+inline void compose_input_layers(const Plan& plan, const double* state, const exec::ColumnMap& map,
+                                 exec::Range columns) {
+    if (!map) return;
+    for (index j = columns.begin; j < columns.end; ++j) {
+        double center = 0, scale = 1, shift = 0;
+        for (const InputLayer& layer : plan.input_layers) {
+            if (layer.kind == InputKind::rescale) {
+                scale *= layer.values[0];
+                shift = shift * layer.values[0] + layer.values[1];
+            } else {
+                const Learned own(layer, j, state);
+                center += (own[0] - shift) / scale;
+                scale /= own[1];
+                shift = 0;
+            }
+        }
+        map.center[j] = center;
+        map.scale[j] = scale;
+        map.shift[j] = shift;
+    }
+}
+
 // x as the rank that it has among quantiles, as a normal number. A column that was constant has no ranks.
 template <class F>
 inline void map_by_quantiles(const Learned& quantiles, index most, InputBlock& block, const F& f) {

@@ -115,7 +115,7 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
         pack_parameters(exec, ws, parameters);
         for (index i = 0; i < k; ++i)
             ws.layout.pack(ws.of_probe(i).direction, directions + i * plan.n_parameters, exec.part());
-        compose_input_layers(moved, {0, plan.in_features()});
+        compose_input_layers(plan, call.state, moved.input_map.columns, {0, plan.in_features()});
         exec.barrier();
         const Range behind{shared != nullptr ? ws.layout.end(ws.own(*shared)) : 0, ws.layout.size()};
         const Node* const from = shared != nullptr ? shared + 1 : plan.nodes.data();

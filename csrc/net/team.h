@@ -155,35 +155,11 @@ inline void differentiate_examples(Exec& exec, Workspace<T>& ws, const Source& x
     backward(exec, ws, examples);
 }
 
-// All layers in front of the others as one affine map, for some columns.
-template <class T>
-inline void compose_input_layers(Workspace<T>& ws, Range columns) {
-    const exec::ColumnMap& map = ws.input_map.columns;
-    if (!map) return;
-    for (index j = columns.begin; j < columns.end; ++j) {
-        double center = 0, scale = 1, shift = 0;
-        for (const InputLayer& layer : ws.plan.input_layers) {
-            if (layer.kind == InputKind::rescale) {
-                scale *= layer.values[0];
-                shift = shift * layer.values[0] + layer.values[1];
-            } else {
-                const Learned own(layer, j, ws.state);
-                center += (own[0] - shift) / scale;
-                scale /= own[1];
-                shift = 0;
-            }
-        }
-        map.center[j] = center;
-        map.scale[j] = scale;
-        map.shift[j] = shift;
-    }
-}
-
 // Each thread's part of the parameters (and of a direction) and of the input layers' map into the workspace;
 // all wait for it.
 template <class T>
 inline void pack_parameters(Exec& exec, Workspace<T>& ws, const T* parameters, const T* direction = nullptr) {
-    compose_input_layers(ws, exec.share(ws.plan.in_features()));
+    compose_input_layers(ws.plan, ws.state, ws.input_map.columns, exec.share(ws.plan.in_features()));
     ws.layout.pack(ws.parameters, parameters, exec.part());
     if (direction != nullptr) ws.layout.pack_direction(ws.direction, direction, exec.part());
     if (is_normalized(ws.plan)) {

@@ -1,9 +1,10 @@
 """All that a device computes of small networks that are graphs, beside the processor.
 
 A script, as what it opens is compiled with AddressSanitizer, which has to be loaded first. Its
-argument is the library.
+argument is the library; it prints what differs, and at the end a digest of all bits.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def computed(problem):
 
 def main(library):
     _core.open_device(library)
-    wrong = 0
+    wrong, bits = 0, hashlib.sha256()
     for i, kind in enumerate(KINDS):
         for k, place in enumerate(PLACES):
             if not networks.is_possible(kind, place):
@@ -103,11 +104,13 @@ def main(library):
             expected = list(computed(problem))
             problem.net = _core.Network(dtype, networks.IN, layers, True, "cuda")
             for (name, one), (_, other) in zip(expected, computed(problem), strict=True):
+                bits.update(np.ascontiguousarray(other).tobytes())
                 scale = max(np.abs(one).max(initial=0), 1e-3)
                 error = np.abs(np.subtract(one, other)).max(initial=0) / scale
                 if not error < {"float64": 1e-11, "float32": 2e-4}[dtype]:
                     print(f"{kind} {place.__name__} {dtype} {training}: {name} differs by {error}")
                     wrong += 1
+    print("bits", bits.hexdigest())
     return wrong
 
 

@@ -6,8 +6,8 @@
 
 namespace fnn::FNN_ISA::device {
 
-// A block has 32 columns, and every eighth row of them is one thread's.
-constexpr int block_columns = 32, row_turns = 8;
+// A block has 32 columns, and every 16th row of them is one thread's.
+constexpr int block_columns = 32, row_turns = 16;
 
 template <class A, int K>
 struct ColumnParts {
