@@ -106,7 +106,7 @@ def test_planted_faults_are_found(sanitizer, faults, order):
 
 
 def test_kernels(sanitizer, build):
-    program = build("kernels", "product.cu")
+    program = build("kernels", "product.cu", "cublaslt.cu")
     large = ["large"] if sanitizer[0] == "address" else []
     for order in ORDERS if large else ORDERS[:1]:
         done = run(program, *large, order=order)
