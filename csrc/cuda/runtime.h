@@ -21,11 +21,18 @@
 
 namespace fnn::FNN_ISA::device {
 
+struct OutOfMemory : std::bad_alloc {
+    const char* what() const noexcept override {
+        return "device: expected memory for this call, got none that is free; fewer examples at a time take "
+               "less";
+    }
+};
+
 // Throws what an error of the run-time means to a caller.
 inline void check(cudaError_t error) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // or the next call would find it again
-    if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+    if (error == cudaErrorMemoryAllocation) throw OutOfMemory();
     throw std::runtime_error(
         expected("device", "a CUDA device that works", "'" + std::string(cudaGetErrorString(error)) + "'"));
 }
