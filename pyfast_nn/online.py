@@ -142,7 +142,8 @@ def run(
         the one before it, so a stream may depend on the model.
     optimizer : object with a method ``step(grad)``
         Made with the parameters of the model: ``fnn.optim.SGD(model.parameters, lr=0.1)``. It goes
-        on in a later run.
+        on in a later run. It has all parameters: the gradient of those that are not trained is 0,
+        but weight decay moves them.
     loss : str or pyfast_nn.losses.Loss, optional
         None is the loss of the last fit. None of pairs of rows.
     comparator : Sequential, optional
