@@ -44,8 +44,6 @@ class Derivatives:
         budget = checks.integer(memory_budget, "memory_budget", 0, 2**62)
         self.kind: str = kind
         self.loss: Loss | None = loss
-        if kind == "empirical_fisher":
-            check_each_loss(loss)
         self.core: _core.Operator
         self.net: _core.Network
         self.core, self.net = engine.operator(kind, examples, loss, dtype, budget, run)

@@ -10,7 +10,7 @@ from .. import _core, checks, data, intake, losses
 from ..guidance import Guided
 from ..models import Sequential, engine_of
 from ..typing import Array, ArrayLike, ClassWeight, Floats, Inputs, Integer, Restrict
-from .derivatives import Derivatives, as_rows, check_columns
+from .derivatives import Derivatives, as_rows, check_columns, check_each_loss
 
 try:
     from scipy.sparse.linalg import LinearOperator
@@ -321,10 +321,7 @@ class EmpiricalFisher(SymmetricOperator):
     _kind = "empirical_fisher"
 
     def _check_loss(self, loss: losses.Loss) -> None:
-        if loss.task == "pairs":
-            raise ValueError(
-                f"loss: expected one of each example, got {loss.name!r}, one of pairs of rows"
-            )
+        check_each_loss(loss)
 
 
 class Jacobian(ModelOperator):
