@@ -76,6 +76,8 @@ ARGUMENTS = {
     **dict.fromkeys(("RandomShift", "CutOut"), (1,)),
     "RandomCrop": (4,),
     "DeepSet": ([fnn.Dense(4)], [fnn.Dense(4)]),
+    "NeuralODE": ([fnn.Dense(5), fnn.Tanh(), fnn.Dense(4)],),
+    "DeepEquilibrium": ([fnn.Dense(4), fnn.Tanh()],),
 }
 
 
