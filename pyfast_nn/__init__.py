@@ -37,6 +37,7 @@ from .branches import Add, Columns, Concatenate, Multiply, Residual
 from .callbacks import Callback, ModelCheckpoint, ReduceLROnPlateau
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .curvature.monitor import CurvatureMonitor
+from .forward_gradients import forward_gradient
 from .history import History
 from .implicit import DeepEquilibrium, NeuralODE
 from .inputs import (
@@ -189,6 +190,7 @@ __all__ = [
     "curvature",
     "datasets",
     "fit_many",
+    "forward_gradient",
     "from_torch",
     "get_num_threads",
     "initializers",

@@ -146,7 +146,21 @@ class Network:
         model_state: _Floats | None = None,
         order: _Integers | None = None,
         run: Run = ...,
+        forward: bool = False,
     ) -> float: ...
+    def loss_and_slope(
+        self,
+        parameters: _Array,
+        v: _Array,
+        X: Any,
+        y: _Array,
+        loss: _Loss,
+        *,
+        weights: _Array | None = None,
+        model_state: _Floats | None = None,
+        order: _Integers | None = None,
+        run: Run = ...,
+    ) -> tuple[float, float]: ...
     def vjp(
         self,
         parameters: _Array,
@@ -202,6 +216,7 @@ class Network:
         batches_per_step: int = 1,
         ridge: float | _Floats = 0.0,
         mixup: float = 0.0,
+        forward: bool = False,
         run: Run = ...,
     ) -> None: ...
     def train_stepwise(
@@ -221,6 +236,7 @@ class Network:
         batches_per_step: int = 1,
         ridge: float | _Floats = 0.0,
         mixup: float = 0.0,
+        forward: bool = False,
         run: Run = ...,
     ) -> None: ...
 

@@ -472,6 +472,21 @@ class Engine:
         )
         return value, grad
 
+    def activity_gradient(
+        self, examples: data.Examples, loss: Loss, run: _core.Run
+    ) -> tuple[float, Array]:
+        """Return the mean loss, and an estimate of its gradient by noise in what layers put out."""
+        grad = np.empty_like(self.parameters)
+        beside = self._beside(examples) | {"run": run, "forward": True}
+        value = self.net.loss_and_grad(self.parameters, *_of(examples, loss), grad, **beside)
+        return value, grad
+
+    def loss_and_slope(self, examples: data.Examples, loss: Loss, v: Array) -> tuple[float, float]:
+        """Return the mean loss, and its derivative along `v` (n_parameters,)."""
+        return self.net.loss_and_slope(
+            self.parameters, v, *_of(examples, loss), **self._beside(examples)
+        )
+
     def vjp(self, X: Any, run: _core.Run) -> tuple[Array, _core.Pullback]:
         """Return the outputs, and what pulls their gradient back."""
         out = self._rows_of_outputs(X.shape[0])
@@ -573,6 +588,7 @@ class Engine:
         report: Floats,
         ridge: float | Floats = 0.0,
         mixup: float = 0.0,
+        forward: bool = False,
         first_step: int = 0,
     ) -> None:
         """Make all steps over the rows `order` of an epoch: parameters and `states` change.
@@ -592,6 +608,8 @@ class Engine:
             of losses of each step.
         mixup : float
             The alpha of the shares in which examples of a step are mixed; 0: they are not.
+        forward : bool
+            Whether gradients are estimates by noise in what layers put out.
         first_step : int
             Steps of the same epoch that were made before, of which random numbers are functions.
         """
@@ -610,6 +628,7 @@ class Engine:
             batches_per_step=batches_per_step,
             ridge=ridge,
             mixup=mixup,
+            forward=forward,
             run=self._run_of_epoch(first_step),
         )
 
@@ -626,6 +645,7 @@ class Engine:
         report: Floats,
         ridge: float | Floats = 0.0,
         mixup: float = 0.0,
+        forward: bool = False,
         first_step: int = 0,
     ) -> None:
         """The same where ``take_step(is finite)`` updates the parameters by `gradient`.
@@ -645,6 +665,7 @@ class Engine:
             batches_per_step=batches_per_step,
             ridge=ridge,
             mixup=mixup,
+            forward=forward,
             run=self._run_of_epoch(first_step),
         )
 

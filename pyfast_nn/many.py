@@ -36,6 +36,7 @@ def fit_many(
     batch_size: Integer | None = None,
     gradient_accumulation_steps: Integer = 1,
     mixup: Real = 0.0,
+    gradient: Literal["backward", "forward"] = "backward",
     shuffle: bool = True,
     groups: ArrayLike | None = None,
     per_class: Integer | None = None,
@@ -86,9 +87,9 @@ def fit_many(
         that trains the network, those of different networks at the same time.
     resume : str or os.PathLike, optional
         Likewise a file for each network, in `each`.
-    loss, epochs, batch_size, gradient_accumulation_steps, mixup, shuffle, groups, per_class, \
-validation_split, validation_data, sample_weight, class_weight, metrics, train_metrics, patience, \
-min_delta, monitor
+    loss, epochs, batch_size, gradient_accumulation_steps, mixup, gradient, shuffle, groups, \
+per_class, validation_split, validation_data, sample_weight, class_weight, metrics, train_metrics, \
+patience, min_delta, monitor
         As for `Sequential.fit`.
     backend : {"threads", "joblib"}
         "threads" are those of this process. "joblib" is for what outgrows a machine: whole networks
@@ -166,6 +167,7 @@ min_delta, monitor
         "batch_size": batch_size,
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "mixup": mixup,
+        "gradient": gradient,
         "shuffle": shuffle,
         "groups": groups,
         "per_class": per_class,

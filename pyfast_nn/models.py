@@ -526,6 +526,7 @@ class Sequential(Guided):
         batch_size: Integer | None = None,
         gradient_accumulation_steps: Integer = 1,
         mixup: Real = 0.0,
+        gradient: Literal["backward", "forward"] = "backward",
         shuffle: bool = True,
         groups: ArrayLike | None = None,
         per_class: Integer | None = None,
@@ -598,6 +599,10 @@ class Sequential(Guided):
             examples in the history; of validation data, and with `train_metrics`, of those given.
             0.1 to 0.4 is usual. Refused with ``"hinge"`` and ``"multi_margin"``, examples that have
             lengths, and `Embedding`.
+        gradient : {"backward", "forward"}
+            ``"forward"`` trains by unbiased estimates that need no way back, those that
+            `forward_gradient` calls ``"activity"``, anew in each step. They are far noisier: small
+            networks and rates, and large batches. Refused with `BatchNorm` and recurrent layers.
         shuffle : bool
             New row order for each epoch, a function of `seed` and `epochs_trained`; else the given
             order.
@@ -748,6 +753,7 @@ class Sequential(Guided):
             batch_size=batch_size,
             gradient_accumulation_steps=gradient_accumulation_steps,
             mixup=mixup,
+            gradient=gradient,
             shuffle=shuffle,
             groups=groups,
             per_class=per_class,

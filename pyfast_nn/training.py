@@ -79,6 +79,7 @@ class Fit:
         batch_size: Integer | None,
         gradient_accumulation_steps: Integer,
         mixup: Real,
+        gradient: str,
         shuffle: bool,
         validation_split: Real | None,
         validation_data: Any,
@@ -111,6 +112,8 @@ class Fit:
         )
         self._ridge = checks.real(ridge, "ridge", minimum=0)
         self._mixup: float = checks.real(mixup, "mixup", minimum=0)
+        checks.choice(gradient, "gradient", ("backward", "forward"))
+        self._forward = gradient == "forward"
         shuffle = checks.boolean(shuffle, "shuffle")
         train_metrics = checks.boolean(train_metrics, "train_metrics")
         cut: dict[str, Any] = {"batch_size": batch_size, "batches_per_step": batches_per_step}
@@ -128,6 +131,8 @@ class Fit:
         classes = source.classes
         if self._mixup > 0:
             _check_mixup(engine, loss, self._mixup)
+        if self._forward:
+            _check_forward(engine, loss)
         evaluated = {}
         validation = _check_validation(engine, validation_data, loss, source, once)
         if isinstance(source, Arrays):
@@ -233,7 +238,9 @@ class Fit:
                     epoch = history.epochs
                     record, _ = _train_blocks(
                         *(engine, source.blocks(), source.steps, loss, optimizer),
-                        *(self._batches_per_step, self._ridge, told, self._mixup),
+                        *(self._batches_per_step, self._ridge, told),
+                        mixup=self._mixup,
+                        forward=self._forward,
                     )
                     outputs = None
                     for prefix, part in evaluated.items():
@@ -316,6 +323,7 @@ def _train_blocks(
     ridge: float | Floats,
     told: Callable[[int, dict[str, float]], None] | None = None,
     mixup: float = 0.0,
+    forward: bool = False,
 ) -> tuple[dict[str, Any], float]:
     """Train for one epoch; return the record of it, and the part of its loss that `ridge` is.
 
@@ -343,7 +351,7 @@ def _train_blocks(
         try:
             sums, lr = train(
                 *(engine, block, loss, optimizer, bound, batches_per_step),
-                *(of_block, mixup, step),
+                *(of_block, mixup, forward, step),
             )
         except FloatingPointError:
             done = optimizer.step_count
@@ -385,6 +393,7 @@ def _train_fused(
     batches_per_step: int,
     ridge: float | Floats,
     mixup: float,
+    forward: bool,
     first_step: int,
 ) -> tuple[Floats, float]:
     """Make all steps of a block in one call; return its report and last learning rate.
@@ -397,7 +406,7 @@ def _train_fused(
     # ... and one call, in which batches are gathered, and the parameters and state change.
     engine.train_epoch(
         *(block.examples, loss, block.order, block.batch_size, batches_per_step),
-        **(epoch | {"ridge": ridge, "mixup": mixup, "first_step": first_step}),
+        **(epoch | {"ridge": ridge, "mixup": mixup, "forward": forward, "first_step": first_step}),
     )
     lr = epoch["lr"]
     return epoch["report"], lr if isinstance(lr, float) else lr[-1]
@@ -412,6 +421,7 @@ def _train_stepwise(
     batches_per_step: int,
     ridge: float | Floats,
     mixup: float,
+    forward: bool,
     first_step: int,
 ) -> tuple[Floats, float]:
     """The same in which the core asks for each update: by an optimizer that is more than a rule."""
@@ -441,6 +451,7 @@ def _train_stepwise(
             report=report,
             ridge=ridge,
             mixup=mixup,
+            forward=forward,
             first_step=first_step,
         )
     finally:
@@ -504,6 +515,24 @@ def _check_mixup(engine: Engine, loss: Loss, mixup: float) -> None:
         why = f"for layers[{embedding.path}], {embedding.layer!r}, whose codes do not mix"
     if why:
         raise ValueError(f"mixup: expected 0 {why}, got {mixup}")
+
+
+def _check_forward(engine: Engine, loss: Loss) -> None:
+    """Raise ValueError if gradients cannot be estimated by passes forward."""
+    why = ""
+    coupling = engine.first_that_couples_rows()
+    walks = (place for place in Graph(engine.layers).places if place.kind in ("rnn", "gru", "lstm"))
+    recurrent = next(walks, None)
+    if engine.device != "cpu":
+        why = f"with device={engine.device!r}"
+    elif loss.task == "pairs":
+        why = f"for {loss.name!r}, a loss of pairs of examples"
+    elif coupling is not None:
+        why = f"for layers[{coupling.path}], {coupling.layer!r}, in which examples depend on others"
+    elif recurrent is not None:
+        why = f"for layers[{recurrent.path}], whose own steps would have to be perturbed"
+    if why:
+        raise ValueError(f"gradient: expected 'backward' {why}, got 'forward'")
 
 
 def _check_validation(

@@ -53,6 +53,7 @@ def test_signatures():
         "batch_size": None,
         "gradient_accumulation_steps": 1,
         "mixup": 0.0,
+        "gradient": "backward",
         "shuffle": True,
         "groups": None,
         "per_class": None,

@@ -385,6 +385,15 @@ def test_augmentation(run):
     assert moved < min(plain, mixed) and max(plain, mixed) < flipped
 
 
+def test_forward_gradients(run):
+    page = run("forward_gradients", WIDTHS=(4, 32), PROBES=200, EPOCHS=10)
+    for kind in page.kinds:
+        np.testing.assert_allclose(page.measured[kind], page.theory[kind], rtol=0.5)
+    small, large = (np.divide(page.theory["weight"], page.theory["activity"])[i] for i in (0, 1))
+    assert small > 1 and large > 1
+    assert page.curves["backward"][-1] < page.curves["forward"][-1] < page.curves["forward"][0]
+
+
 def test_spectrum_of_a_transformer(run):
     page = run("spectrum_of_a_transformer", ROWS=60, SAMPLES=32)
     assert page.accuracy > 0.99

@@ -153,7 +153,7 @@ PYTHON_ROOMS = [
     "optim listeners modelfile checkpoint exchange orders sources batches early_stopping",
     "training",
     "models",
-    "callbacks loggers loading online many pool workers",
+    "callbacks loggers loading online forward_gradients many pool workers",
     "curvature",
     "inspect",
     "tabular",

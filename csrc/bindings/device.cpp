@@ -32,8 +32,9 @@ void refuse_if_lacking(F& function) {
 constexpr char outputs[] = "outputs", values[] = "the outputs of all layers", evaluate[] = "evaluations",
                losses_along[] = "losses along directions", gradients[] = "gradients",
                pullbacks[] = "pullbacks", input_gradients[] = "gradients through input layers",
-               tangents[] = "directional derivatives", calibrate[] = "calibrate",
-               products[] = "products of curvature", quadratic_forms[] = "quadratic forms of curvature",
+               tangents[] = "directional derivatives", forward_gradients[] = "forward gradients",
+               calibrate[] = "calibrate", products[] = "products of curvature",
+               quadratic_forms[] = "quadratic forms of curvature",
                jacobian_products[] = "products with Jacobians", traces[] = "exact traces",
                diagonal[] = "exact diagonals", example_gradients[] = "gradients of single examples",
                train[] = "training", train_stepwise[] = "training step by step";
@@ -46,6 +47,8 @@ void refuse_what_is_lacking(Functions<T>& of) {
     refuse_if_lacking<evaluate>(of.evaluate);
     refuse_if_lacking<losses_along>(of.losses_along);
     refuse_if_lacking<gradients>(of.loss_and_gradient);
+    refuse_if_lacking<forward_gradients>(of.activity_gradient);
+    refuse_if_lacking<forward_gradients>(of.loss_and_slope);
     refuse_if_lacking<pullbacks>(of.outputs_for_pullback);
     refuse_if_lacking<pullbacks>(of.pull_back);
     refuse_if_lacking<input_gradients>(of.input_gradient);

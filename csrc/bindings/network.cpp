@@ -273,9 +273,11 @@ void losses_along(Network& net, const py::array& parameters, const py::array& di
     });
 }
 
-double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
-                     const py::tuple& loss_spec, py::array grad, const MaybeArray& weights,
-                     const py::object& model_state, const MaybeArray& order, const SharedRun& run) {
+// The mean loss, where f(zero) is the function of the table, which leaves something besides.
+template <class F>
+double loss_and(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
+                const py::tuple& loss_spec, const MaybeArray& weights, const py::object& model_state,
+                const MaybeArray& order, const SharedRun& run, const F& f) {
     return with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -288,14 +290,45 @@ double loss_and_grad(Network& net, const py::array& parameters, const py::object
         const T* p = to_read<T>(parameters, "parameters", {net.plan.n_parameters});
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
-        T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
         Score score;
-        const auto& table = functions<T>(net.table());
-        call(net, As::reader, s, run, [&](const Context& context) {
-            table.loss_and_gradient(context, p, x, targets, rows, loss, g, &score);
+        f(zero, functions<T>(net.table()), [&](const auto& compute) {
+            call(net, As::reader, s, run,
+                 [&](const Context& context) { compute(context, p, x, targets, rows, loss, &score); });
         });
         return score.loss / score.weight;
     });
+}
+
+double loss_and_grad(Network& net, const py::array& parameters, const py::object& X, const py::array& y,
+                     const py::tuple& loss, py::array grad, const MaybeArray& weights,
+                     const py::object& model_state, const MaybeArray& order, const SharedRun& run,
+                     bool forward) {
+    const auto with = [&](auto zero, const auto& table, const auto& call) {
+        using T = decltype(zero);
+        T* g = to_write<T>(grad, "grad", {net.plan.n_parameters});
+        const auto gradient = forward ? table.activity_gradient : table.loss_and_gradient;
+        call([&](const Context& context, const T* p, const Source& x, const Targets<T>& y, const Order& rows,
+                 const LossSpec& loss, Score* score) { gradient(context, p, x, y, rows, loss, g, score); });
+    };
+    return loss_and(net, parameters, X, y, loss, weights, model_state, order, run, with);
+}
+
+// And the derivative along v (n_parameters,).
+std::pair<double, double> loss_and_slope(Network& net, const py::array& parameters, const py::array& v,
+                                         const py::object& X, const py::array& y, const py::tuple& loss,
+                                         const MaybeArray& weights, const py::object& model_state,
+                                         const MaybeArray& order, const SharedRun& run) {
+    double slope = 0;
+    const auto with = [&](auto zero, const auto& table, const auto& call) {
+        using T = decltype(zero);
+        const T* direction = to_read<T>(v, "v", {net.plan.n_parameters});
+        call([&](const Context& context, const T* p, const Source& x, const Targets<T>& y, const Order& rows,
+                 const LossSpec& loss, Score* score) {
+            table.loss_and_slope(context, p, direction, x, y, rows, loss, score, &slope);
+        });
+    };
+    const double mean = loss_and(net, parameters, X, y, loss, weights, model_state, order, run, with);
+    return {mean, slope};
 }
 
 void jvp(Network& net, const py::array& parameters, const py::array& v, const py::object& X, py::array out,
@@ -354,7 +387,7 @@ template <class F>
 void train_epoch(Network& net, py::array& parameters, const py::object& X, const py::array& y,
                  const py::tuple& loss_spec, const py::array& order, index batch_size, py::array& report,
                  const MaybeArray& weights, const py::object& model_state, index batches_per_step,
-                 const py::object& ridge, double mixup, const Run& run, const F& f) {
+                 const py::object& ridge, double mixup, bool forward, const Run& run, const F& f) {
     with_type(net, [&](auto zero) {
         using T = decltype(zero);
         const LossSpec loss = loss_of(loss_spec);
@@ -379,6 +412,7 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         if (!(mixup >= 0 && mixup <= std::numeric_limits<double>::max()))
             throw py::value_error(expected("mixup", "a finite number, at least 0", std::to_string(mixup)));
         epoch.mixup = mixup;
+        epoch.forward = forward;
         const bool apart = report.ndim() == 1 && report.shape(0) == 4;
         double* numbers = to_write<double>(report, "report", {apart ? 4 : 3});
 
@@ -410,7 +444,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
            const py::array& order, index batch_size, const py::object& lr, const py::tuple& update,
            const py::list& state, index step, py::array report, const MaybeArray& weights,
            const py::object& model_state, index batches_per_step, const py::object& ridge, double mixup,
-           const SharedRun& run) {
+           bool forward, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         need_at_least(0, step, "step");
@@ -424,7 +458,7 @@ void train(Network& net, py::array parameters, const py::object& X, const py::ar
         run(functions<T>(net.table()).train);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, ridge, mixup, run, with);
+                batches_per_step, ridge, mixup, forward, run, with);
 }
 
 // The updates are made by `take_step(finite)`: when it is called, `gradient` holds the gradient of the step's
@@ -433,7 +467,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
                     const py::tuple& loss, const py::array& order, index batch_size, py::array gradient,
                     const py::object& take_step, py::array report, const MaybeArray& weights,
                     const py::object& model_state, index batches_per_step, const py::object& ridge,
-                    double mixup, const SharedRun& run) {
+                    double mixup, bool forward, const SharedRun& run) {
     const auto with = [&](auto zero, auto& epoch, const auto& run) {
         using T = decltype(zero);
         epoch.gradient = to_write<T>(gradient, "gradient", {net.plan.n_parameters});
@@ -446,7 +480,7 @@ void train_stepwise(Network& net, py::array parameters, const py::object& X, con
         run(functions<T>(net.table()).train_stepwise);
     };
     train_epoch(net, parameters, X, y, loss, order, batch_size, report, weights, model_state,
-                batches_per_step, ridge, mixup, run, with);
+                batches_per_step, ridge, mixup, forward, run, with);
 }
 
 // out, pullback = model.vjp(X): the activations of one forward pass, with their own copy of the parameters.
@@ -647,6 +681,9 @@ void register_network(py::module_& m) {
              "order"_a = py::none())
         .def("loss_and_grad", loss_and_grad, "parameters"_a, "X"_a, "y"_a, "loss"_a, "grad"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
+             "run"_a = present, "forward"_a = false)
+        .def("loss_and_slope", loss_and_slope, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
+             "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
              "run"_a = present)
         .def("vjp", vjp, "parameters"_a, "X"_a, "out"_a, py::kw_only(), "model_state"_a = py::none(),
              "run"_a = present)
@@ -660,11 +697,11 @@ void register_network(py::module_& m) {
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "mixup"_a = 0.0,
-             "run"_a = present)
+             "forward"_a = false, "run"_a = present)
         .def("train_stepwise", train_stepwise, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(),
              "order"_a, "batch_size"_a, "gradient"_a, "take_step"_a, "report"_a, "weights"_a = py::none(),
              "model_state"_a = py::none(), "batches_per_step"_a = 1, "ridge"_a = 0.0, "mixup"_a = 0.0,
-             "run"_a = present);
+             "forward"_a = false, "run"_a = present);
 }
 
 }  // namespace fnn::bindings

@@ -2,6 +2,7 @@
 #include "isa/units.h"
 #include "net/calibrate.h"
 #include "net/evaluate.h"
+#include "net/forward_gradient.h"
 #include "net/landscape.h"
 
 namespace fnn::FNN_ISA {
@@ -15,6 +16,8 @@ void fill(Functions<T>& to) {
     to.evaluate = net::evaluate<T>;
     to.losses_along = net::losses_along<T>;
     to.loss_and_gradient = net::loss_and_gradient<T>;
+    to.activity_gradient = net::activity_gradient<T>;
+    to.loss_and_slope = net::loss_and_slope<T>;
     to.outputs_for_pullback = net::outputs_for_pullback<T>;
     to.pull_back = net::pull_back<T>;
     to.input_gradient = net::input_gradient<T>;

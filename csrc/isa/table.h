@@ -22,6 +22,10 @@ struct Functions : LoopsOf<T> {
                          const LossSpec&, double* losses);
     void (*loss_and_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
                               const Order&, const LossSpec&, T* gradient, Score*);
+    void (*activity_gradient)(const Context&, const T* parameters, const Source& x, const Targets<T>& y,
+                              const Order&, const LossSpec&, T* gradient, Score*);
+    void (*loss_and_slope)(const Context&, const T* parameters, const T* direction, const Source& x,
+                           const Targets<T>& y, const Order&, const LossSpec&, Score*, double* slope);
     void (*outputs_for_pullback)(const Context&, const T* parameters, const Source& x, T* out);
     void (*pull_back)(const Context&, index rows, const T* dout, T* gradient, T* dx);
     void (*input_gradient)(const Context&, const Source& x, const T* d, T* dx);

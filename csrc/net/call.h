@@ -125,6 +125,8 @@ struct Run {
 
     // Of random numbers: apart from those of initial parameters and row orders.
     std::uint64_t stream() const { return std::uint64_t(1) << 63 | step; }
+    // Those of noise of which gradients are estimated.
+    std::uint64_t noise_stream() const { return std::uint64_t(1) << 62 | step; }
     // Those of what a step does with its examples before any layer sees them.
     std::uint64_t mixing_stream() const { return std::uint64_t(3) << 62 | step; }
 };
@@ -153,6 +155,7 @@ struct Epoch {
     index batch_size;
     index batches_per_step;  // whose gradients are added up before an update
     index steps;             // updates
+    bool forward;            // gradients are estimates without a way back
     double mixup;            // alpha of the shares in which examples are mixed; 0: they are not
     double ridge;            // of the objective, whose mean has this / rows of the step
     const double* ridges;    // (steps,) of each step in its place, or null

@@ -179,12 +179,13 @@ void evaluate(const Context& call, const T* parameters, const Source& x, const T
     });
 }
 
-// gradient (n_parameters,) of the weighted mean of the losses, and their weighted sum.
-template <class T>
-void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
-                       const Order& order, const LossSpec& loss, T* gradient, Score* score) {
+// gradient (n_parameters,) and score of all examples, of which f(workspace, batch, factor) leaves derivatives
+// and scores; after begin().
+template <class T, class F, class Begin>
+void add_up_gradients(const Context& call, const T* parameters, const Targets<T>& y, const Order& order,
+                      const LossSpec& loss, Needs needs, T* gradient, Score* score, const F& f,
+                      const Begin& begin) {
     const Plan& plan = call.plan;
-    Needs needs;
     needs.gradient = true;
     needs.add(loss);
     const index limit = chunk_limit(call, order.rows, loss), most = chunk_size(call, order.rows, loss);
@@ -194,16 +195,29 @@ void loss_and_gradient(const Context& call, const T* parameters, const Source& x
     score->weight = total_weight(batch_of(plan, y, order.examples, 0), order.rows);
     const T factor = mean_factor<T>(score->weight);
     exec::run(threads, call.interrupt, [&](Exec& exec) {
+        begin(exec, ws);
         pack_parameters(exec, ws, parameters);
         for_chunks(exec, order.rows, limit, [&](index first, index batch) {
             Workspace<T> now = ws.of_batch(first, batch);
-            differentiate<T>(exec, now, x, loss, batch_of(plan, y, order.examples, first), factor);
+            f(exec, now, batch_of(plan, y, order.examples, first), factor);
             collect(exec, now, score);
             settle_blocks(exec, now);
             parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
         });
         unpack_gradient(exec, ws, gradient);
     });
+}
+
+// gradient (n_parameters,) of the weighted mean of the losses, and their weighted sum.
+template <class T>
+void loss_and_gradient(const Context& call, const T* parameters, const Source& x, const Targets<T>& y,
+                       const Order& order, const LossSpec& loss, T* gradient, Score* score) {
+    add_up_gradients(
+        call, parameters, y, order, loss, {}, gradient, score,
+        [&](Exec& exec, Workspace<T>& now, const Batch<T>& batch, T factor) {
+            differentiate(exec, now, x, loss, batch, factor);
+        },
+        [](Exec&, const Workspace<T>&) {});
 }
 
 // The Jacobian-vector product: out and dout (n, out_features), along direction (n_parameters,).

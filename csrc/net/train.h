@@ -9,6 +9,7 @@
 
 #include "net/columns.h"
 #include "net/constraint.h"
+#include "net/forward_gradient.h"
 #include "net/ridge.h"
 #include "optim/update.h"
 
@@ -20,8 +21,9 @@ inline bool has_ridge(const Epoch<T>& epoch) {
 }
 
 template <class T>
-inline Needs needs_of(const Epoch<T>& epoch, const LossSpec& loss) {
+inline Needs needs_of(const Plan& plan, const Epoch<T>& epoch, const LossSpec& loss) {
     Needs needs;
+    if (epoch.forward) needs = needs_of_perturbation(plan);
     needs.gradient = true;
     needs.add(loss);
     needs.states = epoch.update.states;
@@ -29,6 +31,11 @@ inline Needs needs_of(const Epoch<T>& epoch, const LossSpec& loss) {
     needs.ridge = has_ridge(epoch);
     needs.mixes = epoch.mixup > 0;
     return needs;
+}
+
+template <class T>
+inline void need_forward(const Context& call, const Epoch<T>& epoch) {
+    if (epoch.forward) need_perturbable(call.plan, call.run, "gradient", "'backward'", "'forward'");
 }
 
 template <class T>
@@ -94,7 +101,10 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         const index batch = exec::min(end - examples.first, capacity);
         ws.rows = batch;  // a shorter last batch uses the first rows of every value
         ws.run.first = examples.first - begin;
-        differentiate(exec, ws, x, loss, examples, factor);
+        if (epoch.forward)
+            estimate_all(exec, ws, x, loss, examples, factor);
+        else
+            differentiate(exec, ws, x, loss, examples, factor);
         exec.barrier();
         // Each thread adds up all rows, so that all of them know without waiting whether the loss is finite.
         sum.add(add_up(ws));
@@ -167,7 +177,8 @@ void update_normalized(const Exec& exec, const StripUpdate<T>& strips, const Aft
 template <class T>
 void train(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
            const Epoch<T>& epoch, Score* score) {
-    Needs needs = needs_of(epoch, loss);
+    need_forward(call, epoch);
+    Needs needs = needs_of(call.plan, epoch, loss);
     needs.whole_gradient = is_normalized(call.plan);
     Crew& crew = *call.crew;
     const int most = team_size_of(call, epoch, loss);
@@ -189,6 +200,7 @@ void train(const Context& call, const Source& x, const Targets<T>& y, const Loss
         if (!exec.rests()) {
             for (int k = 0; k < needs.states; ++k)
                 ws.layout.pack_trained(ws.states[k], epoch.states[k], exec.part());
+            if (epoch.forward) clear_direction(exec, ws);
             pack_parameters<T>(exec, ws, epoch.parameters);
             packed.store(true);
         }
@@ -245,8 +257,9 @@ template <class T>
 void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
                     const Epoch<T>& epoch, Score* score) {
     Crew& crew = *call.crew;
+    need_forward(call, epoch);
     const int threads = team_size_of(call, epoch, loss);
-    Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(epoch, loss), threads);
+    Workspace<T> ws(call, rows_at_a_time(epoch), needs_of(call.plan, epoch, loss), threads);
     for (index step = 0; step < epoch.steps; ++step) {
         Score sum;
         bool first = true, again = true;
@@ -254,6 +267,7 @@ void train_stepwise(const Context& call, const Source& x, const Targets<T>& y, c
             bool finite = true;
             crew.begin(threads, rows_per_step(epoch));
             exec::run(crew.size(), call.interrupt, [&](Exec& exec) {
+                if (epoch.forward) clear_direction(exec, ws);
                 pack_parameters<T>(exec, ws, epoch.parameters);
                 Score own;
                 Workspace<T> view = ws;
