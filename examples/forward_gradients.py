@@ -83,20 +83,22 @@ for width in WIDTHS:
 # units, anew in each step.
 
 curves, accuracies = {}, {}
-for name, gradient, rate in (("backward", "backward", 3e-3), ("forward", "forward", 3e-3)):
+for gradient in ("backward", "forward"):
     model = network(32)
     history = model.fit(
         *(X[:1400], y[:1400]),
         loss="cross_entropy",
-        optimizer=fnn.optim.Adam(lr=fnn.schedules.Cosine(rate, EPOCHS * 14)),
+        optimizer=fnn.optim.Adam(lr=fnn.schedules.Cosine(3e-3, EPOCHS * 14)),
         gradient=gradient,
         epochs=EPOCHS,
         batch_size=100,
         verbose=0,
     )
-    curves[name] = history["loss"]
-    accuracies[name] = model.evaluate(X[1400:], y[1400:])["accuracy"]
-    print(f"trained {name}: loss {curves[name][-1]:.3f}, accuracy {accuracies[name]:.3f}")
+    curves[gradient] = history["loss"]
+    accuracies[gradient] = model.evaluate(X[1400:], y[1400:])["accuracy"]
+    print(
+        f"trained {gradient}: loss {curves[gradient][-1]:.3f}, accuracy {accuracies[gradient]:.3f}"
+    )
 
 # %%
 
