@@ -9,7 +9,8 @@ need Adam", NeurIPS, https://arxiv.org/abs/2402.16788). The two halves of one ma
 Values reach the outputs as they are, averaged by weights p. Queries and keys only move p, and what
 they move it by comes through the Jacobian of the softmax, ``diag(p) - p p'``, twice in the
 Gauss-Newton matrix J' H J: its entries are below 1 / T where attention is spread over T positions,
-and they vanish where it has settled on one.
+and they vanish where it has settled on one. (How much flatter, depends on the seed: over three of
+them 5 to 17 times before training, and in one block as little as 1.5 times after it.)
 
 The task is sorting: a sequence of symbols comes in, and at position t the t-th smallest is to be
 told. Needs SciPy: ``pip install 'pyfast-nn[curvature,plot]'``.
