@@ -20,6 +20,7 @@ name                      object                     targets
 ``info_nce``              `InfoNCE`                  labels (n,) that rows share
 ``supcon``                `SupCon`                   labels (n,) that rows share
 ``n_pair``                `NPair`                    labels (n,) that rows share
+``nce``                   `NCE`                      labels (n,) that rows share
 ``contrastive``           `Contrastive`              labels (n,) that rows share
 ``triplet``               `Triplet`                  labels (n,) that rows share
 ========================  =========================  ============================================
@@ -32,7 +33,7 @@ that ends with `Softmax` or `Sigmoid` is refused by these five; the others take 
 What `Sequential.predict` returns is on the scale of the targets: labels, values, and under
 `Poisson` rates ``exp(z)``. Metrics are computed of that. `Sequential.forward` always gives ``z``.
 
-The last five are losses of pairs of rows, which make a network put rows with the same label near
+The last six are losses of pairs of rows, which make a network put rows with the same label near
 each other, and others far apart. A label is a class, or the number of an original of which the rows
 are views; whole numbers, bool or strings. Every row of a batch is an anchor once: rows with its
 label are its positives, all others its negatives, and its loss is the mean over its positives (of
@@ -67,6 +68,7 @@ from .typing import Array, Real
 __all__ = [
     "MAE",
     "MSE",
+    "NCE",
     "BinaryCrossEntropy",
     "Contrastive",
     "CrossEntropy",
@@ -421,6 +423,34 @@ class NPair(_OfPairs):
         self._set(temperature=temperature, normalize=normalize)
 
 
+class NCE(_OfPairs):
+    """Noise-contrastive estimation: of each other row, is it a positive, or noise?
+
+    With ``s`` as for `InfoNCE`, and ``k`` negatives for each positive of the batch, a row is a
+    positive with the odds ``exp(s) / k``. An anchor's loss is the negative logarithm of the
+    probability of what its positives and negatives are, over the number of its positives. Each
+    similarity is judged by itself, not against others: it comes to be the logarithm of how much
+    more often a row is a positive than in noise.
+
+    Parameters
+    ----------
+    temperature, normalize
+        As for `InfoNCE`.
+
+    References
+    ----------
+    M. Gutmann, A. Hyvärinen (2010), "Noise-contrastive estimation: a new estimation principle for
+    unnormalized statistical models", AISTATS, https://proceedings.mlr.press/v9/gutmann10a.html.
+    """
+
+    name = "nce"
+
+    temperature: Setting[float] = Setting(partial(checks.real, above=0))
+
+    def __init__(self, temperature: Real = 0.1, *, normalize: bool = True) -> None:
+        self._set(temperature=temperature, normalize=normalize)
+
+
 class Contrastive(_OfPairs):
     """``d^2 / 2`` of two rows with one label, ``max(0, margin - d)^2 / 2`` of others.
 
@@ -509,6 +539,7 @@ _BY_NAME = {
         InfoNCE,
         SupCon,
         NPair,
+        NCE,
         Contrastive,
         Triplet,
     )

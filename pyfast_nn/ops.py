@@ -96,6 +96,7 @@ __all__ = [
     "mse",
     "multi_margin",
     "n_pair",
+    "nce",
     "poisson",
     "quantile",
     "relu",
@@ -687,6 +688,18 @@ def n_pair(
     True
     """
     return _loss(losses.NPair(temperature, normalize=normalize), z, y, out, None)
+
+
+def nce(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    temperature: Real = 0.1,
+    normalize: bool = True,
+    out: Array | None = None,
+) -> tuple[float, Array]:
+    """Return (loss, dz), noise-contrastive. See `pyfast_nn.losses.NCE`."""
+    return _loss(losses.NCE(temperature, normalize=normalize), z, y, out, None)
 
 
 def contrastive(

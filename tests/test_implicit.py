@@ -116,7 +116,7 @@ def test_in_every_place(isa, dtype, rng, place, within):
 
 @pytest.mark.parametrize(("method", "steps"), FIXED)
 @pytest.mark.parametrize("time", [0, 1])
-@pytest.mark.parametrize("width", [1, 16, 33])
+@pytest.mark.parametrize("width", [2, 16, 33])
 def test_methods_and_widths(isa, dtype, rng, method, steps, time, width):
     n = Blocks(width)
     in_the_middle(n, ode(method, steps, 0.5, -1.0, time=time), mlp)

@@ -47,6 +47,8 @@ def make(layer, dtype):
 def targets(loss, rng):
     if loss.task == "classes":
         return rng.integers(0, OUT, ROWS)
+    if loss.task == "pairs":
+        return np.arange(ROWS) // 2
     if loss.task == "binary":
         return np.array(loss.codes, float)[rng.integers(0, 2, (ROWS, OUT))]
     return rng.integers(0, 4, (ROWS, OUT)).astype(float)

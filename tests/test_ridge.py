@@ -127,7 +127,7 @@ def test_frozen_weights_are_no_part_of_it(rng):
         **{**options, "loss": "cross_entropy", "optimizer": optim.SGD(lr=0.01)},
         **{"epochs": 1, "batch_size": 40, "gradient_accumulation_steps": 1, "shuffle": True},
         **{"metrics": (), "min_delta": 0, "monitor": "loss", "callbacks": (), "verbose": False},
-        **{"train_metrics": False},
+        **{"train_metrics": False, "mixup": 0.0, "gradient": "backward"},
         ridge=2.0,
     )
     assert history["loss"] == [pytest.approx(expected / 40, rel=1e-13)]

@@ -206,6 +206,7 @@ LossSpec loss_of(const py::tuple& loss) {
         {"info_nce", LossKind::info_nce},
         {"supcon", LossKind::supcon},
         {"n_pair", LossKind::n_pair},
+        {"nce", LossKind::nce},
         {"contrastive", LossKind::contrastive},
         {"triplet", LossKind::triplet},
     };
@@ -228,6 +229,7 @@ LossSpec loss_of(const py::tuple& loss) {
         case LossKind::info_nce:
         case LossKind::supcon:
         case LossKind::n_pair:
+        case LossKind::nce:
             fields.push_back({"temperature", &spec.temperature});
             break;
         case LossKind::triplet:

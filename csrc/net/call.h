@@ -60,6 +60,7 @@ enum class LossKind {
     info_nce,  // from here on: of pairs of rows
     supcon,
     n_pair,
+    nce,
     contrastive,
     triplet
 };

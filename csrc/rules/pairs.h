@@ -53,6 +53,22 @@ struct SupCon {
     }
 };
 
+// Is a row a positive of the anchor, or noise, of which there is k times as much? -log of the logistic
+// function of x - log k of the positives, of log k - x of the negatives, over the number of positives: M.
+// Gutmann, A. Hyvarinen (2010). Here log k is in the place of log_sum, and does not move.
+template <class T>
+struct NCE {
+    FNN_RULE static T value(T x, bool positive, T log_k) {
+        return select(positive, InfoNCE<T>::value(x, log_k), InfoNCE<T>::value(log_k, x));
+    }
+    FNN_RULE static T gradient(T x, bool positive, T log_k, T share, T) {
+        return share * select(positive, -InfoNCE<T>::slope(x, log_k), InfoNCE<T>::slope(log_k, x));
+    }
+    FNN_RULE static T tangent(T x, T rx, bool, T log_k, T share, T, T, T) {
+        return share * InfoNCE<T>::bend(x, log_k) * rx;
+    }
+};
+
 // ---- margins between distances ----------------------------------------------------------------------------
 //
 // Derivatives in x, the square of the distance d. Where d is 0 it has no direction: that of d is 0.

@@ -67,8 +67,11 @@ struct Parts {
         z += margin.half_value(z, t) + margin.gradient(z, t) + margin.curvature(z, t, z);
         using Choice = rules::InfoNCE<T>;
         using Sup = rules::SupCon<T>;
+        using Noise = rules::NCE<T>;
         using Distance = rules::Distance<T>;
         z += Choice::value(z, t) + Choice::slope(z, t) + Choice::bend(z, t);
+        z += Noise::value(z, true, t) + Noise::gradient(z, true, t, z, t);
+        z += Noise::tangent(z, t, false, z, t, z, t, z);
         z += Choice::gradient(z, true, t, z, t) + Choice::tangent(z, t, false, z, t, z, t, z);
         z += Sup::value(z, t) + Sup::slope(z, t) + Sup::bend(z, t);
         z += Sup::gradient(z, true, t, z, t) + Sup::tangent(z, t, false, z, t, z, t, z);

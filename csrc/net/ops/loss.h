@@ -395,6 +395,7 @@ inline void with_elementwise_loss(const LossSpec& loss, const F& f) {
         case LossKind::info_nce:
         case LossKind::supcon:
         case LossKind::n_pair:
+        case LossKind::nce:
         case LossKind::contrastive:
         case LossKind::triplet:
             return;

@@ -220,6 +220,8 @@ class Pairs {
         switch (loss_.kind) {
             case LossKind::supcon:
                 return f(Similarities<rules::SupCon<T>>{});
+            case LossKind::nce:
+                return f(Similarities<rules::NCE<T>>{});
             case LossKind::contrastive:
                 return f(rules::Contrastive<T>{T(loss_.margin)});
             case LossKind::triplet:
@@ -264,6 +266,26 @@ class Pairs {
             const bool counts = (views[j] != seen) & (Rule::counts_positives | (labels[j] != own));
             y[j] = counts ? x[j] : none;
         });
+    }
+
+    T score_anchor(Similarities<rules::NCE<T>>, index i, const Own& mine) const {
+        index positives = 0, negatives = 0;
+        for (index j = 0; j < n_; ++j) {
+            positives += index(is_positive(i, j));
+            negatives += index(room_.labels[j] != room_.labels[i]);
+        }
+        const bool has_both = positives > 0 && negatives > 0;
+        room_.log_sums[i] = has_both ? rules::log(T(negatives) / T(positives)) : none;
+        room_.shares[i] = share(i, positives);
+        room_.rates[i] = 0;
+        if (positives == 0) return 0;
+        exec::elementwise({0, n_},
+                          [x = mine.x, y = mine.y, own = room_.labels[i], seen = room_.views[i],
+                           log_k = room_.log_sums[i], labels = room_.labels, views = room_.views](index j) {
+                              const T value = rules::NCE<T>::value(x[j], labels[j] == own, log_k);
+                              y[j] = views[j] != seen ? value : 0;
+                          });
+        return total(mine.y) / T(positives);
     }
 
     T score_anchor(const rules::Contrastive<T>& rule, index i, const Own& mine) const {
@@ -390,6 +412,9 @@ class Pairs {
             if (is_positive(i, j)) sum += Rule::bend(mine.x[j], room_.log_sums[i]) * (move - mine.rx[j]);
         room_.log_sum_moves[i] = move;
         room_.rate_moves[i] = room_.shares[i] * sum;
+    }
+    void score_moves(Similarities<rules::NCE<T>>, index i, const Own&) const {
+        room_.log_sum_moves[i] = room_.rate_moves[i] = 0;
     }
     void score_moves(const rules::Contrastive<T>&, index, const Own&) const {}
     void score_moves(const rules::Triplet<T>&, index, const Own&) const {}
