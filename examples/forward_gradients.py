@@ -5,7 +5,7 @@ Gradients without a way back, and what they cost
 The derivative of the loss along a random direction v comes with a pass forward. It makes (v'g) v,
 an unbiased estimate of the gradient g that needs nothing to be kept for a way back (A. G. Baydin et
 al. 2022, https://arxiv.org/abs/2202.08587). Its price is variance: of P parameters the mean of
-``|(v'g) v|^2`` is (P + 2) |g|^2, so that P + 1 directions tell the gradient as well as its own
+``|(v'g) v|^2`` is ``(P + 2) |g|^2``, so that P + 1 directions tell the gradient as well as its own
 length.
 
 Noise in what the units put out, rather than in weights, moves the same losses by fewer numbers (M.
