@@ -95,8 +95,8 @@ def main():
     for section in arguments.sections:
         tables[section] = importlib.import_module(f"sections.{section}").run(arguments)
         print(tables[section], flush=True)
-    if arguments.readme:
-        pages.publish(tables, source)
+        if arguments.readme:
+            pages.publish(section, tables[section], source)
     if arguments.html:
         write_html(arguments.html, "\n".join([source, *tables.values()]))
 

@@ -5,6 +5,8 @@ work that is not timed. A run is thrown away and repeated when
 
 - the FMA peak measured beside it drops strongly: two virtual cores shared a real one; or
 - other processes, or other guests of the same host, used the processors meanwhile.
+
+A contestant whose unit of work takes many times the length of a run has one run and no more.
 """
 
 import os
@@ -18,6 +20,7 @@ PEAK_SECONDS = 0.03
 STRONG_DROP = 0.85  # of the best peak
 FOREIGN_SHARE = 0.1  # of one processor
 PATIENCE = 4  # runs thrown away at most, per run kept
+SLOW = 10  # lengths of a run: a unit that takes longer is timed once
 
 
 @dataclass
@@ -50,12 +53,17 @@ def interleave(contestants, *, seconds, repeats, threads):
     -------
     dict of str to Result
     """
-    counts = {name: choose_count(run, seconds) for name, run in contestants.items()}
+    counts, unit = {}, {}
+    for name, run in contestants.items():
+        counts[name], unit[name] = choose_count(run, seconds)
     best_peak = max(_core.fma_peak(PEAK_SECONDS, threads) for _ in range(5))
     results = {name: Result() for name in contestants}
-    for _ in range(repeats):
+    for repeat in range(repeats):
         for name, run in contestants.items():
-            for _attempt in range(PATIENCE + 1):
+            slow = unit[name] > SLOW * seconds
+            if slow and repeat > 0:
+                continue
+            for _attempt in range(1 if slow else PATIENCE + 1):
                 run(1)  # not timed: caches, and memory that comes from the host anew
                 before = _core.fma_peak(PEAK_SECONDS, threads)
                 foreign = foreign_seconds()
@@ -73,13 +81,16 @@ def interleave(contestants, *, seconds, repeats, threads):
 
 
 def choose_count(run, seconds):
-    """Units of work that take about `seconds`; the first call (compilation) does not count."""
+    """Return how many units of work take about `seconds`, and the seconds of one.
+
+    The first call (compilation) does not count.
+    """
     run(1)
     count = 1
     while True:
         elapsed = timed(run, count)
         if elapsed >= seconds / 4:
-            return max(1, round(count * seconds / elapsed))
+            return max(1, round(count * seconds / elapsed)), elapsed / count
         count *= 2
 
 

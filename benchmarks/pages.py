@@ -27,11 +27,10 @@ LIBRARIES = {
 }
 
 
-def publish(sections, source):
-    """Put the Markdown of sections, {name: text}, into the page, and six rows into the README."""
+def publish(section, text, source):
+    """Put the Markdown of a section into the page, and six rows into the README."""
     page = SPEED.read_text(encoding="utf-8")
-    for name, text in sections.items():
-        page = _replaced(page, *_marks(name), as_rst(f"{text}\n{source}"), SPEED)
+    page = _replaced(page, *_marks(section), as_rst(f"{text}\n{source}"), SPEED)
     SPEED.write_text(page, encoding="utf-8")
     readme = README.read_text(encoding="utf-8")
     README.write_text(_replaced(readme, BEGIN, END, six_rows(page), README), encoding="utf-8")

@@ -108,9 +108,8 @@ def test_numbers_of_the_readme_are_those_of_the_page(monkeypatch, tmp_path):
     monkeypatch.setattr(pages, "README", tmp_path / "README.md")
     table = "| network, rows | library | us | times ours |\n| --- | --- | ---: | ---: |\n"
     table += "| 64-64-10, 1 | pyfast_nn | 1,234 | 1.0 |\n| 64-64-10, 1 | torch eager | 5 | 17.3 |\n"
-    pages.publish(
-        {"inference": f"Inference: `X`.\n\n{table}"}, "`python compare.py` on a machine\n"
-    )
+    text = f"Inference: `X`.\n\n{table}"
+    pages.publish("inference", text, "`python compare.py` on a machine\n")
     assert "64-64-10 | 1,234 us | 17x |  |  |  |" in (tmp_path / "README.md").read_text()
     changed = (tmp_path / "speed.rst").read_text()
     assert '"64-64-10, 1",pyfast_nn,"1,234",1.0\n' in changed and "``X``" in changed
