@@ -418,7 +418,7 @@ def group_numbers(
     """Return the number of each row's label, in the order of their first rows, and their counts."""
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected shape (n,), a label for each row, got {labels.shape}")
-    if label_kind(labels, name) == "number":
+    if label_kind(labels, name) == "number" and labels.dtype.kind != "u":
         labels = whole_numbers(labels, name, rows)
     _, first, numbers, sizes = np.unique(
         labels, return_index=True, return_inverse=True, return_counts=True

@@ -101,8 +101,9 @@ def whole_numbers(labels: np.ndarray, name: str, rows: np.ndarray | None = None)
         wrong = labels > np.uint64(2**63 - 1)
     if wrong.any():
         first = np.argmax(wrong)
+        kinds = "whole numbers below 2**63" if labels.dtype.kind == "u" else KINDS
         raise ValueError(
-            f"{name}: expected {KINDS} as labels, got {labels[first]} in row "
+            f"{name}: expected {kinds} as labels, got {labels[first]} in row "
             f"{row_number(first, rows)}; for values take a loss such as 'mse'"
         )
     return np.require(labels, np.int64, ["C", "A"])

@@ -560,6 +560,9 @@ class TestOrders:
             X, pairs, loss="info_nce", groups=pairs.astype(str), batch_size=8, epochs=2
         )
         assert first["loss"] == again["loss"] and min(first["loss"]) > 0
+        hashes = pairs.astype("u8") * 3 + 2**63 - 5  # some of which are no int64
+        again = encoder().fit(X, hashes, loss="info_nce", groups=hashes, batch_size=8, epochs=2)
+        assert first["loss"] == again["loss"]
         classifier = fnn.Sequential([fnn.Dense(4)], seed=0)
         assert classifier.fit(X, y, loss="cross_entropy", per_class=2, epochs=1)["accuracy"]
         weights = np.repeat([1.0, 0.0, 2.0], 16)
