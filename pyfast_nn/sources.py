@@ -89,6 +89,8 @@ class Arrays:
                 strict=True,
             )
         )
+        if loss.task == "pairs":
+            data.check_shared(held_out.own().targets, loss, "validation_split")
         return held_out
 
     def check_batches(self) -> None:

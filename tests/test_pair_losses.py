@@ -505,6 +505,10 @@ class TestModels:
                 lambda: model.fit(X, y, loss="supcon", groups=others, batch_size=2),
                 "groups: expected rows that share a label in each, .*, got others",
             ),
+            (  # of each label one
+                lambda: model.fit(X, np.arange(48) // 4, loss="supcon", validation_split=0.25),
+                "validation_split: expected labels that rows share",
+            ),
             (lambda: model.fit(X, y, loss="supcon", metrics="accuracy"), "metrics"),
             (lambda: model.fit(X, y[:, None] + [0, 1], loss="supcon"), r"y: expected shape \(n,\)"),
             (lambda: model.fit(X, y, loss="supcon", monitor="accuracy", patience=1), "monitor"),
