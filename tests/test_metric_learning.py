@@ -290,6 +290,12 @@ def test_squares_that_overflow(wine, method):
         method.fit(X * 1e160, y)
 
 
+def test_squares_that_underflow(wine):
+    X, y = wine
+    with pytest.raises(ValueError, match=r"bounds: expected .* 5th percentile; StandardScaler"):
+        ITML().fit(X * 1e-170, y)
+
+
 def test_pairs_have_no_names(wine, pairs):
     frame = pytest.importorskip("pandas").DataFrame(wine[0]).add_prefix("column")
     method = ITML(max_iter=1000).fit(frame, wine[1]).fit_pairs(*pairs)

@@ -128,7 +128,13 @@ class ITML(OfPairs):
             return np.array([checks.real(bound, "bounds", above=0) for bound in pair])
         points = np.unique(pairs.reshape(-1, pairs.shape[2]), axis=0)
         points = points[:: -(-len(points) // POINTS)]
-        return np.percentile(pdist(points @ prior.T, "sqeuclidean"), (5, 95))
+        found: Floats = np.percentile(pdist(points @ prior.T, "sqeuclidean"), (5, 95))
+        if not found[0] > 0:
+            raise ValueError(
+                "bounds: expected squared distances by the prior that are greater than 0, got "
+                f"{found[0]:.3g} as their 5th percentile; StandardScaler makes numbers larger"
+            )
+        return found
 
 
 def divergence(differences: Floats, alike: int, linear: Floats, gamma: float) -> Objective:

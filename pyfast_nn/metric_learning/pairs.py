@@ -87,7 +87,6 @@ class OfPairs(Mahalanobis):
         check_size(checked, "pairs")
         self.n_features_in_ = checked.shape[2]
         vars(self).pop("feature_names_in_", None)  # of an earlier fit
-        vars(self).pop("feature_names_in_", None)  # of an earlier fit
         self._fit(checked[signs == 1], checked[signs == -1])
         return self
 
