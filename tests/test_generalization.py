@@ -230,6 +230,10 @@ class TestMargins:
             margins(model, X, y, loss="cross_entropy", reference=np.zeros(15))
         with pytest.raises(ValueError, match="normalized: expected weights, rows and a way from"):
             margins(model, X, y, loss="cross_entropy", normalized=True)  # where it began
+        model = fnn.Sequential([fnn.Dense(3)], dtype="float64").build(4)
+        options = {"normalized": True, "reference": np.zeros(15)}
+        with pytest.raises(ValueError, match="and finite norms, got inf"):
+            margins(model, X * 1e200, y, loss="cross_entropy", **options)
 
 
 class TestNorms:

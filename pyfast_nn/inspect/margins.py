@@ -95,13 +95,15 @@ def margins(
             f"{targets.shape}"
         )
     if normalized:
-        complexity = norm_measures(model, reference=reference).spectral_complexity
         first = next(stages(model))[1].forward(engine.as_examples(rows)).astype(np.float64)
-        scale = complexity * np.sqrt(np.sum(first**2)) / len(first)
-        if scale == 0:
+        with np.errstate(over="ignore"):  # it is refused
+            complexity = norm_measures(model, reference=reference).spectral_complexity
+            scale = complexity * np.sqrt(np.sum(first**2)) / len(first)
+        if scale == 0 or scale == np.inf:
             raise ValueError(
                 "normalized: expected weights, rows and a way from the reference that are not 0, "
-                "to divide by them, got 0; a model that was not trained is its own reference"
+                f"to divide by them, and finite norms, got {scale:g}; a model that was not trained "
+                "is its own reference"
             )
         values /= scale
     elif reference is not None:
