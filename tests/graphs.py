@@ -186,6 +186,8 @@ class Call:
     shapes: tuple = ()  # of its inputs
     shape: tuple = ()  # of its output
     block: Callable | None = None  # of what evaluates one: what it reads -> what it puts out
+    parameters: tuple = ()  # all of the network
+    adjoint: bool = False  # derivatives are those that the core's gradients are
 
 
 @dataclass(frozen=True)
@@ -886,7 +888,7 @@ METHODS = tuple(TABLEAUS)
 
 def neural_ode(xs, parameters, call):
     """Every step as a formula; their sizes are constants, which SciPy finds for each example."""
-    method, start, stop, steps, rtol, atol, time = call.layer["values"]
+    method, start, stop, steps, rtol, atol, time, by_adjoint = call.layer["values"]
     a, b, c = TABLEAUS[METHODS[int(method)]]
     (y, *_), each = xs, positions(call.shape)
 
@@ -894,33 +896,74 @@ def neural_ode(xs, parameters, call):
         column = [traced(np.broadcast_to(t, (y.shape[0], 1)))] * bool(time)
         return call.block(concatenate([y, *column]) if time else y)
 
-    if METHODS[int(method)] == "dopri5":
-        sizes = [
-            steps_of_scipy(slope, y.data[e * each : (e + 1) * each], start, stop, rtol, atol)
+    def sizes(move, state, start, stop):
+        """Of the steps of all examples, of move(t, a part of the rows of the state)."""
+        if METHODS[int(method)] != "dopri5":
+            return np.full((int(steps), 1, 1), (stop - start) / steps)
+        found = [
+            steps_of_scipy(move, state[..., e * each : (e + 1) * each, :], start, stop, rtol, atol)
             for e in range(call.examples)
         ]
-        count = max(map(len, sizes))
-        sizes = np.array([[*own, *[0.0] * (count - len(own))] for own in sizes]).T
-        sizes = np.repeat(sizes, each, axis=1)[:, :, None]
-    else:
-        sizes = np.full((int(steps), 1, 1), (stop - start) / steps)
+        count = max(map(len, found))
+        found = np.array([[*own, *[0.0] * (count - len(own))] for own in found]).T
+        return np.repeat(found, each, axis=1)[:, :, None]
+
     t = start
-    for h in sizes:
+    for h in sizes(lambda t, y: slope(t, traced(y)).data, y.data, start, stop):
         slopes = []
         for row, part in zip(a, c, strict=True):
             moved = total([y, *(h * weight * k for weight, k in zip(row, slopes, strict=True))])
             slopes.append(slope(t + part * h, moved))
         y = total([y, *(h * weight * k for weight, k in zip(b, slopes, strict=True))])
         t = t + h
+    if call.adjoint and by_adjoint:
+        return with_adjoint(xs[0], y.data, slope, lambda *of: sizes(*of, stop, start), stop, call)
     return y
 
 
-def steps_of_scipy(slope, y, start, stop, rtol, atol):
-    """The sizes of the steps that SciPy's RK45 accepts for one example (positions, channels)."""
+def with_adjoint(x, y, slope, sizes, stop, call):
+    """y (rows, channels), with derivatives in x and in all parameters by the adjoint method."""
+    a, b, c = TABLEAUS[METHODS[int(call.layer["values"][0])]]
+
+    def both(t, state):
+        y = Traced(state[0])
+        out = slope(t, y)
+        return np.stack([out.data, -derivatives(out, [y], state[1])[0].data])
+
+    def solve(v):
+        grouped = v.reshape(call.examples, -1)
+        unit = np.sqrt((grouped**2).mean(axis=1)).repeat(positions(call.shape))[:, None]
+        state, t = np.stack([y, v]), stop
+        gradients = [np.zeros(p.shape) for p in call.parameters]
+        for h in sizes(both, np.stack([y, v / unit])):
+            slopes = []
+            for row, part, weight in zip(a, c, b, strict=True):
+                at = sum((h * w * k for w, k in zip(row, slopes, strict=True)), state)
+                slopes.append(both(t + part * h, at))
+                out = slope(t + part * h, Traced(at[0]))
+                terms = derivatives(out, list(call.parameters), -h * weight * at[1])
+                gradients = [g + term.data for g, term in zip(gradients, terms, strict=True)]
+            state = sum((h * w * k for w, k in zip(b, slopes, strict=True)), state)
+            t = t + h
+        return [state[1], *gradients]
+
+    found = {}  # {id of what comes back: it, and the derivatives}
+
+    def pull(i, g):
+        if id(g) not in found:
+            found[id(g)] = (g, solve(g.data))
+        return Traced(found[id(g)][1][i])
+
+    sources = enumerate([x, *call.parameters])
+    return Traced(y, [(source, lambda g, i=i: pull(i, g)) for i, source in sources])
+
+
+def steps_of_scipy(move, y, start, stop, rtol, atol):
+    """The sizes of the steps that SciPy's RK45 accepts for one example."""
     from scipy.integrate import RK45
 
     solver = RK45(
-        lambda t, z: slope(t, traced(z.reshape(y.shape))).data.ravel(),
+        lambda t, z: move(t, z.reshape(y.shape)).ravel(),
         start,
         y.ravel(),
         stop,
@@ -1025,17 +1068,17 @@ class Graph:
             trained[offset : offset + int(np.prod(shape))] = self.layers[i].get("trainable", True)
         return trained
 
-    def values(self, parameters, X):
+    def values(self, parameters, X, adjoint=False):
         """Input and output of every layer, of Traced flat parameters and inputs."""
         own = {}
         for i, name, offset, shape in self.slots:
             part = parameters[offset : offset + int(np.prod(shape))]
             own.setdefault(i, {})[name] = part.reshape(*shape)
         values = [X] + [None] * len(self.layers)
-        self._compute(range(len(self.layers)), values, own)
+        self._compute(range(len(self.layers)), values, own, adjoint)
         return values
 
-    def _compute(self, layers, values, own):
+    def _compute(self, layers, values, own, adjoint):
         """Fill in what some of the layers put out."""
         i = layers.start
         while i < layers.stop:
@@ -1045,15 +1088,15 @@ class Graph:
                 def block(state, first=first, end=i):
                     within = list(values)
                     within[first + 1] = state
-                    self._compute(range(first + 1, end), within, own)
+                    self._compute(range(first + 1, end), within, own, adjoint)
                     return within[self.inputs(end)[1]]
 
-                values[i + 1] = self._put_out(i, values, own, block)
+                values[i + 1] = self._put_out(i, values, own, adjoint, block)
             else:
-                values[i + 1] = self._put_out(i, values, own)
+                values[i + 1] = self._put_out(i, values, own, adjoint)
             i += 1
 
-    def _put_out(self, i, values, own, block=None):
+    def _put_out(self, i, values, own, adjoint, block=None):
         layer = self.layers[i]
         xs = [values[k] for k in self.inputs(i)]
         op = ALL.get(layer["kind"])
@@ -1069,13 +1112,16 @@ class Graph:
         random = sum(each.random for each in before)
         shapes = tuple(self.shapes[k] for k in self.inputs(i))
         examples = values[0].shape[0]
-        call = Call(layer, *run, random, state, examples, shapes, self.shapes[i + 1], block)
+        parameters = tuple(each for names in own.values() for each in names.values())
+        shape = self.shapes[i + 1]
+        evaluates = (block, parameters, adjoint)
+        call = Call(layer, *run, random, state, examples, shapes, shape, *evaluates)
         return op.formula(xs, own.get(layer.get("shares", i), {}), call)
 
-    def traced(self, parameters, X):
-        """(parameters, inputs, outputs), traced"""
+    def traced(self, parameters, X, adjoint=False):
+        """(parameters, inputs, outputs), traced; `adjoint`: with the core's gradients."""
         parameters, X = Traced(parameters), Traced(X)
-        return parameters, X, self.values(parameters, X)[-1]
+        return parameters, X, self.values(parameters, X, adjoint)[-1]
 
     def forward(self, parameters, X):
         return self.traced(parameters, X)[2].data
@@ -1083,9 +1129,9 @@ class Graph:
     def _trained(self, gradient):
         return np.where(self.is_trained(), gradient, 0.0)
 
-    def vjp(self, parameters, X, dout):
+    def vjp(self, parameters, X, dout, adjoint=True):
         """(in the parameters, in X)"""
-        p, x, out = self.traced(parameters, X)
+        p, x, out = self.traced(parameters, X, adjoint)
         dparameters, dx = derivatives(out, [p, x], dout)
         return self._trained(dparameters.data), dx.data
 
@@ -1104,7 +1150,8 @@ class Graph:
 
     def gauss_newton_product(self, parameters, v, X, y, loss, weights=None):
         out, dout = self.jvp(parameters, v, X)
-        return self.vjp(parameters, X, oracle.loss_hvp(out, dout, y, loss, weights))[0]
+        curved = oracle.loss_hvp(out, dout, y, loss, weights)
+        return self.vjp(parameters, X, curved, adjoint=False)[0]
 
     def hvp(self, parameters, v, X, y, loss, weights=None):
         """What the loss and what the network curves."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pyfast_nn as fnn
-from conftest import assert_same_bits
+from conftest import assert_close, assert_same_bits
 from graphs import METHODS, Graph
 from pyfast_nn import _core
 from test_ops_of_networks import OUT, Layers, Problem, check_maps, check_operators, everything
@@ -20,8 +20,9 @@ IN = 3
 FIXED = [("euler", 3), ("midpoint", 2), ("rk4", 2)]
 
 
-def ode(method, steps, start=0.0, stop=1.0, rtol=0.0, atol=0.0, time=0):
-    return (METHODS.index(method), start, stop, steps, rtol, atol, time)
+def ode(method, steps, start=0.0, stop=1.0, rtol=0.0, atol=0.0, time=0, adjoint=0):
+    """adjoint: back by that, so many steps at a time."""
+    return (METHODS.index(method), start, stop, steps, rtol, atol, time, adjoint)
 
 
 class Blocks(Layers):
@@ -35,7 +36,7 @@ class Blocks(Layers):
 
     def solve(self, x, values, within, **fields):
         """The solution from x on, of a block that within(network, what it reads) adds."""
-        time = int(values[-1])
+        time = int(values[6])
         state = self.add("evaluation", x, units=self.width + time)
         return self.add("neural_ode", x, within(self, state), values=values, **fields)
 
@@ -99,7 +100,7 @@ def over_what_is_frozen(n, values, within):
     n.dense(n.solve(n.dense(0, n.width, trainable=False), values, within), OUT)
 
 
-@pytest.mark.parametrize(
+in_every_place = pytest.mark.parametrize(
     ("place", "within"),
     [
         *((alone, mlp), (in_the_middle, mlp), (twice, mlp), (over_what_is_frozen, mlp)),
@@ -107,6 +108,9 @@ def over_what_is_frozen(n, values, within):
         *((in_the_middle, normalized), (with_shared_layers, mlp), (frozen_block, mlp)),
     ],
 )
+
+
+@in_every_place
 def test_in_every_place(isa, dtype, rng, place, within):
     n = Blocks()
     place(n, ode("rk4", 2, -0.5, 0.5), within)
@@ -114,19 +118,29 @@ def test_in_every_place(isa, dtype, rng, place, within):
     check_operators(Problem(rng, dtype, IN, n.list, 3, loss="labels"))
 
 
+@in_every_place
+def test_the_adjoint_in_every_place(isa, dtype, rng, place, within):
+    """Gradients are those of the adjoint method, and what moves is exact."""
+    n = Blocks()
+    place(n, ode("rk4", 3, -0.5, 0.5, adjoint=2), within)
+    check_maps(Problem(rng, dtype, IN, n.list, 6))
+    check_operators(Problem(rng, dtype, IN, n.list, 3, loss="labels"))
+
+
 @pytest.mark.parametrize(("method", "steps"), FIXED)
 @pytest.mark.parametrize("time", [0, 1])
-@pytest.mark.parametrize("width", [2, 16, 33])
-def test_methods_and_widths(isa, dtype, rng, method, steps, time, width):
+@pytest.mark.parametrize(("width", "adjoint"), [(2, 0), (16, 0), (33, 0), (2, 1), (33, 2)])
+def test_methods_and_widths(isa, dtype, rng, method, steps, time, width, adjoint):
     n = Blocks(width)
-    in_the_middle(n, ode(method, steps, 0.5, -1.0, time=time), mlp)
+    in_the_middle(n, ode(method, steps, 0.5, -1.0, time=time, adjoint=adjoint), mlp)
     check_maps(Problem(rng, dtype, IN, n.list, 7))
 
 
-def test_positions(isa, dtype, rng):
+@pytest.mark.parametrize("adjoint", [0, 1])
+def test_positions(isa, dtype, rng, adjoint):
     n = Blocks(2)
     x = n.add("reshape", 0, values=(2, 3, 2))
-    y = n.solve(x, ode("midpoint", 2, time=1), mlp)
+    y = n.solve(x, ode("midpoint", 2, time=1, adjoint=adjoint), mlp)
     n.dense(n.add("reshape", y, values=(1, 1, 12)), OUT)
     problem = Problem(rng, dtype, 12, n.list, 4)
     check_maps(problem)
@@ -139,27 +153,38 @@ class WithSteps(Problem):
     inner = property(lambda self: 200 * Problem.inner.fget(self))
 
 
-def adaptive(time=0):
+def adaptive(time=0, adjoint=0):
     n = Blocks(4)
-    in_the_middle(n, ode("dopri5", 40, 0.0, 1.5, 0.05, 0.01, time), mlp)
+    in_the_middle(n, ode("dopri5", 40, 0.0, 1.5, 0.05, 0.01, time, adjoint), mlp)
     return n.list
 
 
 @pytest.mark.parametrize("time", [0, 1])
-def test_steps_that_adapt(isa, rng, time):
+@pytest.mark.parametrize("adjoint", [0, 1, 3])
+def test_steps_that_adapt(isa, rng, time, adjoint):
     """With SciPy's steps as constants; in float64, as they are functions of roundings."""
-    check_maps(WithSteps(rng, "float64", IN, adaptive(time), 7))
-    check_operators(WithSteps(rng, "float64", IN, adaptive(time), 3))
+    check_maps(WithSteps(rng, "float64", IN, adaptive(time, adjoint), 7))
+    if not adjoint:
+        check_operators(WithSteps(rng, "float64", IN, adaptive(time), 3))
 
 
-def test_positions_adapt_together(isa, rng):
+@pytest.mark.parametrize("adjoint", [0, 2])
+def test_positions_adapt_together(isa, rng, adjoint):
     n = Blocks(2)
     x = n.add("reshape", 0, values=(1, 3, 2))
-    n.solve(x, ode("dopri5", 40, 0.0, 2.0, 0.05, 0.01, 1), mlp)
+    n.solve(x, ode("dopri5", 40, 0.0, 2.0, 0.05, 0.01, 1, adjoint), mlp)
     check_maps(WithSteps(rng, "float64", 6, n.list, 5))
 
 
-@pytest.mark.parametrize("values", [ode("rk4", 3), ode("dopri5", 60, 0.0, 4.0, 1e-3, 1e-4)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ode("rk4", 3),
+        ode("rk4", 3, adjoint=2),
+        ode("dopri5", 60, 0.0, 4.0, 1e-3, 1e-4),
+        ode("dopri5", 60, 0.0, 4.0, 1e-3, 1e-4, adjoint=3),
+    ],
+)
 def test_any_team_and_any_cut(isa, dtype, rng, restore_threads, values):
     """Also where examples that one thread has arrive before those of another."""
     n = Blocks(40)
@@ -184,18 +209,44 @@ def test_any_team_and_any_cut(isa, dtype, rng, restore_threads, values):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_beside_what_couples_rows_or_is_random(isa, dtype, rng, training):
+@pytest.mark.parametrize("adjoint", [0, 1])
+def test_beside_what_couples_rows_or_is_random(isa, dtype, rng, training, adjoint):
     n = Blocks(4)
     x = n.add("batch_norm", n.dense(0, 4), values=(0.1, 1.0, 0.3))
-    x = n.add("dropout", n.solve(x, ode("midpoint", 2), mlp), values=(0.3,))
+    x = n.add("dropout", n.solve(x, ode("midpoint", 2, adjoint=adjoint), mlp), values=(0.3,))
     n.dense(n.add("batch_norm", x, values=(0.1, 1.0, 0.3)), OUT)
     check_maps(Problem(rng, dtype, IN, n.list, 9, training))
 
 
-def test_more_examples_than_a_chunk(isa, dtype, rng):
+@pytest.mark.parametrize("adjoint", [0, 1])
+def test_more_examples_than_a_chunk(isa, dtype, rng, adjoint):
     n = Blocks(4)
-    in_the_middle(n, ode("rk4", 2), mlp)
+    in_the_middle(n, ode("rk4", 2, adjoint=adjoint), mlp)
     check_maps(Problem(rng, dtype, IN, n.list, 1030))
+
+
+@pytest.mark.parametrize("place", [in_the_middle, with_shared_layers, twice])
+def test_the_adjoint_over_batches(isa, dtype, rng, place):
+    """Of a step of several batches the gradient is added up, in each over parts of the steps."""
+    n = Blocks(4)
+    place(n, ode("midpoint", 5, adjoint=2), mlp)
+    problem = Problem(rng, dtype, IN, n.list, 12)
+    assert_close(problem.train(5, 3), problem.train(12), dtype, 100)
+
+
+@pytest.mark.parametrize(
+    "values", [("midpoint", 7), ("dopri5", 60, 0.0, 4.0, 1e-3, 1e-4)], ids=lambda values: values[0]
+)
+def test_however_many_steps_at_a_time(isa, dtype, rng, values):
+    results = []
+    for adjoint in (1, 2, 5, 7):
+        n = Blocks(5)
+        in_the_middle(n, ode(*values, adjoint=adjoint), many)
+        rng = np.random.default_rng(0)
+        results.append(Problem(rng, dtype, IN, n.list, 9).vjp())
+    for _, dparameters, dX in results[1:]:
+        assert_close(dparameters, results[0][1], dtype, 500)
+        assert_same_bits(dX, results[0][2])
 
 
 # ------------------------------------------------------------------------------------- equilibria
@@ -348,6 +399,154 @@ def test_who_does_not_arrive_is_nan(rng):
     assert np.isnan(y).all() and np.isnan(dy).all()
 
 
+def of_adjoint(adjoint):
+    n = Blocks(IN)
+    n.solve(0, ode("midpoint", 2, adjoint=adjoint), mlp)
+    return n.list
+
+
+def gradients_of(model, X, u):
+    """(in the parameters, in X) of the sum of u times the outputs."""
+    return model.vjp(X)[1](u)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
+def test_the_error_of_the_adjoint_falls_with_the_order(rng, method, order):
+    X, u = rng.standard_normal((5, 2)), rng.standard_normal((5, 1))
+    errors = []
+    for steps in (16, 32):
+        found = [
+            gradients_of(of_ode(method=method, steps=steps, adjoint=adjoint), X, u)
+            for adjoint in (True, False)
+        ]
+        errors.append([np.abs(a - b).max() for a, b in zip(*found, strict=True)])
+    orders = np.log2(np.divide(*errors))
+    assert np.abs(orders - order).max() < 0.3
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8])
+def test_the_adjoint_is_near_the_exact_gradient(rng, rtol):
+    options = {"t": 2.0, "rtol": rtol, "atol": rtol, "steps": 500}
+    X, u = rng.standard_normal((5, 2)), rng.standard_normal((5, 1))
+    exact = gradients_of(of_ode(**options), X, u)
+    for actual, expected in zip(
+        gradients_of(of_ode(**options, adjoint=True), X, u), exact, strict=True
+    ):
+        error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+        assert 1e-3 * rtol < error < 10 * rtol
+
+
+@pytest.mark.once
+def test_the_adjoint_whatever_the_size_of_the_loss(rng):
+    """Steps back are those of the derivative divided by its size."""
+    X, u = rng.standard_normal((5, 2)), rng.standard_normal((5, 1))
+    model = of_ode(t=3.0, adjoint=True)
+    u[3] = 0
+    dparameters, dX = gradients_of(model, X, u)
+    assert not dX[3].any() and np.abs(dX[[0, 1, 2, 4]]).min() > 0
+    for factor in (2.0**-40, 2.0**40):
+        scaled = gradients_of(model, X, factor * u)
+        assert_same_bits(scaled[0], factor * dparameters)
+        assert_same_bits(scaled[1], factor * dX)
+    few = [0, 1, 2, 4]
+    assert_same_bits(gradients_of(model, X[few], u[few])[1], dX[few])
+    assert not gradients_of(model, X, 0 * u)[0].any()
+
+
+@pytest.mark.once
+def test_whose_way_back_does_not_arrive_is_nan():
+    """Of a flow that draws all points together, which takes small steps back."""
+    layer = fnn.NeuralODE(fnn.Dense(1), 30.0, steps=70, rtol=1e-3, atol=1e-3, adjoint=True)
+    model = fnn.Sequential([layer], dtype="float64").build(1)
+    model.parameters = np.array([-5.0, 0.5])
+    out, pull = model.vjp(np.array([[1e-3], [1.0]]))
+    assert np.isfinite(out).all()
+    dparameters, dX = pull(np.array([[0.0], [1.0]]))
+    assert dX[0] == 0 and np.isnan(dX[1]) and np.isnan(dparameters).all()
+    dparameters, dX = pull(np.array([[np.nan], [0.0]]))
+    assert np.isnan(dX[0]) and dX[1] == 0 and np.isnan(dparameters).all()
+
+
+@pytest.mark.once
+def test_memory_of_the_adjoint_does_not_grow_with_the_steps(rng):
+    """As many as no address space holds; exact gradients keep all, and so does what moves."""
+    X, y = rng.standard_normal((70, 2)), rng.standard_normal((70, 1))
+    few, many = (of_ode(steps=steps, adjoint=True) for steps in (1000, 2 * 10**9))
+    of_few, of_many = (model.loss_and_grad(X, y, loss="mse") for model in (few, many))
+    assert of_many[0] == of_few[0]
+    assert_same_bits(of_many[1], of_few[1])
+    many.fit(X, y, loss="mse", epochs=1, batch_size=20)
+    sizes = [re.search(r"takes about (\S+) MiB", model.summary())[1] for model in (few, many)]
+    assert sizes[0] == sizes[1]
+    for call in (
+        lambda: of_ode(steps=2 * 10**9).loss_and_grad(X, y, loss="mse"),
+        lambda: many.jvp(X, np.ones(many.n_parameters)),
+    ):
+        with pytest.raises(MemoryError):
+            call()
+
+
+# torchdiffeq's rk4 is Kutta's other method of order 4, "the 3/8 rule".
+TORCH_METHODS = [("euler", 1e-13), ("midpoint", 1e-13), ("rk4", 1e-6)]
+
+
+def of_torch(solver, model, X, u, t, **options):
+    """Outputs and derivatives of a flow alone, of torchdiffeq's."""
+    torch = pytest.importorskip("torch", reason="torchdiffeq is the oracle")
+    torchdiffeq = pytest.importorskip("torchdiffeq", reason="it is the oracle")
+    learned = [torch.tensor(p, requires_grad=True) for p in model.named_parameters().values()]
+    w, b, v, c = learned
+
+    class Flow(torch.nn.Module):
+        def forward(self, t, y):
+            y = torch.cat([y, t.expand(len(y), 1)], dim=1) if len(w) > y.shape[1] else y
+            return torch.tanh(y @ w + b) @ v + c
+
+    solve = getattr(torchdiffeq, solver)
+    if solver == "odeint_adjoint":
+        options["adjoint_params"] = tuple(learned)
+    x = torch.tensor(X, requires_grad=True)
+    y = solve(Flow(), x, torch.tensor(t, dtype=torch.float64), **options)[-1]
+    (y * torch.tensor(u)).sum().backward()
+    gradient = np.concatenate([p.grad.numpy().ravel() for p in learned])
+    return y.detach().numpy(), gradient, x.grad.numpy()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("method", "tolerance"), TORCH_METHODS)
+@pytest.mark.parametrize("t", [(0.0, 2.0), (1.5, -0.5)])
+@pytest.mark.parametrize("time", [False, True])
+@pytest.mark.parametrize(("solver", "adjoint"), [("odeint", False), ("odeint_adjoint", True)])
+def test_steps_of_one_size_are_those_of_torchdiffeq(
+    rng, method, tolerance, t, time, solver, adjoint
+):
+    """Outputs and gradients, by the adjoint and without."""
+    model = of_ode(t=t, method=method, steps=32, time=time, adjoint=adjoint)[:1]
+    X, u = rng.standard_normal((2, 6, 2))
+    out, pull = model.vjp(X)
+    steps = {"method": method, "options": {"step_size": 2.0 / 32}}
+    expected = of_torch(solver, model, X, u, t, **steps)
+    for actual, of_them in zip((out, *pull(u)), expected, strict=True):
+        scale = np.abs(of_them).max()
+        np.testing.assert_allclose(actual, of_them, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("solver", "adjoint"), [("odeint", False), ("odeint_adjoint", True)])
+def test_steps_of_torchdiffeq_that_adapt(rng, solver, adjoint):
+    """Whose sizes are those of a batch; so both are near the exact flow."""
+    tight = {"rtol": 1e-9, "atol": 1e-11}
+    model = of_ode(t=2.0, steps=1000, adjoint=adjoint, **tight)[:1]
+    X, u = rng.standard_normal((2, 6, 2))
+    out, pull = model.vjp(X)
+    expected = of_torch(solver, model, X, u, (0.0, 2.0), method="dopri5", **tight)
+    for actual, of_them in zip((out, *pull(u)), expected, strict=True):
+        scale = np.abs(of_them).max()
+        np.testing.assert_allclose(actual, of_them, rtol=0, atol=1e-7 * scale)
+
+
 def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
@@ -393,7 +592,12 @@ def test_how_far_from_an_equilibrium(rng):
     assert fnn.inspect.equilibrium_distances(model, X[:2, :1])["0"].tolist() == [np.inf, np.inf]
 
 
-MODELS = [lambda: of_ode(), lambda: of_ode(method="rk4", time=True), of_equilibrium]
+MODELS = [
+    lambda: of_ode(),
+    lambda: of_ode(method="rk4", time=True),
+    lambda: of_ode(adjoint=True),
+    of_equilibrium,
+]
 
 
 @pytest.mark.once
@@ -455,6 +659,14 @@ REFUSED = [
     (lambda: fnn.NeuralODE(FIELD, method="rk45"), "method: expected one of"),
     (lambda: fnn.NeuralODE(FIELD, method="rk4", rtol=0.1), "rtol: expected none with method='rk4'"),
     (lambda: fnn.NeuralODE(FIELD, steps=0), "steps: expected an integer from 1"),
+    (
+        lambda: _core.Network("float64", IN, of_adjoint(3)),
+        "adjoint: expected a whole number from 0 to steps, got 3",
+    ),
+    (
+        lambda: _core.Network("float64", IN, of_adjoint(1.5)),
+        "adjoint: expected a whole number from 0 to steps, got 1.5",
+    ),
     (lambda: fnn.Sequential([fnn.NeuralODE(FIELD)]).build(3), "layers[0]: expected a block that"),
     (
         lambda: fnn.Sequential([fnn.NeuralODE([fnn.Identity()])]).build(3),

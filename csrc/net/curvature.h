@@ -209,7 +209,7 @@ void to_parameters(const Context& call, const CurvatureOf<T>& of, index k, T* ou
                 const Turn turn{first == 0, first + batch == of.order.rows};
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i);
-                    settle_blocks(exec, now);
+                    settle_blocks(exec, now, turn);
                 }
                 for (index i = 0; i < probes; ++i) {
                     Workspace<T> now = chunk.of_probe(i), cotangents = now.of_cotangents();

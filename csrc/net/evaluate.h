@@ -201,8 +201,9 @@ void add_up_gradients(const Context& call, const T* parameters, const Targets<T>
             Workspace<T> now = ws.of_batch(first, batch);
             f(exec, now, batch_of(plan, y, order.examples, first), factor);
             collect(exec, now, score);
-            settle_blocks(exec, now);
-            parameter_gradient(now, exec.part(), {first == 0, first + batch == order.rows});
+            const Turn turn{first == 0, first + batch == order.rows};
+            settle_blocks(exec, now, turn);
+            parameter_gradient(now, exec.part(), turn);
         });
         unpack_gradient(exec, ws, gradient);
     });
@@ -287,7 +288,7 @@ void pull_back(const Context& call, index rows, const T* dout, T* gradient, T* d
         for_own_examples(exec, ws, pull);
         exec.barrier();
         Workspace<T> now = ws;
-        settle_blocks(exec, now);
+        settle_blocks(exec, now, {});
         parameter_gradient(ws, exec.part(), {});
         unpack_gradient(exec, ws, gradient);
     });

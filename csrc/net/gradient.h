@@ -2,6 +2,8 @@
 // examples, and handed on while it is in the cache.
 #pragma once
 
+#include <algorithm>
+
 #include "exec/reduce.h"
 #include "net/pass.h"
 
@@ -24,17 +26,13 @@ index evaluations_of(const Workspace<T>& ws, const Node& node) {
     return node.is_within_block() ? Maps<T>::evaluations(ws, ws.plan.nodes[std::size_t(node.solver)]) : 1;
 }
 
-// To be called by all threads when all examples have gone forward and back, before gradients of parameters
-// are computed. Ends with a barrier, if it does anything.
+// The number of the op that evaluates a node and does not keep all evaluations, so that the gradient is added
+// up over parts of them; of other nodes -1.
 template <class T>
-void settle_blocks(Exec& exec, Workspace<T>& ws) {
-    bool settles = false;
-    for (const Node& node : ws.plan.nodes)
-        if (node.block >= 0) {
-            Maps<T>::settle(ws, node, exec.share(ws.rows));
-            settles = true;
-        }
-    if (settles) exec.barrier();
+int added_up_by(const Workspace<T>& ws, const Node& node) {
+    const bool keeps =
+        !node.is_within_block() || ws.keeps_evaluations(ws.plan.nodes[std::size_t(node.solver)]);
+    return keeps ? -1 : node.solver;
 }
 
 // What a gradient is the sum of, over examples: for_matrix(node, f) calls f(add) for each term of which that
@@ -43,13 +41,17 @@ void settle_blocks(Exec& exec, Workspace<T>& ws) {
 
 // Goes through a part of the parameters. When the last examples have been added, sink.take(parameters,
 // values, place, count) is called for stretches of the gradient, and sink.finish(parameters, panel, rows of
-// the matrix) when those have been taken.
+// the matrix) when those have been taken. Only the terms of nodes that are added up by `solver` are added:
+// without one, what those of others have come to is there already.
 template <class T, class Terms, class Sink>
-void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms, const Sink& sink) {
+void for_strips(const Workspace<T>& ws, Part part, Turn whole_turn, const Terms& terms, const Sink& sink,
+                int solver = -1) {
     constexpr index room = 8192, full = Panels<T>::full, pair = exec::panels_limit;
     alignas(exec::vector_bytes) T strip[room];
     double totals[room];  // of a strip that has no other examples before or after it
     index positions = 1;  // of the parameters at hand
+    bool has_terms = true;
+    Turn turn = whole_turn;  // of them
     const auto at_a_time = [&] { return exec::max(rows_summed / positions, 1); };
 
     // product(examples) fills the strip; for_stretches(f) calls f(first of them in the strip, in the image,
@@ -62,13 +64,15 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
                 return turn.is_all() ? totals + at : ws.totals + place;
             };
             bool first = turn.first;
-            exec::for_pieces({0, ws.rows}, at_a_time(), [&](Range examples) {
+            const auto add = [&](Range examples) {
                 product(examples);
                 for_stretches([&](index at, index place, index count) {
                     exec::elementwise({0, count}, AddUp<T>{total(at, place), strip + at, first});
                 });
                 first = false;
-            });
+            };
+            if (has_terms && ws.rows == 0) add(Range{0, 0});
+            if (has_terms) exec::for_pieces({0, ws.rows}, at_a_time(), add);
             if (!turn.last) return;
             for_stretches([&](index at, index place, index count) {
                 exec::elementwise({0, count}, Round<T>{strip + at, total(at, place)});
@@ -78,7 +82,17 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
     };
 
     const auto for_nodes = [&](const Parameters& own, const auto& f) {
-        for (const int n : own.nodes) f(ws.plan.nodes[std::size_t(n)]);
+        for (const int n : own.nodes) {
+            const Node& node = ws.plan.nodes[std::size_t(n)];
+            if (added_up_by(ws, node) == solver) f(node);
+        }
+    };
+    // The first who adds up terms of the parameters; those without one come last.
+    const auto first_solver = [&](const Parameters& own) {
+        int first = -1;
+        for (const int n : own.nodes)
+            if (first < 0) first = added_up_by(ws, ws.plan.nodes[std::size_t(n)]);
+        return first;
     };
     const auto evaluated = [&](const Node& node, Range examples) {
         const index evaluations = evaluations_of(ws, node);
@@ -86,13 +100,16 @@ void for_strips(const Workspace<T>& ws, Part part, Turn turn, const Terms& terms
     };
     ws.layout.for_layers(part, [&](const Parameters& own, Range panels, Range rows, Range vectors) {
         if (!own.trainable) return;
-        positions = 1;
+        positions = 1, has_terms = false;
+        turn = {whole_turn.first && first_solver(own) == solver, whole_turn.last};
         for_nodes(own, [&](const Node& node) {
+            has_terms = true;
             const index evaluations = evaluations_of(ws, node);
             for (const int value : {node.input(), node.output})
                 positions =
                     exec::max(positions, evaluations * ws.plan.values[std::size_t(value)].positions());
         });
+        if (!has_terms && solver >= 0) return;
         const index inner = exec::min(ws.rows, at_a_time()) * positions;
         const index most_rows = exec::min(room / (pair * full), exec::transposed_rows_limit<T>(inner));
         const Panels<T> w = ws.layout.matrix(ws.parameters, own);
@@ -228,8 +245,37 @@ struct GradientTerms {
 
 // A part of the gradient, after the last examples in ws.gradient.
 template <class T>
-void parameter_gradient(const Workspace<T>& ws, Part part, Turn turn) {
-    for_strips(ws, part, turn, GradientTerms<T>{ws}, Kept<T>{ws.gradient});
+void parameter_gradient(const Workspace<T>& ws, Part part, Turn turn, int solver = -1) {
+    for_strips(ws, part, turn, GradientTerms<T>{ws}, Kept<T>{ws.gradient}, solver);
+}
+
+// To be called by all threads when all examples have gone forward and back, before gradients of parameters
+// are computed: those of blocks whose evaluations are not all kept are added up here. Ends with a barrier, if
+// it does anything.
+template <class T>
+void settle_blocks(Exec& exec, Workspace<T>& ws, Turn turn) {
+    const Node* const nodes = ws.plan.nodes.data();
+    const auto learns = [&](const Node& solver) {
+        return std::any_of(nodes + solver.block, &solver,
+                           [&](const Node& node) { return node.parameters >= 0 && ws.own(node).trainable; });
+    };
+    bool settles = false;
+    for (const Node& node : ws.plan.nodes) {
+        if (node.block < 0 || !learns(node)) continue;
+        bool goes_on = true;
+        for (index part_of_steps = 0; goes_on; ++part_of_steps) {
+            exec::for_pieces(exec.share(ws.rows), piece_rows,
+                             [&](Range some) { Maps<T>::settle(ws, node, some, part_of_steps); });
+            settles = ws.keeps_evaluations(node);
+            if (settles) break;
+            exec.barrier();
+            goes_on = Maps<T>::settles_on(ws, node, part_of_steps);
+            parameter_gradient(ws, exec.part(), {turn.first && part_of_steps == 0, false},
+                               int(&node - nodes));
+            exec.barrier();
+        }
+    }
+    if (settles) exec.barrier();
 }
 
 template <class T>

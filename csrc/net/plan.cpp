@@ -104,7 +104,7 @@ const std::map<std::string, NamedOp> ops = {
     {"neural_ode",
      {OpKind::neural_ode,
       {&OpSpec::method, &OpSpec::start, &OpSpec::stop, &OpSpec::steps, &OpSpec::rtol, &OpSpec::atol,
-       &OpSpec::time},
+       &OpSpec::time, &OpSpec::adjoint},
       "",
       {},
       {},
@@ -304,21 +304,25 @@ struct Plan::Building {
         if (spec.kind == OpKind::neural_ode || spec.kind == OpKind::equilibrium) end_block(plan.nodes.back());
     }
 
-    // Evaluations that there is memory for, and those of an example, if need be guessed.
+    // Evaluations that there is memory for, also where not all are kept, and those of an example, if need be
+    // guessed.
     struct BlockSize {
-        index evaluations, usual;
+        index evaluations, at_a_time, usual;
     };
     static BlockSize block_size(const OpSpec& op) {
         constexpr index guess = 10;
         const index steps = index(op.steps);
         check_size("steps", steps);
-        if (op.kind == OpKind::equilibrium) return {1, std::min(steps, guess)};
+        if (op.kind == OpKind::equilibrium) return {1, 1, std::min(steps, guess)};
         const index methods = index(std::size(baseline::rules::runge_kutta));
         if (!(op.method >= 0 && op.method < double(methods)))
             throw std::invalid_argument("method: expected 0 to " + std::to_string(methods - 1) + ", got " +
                                         std::to_string(op.method));
+        if (!(op.adjoint >= 0 && op.adjoint <= op.steps) || op.adjoint != double(index(op.adjoint)))
+            throw std::invalid_argument("adjoint: expected a whole number from 0 to steps, got " +
+                                        std::to_string(op.adjoint));
         const auto& method = baseline::rules::runge_kutta[index(op.method)];
-        return {method.stages * (steps + 1),
+        return {method.stages * (steps + 1), method.stages * (std::max(index(op.adjoint), index{1}) + 1),
                 method.stages * (method.adapts ? std::min(steps, guess) : steps)};
     }
 
@@ -338,7 +342,7 @@ struct Plan::Building {
             Node& node = plan.nodes[std::size_t(n)];
             Value& value = plan.values[std::size_t(node.output)];
             node.solver = number;
-            value.evaluations = size.evaluations;
+            value.evaluations = size.evaluations, value.at_a_time = size.at_a_time;
             learns |= value.learns;
             plan.positions_ = std::max(plan.positions_, size.evaluations * value.positions());
             for (const Input& input : node.inputs)

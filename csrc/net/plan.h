@@ -103,6 +103,7 @@ struct OpSpec {
     double steps = 0;            // that are made; where their sizes adapt, and of iterations, at most
     double rtol = 0, atol = 0;   // what is tolerated of the error of such a step; of a fixed point
     double time = 0;             // 1 if the block reads the time as one more column
+    double adjoint = 0;          // back by the adjoint method, so many steps at a time; 0: by the steps made
 };
 
 // Of one example: channels at each position of a grid. A sequence is of height 1, a vector has one position.
@@ -163,9 +164,10 @@ struct Traits {
 // position of each example, (examples * positions, channels).
 struct Value {
     Shape shape;
-    int producer = -1;      // the node that writes it, -1 for the input
-    bool learns = false;    // depends on parameters that are trained
-    index evaluations = 1;  // within a block: memory for so many of each example
+    int producer = -1;    // the node that writes it, -1 for the input
+    bool learns = false;  // depends on parameters that are trained
+    // Within a block: memory for so many evaluations of each example, and where not all are kept.
+    index evaluations = 1, at_a_time = 1;
 
     index features() const { return shape.channels; }
     index positions() const { return shape.positions(); }

@@ -114,11 +114,12 @@ inline bool differentiate_step(Exec& exec, Workspace<T>& ws, const Source& x, co
         }
         if (!std::isfinite(sum.loss)) return false;
         learn_state(exec, ws);
-        settle_blocks(exec, ws);
-        if (examples.first + batch < end)
-            parameter_gradient(ws, exec.part(), {!more, false});
+        const Turn turn{!more, examples.first + batch == end};
+        settle_blocks(exec, ws, turn);
+        if (turn.last)
+            last(turn);
         else
-            last(Turn{!more, true});
+            parameter_gradient(ws, exec.part(), turn);
     }
     return true;
 }

@@ -229,6 +229,11 @@ class Workspace {
     // Does a thread go through with all of its rows at once, as it is to meet the others?
     bool goes_together() const { return couples_rows() || needs.pairs.couples_rows(); }
 
+    // Does the op at the end of a block keep all evaluations, for what goes back through them or moves?
+    bool keeps_evaluations(const Node& solver) const {
+        return needs.tangent || (needs.gradient && solver.op.adjoint == 0);
+    }
+
     // Is the transpose of a matrix read on the way back?
     bool wants_transpose(const Parameters& own) const {
         if (own.rows == 0 || own.is_table) return false;
@@ -265,13 +270,25 @@ class Workspace {
 
     Panels<T> of_size(T* data, int b) const {
         const Value& value = plan.values[std::size_t(b)];
-        return {data, rows * value.evaluations * value.positions(), value.features()};
+        return {data, rows * evaluations(value) * value.positions(), value.features()};
+    }
+    index evaluations(const Value& value) const {
+        const Node* const node = value.producer < 0 ? nullptr : &plan.nodes[std::size_t(value.producer)];
+        if (node == nullptr || !node->is_within_block()) return 1;
+        return keeps_evaluations(plan.nodes[std::size_t(node->solver)]) ? value.evaluations : value.at_a_time;
     }
     Panels<T> view(T* const* pointers, int b) const { return of_size(pointers[b], b); }
     index size(int b) const { return of_size(nullptr, b).size(); }
     // That a node computes, with all evaluations of each.
     index examples(const Node& node) const {
-        return rows * plan.values[std::size_t(node.output)].evaluations;
+        return rows * evaluations(plan.values[std::size_t(node.output)]);
+    }
+    // Is the gradient of a block added up over parts of its evaluations?
+    bool adds_up_evaluations() const {
+        if (!needs.gradient) return false;
+        for (const Node& node : plan.nodes)
+            if (node.block >= 0 && !keeps_evaluations(node)) return true;
+        return false;
     }
     bool uses(int b) const { return needs.first_value <= b && b <= needs.last_value; }
     bool is_bent(int b) const { return activation_of(b).kind != Activation::identity; }
@@ -290,7 +307,8 @@ class Workspace {
         transposed = take(lasting, needs.gradient, layout.size_transposed());
         const index gradients = needs.probes + index(needs.pass_gradient);
         gradient = take(own, needs.gradient && needs.whole_gradient, gradients * layout.size());
-        totals = needs.totals ? own.take<double>(gradients * layout.size()) : nullptr;
+        const bool adds_up = needs.totals || adds_up_evaluations();
+        totals = adds_up ? own.take<double>(gradients * layout.size()) : nullptr;
         squares = needs.ridge ? own.take<double>(layout.panels()) : nullptr;
         for (int k = 0; k < max_states; ++k) states[k] = take(own, k < needs.states, layout.size());
         direction = take(own, needs.tangent, needs.probes * layout.size());

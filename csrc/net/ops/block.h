@@ -17,6 +17,9 @@ template <class T>
 struct Evaluation : OpBase {
     static constexpr Traits traits{false, false, false, true, false, /*reads_output=*/true};
 
+    // A number for the op that evaluates it.
+    static index kept(const Node&, const Plan&, index rows) { return rows; }
+
     template <class Done>
     static void forward(Workspace<T>&, const Node&, Range, Range, const Done&) {}
     template <class Into>

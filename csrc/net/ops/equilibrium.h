@@ -149,7 +149,8 @@ struct Equilibrium : OpBase {
         return kept(node, plan, examples);
     }
     static index evaluations(const Workspace<T>&, const Node&) { return 1; }
-    static void settle(Workspace<T>&, const Node&, Range) {}
+    static void settle(Workspace<T>&, const Node&, Range, index) {}
+    static bool settles_on(Workspace<T>&, const Node&, index) { return false; }
 
     template <class Done>
     static void forward(Workspace<T>& ws, const Node& node, Range examples, Range, const Done& done) {

@@ -24,12 +24,6 @@ struct Difference {
     const T *x, *y;
     FNN_HD void operator()(index i) const { to[i] = x[i] - y[i]; }
 };
-template <class T>
-struct Multiple {
-    T* to;
-    T factor;
-    FNN_HD void operator()(index i) const { to[i] *= factor; }
-};
 
 // Of one example: vectors of some size in memory of `numbers`. The residual is r = g(z) - z.
 template <class T>

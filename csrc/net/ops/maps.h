@@ -66,7 +66,8 @@ struct Maps {
                                    T* room);
 
     static index evaluations(const Workspace<T>& ws, const Node& node);
-    static void settle(Workspace<T>& ws, const Node& node, Range examples);
+    static void settle(Workspace<T>& ws, const Node& node, Range examples, index part);
+    static bool settles_on(Workspace<T>& ws, const Node& node, index part);
 
     static bool has_state(const Node& node);
     static void learn(const Workspace<T>& ws, const Node& node, Range panels);

@@ -174,9 +174,17 @@ index Maps<T>::evaluations(const Workspace<T>& ws, const Node& node) {
 }
 
 template <class T>
-void Maps<T>::settle(Workspace<T>& ws, const Node& node, Range examples) {
+void Maps<T>::settle(Workspace<T>& ws, const Node& node, Range examples, index part) {
     with_op<T>(node.op, [&](auto op) {
-        if constexpr (op.has_block) op.settle(ws, node, examples);
+        if constexpr (op.has_block) op.settle(ws, node, examples, part);
+    });
+}
+
+template <class T>
+bool Maps<T>::settles_on(Workspace<T>& ws, const Node& node, index part) {
+    return with_op<T>(node.op, [&](auto op) {
+        if constexpr (op.has_block) return op.settles_on(ws, node, part);
+        return false;
     });
 }
 

@@ -75,8 +75,11 @@
 //
 //   evaluations(ws, node)
 //               of the block, which gradients of its parameters are sums over
-//   settle(ws, node, examples)
-//               so that there are as many of each example, when all have gone forward and back
+//   settle(ws, node, examples, part)
+//               so that there are as many of each example, when all have gone forward and back; where it does
+//               not keep all (ws.keeps_evaluations), those of a part of them, beginning with part 0
+//   settles_on(ws, node, part)
+//               whether there is a part after that one, when all examples have settled
 //
 // What it keeps besides, if it says `has_state`: numbers at ws.state + node.state.
 //

@@ -29,6 +29,13 @@ struct Clear {
     void operator()(index i) const { to[i] = 0; }
 };
 
+template <class T>
+struct Multiple {
+    T* to;
+    T factor;
+    void operator()(index i) const { to[i] *= factor; }
+};
+
 // f(stretch) for the given rows of some panels.
 template <class T, class F>
 inline void for_stretches(const Panels<T>& x, Range rows, Range panels, const F& f) {
