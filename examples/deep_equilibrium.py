@@ -21,7 +21,7 @@ plt.style.use("tableau-colorblind10")
 UNITS, INPUTS, EXAMPLES, DEPTHS = 16, 4, 40, [1, 2, 4, 6, 8, 12, 16, 20, 24, 32]
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((EXAMPLES, INPUTS)), rng.standard_normal((EXAMPLES, 2))
-layer, last = [fnn.Dense(UNITS), fnn.Tanh()], fnn.Dense(2)
+layer, last = [fnn.Dense(UNITS, init="xavier_uniform"), fnn.Tanh()], fnn.Dense(2)
 
 # %%
 # One set of layers for the equilibrium and for all twins: a layer that stands in several places has

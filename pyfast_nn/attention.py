@@ -372,7 +372,11 @@ class _Rows(Layer):
         return {"weight": vars(self)["shape"]}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         vars(self)["fill"](parameters["weight"], seed, stream)
 

@@ -139,12 +139,15 @@ class AnyConvolution(Layer):
         return taps * channels, taps * self.out_channels // self.groups
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         weight, bias = parameters["weight"], parameters["bias"]
         fans = self.fans(weight.shape[-2])
-        default = Layer.default_init if next_layer is None else next_layer.default_init
-        init = initializers.resolve(default if self.init is None else self.init)
+        init = default if self.init is None else initializers.resolve(self.init)
         init.fill(weight.reshape(-1, self.out_channels), *fans, seed, stream)
         initializers.resolve(self.bias_init).fill(bias, *fans, seed, stream + 1)
 

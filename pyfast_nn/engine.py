@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, cuda, data
+from . import _core, cuda, data, initializers
 from .graph import Graph, Place, changes
 from .inputs import InputLayer
 from .labels import check_classes
@@ -183,8 +183,8 @@ class Engine:
                 continue
             own = {name: views[f"{place.path}.{name}"] for name in names}
             with np.errstate(over="ignore", invalid="ignore"):
-                follower = next(graph.followers(number), None)
-                place.layer.initialize(own, follower, self.seed, stream)
+                default = _default_init(graph, number)
+                place.layer.initialize(own, default, self.seed, stream)
             if not all(np.isfinite([view.min(), view.max()]).all() for view in own.values()):
                 raise ValueError(
                     f"layers[{place.path}]: expected initial values that are finite in "
@@ -690,6 +690,14 @@ def _moved(path: str, by: int) -> str:
     return ".".join([str(int(head) + by), *rest])
 
 
+def _default_init(graph: Graph, number: int) -> initializers.Initializer:
+    """Return the law of the weights of a place whose layer says none."""
+    follower = next(graph.followers(number), None)
+    law = initializers.resolve((Layer if follower is None else follower).default_init)
+    rows = graph.returning.get(number)
+    return law if rows is None else initializers.Contracting(law, rows)
+
+
 Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first place, shape
 
 
@@ -705,7 +713,7 @@ def make_network(
                 f"X: expected columns with names, which layers[{place.path.split('.')[0]}] reads, "
                 "got some without; a DataFrame has them"
             )
-    return _core.Network(dtype.name, in_features, graph.described(), fused, device)
+    return _core.Network(dtype.name, in_features, graph.described(dtype), fused, device)
 
 
 def named(layout: Layout, vector: Array, graph: Graph | None = None) -> dict[str, Array]:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from numpy.typing import DTypeLike
+
 from .typing import Array, Shape
 
 # The core's kinds that take the lengths of examples as one more input, and those that compute each
@@ -99,6 +101,9 @@ class Graph:
         Whether examples come with how many of their positions exist: as one more number, the last.
     names : ndarray or None
         Of the columns that come in.
+    returning : dict of list of int
+        ``{number of a place: rows of its matrix}`` that multiply what comes back to it: what is
+        put out of a block that reads it.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Graph:
         self.outputs: dict[str, int] = {}
         self.inputs: dict[str, Shape] = {}
         self.know_lengths: set[str] = set()
+        self.returning: dict[int, list[int]] = {}
         self.names = names
         self.in_shape = in_shape
         self.has_lengths = has_lengths
@@ -358,13 +364,13 @@ class Graph:
             for name, shape in place.layer.state_shapes(place.in_features).items()
         }
 
-    def described(self) -> list[dict[str, Any]]:
-        """Return the places as the core takes them."""
+    def described(self, dtype: DTypeLike) -> list[dict[str, Any]]:
+        """Return the places as the core takes them, which computes in `dtype`."""
         return [
             {
                 "kind": place.kind,
                 "units": place.layer.units if place.kind == place.layer.kind else 0,
-                "values": place.layer.values if place.kind == place.layer.kind else (),
+                "values": place.layer.values_in(dtype) if place.kind == place.layer.kind else (),
                 "path": place.path,
                 "inputs": list(place.inputs),
                 "shares": place.shares,

@@ -264,6 +264,25 @@ class Orthogonal(Initializer):
         out[...] = q if out.shape == q.shape else q.T
 
 
+class Contracting(Initializer):
+    """Another law, but of some rows, such that these alone draw points together.
+
+    Independent numbers of variance s^2 in a matrix (n, m) make its largest singular value about
+    ``s (sqrt(n) + sqrt(m))``, by the theorem of Bai and Yin. Where that is more, it becomes 1 / 4.
+    """
+
+    def __init__(self, law: Initializer, rows: list[int]) -> None:
+        vars(self).update(_law=law, _rows=rows)
+
+    def fill(self, out: Array, fan_in: int, fan_out: int, seed: int, stream: int) -> None:
+        law: Initializer = vars(self)["_law"]
+        law.fill(out, fan_in, fan_out, seed, stream)
+        part = out[vars(self)["_rows"]]
+        s = math.sqrt(np.square(part, dtype=np.float64).mean())
+        largest = s * sum(map(math.sqrt, part.shape))
+        out[vars(self)["_rows"]] = part * min(1.0, 0.25 / largest)
+
+
 class Constant(Initializer):
     """The same number everywhere.
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import checks, graph, initializers
 from .config import Configured, Setting
@@ -89,6 +90,10 @@ class Layer(Configured):
         """Numbers that the core needs besides."""
         return ()
 
+    def values_in(self, dtype: DTypeLike) -> tuple[float, ...]:
+        """Return those numbers where the core computes in `dtype`."""
+        return self.values
+
     @property
     def max_norm(self) -> float:
         """The largest norm of a column of the weight after a step; 0: any."""
@@ -120,11 +125,15 @@ class Layer(Configured):
         return network.add(self, path, self.kind, (value,), self.units or width)
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: "Layer | None", seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         """Fill `parameters`, {name: array}, each from a random stream of its own from `stream` on.
 
-        `next_layer` is a Layer or None.
+        `default` is the law of weights where the layer says none.
         """
 
 
@@ -266,11 +275,14 @@ class Dense(Layer):
         return {"weight": (in_features, self.units), "bias": (self.units,)}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         weight, bias = parameters["weight"], parameters["bias"]
-        default = Layer.default_init if next_layer is None else next_layer.default_init
-        init = initializers.resolve(default if self.init is None else self.init)
+        init = default if self.init is None else initializers.resolve(self.init)
         if self.bias_init == "one_more_input":
             both = np.empty((len(weight) + 1, self.units), weight.dtype)
             init.fill(both, len(both), self.units, seed, stream)
@@ -365,11 +377,15 @@ class WeightNorm(Layer):
         return {"weight_v": (in_features, units), "bias": (units,), "weight_g": (units,)}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         v = parameters["weight_v"]
         own = {"weight": v, "bias": parameters["bias"]}
-        self.layer.initialize(own, next_layer, seed, stream)
+        self.layer.initialize(own, default, seed, stream)
         norms = np.linalg.norm(v.astype(np.float64), axis=0)
         if not norms.all():
             raise ValueError(
@@ -463,7 +479,11 @@ class Scale(Layer):
         return {"weight": (in_features,)}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         parameters["weight"].fill(self.init)
 
@@ -719,7 +739,11 @@ class PReLU(Layer):
         return {"weight": (in_features,)}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         parameters["weight"][...] = self.initial_slope
 
@@ -823,7 +847,11 @@ class Norm(Layer):
         return dict.fromkeys(self.learned, (in_features,)) if self.affine else {}
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         for name, view in parameters.items():
             view.fill(self.learned[name])
@@ -1118,7 +1146,11 @@ class PeriodicEmbedding(Layer):
         return network.add(_Beside(), path, _Beside.kind, (value, cosines), width + waves)
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         laws = {"weight": initializers.Normal(self.scale), "bias": initializers.Uniform(-0.5, 0.5)}
         for i, (name, law) in enumerate(laws.items()):
@@ -1215,7 +1247,11 @@ class Embedding(Layer):
         return super().lay(network, path, value)
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         init = initializers.Normal(1.0) if self.init is None else initializers.resolve(self.init)
         init.fill(parameters["weight"], self.n_categories, self.units, seed, stream)

@@ -13,7 +13,7 @@ from .intake import check_targets_known, labels
 from .losses import Loss
 from .metrics import Metric
 from .scorers import Predicted
-from .typing import Array
+from .typing import Array, Floats
 
 
 def link_of_values(loss: Loss) -> str:
@@ -205,3 +205,25 @@ def scores(value: float, accuracy: float, loss: Loss) -> dict[str, float]:
     if loss.gives_labels:
         result["accuracy"] = float(accuracy)
     return result
+
+
+def equilibrium_distances(engine: Engine, X: Any) -> dict[str, Floats]:
+    """Return {path: how far each example (n,) is from the fixed point} of each `DeepEquilibrium`.
+
+    That is ``norm(block([z, x]) - z) / norm(block([z, x]))``. In memory for all activations.
+    """
+    places = engine.graph.places
+    solved = [place for place in places if place.kind == "equilibrium"]
+    if not solved:
+        return {}
+    values = engine.values(X)
+    starts = {place.path: i for i, place in enumerate(places) if place.kind == "evaluation"}
+    found: dict[str, Floats] = {}
+    for place in solved:
+        of_z = values[place.inputs[1] - 1].astype(np.float64)
+        z = values[starts[place.path]][..., : place.features]
+        axes = tuple(range(1, of_z.ndim))
+        off, size = (np.sqrt((each**2).sum(axis=axes)) for each in (of_z - z, of_z))
+        with np.errstate(divide="ignore"):  # beside nothing, anything is infinite
+            found[place.path] = np.divide(off, size, out=off, where=off != 0)
+    return found

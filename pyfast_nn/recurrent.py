@@ -18,7 +18,11 @@ class _Uniform(Layer):
         vars(self).update(_hidden_size=hidden_size, _gates=gates)
 
     def initialize(
-        self, parameters: dict[str, Array], next_layer: Layer | None, seed: int, stream: int
+        self,
+        parameters: dict[str, Array],
+        default: initializers.Initializer,
+        seed: int,
+        stream: int,
     ) -> None:
         bound = 1 / math.sqrt(vars(self)["_hidden_size"])
         for i, view in enumerate(parameters.values()):

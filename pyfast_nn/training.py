@@ -270,6 +270,8 @@ class Fit:
                             f"the {name} are not finite after epoch {history.epochs}: the last "
                             "step overflowed. Likely cure: a lower learning rate"
                         )
+            if isinstance(source, Arrays):
+                _warn_who_has_not_arrived(engine, source.examples)
         finally:
             stopping.restore()  # Ctrl-C may have come before the first time
         return history
@@ -610,6 +612,27 @@ def _check_stopping(
         raise ValueError(f"monitor: expected one of {', '.join(known)}{hint}; got {monitor!r}")
     larger_is_better(monitor)
     return patience, min_delta
+
+
+_LOOKED_AT = 256  # rows
+
+
+def _warn_who_has_not_arrived(engine: Engine, examples: data.Examples) -> None:
+    """Tell of fixed points that layers did not find, of some of the rows that were trained on."""
+    rows = slice(_LOOKED_AT) if examples.rows is None else examples.rows[:_LOOKED_AT]
+    for path, distances in outcome.equilibrium_distances(engine, examples.X[rows]).items():
+        solves = next(p for p in engine.graph.places if (p.path, p.kind) == (path, "equilibrium"))
+        _, tol, max_iter = solves.layer.values_in(engine.dtype)
+        away = np.count_nonzero(~(distances <= tol))
+        if away > len(distances) / 100:
+            warnings.warn(
+                f"layers[{path}]: {away} of {len(distances)} rows have not arrived at a fixed "
+                f"point within tol={tol:.2g} after {max_iter:g} evaluations, and their gradients "
+                "are not those of one; fnn.inspect.equilibrium_distances shows how far they are. "
+                "Likely cures: norms or Tanh() in the block, weight decay, a larger max_iter",
+                UserWarning,
+                stacklevel=6,  # the caller of Sequential.fit
+            )
 
 
 def _warn_of_flat_layers(graph: Graph) -> None:

@@ -32,7 +32,7 @@ def test_shapes_are_those_of_the_formula(layer, into, out):
     network = graph.Graph((layer,), into)
     assert network.out_shape == out
     (place,) = [place for place in network.places if place.path == "0"]
-    described = network.described()[-1]
+    described = network.described("float32")[-1]
     described["values"] = [int(value) for value in described["values"]]
     core = (1, *into)[-3:], (1, *out)[-3:]
     assert OPS["convolution"].out_shape(described, (core[0],)) == core[1]

@@ -6,6 +6,7 @@ Against the same steps as formulas (tests/graphs.py), and SciPy's solvers.
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -567,6 +568,99 @@ def test_an_equilibrium_is_one(rng, solver):
     np.testing.assert_allclose(z, sigmoid(np.hstack([z, X]) @ w + b), rtol=0, atol=1e-11)
 
 
+BLOCKS = {
+    "relu": [fnn.Dense(64), fnn.ReLU()],
+    "tanh": [fnn.Dense(64), fnn.Tanh()],
+    "two": [fnn.Dense(128), fnn.ReLU(), fnn.Dense(64), fnn.Tanh()],
+    "two without an end": [fnn.Dense(128), fnn.ReLU(), fnn.Dense(64)],
+    "norm": [fnn.Dense(64), fnn.LayerNorm()],
+    "norm first": [fnn.LayerNorm(), fnn.Dense(64), fnn.GELU()],
+    "weight norm": [fnn.WeightNorm(fnn.Dense(64)), fnn.ReLU()],
+    "branches": [fnn.Concatenate([fnn.Dense(8), fnn.Tanh()], fnn.Identity()), fnn.Dense(64)],
+    "residual": [fnn.Residual([fnn.Dense(84), fnn.ReLU()]), fnn.Dense(64), fnn.ReLU()],
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("solver", ["anderson", "broyden"])
+@pytest.mark.parametrize("case", BLOCKS)
+def test_all_arrive_at_first(dtype, rng, case, solver):
+    """With what is the default; within the root of epsilon, and not much nearer."""
+    X = rng.standard_normal((300, 20)) * rng.uniform(0.5, 2, (300, 1))
+    deep = fnn.DeepEquilibrium(BLOCKS[case], solver=solver)
+    model = fnn.Sequential([deep], dtype=dtype, seed=1).build(20)
+    distances = fnn.inspect.equilibrium_distances(model, X)["0"]
+    tol = np.sqrt(np.finfo(dtype).eps)
+    assert tol / 100 < distances.max() <= tol
+    told = fnn.DeepEquilibrium(BLOCKS[case], solver=solver, tol=tol)
+    again = fnn.Sequential([told], dtype=dtype, seed=1).build(20)
+    assert_same_bits(again.forward(X), model.forward(X))
+
+
+@pytest.mark.once
+def test_initial_weights(dtype):
+    """Rows that multiply z are smaller; others as they are where nothing comes back."""
+    as_they_are = fnn.Sequential([fnn.Dense(64), fnn.ReLU()], dtype=dtype, seed=1).build(84)
+    expected = as_they_are.named_parameters()["0.weight"]
+    model = fnn.Sequential([fnn.DeepEquilibrium(BLOCKS["relu"])], dtype=dtype, seed=1).build(20)
+    weight = model.named_parameters()["0.0.weight"]
+    assert_same_bits(weight[64:], expected[64:])
+    assert 0.2 < np.linalg.norm(weight[:64], 2) < 0.3
+    factor = weight[0, 0] / expected[0, 0]
+    np.testing.assert_allclose(weight[:64], factor * expected[:64], rtol=1e-5)
+    # Columns of z behind others, and beside themselves.
+    model = fnn.Sequential([fnn.DeepEquilibrium(BLOCKS["branches"])], dtype=dtype, seed=1).build(20)
+    weights = model.named_parameters()
+    assert np.linalg.norm(weights["0.0.0.0.weight"][:64], 2) < 0.3
+    last = next(reversed([w for name, w in weights.items() if name.endswith("weight")]))
+    assert last.shape == (92, 64) and np.linalg.norm(last[8:72], 2) < 0.3
+    assert np.linalg.norm(last[:8], 2) > 0.5
+    # What a layer says holds, and small numbers are not made larger.
+    orthogonal = [fnn.Dense(64, init="orthogonal"), fnn.ReLU()]
+    model = fnn.Sequential([fnn.DeepEquilibrium(orthogonal)], dtype=dtype, seed=1).build(20)
+    said = model.named_parameters()["0.0.weight"]
+    np.testing.assert_allclose(said.T @ said, np.eye(64), atol=1e-5)
+    wide = fnn.Sequential([fnn.DeepEquilibrium([fnn.Dense(2)])], dtype=dtype, seed=1).build(2000)
+    plain = fnn.Sequential([fnn.Dense(2)], dtype=dtype, seed=1).build(2002)
+    assert_same_bits(wide.parameters, plain.parameters)
+
+
+@pytest.mark.once
+def test_a_fit_tells_who_has_not_arrived(rng):
+    X, y = rng.standard_normal((300, 4)), rng.standard_normal((300, 1))
+
+    def fit(X=X, y=y, **options):
+        deep = fnn.DeepEquilibrium(BLOCKS["tanh"], **options)
+        model = fnn.Sequential([fnn.Tanh(), deep, fnn.Dense(1)], seed=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(X, y, loss="mse", epochs=2, verbose=0)
+        return model, caught
+
+    assert not fit()[1]
+    model, (warned,) = fit(max_iter=3, tol=1e-5)
+    distances = fnn.inspect.equilibrium_distances(model, X[:256])["1"]
+    away = np.count_nonzero(distances > 1e-5)
+    assert away > 3 and warned.filename == __file__
+    assert f"layers[1]: {away} of 256 rows have not arrived" in str(warned.message)
+    assert not fit(max_iter=3, tol=2 * distances.max())[1]
+    _, (warned,) = fit(X[:90], y[:90], max_iter=3, tol=1e-5)
+    assert "of 90 rows" in str(warned.message)
+
+
+@pytest.mark.once
+def test_a_fit_of_digits_keeps_arriving():
+    sklearn = pytest.importorskip("sklearn.datasets", reason="its digits are not installed")
+    X, y = sklearn.load_digits(return_X_y=True)
+    for case in ("relu", "tanh", "norm"):
+        deep = fnn.DeepEquilibrium(BLOCKS[case])
+        model = fnn.Sequential([fnn.Standardize(), deep, fnn.Dense(10)], seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(X[:1500], y[:1500], loss="cross_entropy", epochs=10, verbose=0)
+        assert model.evaluate(X[1500:], y[1500:])["accuracy"] > 0.85
+
+
 @pytest.mark.once
 def test_how_far_from_an_equilibrium(rng):
     X = rng.standard_normal((1030, 4))
@@ -675,6 +769,7 @@ REFUSED = [
     (lambda: fnn.DeepEquilibrium([fnn.Tanh()]), "block: expected layers that say how many columns"),
     (lambda: fnn.DeepEquilibrium([fnn.Dense(3), fnn.GaussianNoise(1)]), "got GaussianNoise(1.0)"),
     (lambda: fnn.DeepEquilibrium(FIELD, solver="newton"), "solver: expected one of"),
+    (lambda: fnn.DeepEquilibrium(FIELD, tol=0), "tol: expected a finite number > 0"),
     (
         lambda: fnn.curvature.exact_trace(
             fnn.curvature.GaussNewton(of_ode(), np.ones((2, 2)), [0.0, 1.0], loss="mse")

@@ -25,7 +25,7 @@ def test_x_is_given_its_shape_where_it_is_read_first():
         ("1", "dense", (4, 5, 2), (4, 5, 3)),
         ("2", "relu", (4, 5, 3), (4, 5, 3)),
     ]
-    assert found.described()[1]["values"] == (4.0, 5.0, 2.0)
+    assert found.described("float32")[1]["values"] == (4.0, 5.0, 2.0)
     assert [place.multiply_adds for place in found.places] == [40, 40, 20 * 2 * 3, 60]
     assert found.inputs == {"0": (4, 5, 2), "1": (4, 5, 2), "2": (4, 5, 3)}
     assert (found.in_shape, found.out_shape, found.features) == ((4, 5, 2), (4, 5, 3), 3)
@@ -36,7 +36,7 @@ def test_x_is_given_its_shape_where_it_is_read_first():
 def test_branches_read_x_in_its_shape_once():
     found = graph.Graph((fnn.Add(fnn.Identity(), [fnn.Dense(2), fnn.Tanh()]), fnn.Dense(1)), (7, 2))
     assert [place.kind for place in found.places].count("reshape") == 1
-    assert found.described()[0]["values"] == (1.0, 7.0, 2.0)
+    assert found.described("float32")[0]["values"] == (1.0, 7.0, 2.0)
     assert [place.inputs for place in found.places][-2:] == [(2, 4), (5,)]
     assert found.out_shape == (7, 1)
 

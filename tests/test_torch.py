@@ -93,7 +93,7 @@ def test_there_and_back(case, dtype, rng):
 
 def described(model):
     """What the core knows of the layers; of constraints a module does not."""
-    places = Graph(model.layers, model.in_features).described()
+    places = Graph(model.layers, model.in_features).described(model.dtype)
     return [place | {"max_norm": 0.0} for place in places]
 
 

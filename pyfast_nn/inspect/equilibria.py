@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import intake
+from .. import intake, outcome
 from ..models import Sequential, engine_of
 from ..typing import Floats, Inputs
 
@@ -47,19 +47,10 @@ def equilibrium_distances(model: Sequential, X: Inputs) -> dict[str, Floats]:
     X = intake.features(engine, X)
     if not X.shape[0]:
         raise ValueError(f"X: expected at least one row, got shape {X.shape}")
-    places = engine.graph.places
-    solved = [place for place in places if place.kind == "equilibrium"]
-    if not solved:
+    if not any(place.kind == "equilibrium" for place in engine.graph.places):
         raise ValueError(f"model: expected a DeepEquilibrium, got {model!r}")
-    starts = {place.path: i for i, place in enumerate(places) if place.kind == "evaluation"}
-    found: dict[str, list[Floats]] = {place.path: [] for place in solved}
-    for first in range(0, X.shape[0], _ROWS):
-        values = engine.values(X[first : first + _ROWS])
-        for place in solved:
-            of_z = values[place.inputs[1] - 1].astype(np.float64)
-            z = values[starts[place.path]][..., : place.features]
-            axes = tuple(range(1, of_z.ndim))
-            off, size = (np.sqrt((each**2).sum(axis=axes)) for each in (of_z - z, of_z))
-            with np.errstate(divide="ignore"):  # beside nothing, anything is infinite
-                found[place.path].append(np.divide(off, size, out=off, where=off != 0))
-    return {path: np.concatenate(parts) for path, parts in found.items()}
+    parts = [
+        outcome.equilibrium_distances(engine, X[first : first + _ROWS])
+        for first in range(0, X.shape[0], _ROWS)
+    ]
+    return {path: np.concatenate([part[path] for part in parts]) for path in parts[0]}
