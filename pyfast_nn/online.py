@@ -39,6 +39,7 @@ from .data import Examples
 from .engine import PREDICTS, Engine
 from .losses import Loss
 from .models import Sequential, engine_of
+from .optim.base import Optimizer, holds
 from .pictures import axes_or_new
 from .typing import Array, ArrayLike, Floats, Real
 
@@ -141,14 +142,14 @@ def run(
         Examples (in_features,) and their targets. The next one is asked for when all is done with
         the one before it, so a stream may depend on the model.
     optimizer : object with a method ``step(grad)``
-        Made with the parameters of the model: ``fnn.optim.SGD(model.parameters, lr=0.1)``. It goes
-        on in a later run. It has all parameters: the gradient of those that are not trained is 0,
-        but weight decay moves them.
+        Made with the parameters of this model: ``fnn.optim.SGD(model.parameters, lr=0.1)``. It
+        goes on in a later run. It has all parameters: the gradient of those that are not trained is
+        0, but weight decay moves them.
     loss : str or pyfast_nn.losses.Loss, optional
         None is the loss of the last fit. None of pairs of rows.
     comparator : Sequential, optional
-        A fixed model, whose losses are subtracted: the best in hindsight makes of the difference
-        the regret.
+        Another model, which stays as it is, and whose losses are subtracted: the best in hindsight
+        makes of the difference the regret.
     only_mistakes : bool
         Make a step only where the predicted label is another than y. With ``loss="hinge"`` and one
         `Dense` layer this is the perceptron.
@@ -164,8 +165,11 @@ def run(
     ------
     TypeError, ValueError
         If an argument is none of the above, or an example is impossible.
+    RuntimeError
+        If a model is not built.
     FloatingPointError
-        If a loss is not finite; its example has not been learned.
+        If a loss is not finite; its example has not been learned. If the parameters are not, after
+        the last.
 
     References
     ----------
@@ -184,6 +188,7 @@ def run(
     >>> regret = run.regret[-1]
     """
     engine = engine_of(model)
+    engine.network()
     checked = intake.check_loss(engine, loss)
     if checked.task == "pairs":
         raise ValueError(
@@ -193,11 +198,13 @@ def run(
     fixed = None if comparator is None else engine_of(comparator)
     if fixed is not None:
         intake.check_loss(fixed, checked)
-    if not callable(getattr(optimizer, "step", None)):
-        raise TypeError(
-            "optimizer: expected one of the model's parameters, such as "
-            f"fnn.optim.SGD(model.parameters, lr=0.1), got {checks.describe(optimizer)}"
-        )
+        fixed.network()
+        if np.shares_memory(fixed.parameters, engine.parameters):
+            raise ValueError(
+                "comparator: expected a model that stays as it is, got one with parameters of the "
+                "model that learns; copy.deepcopy of it stays"
+            )
+    _check_optimizer(optimizer, engine)
     has_labels = checked.gives_labels
     if checks.boolean(only_mistakes, "only_mistakes") and not has_labels:
         raise ValueError(
@@ -235,11 +242,25 @@ def run(
         losses.append(value)
         if on_example is not None:
             on_example(value)
+    if not np.isfinite(engine.parameters).all():
+        raise FloatingPointError(
+            f"run: the parameters are not finite after example {len(losses) - 1}: the last step "
+            "overflowed; likely cure: a lower learning rate"
+        )
     return Run(
         np.array(losses, np.float64),
         np.array(mistakes, bool) if has_labels else None,
         None if comparator is None else np.array(compared, np.float64),
     )
+
+
+def _check_optimizer(optimizer: object, engine: Engine) -> None:
+    """Raise TypeError or ValueError if that does not learn the parameters of a model."""
+    cure = "expected one of the model's parameters, such as fnn.optim.SGD(model.parameters, lr=0.1)"
+    if not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: {cure}, got {checks.describe(optimizer)}")
+    if isinstance(optimizer, Optimizer) and not holds(optimizer, engine.parameters):
+        raise ValueError(f"optimizer: {cure}, got {optimizer!r} of others, or without any")
 
 
 def _example(engine: Engine, X: Array, y: Array, loss: Loss) -> Examples:

@@ -134,6 +134,20 @@ def test_the_next_example_waits(rng):
     assert not np.array_equal(parameters[2], parameters[1])
 
 
+def test_whatever_learns(rng):
+    """An object with a method step, which is given the gradient of each example."""
+    model, twin = linear(), linear()
+    stream = [(rng.standard_normal(4), 1.0) for _ in range(5)]
+
+    class Mine:
+        def step(self, grad):
+            model.parameters -= 0.1 * grad
+
+    fnn.online.run(model, stream, Mine(), loss="mse")
+    fnn.online.run(twin, stream, fnn.optim.SGD(twin.parameters, lr=0.1), loss="mse")
+    np.testing.assert_allclose(model.parameters, twin.parameters, rtol=1e-13)
+
+
 def test_nothing_comes():
     model = linear(outputs=3)
     run = fnn.online.run(model, [], fnn.optim.SGD(model.parameters), loss="cross_entropy")
@@ -178,11 +192,31 @@ def test_what_is_impossible(rng):
     held = fnn.Sequential([fnn.Dense(1, constraint=fnn.MaxNorm(1.0))]).build(2)
     with pytest.raises(ValueError, match=r"model: expected layers without a constraint, .*\[0\]"):
         fnn.online.run(held, one, fnn.optim.SGD(held.parameters), loss="mse")
-    with pytest.raises(RuntimeError):
-        fnn.online.run(model, one, fnn.optim.SGD(), loss="mse")
+    other = linear()
+    for wrong in (
+        fnn.optim.SGD(),  # of whatever a fit gives it
+        fnn.optim.SGD(other.parameters),
+        fnn.optim.SGD(model.parameters.copy()),
+        fnn.optim.SGD(model.parameters[1:]),
+        fnn.optim.SGD(model.named_parameters()),
+    ):
+        with pytest.raises(ValueError, match="optimizer: expected one of the model's parameters"):
+            fnn.online.run(model, one, wrong, loss="mse")
+    fnn.online.run(model, one, fnn.optim.Adam(model.parameters), loss="mse")
+    for wrong in (model, model[:], model[-1:]):
+        with pytest.raises(ValueError, match="comparator: expected a model that stays as it is"):
+            fnn.online.run(model, one, sgd, loss="mse", comparator=wrong)
+    unbuilt = fnn.Sequential([fnn.Dense(1)])
+    for wrong in ((unbuilt, one, sgd), (model, one, sgd, unbuilt)):
+        with pytest.raises(RuntimeError, match="not built yet"):
+            fnn.online.run(*wrong[:3], loss="mse", comparator=wrong[3] if wrong[3:] else None)
     far = fnn.optim.SGD(model.parameters, lr=1e200)
     with pytest.raises(FloatingPointError, match="run: the loss of example 1 is inf; likely cures"):
         fnn.online.run(model, one * 3, far, loss="mse")
+    single = linear("float32")
+    far = fnn.optim.SGD(single.parameters, lr=1e38)
+    with pytest.raises(FloatingPointError, match="run: the parameters are not finite after exa"):
+        fnn.online.run(single, [(np.full(4, 1e10), 1e10)], far, loss="mse")
     X, y, w = np.eye(2), [1, -1], [1, -1]
     for wrong, match in (
         ((X[0], y, w), "X: expected finite"),

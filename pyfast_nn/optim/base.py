@@ -624,6 +624,15 @@ def trains(optimizer: Optimizer, engine: Engine) -> bool:
     return optimizer._owner is engine.owner and optimizer._bound is not None
 
 
+def holds(optimizer: Optimizer, vector: Array) -> bool:
+    """Whether an optimizer with parameters of its own has that array, and nothing else."""
+    bound = optimizer._bound
+    if optimizer._for_fit or bound is None or len(bound.arrays) != 1:
+        return False
+    interface = getattr(bound.arrays[0], "__array_interface__", None)  # none on a GPU
+    return bool(interface == vector.__array_interface__)
+
+
 def described(optimizer: Optimizer, what: str) -> dict[str, Any]:
     """Return the state dict of an optimizer with views as arrays, for the method `what`."""
     return saved.described(optimizer, optimizer._snapshot(what))
