@@ -584,7 +584,9 @@ class Sequential(Guided):
         epochs : int, optional
             At least 1. None: as many as make 5,000 steps, but at least 10 and at most 1,000 [1]_.
         batch_size : int, optional
-            At least 1. The last batch of an epoch may be smaller. None: 128.
+            At least 1. The last batch of an epoch may be smaller. None: 128, or with `groups` or
+            `per_class` the largest multiple of as many rows as stay together that is not above it,
+            and at least two.
         gradient_accumulation_steps : int
             Batches per optimizer step, at least 1: the gradient of a step is the mean over the rows
             of so many batches, as if they were one, in the memory of one. The last step of an epoch
@@ -615,7 +617,8 @@ class Sequential(Guided):
             the classes that is new for each round of them, so that each batch has about
             ``batch_size / per_class`` of them. An epoch has n rows, of each class as many: those of
             small classes come more than once. `batch_size` is a multiple of it. For labels (n,), in
-            place of `groups`.
+            place of `groups`. Where a batch takes more rows of a class than it has, some come twice
+            in it, and each is a positive of the other to a loss of pairs.
         validation_split : float, optional
             Fraction of the rows that are held out: evaluated after each epoch, and not trained on.
             A function of `seed`, the number of rows and the labels: a second fit on the same data

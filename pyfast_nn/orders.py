@@ -9,15 +9,23 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import _core, checks
+from . import _core
 from .data import group_numbers
-from .typing import Array, Integer, Integers
+from .typing import Array, Integers
 
 # Random streams: below, the initial parameters; from here on, the row orders; from there on, the
 # orders of classes; the last, splits.
 _ROWS, _CLASSES = 2**32, 2**33
 
 Order: TypeAlias = Callable[[int, int], Integers]  # of (seed, epoch)
+
+_BATCH_SIZE = 128
+
+
+def usual_batch_size(together: int = 1) -> int:
+    """Return how many rows a batch has unless it is said, of which so many stay side by side."""
+    # Of groups two: rows of one are compared with those of another.
+    return max(_BATCH_SIZE // together, 2 if together > 1 else 1) * together
 
 
 def shuffled(n: int) -> Order:
@@ -30,18 +38,23 @@ def as_they_come(n: int) -> Order:
     return lambda seed, epoch: np.arange(n)
 
 
+def size_of_groups(groups: Array) -> int:
+    """Return how many rows each group has; ValueError if these are not two or more, and as many."""
+    _, sizes = group_numbers(groups, "groups")
+    if (sizes != sizes[0]).any() or sizes[0] < 2:
+        raise ValueError(
+            "groups: expected two rows or more in each, and as many in all, got from "
+            f"{sizes.min()} to {sizes.max()}"
+        )
+    return int(sizes[0])
+
+
 def by_groups(groups: Array, batch_size: int, shuffle: bool) -> Order:
     """Return the order that keeps the rows of a group side by side, as they come.
 
     ValueError if these may be cut by the end of a batch.
     """
-    numbers, sizes = group_numbers(groups, "groups")
-    size = int(sizes[0])
-    if (sizes != size).any() or size < 2:
-        raise ValueError(
-            "groups: expected two rows or more in each, and as many in all, got from "
-            f"{sizes.min()} to {sizes.max()}"
-        )
+    size, (numbers, _) = size_of_groups(groups), group_numbers(groups, "groups")
     if batch_size % size:
         raise ValueError(
             f"batch_size: expected a multiple of {size}, as so many rows of a group stay together, "
@@ -53,13 +66,12 @@ def by_groups(groups: Array, batch_size: int, shuffle: bool) -> Order:
     return lambda seed, epoch: rows[_core.permutation(seed, _ROWS + epoch, len(rows))].ravel()
 
 
-def by_classes(labels: Integers, per_class: Integer, batch_size: int) -> Order:
+def by_classes(labels: Integers, size: int, batch_size: int) -> Order:
     """Return the order in which so many rows of one class follow each other, then of another.
 
     As many rows as there are, but each class as often as the others: rows of small classes come
     more than once, of large ones not each in every epoch. ValueError if that is impossible.
     """
-    size = checks.integer(per_class, "per_class", minimum=2)
     if batch_size % size:
         raise ValueError(f"batch_size: expected a multiple of per_class, {size}, got {batch_size}")
     numbers, counts = group_numbers(labels, "y")

@@ -56,9 +56,7 @@ class Arrays:
     ) -> None:
         self._engine, self._loss, self._class_weight = engine, loss, class_weight
         self._once = once
-        self._batch_size = 128 if batch_size is None else batch_size
         self._batches_per_step, self._shuffle = batches_per_step, shuffle
-        self._groups, self._per_class = groups, per_class
         self.names: Array | None = intake.feature_names(engine, X, once)
         in_shape = engine.in_shape if engine.built else None
         X, in_shape = intake.training_features(engine, X, in_shape, self.names, once=once)
@@ -76,6 +74,19 @@ class Arrays:
             once=once,
         )
         intake.check_finite(engine, X, "X", self.names, self.examples.rows, once, in_shape)
+        if per_class is not None and groups is not None:
+            raise ValueError(
+                f"per_class: expected None beside groups, as either orders rows, got {per_class!r}"
+            )
+        self._groups: Array | None = None
+        self._per_class: int | None = None
+        together = 1  # rows
+        if groups is not None:
+            self._groups = self._own_groups(groups)
+            together = orders.size_of_groups(self._groups)
+        elif per_class is not None:
+            self._per_class = together = checks.integer(per_class, "per_class", minimum=2)
+        self._batch_size = orders.usual_batch_size(together) if batch_size is None else batch_size
 
     def hold_out(self, fraction: Real) -> data.Examples:
         """Keep that fraction of the rows apart, and return them."""
@@ -99,7 +110,7 @@ class Arrays:
         check_batches(self._engine, n, size)
         self._order_of_epoch: orders.Order = orders.shuffled(n)
         if self._groups is not None:
-            self._order_of_epoch = orders.by_groups(self._own_groups(), size, self._shuffle)
+            self._order_of_epoch = orders.by_groups(self._groups, size, self._shuffle)
         elif self._per_class is not None:
             labels = self._own_labels()
             self._order_of_epoch = orders.by_classes(labels, self._per_class, size)
@@ -110,14 +121,9 @@ class Arrays:
             labels = self.examples.own().targets
             orders.check_partners(labels, rows, size, self._groups is not None)
 
-    def _own_groups(self) -> Array:
+    def _own_groups(self, given: ArrayLike) -> Array:
         """Return the group of each row that is trained on."""
-        groups, n = data.as_targets(self._groups, "groups"), self.examples.X.shape[0]
-        if self._per_class is not None:
-            raise ValueError(
-                f"per_class: expected None beside groups, as either orders rows, got "
-                f"{self._per_class!r}"
-            )
+        groups, n = data.as_targets(given, "groups"), self.examples.X.shape[0]
         if groups.shape != (n,):
             raise ValueError(
                 f"groups: expected shape ({n},), a group for each row, got {groups.shape}"

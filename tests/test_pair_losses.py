@@ -574,6 +574,30 @@ class TestOrders:
             X, pairs, loss="info_nce", groups=pairs, batch_size=8, epochs=1, sample_weight=weights
         )
 
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"groups": np.arange(600) // 3}, 126),
+            ({"groups": np.arange(600) // 60}, 120),
+            ({"groups": np.arange(600) // 100}, 200),
+            ({"groups": np.arange(600) // 150}, 300),
+            ({"per_class": 5}, 125),
+            ({"per_class": 2}, 128),
+            ({}, 128),
+        ],
+    )
+    def test_batches_that_fit(self, rng, options, expected):
+        """Unless their size is said."""
+        X, y = rng.standard_normal((600, 3)), rng.integers(0, 3, 600)
+        y = options.get("groups", y)
+        models = []
+        for given in ({}, {"batch_size": expected}):
+            model, sgd = fnn.Sequential([fnn.Dense(3)], seed=0), fnn.optim.SGD(lr=0.1)
+            model.fit(X, y, loss="supcon", epochs=1, optimizer=sgd, **given, **options)
+            assert sgd.step_count == -(-600 // expected)
+            models.append(model)
+        assert_same_bits(models[0].parameters, models[1].parameters)
+
     def test_what_is_refused(self, rng):
         X, y = clusters(rng)
         pairs = np.arange(48) // 2
@@ -589,7 +613,10 @@ class TestOrders:
             ),
             ({"per_class": 1}, "per_class: expected"),
             ({"per_class": 13, "batch_size": 26}, "per_class: expected at most 12"),
-            ({"per_class": 5}, "batch_size: expected a multiple of per_class"),
+            (
+                {"per_class": 5, "batch_size": 128},
+                "batch_size: expected a multiple of per_class",
+            ),
             ({"per_class": 2, "shuffle": False}, "per_class: expected None with shuffle=False"),
         ]:
             with pytest.raises(ValueError, match=message):
