@@ -135,13 +135,28 @@ class TestPACBayes:
     def test_what_is_not_trained_stays_and_costs_nothing(self, rng):
         X, y = halves(rng)
         model = fitted(X, y, [fnn.Dense(4, trainable=False), fnn.Tanh()])
-        prior = np.full(model.n_parameters, 7.0)
+        prior = model.parameters.copy()
         prior[-5:] = model.parameters[-5:] + 0.1
         found = pac_bayes_bound(model, X, y, prior=prior, steps=1, samples=10, lr=1e-9)
         np.testing.assert_array_equal(found.mean[:24], model.parameters[:24])
         assert not found.std[:24].any()
         np.testing.assert_allclose(found.std[24:], 0.1)  # as far as they are from the prior
         np.testing.assert_allclose(found.kl, 5 * np.log(2) / 2, rtol=1e-4)  # variance 0.02
+
+    def test_what_is_not_trained_is_a_part_of_the_prior(self, rng):
+        """Initial, or given: who freezes what was learned of the rows has to deny it."""
+        X, y = halves(rng)
+        model = fitted(X, y, [fnn.Dense(4), fnn.Tanh()])
+        options = {"steps": 1, "samples": 2}
+        pac_bayes_bound(model, X, y, **options)
+        model.layers[0].trainable = False
+        with pytest.raises(ValueError, match=r"prior: expected the model's own .* initial param"):
+            pac_bayes_bound(model, X, y, **options)
+        prior = np.zeros(model.n_parameters)
+        with pytest.raises(ValueError, match=r"prior: expected the model's own .* others in 24"):
+            pac_bayes_bound(model, X, y, prior=prior + 7, **options)
+        prior[:24] = model.parameters[:24]
+        pac_bayes_bound(model, X, y, prior=prior, **options)
 
     @pytest.mark.parametrize(
         ("layer", "options", "message"),

@@ -58,13 +58,14 @@ def pac_bayes_bound(
     model : Sequential
         A trained classifier; is not changed. Without state that is learned of data (`Standardize`,
         `BatchNorm`), which the bound would not account for. Parameters that are not trained stay as
-        they are, and must not have been learned of these rows.
+        they are: they are a part of the prior, which says that they were not learned of these rows.
     X, y
         The rows that it was trained on, drawn independently from where new ones come from.
     prior : array_like (n_parameters,), optional
         The centre of P, from anywhere but these rows: parameters that were trained on *other* rows
         give far better bounds. By default the initial parameters, which are functions of the
-        model's layers and seed.
+        model's layers and seed. Of parameters that are not trained it has the values of the model:
+        where these are not initial ones, it has to be given.
     delta : float
         In (0, 1): the chance that the bound does not hold. Half is for the rows, half for the
         draws.
@@ -138,6 +139,7 @@ def pac_bayes_bound(
     engine = engine_of(own)
     examples = intake.examples(engine, X, y, loss)
     drawn = _Drawn(engine, examples, type(loss)(), batch_size, rng)  # without penalties
+    _check_frozen(model, centre, drawn.trained, prior is None)
     posterior = _Posterior(own.parameters, centre, drawn.trained, examples.n, delta / 2)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         objective = posterior.search(drawn, steps, lr)
@@ -365,6 +367,20 @@ class _Posterior:
             adams[1].step([dlog_std])
         self._number()  # raises where the last step led too far
         return objective
+
+
+def _check_frozen(
+    model: Sequential, centre: Floats, trained: NDArray[np.bool_], is_initial: bool
+) -> None:
+    """Raise ValueError where what is not trained is not what the prior has of it."""
+    away = ~trained & (centre != model.parameters)
+    if away.any():
+        came = "the initial parameters, which differ" if is_initial else "others"
+        raise ValueError(
+            f"prior: expected the model's own values of what is not trained, got {came} in "
+            f"{np.count_nonzero(away)} places; parameters that were not learned of these rows are "
+            "a part of the prior that is given"
+        )
 
 
 def _check_range(holds: bool) -> None:
