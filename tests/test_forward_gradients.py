@@ -87,6 +87,62 @@ OTHERS = {
 }
 
 
+IMPLICIT = {
+    "ode": fnn.NeuralODE([fnn.Dense(6), fnn.Tanh(), fnn.Dense(4)]),
+    "steps": fnn.NeuralODE([fnn.Dense(4), fnn.Tanh()], method="rk4", steps=3, time=True),
+    "equilibrium": fnn.DeepEquilibrium([fnn.Dense(5), fnn.Tanh()], tol=1e-14),
+}
+
+
+@pytest.mark.parametrize("case", [*OTHERS, *IMPLICIT])
+def test_along_a_direction(isa, case):
+    """Of weights it is (v'g) v, where v are the numbers of the stream, and 0 where none learns."""
+    rng = np.random.default_rng(3)
+    layers, shape = OTHERS[case] if case in OTHERS else ([IMPLICIT[case], fnn.Dense(3)], 4)
+    model = fnn.Sequential(layers, dtype="float64", seed=2).build(shape)
+    x = rng.normal(size=(6, *model.in_shape)) if case != "codes" else rng.integers(0, 6, (6, 1))
+    y = rng.normal(size=(6, *model.out_shape))
+    value, exact = model.loss_and_grad(x, y, loss="mse")
+    trained = np.ones(model.n_parameters)
+    if case == "frozen":
+        trained[:20] = 0
+    for seed in (0, 7):
+        v = np.empty((2, model.n_parameters))
+        for probe in range(2):
+            _core.random_normal(seed, 2**62 + probe, v[probe])
+        v *= trained
+        found = fnn.forward_gradient(model, x, y, "mse", seed=seed, probes=2)
+        assert found[0] == pytest.approx(value, rel=1e-13)
+        np.testing.assert_allclose(found[1], (v @ exact) @ v / 2, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("case", IMPLICIT)
+def test_no_activities_of_implicit_layers(case):
+    model = fnn.Sequential([IMPLICIT[case], fnn.Dense(3)]).build(4)
+    message = r"expected '{}' for layers\[0\], whose own steps would have to be perturbed"
+    with pytest.raises(ValueError, match="^kind: " + message.format("weight")):
+        fnn.forward_gradient(model, X, Y, "cross_entropy", kind="activity")
+    with pytest.raises(ValueError, match="^gradient: " + message.format("backward")):
+        model.fit(X, Y, loss="cross_entropy", gradient="forward")
+
+
+def test_along_noise(isa):
+    """Of activities, with the numbers of the stream as noise of the one layer that is trained."""
+    layers = [fnn.Dense(5), fnn.Tanh(), fnn.Dense(3, trainable=False)]
+    model = fnn.Sequential(layers, dtype="float64", seed=1).build(4)
+    w1, b1, w2, b2 = model.named_parameters().values()
+    h = np.tanh(X @ w1 + b1)
+    e = np.exp(h @ w2 + b2)
+    d = ((e / e.sum(1, keepdims=True) - np.eye(3)[Y]) / 12) @ w2.T * (1 - h**2)
+    noise = np.empty((12, 5))
+    _core.random_normal(3, 2**62, noise)
+    d = (d * noise).sum(1, keepdims=True) * noise
+    _, grad = fnn.forward_gradient(model, X, Y, "cross_entropy", kind="activity", seed=3)
+    expected = np.concatenate([(X.T @ d).ravel(), d.sum(0), np.zeros(18)])
+    np.testing.assert_allclose(grad, expected, rtol=1e-11, atol=1e-15)
+
+
 @pytest.mark.parametrize("kind", ["weight", "activity"])
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_layers(isa, case, kind):

@@ -42,23 +42,23 @@ void clear_direction(const Exec& exec, const Workspace<T>& ws) {
     exec::elementwise(exec.share(ws.layout.size()), Clear<T>{ws.direction});
 }
 
+// noise = numbers of a normal law; to = to + noise
 template <class T>
-struct AddNormal {
+struct AddNoise {
     std::uint64_t seed, stream, first;
-    T* to;
+    T *noise, *to;
     FNN_HD void operator()(index i) const {
-        to[i] += rules::normal<T>(seed, stream, first + std::uint64_t(i));
+        noise[i] = rules::normal<T>(seed, stream, first + std::uint64_t(i));
+        to[i] += noise[i];
     }
 };
 
 template <class T>
-struct ScaledNormal {
-    std::uint64_t seed, stream, first;
-    T factor;
+struct ScaledNoise {
     T* to;
-    FNN_HD void operator()(index i) const {
-        to[i] = factor * rules::normal<T>(seed, stream, first + std::uint64_t(i));
-    }
+    const T* noise;
+    T factor;
+    FNN_HD void operator()(index i) const { to[i] = factor * noise[i]; }
 };
 
 template <class T>
@@ -66,29 +66,24 @@ bool is_perturbed(const Workspace<T>& ws, const Node& node) {
     return node.parameters >= 0 && ws.own(node).trainable;
 }
 
-// f(row, panel, number of the first of its random numbers) for what a node puts out for some examples.
-template <class T, class F>
-void for_noise(const Workspace<T>& ws, const Node& node, Range examples, const F& f) {
-    const Panels<T> z = ws.z(node.output);
-    const Range rows = ws.rows_of(node.output, examples);
-    const std::uint64_t of_node = std::uint64_t(&node - ws.plan.nodes.data()) << 48;
-    for (index p = 0; p < z.count(); ++p)
-        for (index r = rows.begin; r < rows.end; ++r)
-            f(r, p, of_node + std::uint64_t((ws.first_row(node.output) + r) * z.cols + p * z.full));
-}
-
-// The tangent of `forward` along the noise.
+// The tangent of `forward` along noise in what each layer with parameters puts out before its activation. The
+// noise stays in rd, which nothing else goes to here.
 template <class T>
 void perturb(Exec& exec, Workspace<T>& ws, Range examples) {
     const std::uint64_t seed = ws.run.seed, stream = ws.run.noise_stream();
     walk_forward(exec, ws, Way::tangent_forward, examples, [&](const Node& node, Range r, Range panels) {
         Maps<T>::tangent_forward(ws, node, r, panels);
         if (!is_perturbed(ws, node)) return;
-        const Panels<T> rz = ws.rz(node.output), ra = ws.ra(node.output);
-        for_noise(ws, node, r, [&](index row, index p, std::uint64_t first) {
-            exec::elementwise({0, rz.used(p)}, AddNormal<T>{seed, stream, first, rz.row(p, row)});
-        });
-        for_stretches(rz, ws.rows_of(node.output, r), [&](Range stretch) {
+        const Panels<T> rz = ws.rz(node.output), ra = ws.ra(node.output), noise = ws.rd(node.output);
+        const Range rows = ws.rows_of(node.output, r);
+        const std::uint64_t of_node = std::uint64_t(&node - ws.plan.nodes.data()) << 48;
+        for (index p = 0; p < rz.count(); ++p)
+            for (index row = rows.begin; row < rows.end; ++row) {
+                const index place = (ws.first_row(node.output) + row) * rz.cols + p * rz.full;
+                exec::elementwise({0, rz.used(p)}, AddNoise<T>{seed, stream, of_node + std::uint64_t(place),
+                                                               noise.row(p, row), rz.row(p, row)});
+            }
+        for_stretches(rz, rows, [&](Range stretch) {
             activation_tangent_forward<T>(node.activation, ra.data, rz.data, ws.z(node.output).data, stretch);
         });
     });
@@ -105,7 +100,6 @@ void row_slopes(const Workspace<T>& ws, Range examples) {
 template <class T>
 void estimate_derivatives(Exec& exec, Workspace<T>& ws, const Source& x, const LossSpec& loss,
                           const Batch<T>& batch, Range examples, T factor) {
-    const std::uint64_t seed = ws.run.seed, stream = ws.run.noise_stream();
     gather_examples(ws, x, batch, examples);
     forward(exec, ws, examples);
     score_outputs(exec, ws, loss, batch, examples, factor);
@@ -117,12 +111,14 @@ void estimate_derivatives(Exec& exec, Workspace<T>& ws, const Source& x, const L
         for (index r = rows.begin; r < rows.end; ++r) slope += ws.row_sums(0)[r];
         for (const Node& node : ws.plan.nodes) {
             if (!is_perturbed(ws, node)) continue;
-            const Panels<T> d = ws.d(node.output);
-            for_noise(ws, node, {e, e + 1}, [&](index row, index p, std::uint64_t first) {
-                T* const to = d.row(p, row);
-                exec::elementwise({0, d.used(p)}, ScaledNormal<T>{seed, stream, first, slope, to});
-                std::fill(to + d.used(p), to + d.width(p), T(0));
-            });
+            const Panels<T> d = ws.d(node.output), noise = ws.rd(node.output);
+            const Range these = ws.rows_of(node.output, {e, e + 1});
+            for (index p = 0; p < d.count(); ++p)
+                for (index r = these.begin; r < these.end; ++r) {
+                    T* const to = d.row(p, r);
+                    exec::elementwise({0, d.used(p)}, ScaledNoise<T>{to, noise.row(p, r), slope});
+                    std::fill(to + d.used(p), to + d.width(p), T(0));
+                }
         }
     }
 }
