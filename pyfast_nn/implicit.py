@@ -22,6 +22,7 @@ _KINDS = {
     *("relu", "leaky_relu", "elu", "softplus", "gelu", "gelu_tanh", "silu", "tanh", "hardtanh"),
     *("sigmoid", "step", "sign", "prelu", "layer_norm", "rms_norm", "group_norm"),
     *("add", "multiply", "concatenate", "slice"),
+    *("convolution", "max_pool", "avg_pool"),
 }
 # Those whose outputs are not, column by column, functions of the same column, above all.
 _MIX_COLUMNS = {"dense", "weight_norm", "spread", "cosine", "concatenate", "slice"}
@@ -33,8 +34,9 @@ def _block(layers: Any, name: str) -> tuple[Layer, ...]:
     for place in Graph(found).places:
         if place.kind not in _KINDS:
             raise ValueError(
-                f"{name}: expected layers that make of each row the same each time, and of nothing "
-                f"else, such as Dense, activations, LayerNorm and Residual, got {place.layer!r}"
+                f"{name}: expected layers that make of each example the same each time, and of "
+                f"nothing else, such as Dense, activations, LayerNorm, Residual and Conv2d, got "
+                f"{place.layer!r}"
             )
     return found
 
@@ -130,9 +132,10 @@ class NeuralODE(_OfBlock):
     Parameters
     ----------
     block : Layer or sequence of Layer
-        One after the other; they put out as many columns as come in. Each makes of a row something
-        that depends on nothing else and is the same each time: `Dense`, activations, `LayerNorm`
-        and its like, and what joins them, but no `Dropout`, `BatchNorm` or convolution.
+        One after the other; they put out the shape that comes in. Each makes of an example
+        something that depends on nothing else and is the same each time: `Dense`, activations,
+        `LayerNorm` and its like, what joins them, convolutions and pooling whose padding keeps the
+        positions, but no `Dropout`, `BatchNorm`, recurrence or attention.
     t : float or (float, float)
         The end of time, which starts with 0, or both.
     method : {"dopri5", "rk4", "midpoint", "euler"}
@@ -249,10 +252,12 @@ class NeuralODE(_OfBlock):
         stages = _METHODS[self.method]
         with network.evaluating(self._steps * stages, self._kept_steps * stages):
             slope = self._lay_block(network, path, state)
-        if 0 != network.width(slope) != width != 0:
+        known = 0 not in (width, network.width(slope))
+        if known and network.text(slope) != network.text(value):
             raise ValueError(
                 f"layers[{path}]: expected a block that puts out {network.text(value)}, as come "
-                f"in, got {network.text(slope)}; Dense({width}) at its end does"
+                f"in, got {network.text(slope)}; Dense({width}) at its end, and convolutions whose "
+                "padding keeps the positions, do"
             )
         text = f"NeuralODE(t={self.t}, method={self.method!r})"
         solves = _Solves("neural_ode", tuple(map(float, self._values())), text)
@@ -309,9 +314,8 @@ class DeepEquilibrium(_OfBlock):
     ----------
     block : Layer or sequence of Layer
         One after the other; they put out z, whose columns are those that `Dense` or its like at
-        their end says, and read those of z first and then those of x. Each makes of a row something
-        that depends on nothing else and is the same each time: `Dense`, activations, `LayerNorm`
-        and its like, and what joins them, but no `Dropout`, `BatchNorm` or convolution.
+        their end says, and read those of z first and then those of x. Each makes of an example
+        something that depends on nothing else and is the same each time, as for `NeuralODE`.
     solver : {"anderson", "broyden"}
         Anderson's method, which remembers 5 moves, or Broyden's first with up to 10.
     tol : float, optional

@@ -426,8 +426,8 @@ def convolution(xs, p, call):
     kh, kw, sh, sw, dh, dw, top, bottom, left, right, zh, zw, groups = call.layer["values"]
     halo = (top + (height - 1) * zh + 1 + bottom, left + (width - 1) * zw + 1 + right)
     inside = np.s_[:, top : top + height * zh : zh, left : left + width * zw : zw]
-    x = xs[0].reshape(call.examples, height, width, channels)
-    zeros = (call.examples, *halo, channels)
+    x = xs[0].reshape(-1, height, width, channels)
+    zeros = (x.shape[0], *halo, channels)
     x = Traced(put(x, inside, zeros).data, [(x, lambda g: g[inside])])
     depth, parts = channels // groups, []
     for group in range(groups):

@@ -13,7 +13,7 @@ import pytest
 
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
-from graphs import METHODS, Graph
+from graphs import METHODS, Graph, filter_of
 from pyfast_nn import _core
 from test_ops_of_networks import OUT, Layers, Problem, check_maps, check_operators, everything
 
@@ -148,6 +148,29 @@ def test_positions(isa, dtype, rng, adjoint):
     check_operators(problem)
 
 
+def convolved(n, x):
+    """Positions that depend on their neighbours."""
+    of_both, of_row = (
+        filter_of((3, 3), padding=(1, 1, 1, 1)),
+        filter_of((1, 2), padding=(0, 0, 1, 0)),
+    )
+    h = n.add("tanh", n.add("convolution", x, units=2 * n.width, values=of_both))
+    h = n.add("max_pool", h, values=(3, 1, 1, 1, 1, 0))
+    return n.add("convolution", h, units=n.width, values=of_row)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [ode("rk4", 2, time=1), ode("rk4", 3, adjoint=2), ode("midpoint", 2, adjoint=1, time=1)],
+)
+def test_positions_that_depend_on_each_other(isa, dtype, rng, values):
+    n = Blocks(3)
+    n.solve(n.add("reshape", 0, values=(2, 4, 3)), values, convolved)
+    problem = Problem(rng, dtype, 24, n.list, 3)
+    check_maps(problem)
+    check_operators(problem)
+
+
 class WithSteps(Problem):
     """Whose sizes are functions of errors, and so of roundings."""
 
@@ -169,11 +192,17 @@ def test_steps_that_adapt(isa, rng, time, adjoint):
         check_operators(WithSteps(rng, "float64", IN, adaptive(time), 3))
 
 
+def filtered(n, x):
+    h = n.add("convolution", x, units=4, values=filter_of((1, 3), padding=(0, 0, 1, 1)))
+    return n.dense(n.add("tanh", h), n.width)
+
+
 @pytest.mark.parametrize("adjoint", [0, 2])
-def test_positions_adapt_together(isa, rng, adjoint):
+@pytest.mark.parametrize("within", [mlp, filtered])
+def test_positions_adapt_together(isa, rng, within, adjoint):
     n = Blocks(2)
     x = n.add("reshape", 0, values=(1, 3, 2))
-    n.solve(x, ode("dopri5", 40, 0.0, 2.0, 0.05, 0.01, 1, adjoint), mlp)
+    n.solve(x, ode("dopri5", 40, 0.0, 2.0, 0.05, 0.01, 1, adjoint), within)
     check_maps(WithSteps(rng, "float64", 6, n.list, 5))
 
 
@@ -552,6 +581,26 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+@pytest.mark.once
+def test_images_flow(rng):
+    """Of a block that convolves: as SciPy solves the whole image."""
+    integrate = pytest.importorskip("scipy.integrate")
+    block = [fnn.Conv2d(5, 3, padding=1), fnn.Tanh(), fnn.Conv2d(2, 3, padding=1)]
+    tolerance = {"rtol": 1e-6, "atol": 1e-8}
+    model = fnn.Sequential([fnn.NeuralODE(block, 2.0, **tolerance)], dtype="float64", seed=0)
+    field = fnn.Sequential(block, dtype="float64")
+    X = rng.standard_normal((3, 4, 5, 2))
+    model.build((4, 5, 2)), field.build((4, 5, 2))
+    field.parameters = model.parameters
+
+    def slope(t, y):
+        return field.forward(y.reshape(1, 4, 5, 2)).ravel()
+
+    for x, y in zip(X, model.forward(X), strict=True):
+        expected = integrate.solve_ivp(slope, (0, 2), x.ravel(), **tolerance).y[:, -1]
+        np.testing.assert_allclose(y.ravel(), expected, rtol=1e-10, atol=1e-10)
+
+
 def of_equilibrium(**options):
     block = [fnn.Dense(6, init="orthogonal"), fnn.Sigmoid()]
     deep = fnn.DeepEquilibrium(block, **options)
@@ -746,7 +795,17 @@ REFUSED = [
     ),
     (lambda: fnn.NeuralODE([fnn.Dense(2), fnn.Dropout(0.5)]), "block: expected layers that make"),
     (lambda: fnn.NeuralODE([fnn.BatchNorm()]), "got BatchNorm()"),
-    (lambda: fnn.NeuralODE([fnn.Conv1d(3, 3)]), "block: expected layers that make"),
+    (lambda: fnn.NeuralODE([fnn.LSTM(3)]), "block: expected layers that make"),
+    (
+        lambda: fnn.Sequential([fnn.NeuralODE(fnn.Conv1d(2, 3))]).build((5, 2)),
+        "layers[0]: expected a block that puts out shape (5, 2), as come in, got shape (3, 2)",
+    ),
+    (
+        lambda: fnn.Sequential([fnn.NeuralODE(fnn.Conv1d(2, 3, padding=1))]).forward(
+            (np.ones((2, 5, 2)), [5, 3])
+        ),
+        "expected layers that know of lengths",
+    ),
     (lambda: fnn.NeuralODE([fnn.NeuralODE(FIELD)]), "got NeuralODE's y"),
     (lambda: fnn.NeuralODE([]), "block: expected at least one layer"),
     (lambda: fnn.NeuralODE(FIELD, (1.0, 1.0)), "t: expected another end than the start"),
