@@ -484,10 +484,14 @@ def test_margins(run):
 
 
 def test_neural_ode_spirals(run):
-    page = run("neural_ode_spirals", EXAMPLES=300, EPOCHS=60, STEPS=[2, 8, 16])
+    page = run(
+        "neural_ode_spirals", EXAMPLES=300, EPOCHS=60, STEPS=[2, 8, 16], TOLERANCES=[1e-3, 1e-6]
+    )
     assert page.scipy_difference < 1e-10  # 3e-14
     assert max(page.exact_error) < 1e-8  # 1e-11
     assert page.adjoint_error[0] > 1e-5 and 3 < page.order < 6
+    assert (page.tolerance_error[0] > 10 * page.tolerance_error[1]).all()
+    assert page.tolerance_error[1].max() < 1e-3
 
 
 def test_deep_equilibrium(run):
