@@ -146,7 +146,9 @@ __global__ void __launch_bounds__(narrow_threads)
     const int number = int(threadIdx.x) / Warp::lanes, warps = narrow_threads / Warp::lanes;
     const NarrowLayer &first = net.layers[0], &last = net.layers[net.depth - 1];
     const index begin = of.now->step;
-    double sums[2] = {};  // of the first thread: loss and right of the steps that are complete
+    double sums[2] = {};   // of the first thread: loss and right of the steps that are complete, from the
+    if (threadIdx.x == 0)  // epoch's first on, however many a launch makes
+        for (int k = 0; k < 2; ++k) sums[k] = of.progress->all[k];
     index step = begin;
     int stopped = of.now->stopped;
     each_thread(net.parameters, [&](int i) { s[i] = of.tensors.parameters[i]; });
@@ -197,8 +199,8 @@ __global__ void __launch_bounds__(narrow_threads)
     }
     each_thread(net.parameters, [&](int i) { of.tensors.parameters[i] = s[i]; });
     if (threadIdx.x > 0) return;
-    of.progress->all[0] += sums[0];
-    of.progress->all[1] += sums[1];
+    of.progress->all[0] = sums[0];
+    of.progress->all[1] = sums[1];
     of.now->step = step;
     of.now->stopped = stopped;
 }
