@@ -81,6 +81,7 @@ class Engine:
         self.target_std: Any = None
         self.history: Any = None  # or a History
         self._claims: dict[str, object] = {}  # "fit": the token of the call that trains
+        self._kept: Any = None  # (X, targets, rows) of examples that stay; None: nothing does
         self._changes = -1  # of `trainable` of any layer, when the network was made
 
     # ------------------------------------------------------------------ what it is
@@ -96,7 +97,8 @@ class Engine:
             seen = changes()
             graph = Graph(self.layers, self._graph.in_shape, self._graph.names, self.has_lengths)
             if graph.places != self._graph.places:
-                self._net, self._graph = self._network_of(graph), graph
+                self._replace_net(self._network_of(graph))
+                self._graph = graph
             self._changes = seen
         return self._net
 
@@ -133,8 +135,14 @@ class Engine:
     def move(self, device: str) -> None:
         """Compute there from now on."""
         if self._net is not None and device != self.device:
-            self._net = make_network(self._graph, self.dtype, device)
+            self._replace_net(make_network(self._graph, self.dtype, device))
         self.device = device
+
+    def _replace_net(self, net: _core.Network) -> None:
+        if self._kept is not None:
+            self._net.keep_memory(False)
+            net.keep_memory(True, self._kept)
+        self._net = net
 
     def _network_of(self, graph: Graph) -> _core.Network:
         return make_network(graph, self.dtype, self.device)
@@ -389,6 +397,19 @@ class Engine:
             self.running = None
             self._claims.clear()
 
+    def keep(self, *examples: data.Examples) -> None:
+        """Keep memory for calls that follow each other, until `let_go`.
+
+        A GPU keeps these examples, too, whose arrays are not to change meanwhile.
+        """
+        self._kept = [(each.X, each.targets, each.rows) for each in examples]
+        self.network().keep_memory(True, self._kept)
+
+    def let_go(self) -> None:
+        """Keep nothing any more."""
+        self._kept = None
+        self.network().keep_memory(False)
+
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {
             "layers": copy.deepcopy(self.layers),  # `trainable` may be assigned
@@ -397,6 +418,7 @@ class Engine:
             "in_shape": self.in_shape if self.built else None,
             "running": None,
             "_claims": {},
+            "_kept": None,
             "_changes": -1,
         }
 

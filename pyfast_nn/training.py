@@ -206,8 +206,10 @@ class Fit:
         if not engine.built:
             engine.build(source.in_shape, names=source.names)
         source.learn_statistics()
+        stays = [source.examples] if isinstance(source, Arrays) else []
         evaluated = {
-            name: intake.scale_targets(engine, each) for name, each in self._evaluated.items()
+            name: stays[0] if name == "train_" else intake.scale_targets(engine, each)
+            for name, each in self._evaluated.items()
         }
         attach(optimizer, engine)
         engine.saved_optimizer = None  # from here on there is another one
@@ -227,8 +229,8 @@ class Fit:
 
         try:
             with ExitStack() as ends:  # on every way out, the last of them first
-                engine.net.keep_memory(True)  # large networks: for the next epoch
-                ends.callback(engine.net.keep_memory, False)
+                engine.keep(*stays, *evaluated.values())  # for the next epoch
+                ends.callback(engine.let_go)
                 for listener in listeners:
                     tell(listener, "on_fit_begin", model)
                     ends.callback(tell, listener, "on_fit_end", model, history)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import ctypes
 import functools
+import gc
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -419,6 +421,276 @@ def test_what_is_not_finite(gpu, rng):
     assert_close(there.parameters, cpu.parameters, "float64", 200)
     X[3, 2] = np.nan
     assert np.isnan(there.forward(X)[3]).all() and np.isfinite(np.delete(there.forward(X), 3)).all()
+
+
+# ------------------------------------------------------------------ what stays there during a fit
+
+
+@pytest.fixture
+def counts(library, gpu):
+    """Return what the emulator has counted since it was asked before."""
+    names = ["uploaded", "downloaded", "taken", "captured", "in_use"]
+    all_counts = (ctypes.c_uint64 * len(names)).in_dll(ctypes.CDLL(str(library)), "emulate_counts")
+    before = dict.fromkeys(names, 0)
+
+    def counted():
+        now = dict(zip(names, all_counts, strict=True))
+        since = {name: now[name] - before[name] for name in names[:-1]}
+        before.update(now)
+        return since | {"in_use": now["in_use"]}
+
+    counted()
+    return counted
+
+
+def left(model, counts):
+    """Return the bytes of the device that are in use behind a call on one row."""
+    model.forward(np.zeros((1, 6)))
+    return counts()["in_use"]
+
+
+class AfterEpochs:
+    """Calls a function after each epoch of a fit."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_epoch_end(self, model, epoch, record):
+        self.function(epoch)
+
+
+class AfterSteps:
+    def on_step_end(self, model, step, record):
+        pass
+
+
+ADAM = functools.partial(fnn.optim.Adam, lr=0.01)
+DEEP = [fnn.Dense(8), fnn.BatchNorm(), fnn.ReLU(), fnn.Dropout(0.3), fnn.Dense(3)]
+WIDE = [fnn.Dense(140), fnn.ReLU(), fnn.Dense(3)]  # no kernel makes steps of that by itself
+FITS = {
+    "narrow": (layers(), ADAM, {"batch_size": 4}),
+    "graphs": (DEEP, ADAM, {"batch_size": 16}),
+    "inputs": ([fnn.Standardize(), *WIDE], ADAM, {"batch_size": 16}),
+    "schedule": (
+        WIDE,
+        functools.partial(fnn.optim.Adam, lr=fnn.schedules.Cosine(0.1, 9)),
+        {"batch_size": 20},
+    ),
+    "step by step": (DEEP, functools.partial(ADAM, clip_norm=0.1), {"batch_size": 16}),
+    "averages": (WIDE, functools.partial(ADAM, ema=0.9), {"batch_size": 16}),
+    "told of steps": (DEEP, ADAM, {"batch_size": 16, "callbacks": [AfterSteps()]}),
+    "constraint": (
+        [fnn.Dense(8, constraint=fnn.MaxNorm(0.5)), fnn.ReLU(), fnn.Dense(3)],
+        functools.partial(ADAM, clip_norm=0.1),
+        {"batch_size": 16},
+    ),
+    "parts": (
+        DEEP,
+        ADAM,
+        {"batch_size": 7, "gradient_accumulation_steps": 3, "validation_split": 0.3},
+    ),
+    "mixed": (WIDE, ADAM, {"mixup": 0.4, "batch_size": 16, "shuffle": False}),
+    "classes": (WIDE, ADAM, {"per_class": 2, "batch_size": 6, "train_metrics": True}),
+}
+
+
+@pytest.mark.parametrize(("layers", "make", "options"), FITS.values(), ids=FITS)
+def test_what_stays_changes_nothing(gpu, rng, layers, make, options):
+    """A fit of three epochs is three fits of one, which begin anew."""
+    X, y = examples(rng)
+    options = options | {"loss": "cross_entropy"}
+    if options.get("mixup"):
+        y = np.eye(3)[y]
+    if "per_class" not in options:
+        options["sample_weight"] = rng.uniform(size=len(X))
+    found = []
+    for epochs in ([3], [1, 1, 1]):
+        model = fnn.Sequential(copy.deepcopy(layers), device="cuda", seed=3)
+        optimizer, records = make(), []
+        for some in epochs:
+            history = model.fit(X, y, optimizer=optimizer, epochs=some, **options)
+            records.append([history[key] for key in sorted(history) if key != "seconds"])
+        kept = optimizer.state_dict()["state"]
+        moments = [kept[key][name] for key in sorted(kept) for name in sorted(kept[key])]
+        found.append([model.parameters, model.state, *moments, np.hstack(records).ravel()])
+    for actual, expected in zip(*found, strict=True):
+        assert_same_bits(actual, expected)
+
+
+def test_what_callbacks_change_between_epochs(gpu, rng):
+    X, y = examples(rng)
+    layers = [fnn.Standardize(), fnn.Dense(140), fnn.BatchNorm(), fnn.ReLU(), fnn.Dense(3)]
+    found = []
+    for epochs in ([6], [1] * 6):
+        model = fnn.Sequential(copy.deepcopy(layers), device="cuda", seed=3).build(6)
+        optimizer, done = ADAM(), []
+
+        def change(model=model, optimizer=optimizer, done=done):
+            done.append(None)
+            if len(done) == 1:
+                model.parameters[::3] *= 0.5
+            elif len(done) == 2:
+                model.named_state()["2.running_mean"][:] += 0.1
+                optimizer.state[1][5:9] *= 2
+            elif len(done) == 3:
+                model.named_state()["0.mean"][2] += 0.3  # of what stays there
+            elif len(done) == 4:
+                model.layers[1].trainable = False
+            else:
+                model.to("cpu")
+
+        for some in epochs:
+            model.fit(
+                X, y, loss="cross_entropy", optimizer=optimizer, epochs=some, batch_size=16,
+                callbacks=[AfterEpochs(lambda epoch, change=change: change())],
+            )  # fmt: skip
+        found.append([model.parameters, model.state, *optimizer.state])
+    for actual, expected in zip(*found, strict=True):
+        assert_same_bits(actual, expected)
+
+
+def test_what_crosses_in_a_fit(gpu, rng, counts):
+    X, y = examples(rng)
+    now, rows, found = 24, 8, []  # bytes of `Now` and of the place of a row
+
+    def fit(layers, **options):
+        model = fnn.Sequential(copy.deepcopy(layers), device="cuda", dtype="float64")
+        found.clear()
+        counts()
+        model.fit(
+            X, y, loss="cross_entropy", epochs=3, batch_size=16,
+            callbacks=[AfterEpochs(lambda epoch: found.append(counts()))], **options,
+        )  # fmt: skip
+        return model
+
+    momentum = functools.partial(fnn.optim.SGD, lr=0.1, momentum=0.9)
+    model = fit(WIDE, optimizer=momentum())
+    learned = 8 * model.n_parameters
+    assert found[0]["uploaded"] > X.nbytes + 2 * learned and found[0]["captured"] == 2
+    for later in found[1:]:
+        assert (later["taken"], later["captured"]) == (0, 0)
+        assert later["uploaded"] == rows * len(X) + now
+        assert 2 * learned <= later["downloaded"] < 2 * learned + 1000
+    # In an order that stays, with rules that change from step to step.
+    fit(WIDE, optimizer=ADAM(), shuffle=False)
+    assert found[1]["uploaded"] == now + 4 * 16 * 8
+    # What is evaluated stays, too; each time parameters go there.
+    model = fit(WIDE, optimizer=momentum(), validation_data=(X, y), train_metrics=True)
+    assert found[0]["uploaded"] > 2 * X.nbytes
+    assert found[1]["uploaded"] == rows * len(X) + now + 2 * (learned + now)
+    assert left(model, counts) == left(copy.deepcopy(model), counts)
+
+
+def test_calls_on_examples_that_stay(gpu, rng, dtype):
+    """A walk: calls that differ in all that may change, beside a network that keeps nothing."""
+    X, others = rng.normal(size=(2, 40, 6)).astype(dtype)
+    values, weights = rng.normal(size=(40, 3)).astype(dtype), rng.uniform(size=40).astype(dtype)
+    rows = np.sort(rng.permutation(40)[:30])
+    described = [{"kind": "dense", "units": 140}, {"kind": "dropout", "values": [0.3]}]
+    described += [{"kind": "dense", "units": 3}]
+    nets = [_core.Network(dtype, 6, described, True, "cuda") for _ in range(2)]
+    nets[0].keep_memory(True, [(X, values, rows), (X, values, None), (others, values, None)])
+    start = rng.normal(size=nets[0].n_parameters).astype(dtype) / 10
+    vectors = [[start.copy(), np.zeros_like(start)] for _ in nets]
+    sgd = ("sgd", {"momentum": 0.9, "weight_decay": 0.1, "nesterov": 0, "heavy": 1})
+    for step in range(30):
+        inputs = (X, X, others, X.copy())[rng.integers(4)]
+        of = rng.permutation(rows) if rng.integers(4) else rng.integers(0, 40, rng.integers(1, 60))
+        options = {
+            "order": of[: rng.integers(1, len(of) + 1)] if rng.integers(2) else of,
+            "batch_size": int(rng.choice([7, 16, 16])),
+            "batches_per_step": int(rng.choice([1, 1, 2])),
+            "weights": weights * step if rng.integers(2) else None,
+            "mixup": float(rng.choice([0, 0, 0.4])),
+            "ridge": float(rng.choice([0, 0, 0.1])),
+            "run": _core.Run(training=True, learns_state=True, seed=step // 8, step=step << 32),
+        }
+        loss = ("mse", {}) if rng.integers(4) else ("mae", {})
+        lr, changed = float(rng.choice([0.01, 0.02])), rng.integers(3) == 0
+        scores, reports = [], []
+        for net, (parameters, momentum) in zip(nets, vectors, strict=True):
+            if changed:
+                parameters[step] += 0.5
+                momentum *= 0.5
+            report = np.zeros(4)
+            net.train(
+                parameters, inputs, values, loss, lr=lr, update=sgd, state=[momentum], step=step,
+                report=report, **options,
+            )  # fmt: skip
+            reports.append(report)
+            scores.append(
+                [
+                    net.evaluate(parameters, inputs, values, loss, order=some, weights=weight)
+                    for some in (rows, None)
+                    for weight in (weights, None)
+                ]
+            )
+        assert_same_bits(*reports)
+        assert scores[0] == scores[1]
+        for actual, expected in zip(*vectors, strict=True):
+            assert_same_bits(actual, expected)
+
+
+def test_a_fit_that_is_interrupted(gpu, rng, counts):
+    X, y = examples(rng)
+    model = fnn.Sequential(copy.deepcopy(WIDE), device="cuda", seed=3).build(6)
+    before, seen = left(model, counts), []
+
+    def interrupt(epoch):
+        seen.append(model.parameters.copy())
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y, loss="cross_entropy", epochs=3, callbacks=[AfterEpochs(interrupt)])
+    assert_same_bits(model.parameters, seen[-1])
+    assert left(model, counts) == before
+    model.fit(X[::-1], y, epochs=1)  # of other examples
+    again = fnn.Sequential(copy.deepcopy(WIDE), device="cuda", seed=3)
+    again.fit(X, y, loss="cross_entropy", epochs=2)
+    assert_same_bits(again.parameters, seen[-1])
+
+
+def test_examples_that_have_no_room_beside_others(library):
+    """Where not all can stay there, each call brings what it needs."""
+    code = """
+import numpy as np
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(400, 30)).astype("float32"), rng.integers(0, 3, 400)
+model = fnn.Sequential([fnn.Dense(3)], device="cuda", seed=1)
+fit = {"loss": "cross_entropy", "epochs": 3, "validation_data": (X[::-1].copy(), y)}
+model.fit(X, y, **fit)
+print(model.parameters.tobytes().hex(), model.history["val_loss"])
+"""
+    roomy, narrow = (run_elsewhere(code, library, EMULATE_BYTES=n) for n in ("400000", "120000"))
+    assert roomy == narrow
+
+
+def test_operators_keep_what_they_are_made_of(gpu, rng, counts):
+    X, y = examples(rng)
+    model = fnn.Sequential(copy.deepcopy(WIDE), device="cuda", dtype="float64").build(6)
+    before, V = left(model, counts), rng.normal(size=(model.n_parameters, 2))
+    for kind in (fnn.curvature.Hessian, fnn.curvature.EmpiricalFisher):
+        weights = rng.uniform(size=len(X))
+        kept, anew = (
+            kind(model, X, y, loss="cross_entropy", sample_weight=weights, memory_budget=budget)
+            for budget in (2**20, 0)
+        )
+        first = kept @ V
+        counts()
+        assert_same_bits(kept @ V, first)
+        assert counts()["uploaded"] == V.nbytes + 24
+        assert_same_bits(anew @ V, first)
+        assert counts()["uploaded"] > V.nbytes + X.nbytes
+        assert_same_bits(kept.quadratic_form(V), anew.quadratic_form(V))
+    model.parameters[:] += 1  # the operators have their own
+    assert_same_bits(kept @ V, first)
+    with ThreadPoolExecutor(4) as pool:
+        for product in pool.map(kept.dot, [V] * 8):
+            assert_same_bits(product, first)
+    del kept, anew
+    gc.collect()
+    assert left(model, counts) == before
 
 
 # ----------------------------------------------------------- wide products, by another library

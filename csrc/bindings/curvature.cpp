@@ -56,9 +56,10 @@ class Operator : public Shared {
             }
             const T* p = to_read<T>(parameters, "parameters", {net_->plan.n_parameters});
             const Interrupt interrupt = interrupt_of_thread();
+            const Standing standing = net_->standing;
             const WithoutGil released;
             const Gate::Pass pass(net_->gate, Gate::As::reader, interrupt);
-            this->run<T>(interrupt, [&](const Functions<T>& table, const Context& context) {
+            this->run<T>(interrupt, standing, [&](const Functions<T>& table, const Context& context) {
                 of.kept_chunks = table.chunks_within(context, of, memory_budget);
                 of.shelf = shelf_.reserve(table.shelf_bytes(context, of, of.kept_chunks));
                 table.keep(context, of, p);
@@ -186,19 +187,21 @@ class Operator : public Shared {
     }
 
     template <class T, class F>
-    void run(Interrupt interrupt, const F& f) {
+    void run(Interrupt interrupt, const Standing& standing, const F& f) {
         Borrowed borrowed(net_->pool);
         double* const state = state_.empty() ? nullptr : state_.data();
-        f(functions<T>(*table_),
-          Context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_, nullptr, &kept_});
+        const Context context{net_->plan, borrowed.arena, get_num_threads(), interrupt,
+                              state,      run_,           nullptr,           &kept_};
+        make_room(standing, [&](bool) { f(functions<T>(*table_), context); });
     }
 
     // Several calls may run at once: what they share is only read.
     template <class T, class F>
     void call(const F& f) {
         const Interrupt interrupt = interrupt_of_thread();
+        const Standing standing = net_->standing;
         const WithoutGil released;
-        run<T>(interrupt, f);
+        run<T>(interrupt, standing, f);
     }
 
     std::shared_ptr<Network> net_;
@@ -215,7 +218,7 @@ class Operator : public Shared {
     CurvatureOf<float> float32_{};
     CurvatureOf<double> float64_{};
     Arena shelf_;
-    std::shared_ptr<void> kept_;
+    OnDevice kept_;
 };
 
 }  // namespace

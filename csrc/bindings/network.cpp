@@ -86,10 +86,26 @@ Network::Network(const std::string& dtype, index in_features, const std::vector<
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
 }
 
-void Network::keep_memory(bool keeps) {
+void Network::keep_memory(bool keeps, const py::list& examples) {
+    Standing now;
+    if (keeps && device != nullptr)
+        for (const py::handle item : examples) {
+            const py::tuple parts = py::cast<py::tuple>(item);
+            auto own = std::make_shared<StandingExamples>();
+            own->X = parts[0], own->y = parts[1], own->rows = parts[2];
+            const Inputs x = inputs_of(own->X, "X", plan.in_features());
+            own->kept.of = order_of(py::cast<MaybeArray>(own->rows), x, own->places);
+            now.push_back(std::move(own));
+        }
     pool.keep_large(keeps);
-    keeps_memory = keeps;
-    if (!keeps) kept.reset();
+    standing = std::move(now);
+}
+
+std::shared_ptr<StandingExamples> Network::standing_of(const py::object& X, const py::object& y,
+                                                       const py::object* rows) const {
+    for (const auto& each : standing)
+        if (each->X.is(X) && each->y.is(y) && (rows == nullptr || each->rows.is(*rows))) return each;
+    return nullptr;
 }
 
 double* state_of(const Network& net, const py::object& model_state, const Run& run) {
@@ -114,17 +130,26 @@ void need_batch(const Network& net, const Run& run, index n, const char* argumen
 
 namespace {
 
-// Runs f(context) without the GIL, with an arena and the number of threads of this call.
+// Runs f(context) without the GIL, with an arena and the number of threads of this call; and with what a
+// device has of its examples, unless another call has that.
 template <class F>
-void call(Network& net, Gate::As as, double* state, const Run& run, const F& f) {
+void call(Network& net, Gate::As as, double* state, const Run& run, const F& f,
+          const std::shared_ptr<StandingExamples>& examples = nullptr) {
     const Interrupt interrupt = interrupt_of_thread();
+    const Standing standing = net.standing;
     const WithoutGil released;
     const Gate::Pass pass(net.gate, as, interrupt);
     Borrowed borrowed(net.pool);
     const bool trains = as == Gate::As::trainer;
     const int threads = trains ? get_num_threads() : net.crew.advice(get_num_threads());
-    f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr,
-              trains && net.keeps_memory ? &net.kept : nullptr});
+    const auto compute = [&](bool keeps) {
+        std::unique_lock<std::mutex> lock;
+        if (keeps && examples) lock = std::unique_lock<std::mutex>(examples->mutex, std::try_to_lock);
+        f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr,
+                  lock ? &examples->kept : nullptr});
+    };
+    if (trains) return compute(true);  // not twice, as it changes what it starts from
+    make_room(standing, compute);
 }
 
 using As = Gate::As;
@@ -235,11 +260,15 @@ std::pair<double, double> evaluate(Network& net, const py::array& parameters, co
         std::vector<std::int64_t> labels;
         const Targets<T> targets = targets_of<T>(y, weights, loss, net.plan, x.rows, labels);
         T* o = out ? to_write<T>(*out, "out", shape_of_outputs(net.plan, rows.rows)) : nullptr;
+        const py::object named = order ? py::object(*order) : py::none();
         Score score;
         const auto& table = functions<T>(net.table());
-        call(net, As::reader, s, run, [&](const Context& context) {
-            table.evaluate(context, p, x, targets, rows, loss, &score, link, o);
-        });
+        call(
+            net, As::reader, s, run,
+            [&](const Context& context) {
+                table.evaluate(context, p, x, targets, rows, loss, &score, link, o);
+            },
+            net.standing_of(X, y, &named));
         return std::pair(score.loss / score.weight, score.right / score.weight);
     });
 }
@@ -425,8 +454,10 @@ void train_epoch(Network& net, py::array& parameters, const py::object& X, const
         };
         try {
             f(zero, epoch, [&](auto train) {
-                call(net, As::trainer, s, run,
-                     [&](const Context& context) { train(context, x, targets, loss, epoch, &score); });
+                call(
+                    net, As::trainer, s, run,
+                    [&](const Context& context) { train(context, x, targets, loss, epoch, &score); },
+                    net.standing_of(X, y, nullptr));
             });
         } catch (...) {
             report_score();
@@ -496,8 +527,7 @@ class Pullback : public Shared {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
-        const Context context{net_->plan,    arena_, get_num_threads(), interrupt,
-                              state_.data(), run_,   nullptr,           &kept_};
+        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
         functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
     }
 
@@ -511,8 +541,7 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan,    arena_, get_num_threads(), interrupt,
-                                  state_.data(), run_,   nullptr,           &kept_};
+            const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
             functions<T>(*table_).pull_back(context, rows_, d, g, dx);
         });
     }
@@ -524,7 +553,6 @@ class Pullback : public Shared {
     std::vector<double> state_;
     const Table* table_;
     Arena arena_;
-    std::shared_ptr<void> kept_;
     std::mutex mutex_;
 };
 
@@ -692,7 +720,7 @@ void register_network(py::module_& m) {
         .def("hvp", hvp, "parameters"_a, "v"_a, "X"_a, "y"_a, "loss"_a, "hv"_a, py::kw_only(),
              "weights"_a = py::none(), "model_state"_a = py::none(), "order"_a = py::none(),
              "run"_a = present)
-        .def("keep_memory", &Network::keep_memory, "keeps"_a)
+        .def("keep_memory", &Network::keep_memory, "keeps"_a, "examples"_a = py::list())
         .def("calibrate", calibrate, "parameters"_a, "X"_a, "model_state"_a)
         .def("train", train, "parameters"_a, "X"_a, "y"_a, "loss"_a, py::kw_only(), "order"_a, "batch_size"_a,
              "lr"_a, "update"_a, "state"_a, "step"_a, "report"_a, "weights"_a = py::none(),

@@ -85,6 +85,16 @@ struct Shared {
     static void operator delete(void*) {}
 };
 
+// Examples that calls name again and again while memory is kept, and that do not change meanwhile: the
+// objects that Python has, by which they are known, and what the device has of them.
+struct StandingExamples {
+    py::object X, y, rows;  // rows of X, or None: all
+    std::vector<std::int64_t> places;
+    OnDevice kept;
+    std::mutex mutex;  // of `kept`
+};
+using Standing = std::vector<std::shared_ptr<StandingExamples>>;
+
 // How layers act in a call.
 struct SharedRun : public Run, public Shared {
     SharedRun() = default;
@@ -99,18 +109,37 @@ class Network : public Shared {
     // That of the device, or of the present instruction set.
     const Table& table() const { return device != nullptr ? device->table : current_table(); }
 
-    // Whether memory is kept for calls that follow each other, as the epochs of a fit do.
-    void keep_memory(bool keeps);
+    // Whether memory is kept for calls that follow each other, as the epochs of a fit do; on a device with
+    // what it has of these examples, (X, y, rows) each.
+    void keep_memory(bool keeps, const py::list& examples);
+
+    // Those of a call on these objects; of these rows alone, if any are named. Null: they do not stay.
+    std::shared_ptr<StandingExamples> standing_of(const py::object& X, const py::object& y,
+                                                  const py::object* rows) const;
 
     const bool is_float64;
     const Plan plan;
     const Device* const device;  // null: the processor
     Gate gate;
     Pool pool;
-    Crew crew;  // of those that train, and advice for the others
-    bool keeps_memory = false;
-    std::shared_ptr<void> kept;  // by a device
+    Crew crew;          // of those that train, and advice for the others
+    Standing standing;  // with the GIL
 };
+
+// f(true), or, where there is no memory for that, f(false) without the examples that stay on a device.
+template <class F>
+void make_room(const Standing& standing, const F& f) {
+    try {
+        return f(true);
+    } catch (const std::bad_alloc&) {
+        if (standing.empty()) throw;
+    }
+    for (const auto& examples : standing) {
+        const std::unique_lock<std::mutex> lock(examples->mutex, std::try_to_lock);
+        if (lock) examples->kept.there = nullptr;
+    }
+    f(false);
+}
 
 // f(T{}) for the network's type.
 template <class F>

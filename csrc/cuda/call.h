@@ -6,7 +6,7 @@
 #include <chrono>
 #include <vector>
 
-#include "cuda/examples.h"
+#include "cuda/dataset.h"
 #include "cuda/kernels/totals.h"
 #include "cuda/losses.h"
 #include "cuda/walk.h"
@@ -58,103 +58,29 @@ struct AddScores {
     }
 };
 
-// What every call has: a stream, memory, and examples on their way to it.
+// A call that takes its examples through the network in chunks. When it ends, however it ends, the device has
+// done all of its work.
 template <class T>
-class Session {
+class Call {
    public:
-    // For at most so many examples at a time.
-    Session(const Context& call, index most)
-        : context(call), plan(checked(call.plan)), memory(stream), poll(call.interrupt), most_(most) {}
-
-    // Rows of x as the first layer reads them.
-    void load_rows(T* to, const Source& x, const std::int64_t* order, index first, index count) {
-        constexpr index at_once = 8192;
-        const index width = plan.values.front().features();
-        if (order == nullptr && lies_ready<T>(plan, x))
-            return stream.upload(to, reinterpret_cast<const T*>(x.data) + first * width, count * width);
-        const bool raw = can_be_raw(plan, x);
-        const index most = exec::min(most_, at_once), bytes = raw_bytes(plan, x);
-        if (raw && raw_ == nullptr) {
-            raw_ = memory.template take<char>(most * bytes);
-            map_ = column_map(memory, context);
-        }
-        void* const staged =
-            context.arena.reserve(std::size_t(most * (raw ? bytes : width * index(sizeof(T)))));
-        for (index done = 0; done < count; done += at_once) {
-            const index some = exec::min(at_once, count - done);
-            if (raw) {
-                stream.upload(raw_, raw_rows(static_cast<char*>(staged), plan, x, order, first + done, some),
-                              some * bytes);
-                convert_rows(stream, to + done * width, raw_, x.dtype, map_, some, width);
-            } else {
-                read_rows(static_cast<T*>(staged), context, x, order, first + done, some);
-                stream.upload(to + done * width, static_cast<const T*>(staged), some * width);
-            }
-        }
-    }
-
-    // Targets and weights of some examples.
-    Examples<T> load_targets(const Targets<T>& y, const std::int64_t* order, index first, index count,
-                             const Now* now) {
-        Examples<T> to;
-        to.out = plan.out_features();
-        to.now = now;
-        to.labels = load(y.labels, labels_, 1, order, first, count);
-        to.values = load(y.values, values_, to.out, order, first, count);
-        to.weights = load(y.weights, weights_, 1, order, first, count);
-        return to;
-    }
-
-    const Context& context;
-    const Plan& plan;
-    Stream stream;
-    Memory memory;
-    Poll poll;
-
-   private:
-    static const Plan& checked(const Plan& plan) {
-        need_known_layers(plan);
-        return plan;
-    }
-
-    template <class U>
-    const U* load(const U* from, U*& to, index width, const std::int64_t* order, index first, index count) {
-        if (from == nullptr) return nullptr;
-        if (to == nullptr) to = memory.template take<U>(most_ * width);
-        if (order == nullptr) {
-            stream.upload(to, from + first * width, count * width);
-            return to;
-        }
-        std::vector<U> rows(std::size_t(count * width));
-        for (index r = 0; r < count; ++r)
-            std::copy_n(from + order[first + r] * width, width, rows.data() + r * width);
-        stream.upload(to, rows.data(), count * width);
-        return to;
-    }
-
-    const index most_;
-    char* raw_ = nullptr;
-    ColumnMapOnDevice map_;
-    std::int64_t* labels_ = nullptr;
-    T *values_ = nullptr, *weights_ = nullptr;
-};
-
-// A call that takes its examples through the network in chunks.
-template <class T>
-class Call : public Session<T> {
-   public:
-    using Session<T>::stream, Session<T>::memory, Session<T>::plan;
-
-    Call(const Context& call, index examples, Needs needs, const T* parameters)
-        : Session<T>(call, exec::min(chunk_limit(call, examples), exec::max(examples, 1))),
+    // set: where the examples are, if they stay on the device. `parameters` may be null if it needs no memory
+    // for them.
+    Call(const Context& call, index examples, Needs needs, const T* parameters,
+         const DataSet<T>* set = nullptr)
+        : plan(checked(call.plan)),
+          memory(stream),
           limit(chunk_limit(call, examples)),
-          ws(stream, memory, call, exec::min(limit, exec::max(examples, 1)), needs),
+          ws(stream, memory, call, exec::min(limit, exec::max(examples, 1)), without_input(needs, set)),
           examples_(examples),
-          scores_(memory.template take<double>(2)) {
-        stream.upload(ws.parameters, parameters, plan.n_parameters);
+          scores_(memory.template take<double>(2)),
+          set_(set),
+          loader_(call, stream, memory, ws.rows),
+          poll_(call.interrupt) {
+        stream.upload(ws.parameters, parameters, needs.parameters ? plan.n_parameters : 0);
         stream.clear(ws.gradient, needs.gradient ? plan.n_parameters : 0);
         stream.clear(scores_, 2);
     }
+    ~Call() { stream.drain(); }
 
     // f(workspace of a chunk, its first example, how many)
     template <class F>
@@ -163,17 +89,21 @@ class Call : public Session<T> {
             const index count = exec::min(examples_ - first, limit);
             Workspace<T> chunk = ws.of_batch(first, count);
             f(chunk, first, count);
-            this->poll();
+            poll_();
         }
     }
 
-    // Rows of x into the first value of a chunk.
+    // Rows of x become the first value of a chunk.
     void load(Workspace<T>& chunk, const Source& x, const std::int64_t* order, index first) {
-        this->load_rows(chunk.a(0), x, order, first, chunk.rows);
+        if (set_ != nullptr) return chunk.read(set_->X() + first * chunk.features(0));
+        loader_.load_rows(chunk.a(0), x, order, first, chunk.rows);
     }
     // Their targets.
     Examples<T> load(const Workspace<T>& chunk, const Targets<T>& y, const std::int64_t* order, index first) {
-        return this->load_targets(y, order, first, chunk.rows, chunk.now);
+        if (set_ == nullptr) return loader_.load_targets(y, order, first, chunk.rows, chunk.now);
+        Examples<T> result = set_->examples(chunk.now);
+        result.first = first;
+        return result;
     }
 
     // Adds what the rows of a chunk have to the scores of the call.
@@ -195,12 +125,27 @@ class Call : public Session<T> {
             if (!own.trainable) stream.clear(to + own.offset, own.size());
     }
 
+    const Plan& plan;
+    Stream stream;
+    Memory memory;
     const index limit;  // of a chunk
     Workspace<T> ws;
 
    private:
+    static Needs without_input(Needs needs, const DataSet<T>* set) {
+        needs.input = set == nullptr;
+        return needs;
+    }
+    static const Plan& checked(const Plan& plan) {
+        need_known_layers(plan);
+        return plan;
+    }
+
     const index examples_;
     double* const scores_;
+    const DataSet<T>* const set_;
+    Loader<T> loader_;
+    Poll poll_;
 };
 
 }  // namespace fnn::FNN_ISA::device

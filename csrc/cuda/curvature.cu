@@ -71,17 +71,40 @@ struct SquareTerms {
 
 namespace {
 
-Needs needs_of(Curvature kind) {
+Needs needs_of(Curvature kind, bool parameters) {
     Needs needs;
+    needs.parameters = parameters;
     needs.gradient = needs.tangent = true;
     needs.loss = kind != Curvature::jacobian;
     return needs;
 }
 
-// The shelf holds the parameters, and no pass.
+// What an operator has on the device, if its budget allows: the examples and the parameters, but no pass.
 template <class T>
-index chunks_within(const Context&, const CurvatureOf<T>&, double) {
-    return 0;
+struct Snapshot {
+    Snapshot(const Context& call, const CurvatureOf<T>& of, const T* from)
+        : set(call, of.x, of.y, of.order),
+          memory(stream),
+          parameters(memory.copy_of(from, call.plan.n_parameters)) {
+        set.weigh(of.y.weights);
+        stream.wait();
+    }
+    static const Snapshot* find(const Context& call) {
+        return call.kept != nullptr ? static_cast<const Snapshot*>(call.kept->there.get()) : nullptr;
+    }
+
+    DataSet<T> set;
+    Stream stream;
+    Memory memory;
+    T* const parameters;
+};
+
+// All chunks, or none.
+template <class T>
+index chunks_within(const Context& call, const CurvatureOf<T>& of, double bytes) {
+    const double each = double(call.plan.values.front().features() + call.plan.out_features() + 1);
+    const double all = (double(of.order.rows) * each + double(call.plan.n_parameters)) * sizeof(T);
+    return all <= bytes ? exec::divide_up(of.order.rows, chunk_limit(call, of.order.rows)) : 0;
 }
 template <class T>
 std::size_t shelf_bytes(const Context& call, const CurvatureOf<T>&, index) {
@@ -91,6 +114,11 @@ template <class T>
 void keep(const Context& call, const CurvatureOf<T>& of, const T* parameters) {
     need_known_layers(call.plan);
     std::copy_n(parameters, call.plan.n_parameters, static_cast<T*>(of.shelf));
+    if (of.kept_chunks == 0) return;
+    try {
+        call.kept->there = std::make_shared<Snapshot<T>>(call, of, parameters);
+    } catch (const std::bad_alloc&) {  // each product brings them along
+    }
 }
 
 // A call on an operator, and the pass of its examples.
@@ -100,11 +128,7 @@ class Operator : public Call<T> {
     using Call<T>::stream, Call<T>::memory, Call<T>::plan, Call<T>::ws;
 
     Operator(const Context& context, const CurvatureOf<T>& of)
-        : Call<T>(context, of.order.rows, needs_of(of.kind), static_cast<const T*>(of.shelf)), of_(of) {
-        if (of.kind != Curvature::jacobian)
-            factor_ = net::mean_factor<T>(
-                net::total_weight(net::batch_of(plan, of.y, of.order.examples, 0), of.order.rows));
-    }
+        : Operator(context, of, Snapshot<T>::find(context)) {}
 
     // f(workspace of a chunk that has gone forward, and back for a Hessian; its examples, the first of them)
     template <class F>
@@ -134,6 +158,16 @@ class Operator : public Call<T> {
     T factor() const { return factor_; }
 
    private:
+    Operator(const Context& context, const CurvatureOf<T>& of, const Snapshot<T>* there)
+        : Call<T>(context, of.order.rows, needs_of(of.kind, there == nullptr),
+                  static_cast<const T*>(of.shelf), there != nullptr ? &there->set : nullptr),
+          of_(of) {
+        if (there != nullptr) ws.parameters = there->parameters;
+        if (of.kind != Curvature::jacobian)
+            factor_ = net::mean_factor<T>(
+                net::total_weight(net::batch_of(plan, of.y, of.order.examples, 0), of.order.rows));
+    }
+
     const CurvatureOf<T>& of_;
     T factor_ = 1;
 };

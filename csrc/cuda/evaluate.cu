@@ -72,7 +72,9 @@ void evaluate(const Context& context, const T* parameters, const Source& x, cons
               const Order& order, const LossSpec& loss, Score* score, Link link, T* out) {
     Needs needs;
     needs.loss = true;
-    Call<T> call(context, order.rows, needs, parameters);
+    std::optional<Stay<T>> stay;  // of the same order
+    if (context.kept != nullptr) stay.emplace(context, x, y, context.kept->of);
+    Call<T> call(context, order.rows, needs, parameters, stay ? &stay->set() : nullptr);
     score->weight = net::total_weight(net::batch_of(call.plan, y, order.examples, 0), order.rows);
     call.for_chunks([&](Workspace<T>& ws, index first, index) {
         call.load(ws, x, order.examples, first);
@@ -82,6 +84,7 @@ void evaluate(const Context& context, const T* parameters, const Source& x, cons
         if (out != nullptr) put_outputs(ws, link, out, first);
     });
     call.finish(score);
+    if (stay) stay->keep();
 }
 
 template <class T>

@@ -85,6 +85,8 @@ class Stream {
         if (n > 0) check(cudaMemsetAsync(to, 0, bytes<T>(n), handle()));
     }
     void wait() { check(cudaStreamSynchronize(handle())); }
+    // The same where nobody asks any more how it went.
+    void drain() { cudaStreamSynchronize(handle()); }
 
    private:
     template <class T>

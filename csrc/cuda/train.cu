@@ -1,8 +1,12 @@
-// An epoch on a device: what net/train.h does. The examples and everything that is learned stay there; a step
-// is captured once as a graph, which reads in device memory what changes from step to step.
+// An epoch on a device: what net/train.h does. A step is captured once as a graph, which reads in device
+// memory what changes from step to step, and from epoch to epoch of a fit. The host has all that is learned
+// at the end of each epoch, and sends of it what it has changed by the next.
 #include <chrono>
 #include <map>
 #include <memory>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "cuda/call.h"
 #include "cuda/kernels/columns.h"
@@ -101,36 +105,115 @@ struct EndStep {
 
 namespace {
 
-template <class T>
-class Training : public Session<T> {
-   public:
-    using Session<T>::stream, Session<T>::memory, Session<T>::plan, Session<T>::context;
+// Stretches of the flat parameters that are trained, and where their states begin.
+struct Stretch {
+    index begin, end, states;
+};
+std::vector<Stretch> trained(const Plan& plan) {
+    std::vector<Stretch> all;
+    for (const Parameters& own : plan.parameters) {
+        if (!own.trainable) continue;
+        if (!all.empty() && all.back().end == own.offset)
+            all.back().end += own.size();
+        else
+            all.push_back({own.offset, own.offset + own.size(), own.trained_before});
+    }
+    return all;
+}
 
-    Training(const Context& call, const Source& x, const Targets<T>& y, const LossSpec& loss,
-             const Epoch<T>& epoch)
-        : Session<T>(call, exec::max(uploads_all(x, epoch) ? x.rows : epoch.order.rows, 1)),
+template <class T>
+bool has_ridge(const Epoch<T>& epoch) {
+    return epoch.ridges != nullptr || epoch.ridge != 0;
+}
+
+// What a step does not read in device memory once it is captured: where all of this is the same, the steps of
+// one epoch are those of another.
+template <class T>
+auto captured(const Context& call, const LossSpec& loss, const Epoch<T>& epoch, const Stay<T>& stay) {
+    static_assert(sizeof(LossSpec) == 8 * sizeof(double), "all of it is named here");
+    return std::make_tuple(
+        std::make_tuple(loss.kind, loss.label_smoothing, loss.confidence_penalty, loss.margin, loss.delta,
+                        loss.q, loss.temperature, loss.normalize, loss.mining),
+        std::make_tuple(call.run.training, call.run.random, call.run.learns_state, call.run.seed),
+        std::make_tuple(epoch.batch_size, epoch.batches_per_step, epoch.update.states, has_ridge(epoch),
+                        epoch.mixup > 0 ? epoch.order.rows : 0),
+        stay.places() != nullptr, stay.set().is_weighted());
+}
+
+// Memory for epochs, one after the other, and their steps.
+template <class T>
+class Training {
+   public:
+    Training(const Context& call, const LossSpec& loss, const Epoch<T>& epoch, const Stay<T>& stay)
+        : plan(call.plan),
+          memory(stream),
           ws(stream, memory, call, exec::max(exec::min(epoch.batch_size, epoch.order.rows), 1), needs()),
-          epoch_(epoch),
+          captured_(captured(call, loss, epoch, stay)),
           loss_(loss),
+          most_rows_(epoch.order.rows),
+          most_steps_(epoch.steps),
           capacity_(ws.rows),
           per_step_(capacity_ * epoch.batches_per_step),
+          stretches_(trained(plan)),
+          parameters_(stream, ws.parameters, plan.n_parameters),
+          state_(stream, ws.state, plan.n_state),
+          order_(room_for<std::int64_t>(stay.places() != nullptr ? most_rows_ : 0)),
+          rules_(room_for<RuleNumbers<T>>(most_steps_)),
+          ridges_(room_for<double>(has_ridge(epoch) ? most_steps_ : 0)),
+          mixtures_(room_for<Mixture>(epoch.mixup > 0 ? most_steps_ : 0)),
           progress_(memory.template take<Progress>(1)),
-          column_factors_(memory.template take<T>(widest_constraint())) {
+          column_factors_(memory.template take<T>(widest_constraint())),
+          X_(stay.set().X()),
+          examples_(stay.set().examples(ws.now)) {
         ws.run.first = 0;
-        stream.clear(progress_, 1);
-        load_examples(x, y);
-        load_ridge();
-        load_mixtures();
+        states_.reserve(max_states);
+        for (int k = 0; k < epoch.update.states; ++k) states_.push_back(room_for<T>(plan.n_trainable));
+        examples_.per_step = per_step_;
+        examples_.order = order_.there;
+        examples_.mixtures = mixtures_.there;
+        examples_.rows = epoch.order.rows;
+    }
+    ~Training() { stream.drain(); }
+    Training(const Training&) = delete;
+    Training& operator=(const Training&) = delete;
+
+    // Whether another epoch can go on with what is there.
+    bool fits(const Context& call, const LossSpec& loss, const Epoch<T>& epoch, const Stay<T>& stay) const {
+        return epoch.order.rows <= most_rows_ && epoch.steps <= most_steps_ &&
+               captured(call, loss, epoch, stay) == captured_;
     }
 
-    index rows_of_step(index step) const {
-        return exec::min(per_step_, epoch_.order.rows - step * per_step_);
+    // Sends what the device does not have yet.
+    void begin(const Context& call, const Epoch<T>& epoch, const Stay<T>& stay) {
+        rows_ = epoch.order.rows;
+        parameters_.send(epoch.parameters, plan.n_parameters);
+        for (std::size_t k = 0; k < states_.size(); ++k) states_[k].send(epoch.states[k], plan.n_trainable);
+        state_.send(call.state, plan.n_state);
+        if (stay.places() != nullptr) order_.send(stay.places(), rows_);
+        send_ridge(epoch);
+        send_mixtures(call.run, epoch);
+        Now first;
+        first.stream = call.run.stream();
+        stream.upload(ws.now, &first, 1);
+        stream.clear(progress_, 1);
     }
+    // The rules of all steps.
+    void send_rules(const std::vector<RuleNumbers<T>>& numbers) {
+        rules_.send(numbers.data(), index(numbers.size()));
+    }
+    // Those of the host, which may have changed, at another step.
+    void go_on(const Epoch<T>& epoch, const Now& now) {
+        stream.upload(ws.now, &now, 1);
+        parameters_.send(epoch.parameters, plan.n_parameters);
+    }
+
+    index rows_of_step(index step) const { return exec::min(per_step_, rows_ - step * per_step_); }
 
     // From the examples of a step to its gradient.
     void queue_gradient(index rows_of_step, bool learns_state) {
         const T factor = net::mean_factor<T>(double(rows_of_step));
-        if (ridges_ != nullptr) queue_squares();
+        const double* const ridges = ridges_.there;
+        if (ridges != nullptr) queue_squares();
         for (index first = 0; first < rows_of_step; first += capacity_) {
             Workspace<T> batch = ws.of_batch(first, exec::min(capacity_, rows_of_step - first));
             Examples<T> examples = examples_;
@@ -139,15 +222,15 @@ class Training : public Session<T> {
             Walks<T>::forward(batch);
             Losses<T>::forward(batch, loss_, examples, factor);
             total<2>(stream, batch.rows,
-                     AddBatch<T>{batch.losses, batch.right, progress_, ws.now, ridges_, first == 0});
+                     AddBatch<T>{batch.losses, batch.right, progress_, ws.now, ridges, first == 0});
             if (learns_state) Walks<T>::learn_state(batch);
             Walks<T>::backward(batch);
             Walks<T>::gradient(batch, first > 0);
         }
-        if (ridges_ == nullptr) return;
+        if (ridges == nullptr) return;
         for_matrices([&](const Parameters& own) {
             elementwise(stream, own.rows * own.cols,
-                        AddPenalty<T>{ws.gradient + own.offset, ws.parameters + own.offset, ridges_, ws.now,
+                        AddPenalty<T>{ws.gradient + own.offset, ws.parameters + own.offset, ridges, ws.now,
                                       double(rows_of_step)});
         });
     }
@@ -160,14 +243,30 @@ class Training : public Session<T> {
             elementwise(stream, own.rows * own.cols, ScaleColumns<T>{w, column_factors_, own.cols});
         }
     }
+
+    // Queues a whole step of so many rows, by a graph: one for each kind, as the last may have fewer rows,
+    // and the rule may change its type.
+    void queue_step(index rows, ApplyRule<T> rule) {
+        auto& graph = graphs_[{rows, rule}];
+        if (!graph)
+            graph = std::make_unique<Graph>(stream, [&] {
+                queue_gradient(rows, ws.run.learns_state);
+                for (const Stretch& s : stretches_)
+                    rule(stream, rules_.there, ws.now, tensors(s), s.end - s.begin);
+                queue_constraints();
+                elementwise(stream, 1, EndStep{progress_, ws.now});
+            });
+        graph->launch();
+    }
+
     // For a network whose steps one kernel makes.
-    StepsOf<T> steps_of(const RuleNumbers<T>* rules, const Tensors<T>& tensors) const {
-        return {X_, examples_, epoch_.order.rows, capacity_, loss_, rules, tensors, progress_, ws.now};
+    RunSteps<T> narrow(const UpdateSpec& update) const {
+        const bool plain = ridges_.there == nullptr && mixtures_.there == nullptr && per_step_ == capacity_;
+        return plain ? narrow_steps<T>(plan, loss_, update, ws.rows) : nullptr;
     }
-    bool is_plain() const {
-        return ridges_ == nullptr && epoch_.batches_per_step == 1 && examples_.mixtures == nullptr;
+    StepsOf<T> steps() const {
+        return {X_, examples_, rows_, capacity_, loss_, rules_.there, tensors({}), progress_, ws.now};
     }
-    void queue_end() { elementwise(stream, 1, EndStep{progress_, ws.now}); }
 
     Now now() {
         Now now;
@@ -181,58 +280,77 @@ class Training : public Session<T> {
         stream.wait();
         return progress;
     }
-    void finish(Score* score) {
-        const Now reached = now();
-        const Progress progress = this->progress();
+    // What has been learned, to the host: all of it, or nothing.
+    void finish(const Context& call, const Epoch<T>& epoch, Score* score) {
+        Now reached;
+        Progress progress;
+        stream.download(&reached, ws.now, 1);
+        stream.download(&progress, progress_, 1);
+        parameters_.fetch();
+        state_.fetch();
+        for (Mirror<T>& state : states_) state.fetch();
+        stream.wait();
+        parameters_.give(epoch.parameters);
+        if (call.run.learns_state) state_.give(call.state);
+        for (std::size_t k = 0; k < states_.size(); ++k) states_[k].give(epoch.states[k]);
         score->loss += progress.all[0];
         score->right += progress.all[1];
         score->penalty += progress.all[2];
         score->steps = reached.step;
         score->finite = reached.stopped == 0;
-        if (context.run.learns_state) stream.download(context.state, ws.state, plan.n_state);
-        stream.wait();
     }
+    void finish_step(const Epoch<T>& epoch) {
+        parameters_.fetch();
+        stream.wait();
+        parameters_.give(epoch.parameters);
+    }
+    void finish_state(const Context& call) {
+        state_.fetch();
+        stream.wait();
+        state_.give(call.state);
+    }
+    bool is_constrained() const { return column_factors_ != nullptr; }
 
+    const Plan& plan;
+    Stream stream;
+    Memory memory;
     Workspace<T> ws;
+    index at_once = 1;  // steps that are queued before they are waited for, so that Ctrl-C is seen soon
 
    private:
+    using Captured = decltype(captured(std::declval<const Context&>(), std::declval<const LossSpec&>(),
+                                       std::declval<const Epoch<T>&>(), std::declval<const Stay<T>&>()));
+
     static Needs needs() {
         Needs needs;
         needs.gradient = needs.loss = true;
         return needs;
     }
+    template <class U>
+    Mirror<U> room_for(index n) {
+        return {stream, memory.template take<U>(n), n};
+    }
+    Tensors<T> tensors(const Stretch& s) const {
+        Tensors<T> all{ws.parameters + s.begin, ws.gradient + s.begin, {}};
+        for (std::size_t k = 0; k < states_.size(); ++k) all.states[k] = states_[k].there + s.states;
+        return all;
+    }
 
-    // Those of the epoch alone where they are few.
-    static bool uploads_all(const Source& x, const Epoch<T>& epoch) {
-        return epoch.order.examples != nullptr && 2 * epoch.order.rows >= x.rows;
+    void send_ridge(const Epoch<T>& epoch) {
+        if (!has_ridge(epoch)) return;
+        const std::vector<double> same(std::size_t(epoch.steps), epoch.ridge);
+        ridges_.send(epoch.ridges != nullptr ? epoch.ridges : same.data(), epoch.steps);
     }
-    void load_examples(const Source& x, const Targets<T>& y) {
-        const bool all = uploads_all(x, epoch_);
-        const index n = all ? x.rows : epoch_.order.rows;
-        const std::int64_t* const picked = all ? nullptr : epoch_.order.examples;
-        X_ = memory.template take<T>(n * plan.values.front().features());
-        this->load_rows(X_, x, picked, 0, n);
-        examples_ = this->load_targets(y, picked, 0, n, ws.now);
-        examples_.per_step = per_step_;
-        if (all) examples_.order = memory.copy_of(epoch_.order.examples, epoch_.order.rows);
-    }
-    void load_ridge() {
-        if (epoch_.ridges == nullptr && epoch_.ridge == 0) return;
-        const std::vector<double> same(std::size_t(epoch_.steps), epoch_.ridge);
-        ridges_ = memory.copy_of(epoch_.ridges != nullptr ? epoch_.ridges : same.data(), epoch_.steps);
-    }
-    void load_mixtures() {
-        if (!(epoch_.mixup > 0)) return;
+    void send_mixtures(Run run, const Epoch<T>& epoch) {
+        if (!(epoch.mixup > 0)) return;
         std::vector<Mixture> all;
-        Run run = context.run;
-        for (index step = 0; step < epoch_.steps; ++step) {
-            run.step = epoch_.first_step + std::uint64_t(step);
+        for (index step = 0; step < epoch.steps; ++step) {
+            run.step = epoch.first_step + std::uint64_t(step);
             const index begin = step * per_step_;
-            const net::Mixing mixing(epoch_.mixup, run, {begin, begin + rows_of_step(step)});
+            const net::Mixing mixing(epoch.mixup, run, {begin, begin + rows_of_step(step)});
             all.push_back({mixing.share, mixing.shift});
         }
-        examples_.mixtures = memory.copy_of(all.data(), epoch_.steps);
-        examples_.rows = epoch_.order.rows;
+        mixtures_.send(all.data(), epoch.steps);
     }
     index widest_constraint() const {
         index most = 0;
@@ -253,41 +371,41 @@ class Training : public Session<T> {
         });
     }
 
-    const Epoch<T>& epoch_;
-    const LossSpec& loss_;
-    const index capacity_, per_step_;  // rows of a batch and of a step
+    const Captured captured_;
+    const LossSpec loss_;
+    const index most_rows_, most_steps_;  // of an epoch
+    const index capacity_, per_step_;     // rows of a batch and of a step
+    const std::vector<Stretch> stretches_;
+    index rows_ = 0;  // of the epoch at hand
+    Mirror<T> parameters_;
+    Mirror<double> state_;
+    std::vector<Mirror<T>> states_;  // of the optimizer
+    Mirror<std::int64_t> order_;
+    Mirror<RuleNumbers<T>> rules_;  // by step, as are those that follow
+    Mirror<double> ridges_;
+    Mirror<Mixture> mixtures_;
     Progress* const progress_;
     T* const column_factors_;
-    T* X_ = nullptr;
+    const T* const X_;
     Examples<T> examples_;
-    const double* ridges_ = nullptr;
+    std::map<std::pair<index, ApplyRule<T>>, std::unique_ptr<Graph>> graphs_;
 };
 
-// Stretches of the flat parameters that are trained, and where their states begin.
-struct Stretch {
-    index begin, end, states;
-};
-std::vector<Stretch> trained(const Plan& plan) {
-    std::vector<Stretch> all;
-    for (const Parameters& own : plan.parameters) {
-        if (!own.trainable) continue;
-        if (!all.empty() && all.back().end == own.offset)
-            all.back().end += own.size();
-        else
-            all.push_back({own.offset, own.offset + own.size(), own.trained_before});
-    }
-    return all;
+// That of the epoch before, where it fits, or a new one.
+template <class T>
+Training<T>& training_of(const Context& call, const LossSpec& loss, const Epoch<T>& epoch, Stay<T>& stay) {
+    auto training = std::static_pointer_cast<Training<T>>(std::exchange(stay.epochs(), nullptr));
+    if (training && !training->fits(call, loss, epoch, stay)) training = nullptr;  // before there are two
+    if (!training) training = std::make_shared<Training<T>>(call, loss, epoch, stay);
+    training->begin(call, epoch, stay);
+    stay.epochs() = training;
+    return *training;
 }
 
 template <class T>
 void train(const Context& context, const Source& x, const Targets<T>& y, const LossSpec& loss,
            const Epoch<T>& epoch, Score* score) {
-    Training<T> training(context, x, y, loss, epoch);
-    Stream& stream = training.stream;
-    Workspace<T>& ws = training.ws;
-    const Plan& plan = training.plan;
-    Memory& memory = training.memory;
-
+    need_known_layers(context.plan);
     std::vector<RuleNumbers<T>> numbers;
     std::vector<ApplyRule<T>> rules;  // by step
     UpdateSpec update = epoch.update;
@@ -297,104 +415,75 @@ void train(const Context& context, const Source& x, const Targets<T>& y, const L
         numbers.push_back(rule.of_step);
         rules.push_back(rule.apply);
     }
-    const RuleNumbers<T>* const device_numbers = memory.copy_of(numbers.data(), epoch.steps);
-    stream.upload(ws.parameters, epoch.parameters, plan.n_parameters);
-    T* states[max_states] = {};
-    for (int k = 0; k < epoch.update.states; ++k)
-        states[k] = memory.copy_of(epoch.states[k], plan.n_trainable);
-
-    const std::vector<Stretch> stretches = trained(plan);
-    const auto queue = [&](index step) {
-        training.queue_gradient(training.rows_of_step(step), context.run.learns_state);
-        for (const Stretch& s : stretches) {
-            Tensors<T> all{ws.parameters + s.begin, ws.gradient + s.begin, {}};
-            for (int k = 0; k < epoch.update.states; ++k) all.states[k] = states[k] + s.states;
-            rules[std::size_t(step)](stream, device_numbers, ws.now, all, s.end - s.begin);
-        }
-        training.queue_constraints();
-        training.queue_end();
-    };
-
-    // One for each kind of step: the last may have fewer rows, and the rule may change its type.
-    std::map<std::pair<index, ApplyRule<T>>, std::unique_ptr<Graph>> graphs;
-    const auto graph_of = [&](index step) -> Graph& {
-        auto& graph = graphs[{training.rows_of_step(step), rules[std::size_t(step)]}];
-        if (!graph) graph = std::make_unique<Graph>(stream, [&] { queue(step); });
-        return *graph;
-    };
-    const RunSteps<T> run_steps =
-        training.is_plain() ? narrow_steps<T>(plan, loss, epoch.update, ws.rows) : nullptr;
-    const StepsOf<T> of_narrow =
-        training.steps_of(device_numbers, {ws.parameters, nullptr, {states[0], states[1], states[2]}});
+    Stay<T> stay(context, x, y, epoch.order);
+    Training<T>& training = training_of(context, loss, epoch, stay);
+    training.send_rules(numbers);
+    Poll poll(context.interrupt);
+    const RunSteps<T> run_steps = training.narrow(epoch.update);
     const auto queue_steps = [&](index step, index end) {
-        if (run_steps != nullptr) return run_steps(stream, plan, of_narrow, end - step);
-        for (; step < end; ++step) graph_of(step).launch();
+        if (run_steps != nullptr)
+            return run_steps(training.stream, training.plan, training.steps(), end - step);
+        for (; step < end; ++step) training.queue_step(training.rows_of_step(step), rules[std::size_t(step)]);
     };
-
-    // Steps are queued some at a time, so that Ctrl-C is seen soon.
-    const auto finish = [&] {
-        stream.download(epoch.parameters, ws.parameters, plan.n_parameters);
-        for (int k = 0; k < epoch.update.states; ++k)
-            stream.download(epoch.states[k], states[k], plan.n_trainable);
-        training.finish(score);
-    };
-    index at_once = 1;
     try {
         for (index step = 0; step < epoch.steps;) {
             const auto begin = std::chrono::steady_clock::now();
-            const index end = exec::min(step + at_once, epoch.steps);
+            const index end = exec::min(step + training.at_once, epoch.steps);
             queue_steps(step, end);
             step = end;
             if (training.now().stopped) break;
             const auto took = std::chrono::steady_clock::now() - begin;
-            if (took < std::chrono::milliseconds(10)) at_once *= 2;
-            if (took > std::chrono::milliseconds(20)) at_once = exec::max(at_once / 2, 1);
-            training.poll();
+            if (took < std::chrono::milliseconds(10)) training.at_once *= 2;
+            if (took > std::chrono::milliseconds(20)) training.at_once = exec::max(training.at_once / 2, 1);
+            poll();
         }
     } catch (...) {
-        finish();
+        training.finish(context, epoch, score);
         throw;
     }
-    finish();
+    training.finish(context, epoch, score);
+    stay.keep();
 }
 
 template <class T>
 void train_stepwise(const Context& context, const Source& x, const Targets<T>& y, const LossSpec& loss,
                     const Epoch<T>& epoch, Score* score) {
-    Training<T> training(context, x, y, loss, epoch);
+    need_known_layers(context.plan);
+    Stay<T> stay(context, x, y, epoch.order);
+    Training<T>& training = training_of(context, loss, epoch, stay);
     Stream& stream = training.stream;
     Workspace<T>& ws = training.ws;
     const Plan& plan = training.plan;
+    Poll poll(context.interrupt);
     stream.clear(ws.gradient, plan.n_parameters);  // and so it stays for what is not trained
-    for (Now now; now.step < epoch.steps; ++now.step) {
+    Now now;
+    now.stream = context.run.stream();
+    for (; now.step < epoch.steps; ++now.step) {
         Progress first{};
         bool is_first = true, again = true;
         while (again) {
-            stream.upload(ws.now, &now, 1);
-            stream.upload(ws.parameters, epoch.parameters, plan.n_parameters);
+            training.go_on(epoch, now);
             training.queue_gradient(training.rows_of_step(now.step), context.run.learns_state && is_first);
             const bool finite = training.now().stopped == 0;
             if (finite) stream.download(epoch.gradient, ws.gradient, plan.n_parameters);
             const Progress progress = training.progress();
             if (is_first) first = progress;  // at the parameters that the step starts from
-            if (is_first && context.run.learns_state) {
-                stream.download(context.state, ws.state, plan.n_state);
-                stream.wait();
-            }
+            if (is_first && context.run.learns_state) training.finish_state(context);
             is_first = false;
             again = epoch.take_step(epoch.caller, finite);
-            training.poll();
+            poll();
         }
-        stream.upload(ws.now, &now, 1);
-        stream.upload(ws.parameters, epoch.parameters, plan.n_parameters);
-        training.queue_constraints();
-        stream.download(epoch.parameters, ws.parameters, plan.n_parameters);
-        stream.wait();
+        if (training.is_constrained()) {
+            training.go_on(epoch, now);
+            training.queue_constraints();
+            training.finish_step(epoch);
+        }
         score->loss += first.step[0];
         score->right += first.step[1];
         score->penalty += first.step[2];
         score->steps = now.step + 1;
     }
+    stay.keep();
 }
 
 }  // namespace

@@ -14,12 +14,14 @@ namespace fnn::FNN_ISA::device {
 // What changes from step to step of a training, in device memory: a graph that has been captured reads it
 // there.
 struct Now {
-    index step = 0;   // of the epoch
-    int stopped = 0;  // 1: a loss was not finite, and nothing is updated any more
+    index step = 0;            // of the epoch
+    std::uint64_t stream = 0;  // of random numbers, at its first step
+    int stopped = 0;           // 1: a loss was not finite, and nothing is updated any more
 };
 
 // What a call is going to compute.
 struct Needs {
+    bool parameters = true, input = true;  // memory for them, and for X
     bool gradient = false;
     bool input_gradient = false;
     bool tangent = false;  // along a direction of the parameters; with gradient: that of the gradient, too
@@ -35,9 +37,10 @@ class Workspace {
     Workspace(Stream& stream, Memory& memory, const Context& call, index rows, Needs needs)
         : stream(stream), plan(call.plan), run(call.run), rows(rows), needs(needs) {
         state = memory.copy_of(call.state, plan.n_state);
-        now = memory.take<Now>(1);
-        stream.clear(now, 1);
-        parameters = memory.take<T>(plan.n_parameters);
+        Now first;
+        first.stream = run.stream();
+        now = memory.copy_of(&first, 1);
+        parameters = memory.take<T>(needs.parameters ? plan.n_parameters : 0);
         gradient = memory.take<T>(needs.gradient ? plan.n_parameters : 0);
         direction = memory.take<T>(needs.tangent ? plan.n_parameters : 0);
         index most = 0;
@@ -49,7 +52,7 @@ class Workspace {
             const bool back = wants_gradient(b) || (b == plan.output() && (needs.gradient || needs.loss));
             const bool moves = needs.tangent && b != 0;
             const auto take = [&](bool wanted) { return memory.take<T>(wanted ? rows * features(b) : 0); };
-            a_.push_back(take(true));
+            a_.push_back(take(b != 0 || needs.input));
             z_.push_back(keeps_z ? take(true) : a_.back());
             d_.push_back(take(back));
             da_.push_back(bent && needs.tangent ? take(back) : d_.back());
@@ -77,6 +80,8 @@ class Workspace {
         result.run.first += first;
         return result;
     }
+    // X is there, where nobody writes.
+    void read(T* rows) { z_.front() = a_.front() = rows; }
     // The same where d and da mean rd: what goes backward goes there.
     Workspace of_cotangents() const {
         Workspace result = *this;

@@ -116,6 +116,13 @@ struct CurvatureOf {
     index kept_chunks = 0;
 };
 
+// What a device keeps from one call to the next, of the same operator or of examples that stay as they are.
+// Empty at first. Of an operator it is written by `keep` alone, as several other calls may read it at once.
+struct OnDevice {
+    std::shared_ptr<void> there;
+    Order of;  // the rows of x that the calls are about
+};
+
 // How layers act that do not always act alike, and what random numbers are functions of.
 struct Run {
     bool training = false;
@@ -140,11 +147,8 @@ struct Context {
     Interrupt interrupt;
     double* state = nullptr;  // (n_state,): what layers keep besides parameters; written if run.learns_state
     Run run;
-    Crew* crew = nullptr;  // of a training
-    // What a device keeps from one call to the next: of the same operator or pullback, or of the epochs of a
-    // fit. Empty at first; of an operator written by `keep` alone, as several other calls may read it at
-    // once. Null where nothing is kept.
-    std::shared_ptr<void>* kept = nullptr;
+    Crew* crew = nullptr;      // of a training
+    OnDevice* kept = nullptr;  // null where nothing is kept
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.

@@ -40,6 +40,12 @@ class Task(NamedTuple):
     rows: Integers  # that are trained on, in their first order
     validation: Validation | None
 
+    @property
+    def examples(self) -> list[Examples]:
+        """What stays as it is in all epochs, but for weights."""
+        own = Examples(self.X, self.targets, self.targets)
+        return [own] if self.validation is None else [own, self.validation.examples]
+
     def batch_weights(
         self, order: Integers, batch_size: int, alpha: float, dtype: np.dtype[Any]
     ) -> tuple[Array | None, float | Floats]:
@@ -132,8 +138,8 @@ class Stochastic:
             token = object()
             engine.claim(token)
             ends.callback(engine.release, token)
-            engine.net.keep_memory(True)
-            ends.callback(engine.net.keep_memory, False)
+            engine.keep(*task.examples)
+            ends.callback(engine.let_go)
             for listener in listeners:
                 tell(listener, "on_fit_begin", self.model_)
                 ends.callback(tell, listener, "on_fit_end", self.model_, engine.history)

@@ -46,6 +46,10 @@ class Validation:
     weights : ndarray (n,), float64, or None
     rows : ndarray of int or None
         Those of the above that are meant; None: all.
+
+    Attributes
+    ----------
+    examples : Examples
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Validation:
         self._y, self._weights = y, weights
         engine = engine_of(mlp.model_)
         own = None if weights is None else (weights / weights.mean()).astype(engine.dtype)
-        self._examples = Examples(X, targets, targets, own)
+        self.examples = Examples(X, targets, targets, own)
         scoring = mlp.scoring
         self._scorer = None
         if scoring is not None and scoring != "loss":
@@ -77,7 +81,7 @@ class Validation:
     def scores(self) -> tuple[float, float]:
         """Return the score, of which more is better, and the loss without its penalty."""
         engine = engine_of(self._mlp.model_)
-        loss, accuracy = engine.means(self._examples, self._objective.loss)
+        loss, accuracy = engine.means(self.examples, self._objective.loss)
         loss = self._objective.reported * loss + self._constant
         if self._scorer is not None:
             return self._score(), loss
@@ -85,7 +89,7 @@ class Validation:
             return -loss, loss
         if is_classifier(self._mlp):
             return accuracy, loss
-        predicted = engine.outputs(self._examples.X, outcome.link_of_values(self._objective.loss))
+        predicted = engine.outputs(self.examples.X, outcome.link_of_values(self._objective.loss))
         if not np.isfinite(predicted).all():
             return math.nan, loss
         return float(r2_score(self._y, predicted, sample_weight=self._weights)), loss
@@ -95,4 +99,4 @@ class Validation:
         weights = {} if self._weights is None else {"sample_weight": self._weights}
         with warnings.catch_warnings():  # rows of the validated X have lost the names of columns
             warnings.filterwarnings("ignore", "X does not have valid feature names")
-            return float(self._scorer(self._mlp, self._examples.X, self._y, **weights))
+            return float(self._scorer(self._mlp, self.examples.X, self._y, **weights))

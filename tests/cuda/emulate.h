@@ -361,7 +361,14 @@ inline std::map<char*, std::size_t> heap;
 // Bytes of device memory.
 inline std::size_t limit =
     std::getenv("EMULATE_BYTES") ? std::strtoull(std::getenv("EMULATE_BYTES"), nullptr, 10) : SIZE_MAX;
-inline std::size_t used = 0;
+
+// What tests ask for: bytes that went to the device and came from it, how often memory was taken and a graph
+// made, and bytes of device memory that are in use. Of each library its own.
+extern "C" {
+__attribute__((weak, visibility("default"))) std::uint64_t emulate_counts[5] = {};
+}
+enum Count { uploaded, downloaded, taken, captured, in_use };
+inline std::uint64_t& used = emulate_counts[in_use];
 
 inline bool on_device(const void* p, std::size_t n) {
     char* const at = static_cast<char*>(const_cast<void*>(p));
@@ -508,6 +515,7 @@ inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_
     *p = std::malloc(n);
     std::memset(*p, 0xff, n);
     emulate::heap[static_cast<char*>(*p)] = n, emulate::used += n;
+    ++emulate::emulate_counts[emulate::taken];
     emulate::device_memory(false);
     return cudaSuccess;
 }
@@ -546,6 +554,7 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cu
         const std::lock_guard<std::recursive_mutex> lock(emulate::device);
         if (!to_device) check(emulate::on_device(to, n), false);
         if (!from_device) check(emulate::on_device(from, n), false);
+        emulate::emulate_counts[to_device ? emulate::uploaded : emulate::downloaded] += n;
     }
     if (!from_device) staged.assign(static_cast<const char*>(from), static_cast<const char*>(from) + n);
     stream->push([=, staged = std::move(staged)] {
@@ -564,6 +573,8 @@ inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph)
     return cudaSuccess;
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* to, cudaGraph_t graph, unsigned long long) {
+    const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+    ++emulate::emulate_counts[emulate::captured];
     *to = new std::vector<emulate::Work>(*graph);
     return cudaSuccess;
 }

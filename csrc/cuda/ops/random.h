@@ -9,21 +9,19 @@ namespace fnn::FNN_ISA::device {
 
 // The random numbers of a node's output.
 struct Draws {
-    std::uint64_t seed, stream;  // that of the epoch's first step
-    std::uint64_t layer;
+    std::uint64_t seed, layer;
     index first_row, cols;
     const Now* now;
 
     template <class T>
     Draws(const Workspace<T>& ws, const Node& node)
         : seed(ws.run.seed),
-          stream(ws.run.stream()),
           layer(std::uint64_t(node.random) << 48),
           first_row(ws.run.first),
           cols(ws.features(node.output)),
           now(ws.now) {}
 
-    FNN_HD std::uint64_t stream_now() const { return stream + std::uint64_t(now->step); }
+    FNN_HD std::uint64_t stream_now() const { return now->stream + std::uint64_t(now->step); }
 };
 
 // y (+)= x where it is kept, times a factor.
