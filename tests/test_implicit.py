@@ -326,6 +326,17 @@ def test_equilibria_in_every_place(isa, rng, place, within, solver):
         check_operators(equilibrium_problem(rng, "float64", n.list, 2, loss="labels"))
 
 
+def test_equilibria_of_positions_that_depend_on_each_other(isa, rng):
+    n = Equilibria(2)
+
+    def drawn_around(n, x):
+        h = n.add("convolution", x, units=4, values=filter_of((1, 3), padding=(0, 0, 1, 1)))
+        return n.add("tanh", n.dense(n.add("tanh", h), n.width))
+
+    n.solve(n.add("reshape", 0, values=(1, IN, 1)), (0, TIGHT, 60), drawn_around)
+    check_maps(equilibrium_problem(rng, "float64", n.list, 5))
+
+
 def test_equilibria_of_any_team_and_any_cut(isa, dtype, rng, restore_threads):
     n = Equilibria(20)
     in_the_middle(n, (0, 1e-5, 40), drawn)
