@@ -100,8 +100,10 @@ def test_along_a_direction(isa, case):
     rng = np.random.default_rng(3)
     layers, shape = OTHERS[case] if case in OTHERS else ([IMPLICIT[case], fnn.Dense(3)], 4)
     model = fnn.Sequential(layers, dtype="float64", seed=2).build(shape)
-    x = rng.normal(size=(6, *model.in_shape)) if case != "codes" else rng.integers(0, 6, (6, 1))
-    y = rng.normal(size=(6, *model.out_shape))
+    rows = 2500 if case == "frozen" else 6  # which do not all go forward together
+    x = rng.normal(size=(rows, *model.in_shape))
+    x = rng.integers(0, 6, (6, 1)) if case == "codes" else x
+    y = rng.normal(size=(rows, *model.out_shape))
     value, exact = model.loss_and_grad(x, y, loss="mse")
     trained = np.ones(model.n_parameters)
     if case == "frozen":
@@ -127,19 +129,24 @@ def test_no_activities_of_implicit_layers(case):
         model.fit(X, Y, loss="cross_entropy", gradient="forward")
 
 
-def test_along_noise(isa):
-    """Of activities, with the numbers of the stream as noise of the one layer that is trained."""
+@pytest.mark.parametrize("rows", [12, 2500])
+def test_along_noise(isa, rows):
+    """Of activities, with the numbers of the stream as noise of the one layer that is trained.
+
+    Examples have their own, also where they do not all go forward together.
+    """
+    x, y = np.resize(X, (rows, 4)), np.resize(Y, rows)
     layers = [fnn.Dense(5), fnn.Tanh(), fnn.Dense(3, trainable=False)]
     model = fnn.Sequential(layers, dtype="float64", seed=1).build(4)
     w1, b1, w2, b2 = model.named_parameters().values()
-    h = np.tanh(X @ w1 + b1)
+    h = np.tanh(x @ w1 + b1)
     e = np.exp(h @ w2 + b2)
-    d = ((e / e.sum(1, keepdims=True) - np.eye(3)[Y]) / 12) @ w2.T * (1 - h**2)
-    noise = np.empty((12, 5))
+    d = ((e / e.sum(1, keepdims=True) - np.eye(3)[y]) / rows) @ w2.T * (1 - h**2)
+    noise = np.empty((rows, 5))
     _core.random_normal(3, 2**62, noise)
     d = (d * noise).sum(1, keepdims=True) * noise
-    _, grad = fnn.forward_gradient(model, X, Y, "cross_entropy", kind="activity", seed=3)
-    expected = np.concatenate([(X.T @ d).ravel(), d.sum(0), np.zeros(18)])
+    _, grad = fnn.forward_gradient(model, x, y, "cross_entropy", kind="activity", seed=3)
+    expected = np.concatenate([(x.T @ d).ravel(), d.sum(0), np.zeros(18)])
     np.testing.assert_allclose(grad, expected, rtol=1e-11, atol=1e-15)
 
 
