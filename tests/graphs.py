@@ -931,8 +931,8 @@ def with_adjoint(x, y, slope, sizes, stop, call):
         return np.stack([out.data, -derivatives(out, [y], state[1])[0].data])
 
     def solve(v):
-        grouped = v.reshape(call.examples, -1)
-        unit = np.sqrt((grouped**2).mean(axis=1)).repeat(positions(call.shape))[:, None]
+        unit = np.sqrt((v.reshape(call.examples, -1) ** 2).mean(axis=1))
+        unit = np.where(unit > 0, unit, 1).repeat(positions(call.shape))[:, None]
         state, t = np.stack([y, v]), stop
         gradients = [np.zeros(p.shape) for p in call.parameters]
         for h in sizes(both, np.stack([y, v / unit])):

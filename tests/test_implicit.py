@@ -77,7 +77,7 @@ def twice(n, values, within):
     n.dense(n.add("concatenate", x, n.solve(x, values, within), x), OUT)
 
 
-def with_shared_layers(n, values, within):
+def with_shared_layers(n, values, within, adjoint=None):
     """The block's layers are those of another block, and one of them stands outside, too."""
     x = n.solve(n.dense(0, n.width), values, mlp)
     first = len(n.list) - 4
@@ -86,7 +86,8 @@ def with_shared_layers(n, values, within):
         h = n.add("tanh", n.dense(y, 2 * n.width, shares=first))
         return n.dense(h, n.width, shares=first + 2)
 
-    y = n.solve(x, (*values[:1], 1.0, 0.25, *values[3:]), the_same)
+    adjoint = values[-1] if adjoint is None else adjoint
+    y = n.solve(x, (*values[:1], 1.0, 0.25, *values[3:-1], adjoint), the_same)
     n.dense(n.add("relu", n.dense(y, 2 * n.width, shares=first)), OUT)
 
 
@@ -253,6 +254,14 @@ def test_more_examples_than_a_chunk(isa, dtype, rng, adjoint):
     n = Blocks(4)
     in_the_middle(n, ode("rk4", 2, adjoint=adjoint), mlp)
     check_maps(Problem(rng, dtype, IN, n.list, 1030))
+
+
+@pytest.mark.parametrize(("one", "other"), [(2, 0), (0, 2), (1, 3)])
+def test_the_adjoint_in_one_of_two_blocks(isa, dtype, rng, one, other):
+    """Of the same layers, whose gradient is that of both."""
+    n = Blocks(4)
+    with_shared_layers(n, ode("midpoint", 3, adjoint=one), mlp, other)
+    check_maps(Problem(rng, dtype, IN, n.list, 6))
 
 
 @pytest.mark.parametrize("place", [in_the_middle, with_shared_layers, twice])
