@@ -11,6 +11,9 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from . import _core, checks
 
@@ -58,7 +61,7 @@ def library() -> str | None:
     return None if found is None else found.origin
 
 
-_provider: str | None = None  # of wide products, once it is known
+_provider: str | None = None  # of wide products of float32 and float64, once it is known
 
 
 def require() -> None:
@@ -76,7 +79,7 @@ def require() -> None:
     if _provider is None:
         wanted = os.environ.get("PYFAST_NN_CUDA_GEMM") or "own"
         if checks.choice(wanted, "PYFAST_NN_CUDA_GEMM", ("own", "cublaslt")) == "cublaslt":
-            _use_cublaslt()
+            _use_cublaslt("PYFAST_NN_CUDA_GEMM", always=True)
         _provider = wanted
 
 
@@ -93,16 +96,16 @@ def places_of_cublaslt() -> list[str]:
     return [_CUBLASLT]
 
 
-def _use_cublaslt() -> None:
-    """Have wide products computed by cuBLASLt; RuntimeError if it is not there."""
+def _use_cublaslt(name: str, always: bool) -> None:
+    """Have wide products computed by cuBLASLt; RuntimeError, about `name`, if it is not there."""
     reasons = []
     for place in places_of_cublaslt():
         try:
-            return _core.use_cublaslt("cuda", place)
+            return _core.use_cublaslt("cuda", place, always)
         except RuntimeError as error:
             reasons.append(f"{place}: {error}")
     raise RuntimeError(
-        "PYFAST_NN_CUDA_GEMM: expected cuBLASLt of CUDA 13, in this environment or the system's; "
+        f"{name}: expected cuBLASLt of CUDA 13, in this environment or the system's; "
         f"pip install 'pyfast-nn[cuda]' ({'; '.join(reasons)})"
     )
 
@@ -112,4 +115,23 @@ def check_device(device: object) -> str:
     name = checks.choice(device, "device", ("cpu", "cuda"))
     if name == "cuda":
         require()
+    return name
+
+
+def check_compute_dtype(compute_dtype: object, dtype: np.dtype[Any], device: str) -> str:
+    """Return to which type the operands of matrix products are rounded there; None: `dtype`."""
+    if compute_dtype is None:
+        return dtype.name
+    rounded = ("tfloat32", "bfloat16")
+    name = checks.choice(compute_dtype, "compute_dtype", ("float32", "float64", *rounded))
+    if name == dtype.name:
+        return name
+    if name not in rounded or dtype.name != "float32":
+        raise ValueError(f"compute_dtype: expected {dtype.name!r} with that dtype, got {name!r}")
+    if device != "cuda":
+        raise ValueError(
+            f"compute_dtype: expected 'float32' with device={device!r}, got {name!r}; "
+            "device='cuda' has it"
+        )
+    _use_cublaslt("compute_dtype", always=False)
     return name

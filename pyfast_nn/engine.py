@@ -37,7 +37,8 @@ class Engine:
 
     Attributes
     ----------
-    layers, dtype, seed, device, epochs_trained, loss, classes_, feature_names_in_, history
+    layers, dtype, seed, device, compute_dtype, epochs_trained, loss, classes_
+    feature_names_in_, history
         See `Sequential`.
     net : _core.Network, None before it is built
         Made anew after `trainable` of a layer has changed.
@@ -58,12 +59,18 @@ class Engine:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], dtype: np.dtype[Any], seed: int, device: str = "cpu"
+        self,
+        layers: Sequence[Layer],
+        dtype: np.dtype[Any],
+        seed: int,
+        device: str = "cpu",
+        compute_dtype: str | None = None,
     ) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.dtype = dtype
         self.seed = seed
         self.device: str = device
+        self.compute_dtype: str = compute_dtype or dtype.name
         self._net: Any = None  # this and the three that follow: when it is built
         self._graph: Any = None
         self.parameters: Any = None
@@ -132,11 +139,11 @@ class Engine:
         """Rows of outputs that one example has (int); RuntimeError if it is not built."""
         return math.prod(self.out_shape[:-1])
 
-    def move(self, device: str) -> None:
-        """Compute there from now on."""
-        if self._net is not None and device != self.device:
-            self._replace_net(make_network(self._graph, self.dtype, device))
-        self.device = device
+    def move(self, device: str, compute_dtype: str) -> None:
+        """Compute there, and so, from now on."""
+        if self._net is not None and (device, compute_dtype) != (self.device, self.compute_dtype):
+            self._replace_net(make_network(self._graph, self.dtype, device, compute_dtype))
+        self.device, self.compute_dtype = device, compute_dtype
 
     def _replace_net(self, net: _core.Network) -> None:
         if self._kept is not None:
@@ -145,7 +152,7 @@ class Engine:
         self._net = net
 
     def _network_of(self, graph: Graph) -> _core.Network:
-        return make_network(graph, self.dtype, self.device)
+        return make_network(graph, self.dtype, self.device, self.compute_dtype)
 
     def _laid(self, in_shape: Shape | int) -> Graph:
         return Graph(self.layers, in_shape, self.feature_names_in_, self.has_lengths)
@@ -280,7 +287,7 @@ class Engine:
 
     def values(self, X: Any) -> list[Array]:
         """Return what is put out in each place of the graph, (n, *shape)."""
-        net = make_network(self.graph, self.dtype, self.device, fused=False)
+        net = make_network(self.graph, self.dtype, self.device, self.compute_dtype, fused=False)
         places = self.graph.places
         outs: list[Any] = [
             None
@@ -377,7 +384,7 @@ class Engine:
         for vector, values in zip(vectors, other.vectors(), strict=True):
             vector[:] = values
         graph = Graph(self.layers, other.in_shape, other.feature_names_in_, other.has_lengths)
-        stays = "layers", "device", "owner", "running", "_claims"
+        stays = "layers", "device", "compute_dtype", "owner", "running", "_claims"
         vars(self).update(
             vars(other) | {name: vars(self)[name] for name in stays},
             _graph=graph,
@@ -724,10 +731,15 @@ Layout = list[tuple[str, str, int, Shape]]  # path of the layer, name, first pla
 
 
 def make_network(
-    graph: Graph, dtype: np.dtype[Any], device: str, fused: bool = True
+    graph: Graph,
+    dtype: np.dtype[Any],
+    device: str,
+    compute_dtype: str | None = None,
+    fused: bool = True,
 ) -> _core.Network:
     """Return the core's network of layers in their places."""
     cuda.check_device(device)  # of a pickle, say, that comes from another machine
+    cuda.check_compute_dtype(compute_dtype, dtype, device)
     in_features = graph.width(0)
     for place in graph.places:
         if place.kind == "select" and -1 in place.layer.places:
@@ -735,7 +747,8 @@ def make_network(
                 f"X: expected columns with names, which layers[{place.path.split('.')[0]}] reads, "
                 "got some without; a DataFrame has them"
             )
-    return _core.Network(dtype.name, in_features, graph.described(dtype), fused, device)
+    layers = graph.described(dtype)
+    return _core.Network(dtype.name, in_features, layers, fused, device, compute_dtype)
 
 
 def named(layout: Layout, vector: Array, graph: Graph | None = None) -> dict[str, Array]:

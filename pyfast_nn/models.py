@@ -95,6 +95,10 @@ class Sequential(Guided):
         What computes: the processor, or a GPU. Arrays that go in, come out and are held, the
         parameters among them, are NumPy's either way. What a GPU cannot compute yet raises. Files
         of models do not hold it. Experimental, see :doc:`there </cuda>`.
+    compute_dtype : {"float32", "float64", "tfloat32", "bfloat16"}, optional
+        To which type the operands of matrix products are rounded; sums, parameters and all else
+        have `dtype`, which this is by default. ``"tfloat32"`` and ``"bfloat16"``, for a GPU and
+        float32, have its tensor cores multiply. Files of models do not hold it.
 
     Attributes
     ----------
@@ -124,7 +128,8 @@ class Sequential(Guided):
     TypeError, ValueError
         If an argument is none of the above.
     RuntimeError
-        If nothing computes on that device; see `cuda.get_device_name`.
+        If nothing computes on that device; see `cuda.get_device_name`. If products with rounded
+        operands are asked for, and cuBLASLt is not there.
 
     Notes
     -----
@@ -171,13 +176,16 @@ class Sequential(Guided):
         classes: ArrayLike | None = None,
         standardize_targets: bool = False,
         device: str = "cpu",
+        compute_dtype: str | None = None,
     ) -> None:
         layers = _check_layers(layers)
         dtype = checks.dtype(dtype)
         for place in Graph(layers).places:
             if not isinstance(place.layer, InputLayer):  # which are computed in float64
                 config.check_rounded(place.layer.learner, dtype, f"layers[{place.path}]: ")
-        self._engine = Engine(layers, dtype, checks.seed(seed), cuda.check_device(device))
+        device = cuda.check_device(device)
+        compute_dtype = cuda.check_compute_dtype(compute_dtype, dtype, device)
+        self._engine = Engine(layers, dtype, checks.seed(seed), device, compute_dtype)
         self._engine.standardize_targets = checks.boolean(
             standardize_targets, "standardize_targets"
         )
@@ -208,7 +216,12 @@ class Sequential(Guided):
         """What computes: "cpu" or "cuda" (str)."""
         return self._engine.device
 
-    def to(self, device: str) -> "Sequential":
+    @property
+    def compute_dtype(self) -> str:
+        """To which type the operands of matrix products are rounded (str)."""
+        return self._engine.compute_dtype
+
+    def to(self, device: str, *, compute_dtype: str | None = None) -> "Sequential":
         """Compute on a device from now on.
 
         Optimizers, and what fits have left, stay as they are; so do pullbacks and operators of
@@ -217,6 +230,8 @@ class Sequential(Guided):
         Parameters
         ----------
         device : {"cpu", "cuda"}
+        compute_dtype : {"float32", "float64", "tfloat32", "bfloat16"}, optional
+            As of `Sequential`. None: on a GPU what it is, on the processor `dtype`.
 
         Returns
         -------
@@ -228,14 +243,17 @@ class Sequential(Guided):
         TypeError, ValueError
             If it is none of these.
         RuntimeError
-            If nothing computes there; see `cuda.get_device_name`. The model stays where it is.
+            If nothing computes there, or so; see `Sequential`. The model stays where it is.
 
         Examples
         --------
         >>> fnn.Sequential([fnn.Dense(10)]).to("cpu").device
         'cpu'
         """
-        self._engine.move(cuda.check_device(device))
+        device = cuda.check_device(device)
+        if compute_dtype is None and device != "cpu":
+            compute_dtype = self.compute_dtype
+        self._engine.move(device, cuda.check_compute_dtype(compute_dtype, self.dtype, device))
         return self
 
     @property
@@ -463,7 +481,11 @@ class Sequential(Guided):
             start = range(len(self))[checks.integer(index, "index", minimum=-len(self))]
             stop = start + 1
         part = type(self)(
-            self.layers[start:stop], dtype=self.dtype, seed=self.seed, device=self.device
+            self.layers[start:stop],
+            dtype=self.dtype,
+            seed=self.seed,
+            device=self.device,
+            compute_dtype=self.compute_dtype,
         )
         if self.built:
             part._engine.share(self._engine, start)
@@ -510,6 +532,8 @@ class Sequential(Guided):
         layers = ", ".join(map(repr, self.layers))
         more = ", standardize_targets=True" if self._engine.standardize_targets else ""
         more += "" if self.device == "cpu" else f", device={self.device!r}"
+        if self.compute_dtype != self.dtype.name:
+            more += f", compute_dtype={self.compute_dtype!r}"
         return f"Sequential([{layers}], dtype={self.dtype.name!r}, seed={self.seed}{more})"
 
     # ------------------------------------------------------------------ training

@@ -7,12 +7,14 @@ instruction set only, where otherwise the fixture `isa` goes over all that the p
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import hypothesis
 import numpy as np
 import pytest
 
+import emulated
 from pyfast_nn import _core
 
 FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")
@@ -98,3 +100,18 @@ def assert_same_bits(actual, expected):
     bits = [np.ascontiguousarray(array).view(np.uint8) for array in (actual, expected)]
     if not np.array_equal(*bits):
         np.testing.assert_array_equal(*bits)  # it takes long, and tells where
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The library for GPUs, by an emulator."""
+    return emulated.library(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def copied(library, tmp_path):
+    """The library anew, as one that knows nothing of cuBLASLt yet."""
+    path = shutil.copy(library, tmp_path / "_cuda_copied.so")
+    _core.open_device(str(path))
+    yield path
+    _core.open_device(str(library))

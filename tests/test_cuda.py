@@ -8,7 +8,6 @@ import functools
 import gc
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -101,11 +100,6 @@ def test_the_command_line(without, capfd):
 
 
 # ----------------------------------------------------------------------- by an emulator of CUDA
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    return emulated.library(tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.fixture
@@ -696,21 +690,12 @@ def test_operators_keep_what_they_are_made_of(gpu, rng, counts):
 # ----------------------------------------------------------- wide products, by another library
 
 
-@pytest.fixture
-def copied(library, tmp_path):
-    """The library anew, as one that knows nothing of cuBLASLt yet."""
-    path = shutil.copy(library, tmp_path / "_cuda_copied.so")
-    _core.open_device(str(path))
-    yield path
-    _core.open_device(str(library))
-
-
 def test_wide_products_by_cublaslt(copied, rng, dtype, tmp_path):
     X, y = rng.normal(size=(150, 6)), rng.integers(0, 3, 150)
     layers = [fnn.Dense(130), fnn.Tanh(), fnn.Dense(140), fnn.ReLU(), fnn.Dense(3)]
     models = on_both(layers, dtype=dtype)
     path = emulated.cublaslt(tmp_path)
-    _core.use_cublaslt("cuda", str(path))
+    _core.use_cublaslt("cuda", str(path), True)
 
     def computed(model):
         yield from (model.forward(X), *model.loss_and_grad(X, y, loss="cross_entropy"))

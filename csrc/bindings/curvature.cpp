@@ -190,8 +190,8 @@ class Operator : public Shared {
     void run(Interrupt interrupt, const Standing& standing, const F& f) {
         Borrowed borrowed(net_->pool);
         double* const state = state_.empty() ? nullptr : state_.data();
-        const Context context{net_->plan, borrowed.arena, get_num_threads(), interrupt,
-                              state,      run_,           nullptr,           &kept_};
+        const Context context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_,
+                              nullptr,    &kept_,         net_->compute_type};
         make_room(standing, [&](bool) { f(functions<T>(*table_), context); });
     }
 

@@ -162,8 +162,10 @@ void register_device(py::module_& m) {
     m.def("is_open_device", [](const std::string& name) { return devices.count(name) != 0; }, "name"_a);
     m.def(
         "use_cublaslt",
-        [](const std::string& name, const std::string& path) { opened(name).use_cublaslt(path.c_str()); },
-        "device"_a, "path"_a);
+        [](const std::string& name, const std::string& path, bool always) {
+            opened(name).use_cublaslt(path.c_str(), always);
+        },
+        "device"_a, "path"_a, "always"_a);
     m.def(
         "device_model",
         [](const std::string& name) {

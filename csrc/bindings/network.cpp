@@ -79,9 +79,27 @@ void Pool::keep_large(bool keeps) {
         if (free_[i].capacity() > large) free_[i] = Arena();
 }
 
+namespace {
+
+ComputeType compute_type_of(const std::string& name, const std::string& dtype, bool on_device) {
+    if (name == dtype) return ComputeType::same;
+    if (on_device && dtype == "float32") {
+        if (name == "tfloat32") return ComputeType::tfloat32;
+        if (name == "bfloat16") return ComputeType::bfloat16;
+    }
+    throw py::value_error(expected("compute_dtype",
+                                   "'" + dtype + "', or of float32 on a GPU 'tfloat32' or 'bfloat16'",
+                                   "'" + name + "'"));
+}
+
+}  // namespace
+
 Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers,
-                 bool fused, const std::string& device_name)
-    : is_float64(dtype == "float64"), plan(in_features, layers, fused), device(device_named(device_name)) {
+                 bool fused, const std::string& device_name, const std::optional<std::string>& compute_dtype)
+    : is_float64(dtype == "float64"),
+      plan(in_features, layers, fused),
+      device(device_named(device_name)),
+      compute_type(compute_type_of(compute_dtype.value_or(dtype), dtype, device != nullptr)) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
 }
@@ -146,7 +164,7 @@ void call(Network& net, Gate::As as, double* state, const Run& run, const F& f,
         std::unique_lock<std::mutex> lock;
         if (keeps && examples) lock = std::unique_lock<std::mutex>(examples->mutex, std::try_to_lock);
         f(Context{net.plan, borrowed.arena, threads, interrupt, state, run, trains ? &net.crew : nullptr,
-                  lock ? &examples->kept : nullptr});
+                  lock ? &examples->kept : nullptr, net.compute_type});
     };
     if (trains) return compute(true);  // not twice, as it changes what it starts from
     make_room(standing, compute);
@@ -527,8 +545,7 @@ class Pullback : public Shared {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
-        const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
-        functions<T>(*table_).outputs_for_pullback(context, parameters, x, out);
+        functions<T>(*table_).outputs_for_pullback(context(interrupt), parameters, x, out);
     }
 
     void operator()(const py::array& dout, py::array dparameters, py::array dX) {
@@ -541,12 +558,16 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
-            const Context context{net_->plan, arena_, get_num_threads(), interrupt, state_.data(), run_};
-            functions<T>(*table_).pull_back(context, rows_, d, g, dx);
+            functions<T>(*table_).pull_back(context(interrupt), rows_, d, g, dx);
         });
     }
 
    private:
+    Context context(Interrupt interrupt) {
+        return {net_->plan, arena_,  get_num_threads(), interrupt,         state_.data(),
+                run_,       nullptr, nullptr,           net_->compute_type};
+    }
+
     std::shared_ptr<Network> net_;
     index rows_;
     Run run_;
@@ -670,10 +691,12 @@ void register_network(py::module_& m) {
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
         .def(py::init([](const std::string& dtype, index in_features, const py::list& layers, bool fused,
-                         const std::string& device) {
-                 return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused, device);
+                         const std::string& device, const std::optional<std::string>& compute_dtype) {
+                 return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused, device,
+                                                  compute_dtype);
              }),
-             "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true, "device"_a = "cpu")
+             "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true, "device"_a = "cpu",
+             "compute_dtype"_a = py::none())
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("encodes_inputs", [](const Network& n) { return !n.plan.input_ways.empty(); })

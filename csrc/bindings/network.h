@@ -104,7 +104,7 @@ struct SharedRun : public Run, public Shared {
 class Network : public Shared {
    public:
     Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused,
-            const std::string& device);
+            const std::string& device, const std::optional<std::string>& compute_dtype);
 
     // That of the device, or of the present instruction set.
     const Table& table() const { return device != nullptr ? device->table : current_table(); }
@@ -120,6 +120,7 @@ class Network : public Shared {
     const bool is_float64;
     const Plan plan;
     const Device* const device;  // null: the processor
+    const ComputeType compute_type;
     Gate gate;
     Pool pool;
     Crew crew;          // of those that train, and advice for the others

@@ -5,16 +5,28 @@
 #include <algorithm>
 #include <atomic>
 
+#include "cuda/kernels/elementwise.h"
+
 namespace fnn::FNN_ISA::device {
+
+// An epilogue of what is stored (., n) already.
+template <class T>
+struct Finish {
+    T* C;
+    Epilogue<T> then;
+    index n;
+    FNN_HD void operator()(index i) const { C[i] = then(C[i], i % n); }
+};
 
 namespace {
 
 // What is called of the library's interface in C, with the numbers of its enumerations.
 struct Interface {
     using Status = int;  // 0: success
-    enum Type { float32 = 0, float64 = 1 };
-    enum Compute { compute_float32 = 68, compute_float64 = 70 };
-    enum OfDescription { transposes_a = 3, transposes_b = 4 };
+    enum Type { float32 = 0, float64 = 1, bfloat16 = 14 };
+    enum Compute { compute_float32 = 68, compute_float64 = 70, compute_tfloat32 = 77 };
+    enum OfDescription { transposes_a = 3, transposes_b = 4, epilogue = 7, bias_pointer = 8 };
+    enum Epilogue : std::uint32_t { bias = 4 };
     enum OfPreference {
         workspace_bytes = 1,
         reductions = 3,
@@ -51,6 +63,7 @@ struct Interface {
 };
 
 std::atomic<const Interface*> open{nullptr};
+std::atomic<bool> for_all{false};  // and not for rounded operands alone
 
 std::runtime_error failed(const std::string& what) {
     return std::runtime_error(expected("device", "cuBLASLt to work", what));
@@ -93,9 +106,7 @@ std::uint32_t alignment_of(const void* p) {
     return std::uint32_t(address & (~address + 1));
 }
 
-}  // namespace
-
-void open_cublaslt(const char* path) {
+void open_library(const char* path) {
     void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) throw failed(dlerror());
     static Interface all;
@@ -114,34 +125,59 @@ void open_cublaslt(const char* path) {
     open = &all;
 }
 
+}  // namespace
+
+void use_cublaslt(const char* path, bool always) {
+    static std::mutex mutex;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (open == nullptr) open_library(path);
+    if (always) for_all = true;
+}
+
 // A row-major matrix is to the library, which counts by columns, its transpose: C' = B' A'.
 template <class T>
-bool cublaslt_product(Stream& stream, Trans ta, Trans tb, index m, index n, index k, const T* A, index lda,
-                      const T* B, index ldb, bool add, T* C, index ldc) {
+bool cublaslt_product(Stream& stream, const Rounding& rounding, index m, index n, index k,
+                      const Operand<T>& A, const Operand<T>& B, bool add, T* C, const Epilogue<T>& then) {
     constexpr index narrow = 128;
+    constexpr std::uint32_t for_bias = 16;  // bytes of which its address has to be a multiple
     const Interface* const lt = open;
-    if (lt == nullptr || std::max({m, n, k}) <= narrow || std::min({m, n, k}) == 0) return false;
-    constexpr bool single = sizeof(T) == sizeof(float);
+    if (lt == nullptr || !(for_all || rounding.to != ComputeType::same)) return false;
+    if (std::max({m, n, k}) <= narrow || std::min({m, n, k}) == 0) return false;
+    constexpr bool single = std::is_same_v<T, float>;
     constexpr int type = single ? Interface::float32 : Interface::float64;
-    constexpr int compute = single ? Interface::compute_float32 : Interface::compute_float64;
+    const bool rounds = rounding.to == ComputeType::bfloat16;
+    const int operands = rounds ? Interface::bfloat16 : type;
+    const int compute = !single                                ? Interface::compute_float64
+                        : rounding.to == ComputeType::tfloat32 ? Interface::compute_tfloat32
+                                                               : Interface::compute_float32;
+    const auto lies = [&](const Operand<T>& X, const BFloat16* room) -> const void* {
+        if (!rounds) return X.data;
+        return X.rounded != nullptr ? X.rounded : room;
+    };
+    const void *const a = lies(A, rounding.a), *const b = lies(B, rounding.b);
 
     const Made description(lt->description_create, lt->description_destroy, "cublasLtMatmulDescCreate",
                            compute, type);
-    const int transposes_first = tb == Trans::yes, transposes_second = ta == Trans::yes;
-    const auto describe = [&](int what, int value) {
+    const auto describe = [&](int what, const auto& value) {
         check_status(lt->description_set(description.it, what, &value, sizeof(value)),
                      "cublasLtMatmulDescSetAttribute");
     };
-    describe(Interface::transposes_a, transposes_first);
-    describe(Interface::transposes_b, transposes_second);
+    describe(Interface::transposes_a, int(B.transposed));
+    describe(Interface::transposes_b, int(A.transposed));
+    Epilogue<T> rest = then;
+    if (single && then.bias != nullptr && alignment_of(then.bias) >= for_bias) {
+        describe(Interface::epilogue, Interface::bias);
+        describe(Interface::bias_pointer, then.bias);
+        rest.bias = nullptr;
+    }
 
-    const auto layout = [&](index rows, index cols, index ld) {
-        return Made(lt->layout_create, lt->layout_destroy, "cublasLtMatrixLayoutCreate", type,
-                    std::uint64_t(rows), std::uint64_t(cols), std::int64_t(ld));
+    const auto layout = [&](int of, index rows, index cols) {
+        return Made(lt->layout_create, lt->layout_destroy, "cublasLtMatrixLayoutCreate", of,
+                    std::uint64_t(rows), std::uint64_t(cols), std::int64_t(rows));
     };
-    const Made first = transposes_first ? layout(k, n, ldb) : layout(n, k, ldb);
-    const Made second = transposes_second ? layout(m, k, lda) : layout(k, m, lda);
-    const Made result = layout(n, m, ldc);
+    const Made first = B.transposed ? layout(operands, k, n) : layout(operands, n, k);
+    const Made second = A.transposed ? layout(operands, m, k) : layout(operands, k, m);
+    const Made result = layout(type, n, m);
 
     const Made preference(lt->preference_create, lt->preference_destroy, "cublasLtMatmulPreferenceCreate");
     const auto prefer = [&](int what, const auto& value) {
@@ -150,8 +186,8 @@ bool cublaslt_product(Stream& stream, Trans ta, Trans tb, index m, index n, inde
     };
     prefer(Interface::workspace_bytes, std::uint64_t(0));  // without which no sum can be split
     prefer(Interface::reductions, std::uint32_t(0));
-    prefer(Interface::alignment_a, alignment_of(B));
-    prefer(Interface::alignment_b, alignment_of(A));
+    prefer(Interface::alignment_a, alignment_of(b));
+    prefer(Interface::alignment_b, alignment_of(a));
     prefer(Interface::alignment_c, alignment_of(C));
     prefer(Interface::alignment_d, alignment_of(C));
 
@@ -160,16 +196,21 @@ bool cublaslt_product(Stream& stream, Trans ta, Trans tb, index m, index n, inde
     const Interface::Status status = lt->find_ways(lt->handle, description.it, first.it, second.it, result.it,
                                                    result.it, preference.it, 1, &way, &found);
     if (status != 0 || found == 0 || way.state != 0) return false;
+    if constexpr (single) {
+        if (rounds && A.rounded == nullptr) elementwise(stream, m * k, Round{rounding.a, A.data});
+        if (rounds && B.rounded == nullptr) elementwise(stream, k * n, Round{rounding.b, B.data});
+    }
     const T one = 1, beta = add ? 1 : 0;
-    check_status(lt->matmul(lt->handle, description.it, &one, B, first.it, A, second.it, &beta, C, result.it,
+    check_status(lt->matmul(lt->handle, description.it, &one, b, first.it, a, second.it, &beta, C, result.it,
                             C, result.it, way.algorithm, nullptr, 0, stream.handle()),
                  "cublasLtMatmul");
+    if (rest.bias != nullptr || rest.relu) elementwise(stream, m * n, Finish<T>{C, rest, n});
     return true;
 }
 
-template bool cublaslt_product(Stream&, Trans, Trans, index, index, index, const float*, index, const float*,
-                               index, bool, float*, index);
-template bool cublaslt_product(Stream&, Trans, Trans, index, index, index, const double*, index,
-                               const double*, index, bool, double*, index);
+template bool cublaslt_product(Stream&, const Rounding&, index, index, index, const Operand<float>&,
+                               const Operand<float>&, bool, float*, const Epilogue<float>&);
+template bool cublaslt_product(Stream&, const Rounding&, index, index, index, const Operand<double>&,
+                               const Operand<double>&, bool, double*, const Epilogue<double>&);
 
 }  // namespace fnn::FNN_ISA::device

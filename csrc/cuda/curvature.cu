@@ -353,8 +353,8 @@ void diagonal(const Context& context, const CurvatureOf<T>& of, const T* signs, 
             if (own.rows > 0) {
                 elementwise(call.stream, chunk.size(node.input()),
                             AddSquare<T>{chunk.scratch, chunk.a(node.input()), false});
-                product<T>(call.stream, Trans::yes, Trans::no, own.rows, own.cols, chunk.rows, chunk.scratch,
-                           own.rows, squares, own.cols, first > 0, chunk.gradient + own.offset, own.cols);
+                product<T>(call.stream, chunk.rounding, own.rows, own.cols, chunk.rows, {chunk.scratch, true},
+                           {squares}, first > 0, chunk.gradient + own.offset);
             }
             for (index k = 0; k < own.count(); ++k)
                 for_columns<T, 1>(call.stream, chunk.rows, own.cols,

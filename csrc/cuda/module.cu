@@ -90,8 +90,8 @@ void download(void* to, const void* from, std::size_t bytes) {
 
 extern "C" __attribute__((visibility("default"))) const fnn::Device* pyfast_nn_device() {
     using namespace fnn::FNN_ISA;
-    static const fnn::Device all{"cuda",           FNN_VERSION,           fnn::layout,     device::emulated,
-                                 device::model,    device::allocate,      device::release, device::upload,
-                                 device::download, device::open_cublaslt, table()};
+    static const fnn::Device all{"cuda",           FNN_VERSION,          fnn::layout,     device::emulated,
+                                 device::model,    device::allocate,     device::release, device::upload,
+                                 device::download, device::use_cublaslt, table()};
     return &all;
 }

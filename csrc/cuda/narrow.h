@@ -1,6 +1,6 @@
 // Steps of a small network in one kernel: a chain of narrow dense layers, whose parameters and activations
 // one block holds in its shared memory from step to step. What takes its time otherwise is not the work but
-// the launches.
+// the launches. It rounds no operands: where that is asked for, steps are made as those of larger networks.
 #pragma once
 
 #include "cuda/losses.h"

@@ -261,7 +261,8 @@ class Training {
 
     // For a network whose steps one kernel makes.
     RunSteps<T> narrow(const UpdateSpec& update) const {
-        const bool plain = ridges_.there == nullptr && mixtures_.there == nullptr && per_step_ == capacity_;
+        const bool plain = ridges_.there == nullptr && mixtures_.there == nullptr && per_step_ == capacity_ &&
+                           ws.rounding.to == ComputeType::same;
         return plain ? narrow_steps<T>(plan, loss_, update, ws.rows) : nullptr;
     }
     StepsOf<T> steps() const {

@@ -108,12 +108,16 @@ void add_vector_gradient(const Workspace<T>& ws, const Node& node, index k, cons
 
 template <class T>
 void Walks<T>::forward(Space& ws, const Node* end) {
+    if constexpr (std::is_same_v<T, float>)
+        if (ws.rounded_parameters != nullptr)
+            elementwise(ws.stream, ws.plan.n_parameters, Round{ws.rounded_parameters, ws.parameters});
     for (const Node& node : ws.plan.nodes) {
         if (&node == end) return;
         with_op<T>(node.op, [&](auto op) {
             op.forward(ws, node);
             const int out = node.output;
-            if (!op.activates) activate_forward(ws, node.activation, ws.a(out), ws.z(out), ws.size(out));
+            if (!op.activates(node))
+                activate_forward(ws, node.activation, ws.a(out), ws.z(out), ws.size(out));
         });
     }
 }

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "cuda/runtime.h"
+#include "cuda/product.h"
 #include "net/call.h"
 #include "net/ops/activation.h"
 #include "net/plan.h"
@@ -71,6 +71,13 @@ class Workspace {
         moments = memory.take<double>(plan.traits.has_state ? most : 0);
         losses = memory.take<T>(needs.loss ? rows : 0);
         right = memory.take<T>(needs.loss ? rows : 0);
+        rounding.to = call.compute_type;
+        if (rounding.to != ComputeType::bfloat16) return;
+        index largest = rows * most;
+        for (const Parameters& own : plan.parameters) largest = exec::max(largest, own.rows * own.cols);
+        rounding.a = memory.take<BFloat16>(largest);
+        rounding.b = memory.take<BFloat16>(largest);
+        rounded_parameters = memory.take<BFloat16>(plan.n_parameters);
     }
 
     // The same of a batch that begins so many rows behind the first.
@@ -102,6 +109,8 @@ class Workspace {
     T* scratch;                            // (rows, the most features of a value)
     double* moments;                       // (the most features of a value,)
     T *losses, *right;                     // (rows,) of the loss
+    Rounding rounding;                     // of what is multiplied
+    BFloat16* rounded_parameters = nullptr;
 
     index features(int b) const { return plan.values[std::size_t(b)].features(); }
     index size(int b) const { return rows * features(b); }
@@ -124,8 +133,14 @@ class Workspace {
     }  // their tangents
 
     const Parameters& own(const Node& node) const { return plan.parameters[std::size_t(node.parameters)]; }
-    T* matrix(const Node& node) const { return parameters + own(node).offset; }
-    T* direction_matrix(const Node& node) const { return direction + own(node).offset; }
+    Operand<T> matrix(const Node& node, bool transposed = false) const {
+        const index at = own(node).offset;
+        return {parameters + at, transposed,
+                rounded_parameters != nullptr ? rounded_parameters + at : nullptr};
+    }
+    Operand<T> direction_matrix(const Node& node, bool transposed = false) const {
+        return {direction + own(node).offset, transposed};
+    }
     // Null where a node has no such vector.
     T* vector(const Node& node, index k) const { return of_vector(parameters, node, k); }
     // Of what is not trained: zeros.

@@ -32,8 +32,9 @@ struct Device {
     void (*upload)(void* to, const void* from, std::size_t bytes);
     void (*download)(void* to, const void* from, std::size_t bytes);
 
-    // Has products of wide matrices computed by NVIDIA's library at that path. Throws std::runtime_error.
-    void (*use_cublaslt)(const char* path);
+    // Has products of wide matrices whose operands are rounded computed by NVIDIA's library at that path;
+    // with `always`, those of float32 and float64, too. Throws std::runtime_error.
+    void (*use_cublaslt)(const char* path, bool always);
 
     Table table;  // a function that it lacks is null
 };

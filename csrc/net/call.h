@@ -139,6 +139,9 @@ struct Run {
     std::uint64_t mixing_stream() const { return std::uint64_t(3) << 62 | step; }
 };
 
+// What a device rounds the operands of matrix products to, whose sums are float32 as everything else.
+enum class ComputeType { same /* they stay as they are */, tfloat32, bfloat16 };
+
 // What every call needs.
 struct Context {
     const Plan& plan;
@@ -149,6 +152,7 @@ struct Context {
     Run run;
     Crew* crew = nullptr;      // of a training
     OnDevice* kept = nullptr;  // null where nothing is kept
+    ComputeType compute_type = ComputeType::same;
 };
 
 // One pass over the examples that trains; parameters and states are updated in place.

@@ -1,5 +1,6 @@
 // In place of NVIDIA's cuBLASLt, for tests: the few functions that csrc/cuda/cublaslt.cu calls, by what its
 // manual says of them. Matrices are column-major. What does not fit is a status other than 0.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -10,9 +11,12 @@
 namespace {
 
 constexpr int success = 0, invalid = 7;
+constexpr int float32 = 0, bfloat16 = 14, compute_tfloat32 = 77;
 
 struct Description {
     int compute, scale, transposes[2] = {0, 0};
+    unsigned epilogue = 1;  // none
+    const void* bias = nullptr;
 };
 struct Layout {
     int type;
@@ -31,30 +35,52 @@ struct Way {
     int reserved[4];
 };
 
-int calls = 0;
+// What was computed, for those who ask.
+struct Call {
+    int compute, operands;
+    unsigned epilogue;
+};
+std::vector<Call> calls;
+bool knows_a_way = true;
+
+// To eleven digits, and fewer below the smallest normal number.
+float tfloat32(float x) {
+    int exponent = 0;
+    const float digits = std::frexp(x, &exponent);
+    if (exponent < -125) return std::ldexp(std::nearbyint(std::ldexp(x, 136)), -136);
+    return std::ldexp(std::nearbyint(std::ldexp(digits, 11)), exponent - 11);
+}
 
 struct Matrix {
     const void* data;
     Layout layout;
-    bool transposed = false;
+    bool transposed = false, rounded = false;
 
     std::uint64_t rows() const { return transposed ? layout.cols : layout.rows; }
     std::uint64_t cols() const { return transposed ? layout.rows : layout.cols; }
     template <class T>
     T at(std::uint64_t i, std::uint64_t j) const {
         if (transposed) std::swap(i, j);
-        return static_cast<const T*>(data)[i + j * std::uint64_t(layout.ld)];
+        const std::uint64_t place = i + j * std::uint64_t(layout.ld);
+        if (layout.type == bfloat16) {
+            const std::uint32_t bits = std::uint32_t(static_cast<const std::uint16_t*>(data)[place]) << 16;
+            float x;
+            std::memcpy(&x, &bits, sizeof(x));
+            return x;
+        }
+        const T x = static_cast<const T*>(data)[place];
+        return rounded ? T(tfloat32(float(x))) : x;
     }
 };
 
 template <class T>
-void multiply(T alpha, const Matrix& a, const Matrix& b, T beta, T* d, const Layout& layout) {
+void multiply(T alpha, const Matrix& a, const Matrix& b, T beta, T* d, const Layout& layout, const T* bias) {
     for (std::uint64_t j = 0; j < layout.cols; ++j)
         for (std::uint64_t i = 0; i < layout.rows; ++i) {
             T sum = 0;
             for (std::uint64_t p = 0; p < a.cols(); ++p) sum += a.at<T>(i, p) * b.at<T>(p, j);
             T& to = d[i + j * std::uint64_t(layout.ld)];
-            to = alpha * sum + (beta == 0 ? 0 : beta * to);
+            to = alpha * sum + (beta == 0 ? 0 : beta * to) + (bias != nullptr ? bias[i] : 0);
         }
 }
 
@@ -62,7 +88,15 @@ void multiply(T alpha, const Matrix& a, const Matrix& b, T beta, T* d, const Lay
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
-EXPORTED int cublaslt_calls() { return calls; }
+// How often it has multiplied; and that so, with operands of that type.
+EXPORTED int cublaslt_calls() { return int(calls.size()); }
+EXPORTED int cublaslt_calls_of(int compute, int operands, unsigned epilogue) {
+    int n = 0;
+    for (const Call& call : calls)
+        n += call.compute == compute && call.operands == operands && call.epilogue == epilogue;
+    return n;
+}
+EXPORTED void cublaslt_knows_a_way(int knows) { knows_a_way = knows != 0; }
 
 EXPORTED int cublasLtCreate(void** handle) {
     static int here;
@@ -71,11 +105,18 @@ EXPORTED int cublasLtCreate(void** handle) {
 }
 EXPORTED int cublasLtMatmulDescCreate(void** to, int compute, int scale) {
     *to = new Description{compute, scale};
-    return (compute == 68 && scale == 0) || (compute == 70 && scale == 1) ? success : invalid;
+    const bool single = compute == 68 || compute == compute_tfloat32;
+    return (single && scale == float32) || (compute == 70 && scale == 1) ? success : invalid;
 }
 EXPORTED int cublasLtMatmulDescSetAttribute(void* of, int what, const void* value, std::size_t size) {
-    if ((what != 3 && what != 4) || size != sizeof(int)) return invalid;
-    std::memcpy(&static_cast<Description*>(of)->transposes[what - 3], value, size);
+    auto* const description = static_cast<Description*>(of);
+    void* const to = what == 3   ? &description->transposes[0]
+                     : what == 4 ? &description->transposes[1]
+                     : what == 7 ? &description->epilogue
+                     : what == 8 ? static_cast<void*>(&description->bias)
+                                 : nullptr;
+    if (to == nullptr || size != (what == 8 ? 8 : 4)) return invalid;
+    std::memcpy(to, value, size);
     return success;
 }
 EXPORTED int cublasLtMatmulDescDestroy(void* it) {
@@ -109,13 +150,14 @@ EXPORTED int cublasLtMatmulPreferenceDestroy(void* it) {
     delete static_cast<Preference*>(it);
     return success;
 }
-EXPORTED int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void* given, int wanted,
-                                            Way* ways, int* found) {
+EXPORTED int cublasLtMatmulAlgoGetHeuristic(void*, void* description, void*, void*, void*, void*, void* given,
+                                            int wanted, Way* ways, int* found) {
     const auto* const preference = static_cast<Preference*>(given);
+    const auto& how = *static_cast<Description*>(description);
     if (preference->workspace != 0 || preference->reductions != 0 || wanted != 1) return invalid;
     ways[0] = {};
     for (int k = 0; k < 4; ++k) ways[0].algorithm[k] = preference->alignment[k];  // that it relies on
-    *found = 1;
+    *found = knows_a_way && (how.epilogue == 1 || how.scale == float32) ? 1 : 0;
     return success;
 }
 EXPORTED int cublasLtMatmul(void*, void* description, const void* alpha, const void* a, void* layout_a,
@@ -123,22 +165,30 @@ EXPORTED int cublasLtMatmul(void*, void* description, const void* alpha, const v
                             void* d, void* layout_d, const std::uint64_t* algorithm, void*, std::size_t bytes,
                             cudaStream_t stream) {
     const auto& how = *static_cast<Description*>(description);
-    const Matrix A{a, *static_cast<Layout*>(layout_a), how.transposes[0] != 0};
-    const Matrix B{b, *static_cast<Layout*>(layout_b), how.transposes[1] != 0};
+    const bool rounds = how.compute == compute_tfloat32;
+    const Matrix A{a, *static_cast<Layout*>(layout_a), how.transposes[0] != 0, rounds};
+    const Matrix B{b, *static_cast<Layout*>(layout_b), how.transposes[1] != 0, rounds};
     const Layout D = *static_cast<Layout*>(layout_d);
     const void* const pointers[4] = {a, b, c, d};
     for (int k = 0; k < 4; ++k)
         if (reinterpret_cast<std::uintptr_t>(pointers[k]) % algorithm[k] != 0) return invalid;
     if (A.rows() != D.rows || B.cols() != D.cols || A.cols() != B.rows() || c != d || layout_c != layout_d ||
-        bytes != 0)
+        bytes != 0 || A.layout.type != B.layout.type || D.type != how.scale)
         return invalid;
-    ++calls;
-    if (how.scale == 0) {
-        const float x = *static_cast<const float*>(alpha), y = *static_cast<const float*>(beta);
-        stream->push([=] { multiply(x, A, B, y, static_cast<float*>(d), D); });
+    if (how.epilogue != 1 && (how.epilogue != 4 || how.scale != float32)) return invalid;
+    const void* const bias = how.epilogue == 4 ? how.bias : nullptr;
+    if (reinterpret_cast<std::uintptr_t>(bias) % 16 != 0) return invalid;
+    calls.push_back({how.compute, A.layout.type, how.epilogue});
+    const auto queue = [&](auto zero) {
+        using T = decltype(zero);
+        const T x = *static_cast<const T*>(alpha), y = *static_cast<const T*>(beta);
+        const auto* const own = static_cast<const T*>(bias);
+        stream->push([=] { multiply(x, A, B, y, static_cast<T*>(d), D, own); });
+    };
+    if (how.scale == float32) {
+        queue(0.0f);
     } else {
-        const double x = *static_cast<const double*>(alpha), y = *static_cast<const double*>(beta);
-        stream->push([=] { multiply(x, A, B, y, static_cast<double*>(d), D); });
+        queue(0.0);
     }
     return success;
 }

@@ -131,18 +131,23 @@ void products(bool large) {
     if (large) sizes.push_back({700, 690, 20});
     for (const auto& [m, n, k] : sizes)
         for (const int turn : {0, 1, 2, 3}) {
-            const bool ta = turn % 2 == 1, tb = turn / 2 == 1, add = turn > 0;
+            const bool ta = turn % 2 == 1, tb = turn / 2 == 1, add = turn > 0, biased = turn < 3;
+            const bool relu = turn == 0 || turn == 3;
             Setting on;
-            const Numbers a = draw(m * k), b = draw(k * n), c = draw(m * n);
+            const Numbers a = draw(m * k), b = draw(k * n), c = draw(m * n), bias = draw(n);
             Numbers expected = add ? c : Numbers(c.size());
             for (index i = 0; i < m; ++i)
-                for (index j = 0; j < n; ++j)
+                for (index j = 0; j < n; ++j) {
+                    double& sum = expected[std::size_t(i * n + j)];
                     for (index p = 0; p < k; ++p)
-                        expected[std::size_t(i * n + j)] += a[std::size_t(ta ? p * m + i : i * k + p)] *
-                                                            b[std::size_t(tb ? j * k + p : p * n + j)];
+                        sum += a[std::size_t(ta ? p * m + i : i * k + p)] *
+                               b[std::size_t(tb ? j * k + p : p * n + j)];
+                    if (biased) sum += bias[std::size_t(j)];
+                    if (relu && sum < 0) sum = 0;
+                }
             double* const to = on.up(c);
-            product<double>(on.stream, ta ? Trans::yes : Trans::no, tb ? Trans::yes : Trans::no, m, n, k,
-                            on.up(a), ta ? m : k, on.up(b), tb ? k : n, add, to, n);
+            product<double>(on.stream, {}, m, n, k, {on.up(a), ta}, {on.up(b), tb}, add, to,
+                            {biased ? on.up(bias) : nullptr, relu});
             on.compare("product", to, expected);
         }
 }

@@ -13,6 +13,7 @@
 #include "rules/norm.h"
 #include "rules/pairs.h"
 #include "rules/rotary.h"
+#include "rules/rounding.h"
 #include "rules/runge_kutta.h"
 #include "rules/turns.h"
 #include "rules/weight_norm.h"
@@ -104,6 +105,8 @@ struct Parts {
         x[i] += turned.first(z, t) + turned.second(z, t);
         y[i] = t + T(rules::bounded(rules::bits(1, 2, std::uint64_t(i)), 10));
         y[i] += T(rules::beta(0.4, 1, 2, std::uint64_t(i)));
+        x[i] += rules::Unrounded<T>{}(z) + T(rules::ToTFloat32{}(float(z)) + rules::ToBFloat16{}(float(t)));
+        y[i] += T(rules::BFloat16::nearest(float(z)).bits);
     }
 };
 

@@ -8,7 +8,8 @@
 //   factor(ws, node, k)          u of vector k: where it lies, or in ws.scratch; null for ones
 //   factor_tangent(ws, node, k)  its tangent along the direction; null for zero
 //
-// What learns a matrix multiplies by it. Activations are the walk's, but for an op that says `activates`.
+// What learns a matrix multiplies by it. Activations are the walk's, but where an op says that it
+// `activates`.
 #pragma once
 
 #include "cuda/kernels/elementwise.h"
@@ -17,7 +18,8 @@
 namespace fnn::FNN_ISA::device {
 
 struct OpBase {
-    static constexpr bool has_matrix = false, activates = false, has_state = false;
+    static constexpr bool has_matrix = false, has_state = false;
+    static bool activates(const Node&) { return false; }
     template <class T>
     static const T* factor(const Workspace<T>&, const Node&, index) {
         return nullptr;
