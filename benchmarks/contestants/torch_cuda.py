@@ -1,5 +1,6 @@
 """PyTorch on a GPU, where all examples lie: eager, compiled, and steps replayed by CUDA graphs."""
 
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -10,10 +11,26 @@ DEVICE = "cuda"
 WARM_UP = 3  # steps before a capture, as torch's documentation asks for
 
 
+@contextmanager
+def rounding(compute_dtype):
+    """Within, products are as torch computes them with operands of that type."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = compute_dtype == "tfloat32"
+    halves = compute_dtype == "bfloat16"
+    try:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=halves, cache_enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
 class Training:
     """A network on examples; a step is compiled, or captured once and replayed, where asked for."""
 
-    def __init__(self, layers, x, y, batch_size, compiled=False, captured=False):
+    def __init__(
+        self, layers, x, y, batch_size, compiled=False, captured=False, compute_dtype="float32"
+    ):
+        self.rounding = partial(rounding, compute_dtype)
         self.model = network(layers).train().to(DEVICE)
         self.x, self.y = (torch.from_numpy(array).to(DEVICE) for array in (x, y))
         self.batch_size = batch_size
@@ -29,7 +46,8 @@ class Training:
 
     def step(self, rows):
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss(self.x.index_select(0, rows), self.y.index_select(0, rows)).backward()
+        with self.rounding():
+            self.loss(self.x.index_select(0, rows), self.y.index_select(0, rows)).backward()
         self.optimizer.step()
 
     def _capture(self):
@@ -67,6 +85,10 @@ def trainers(layers, x, y, batch_size):
         "torch eager": make().run,
         "torch compiled": make(compiled=True).run,
         "torch CUDA graphs": make(captured=True).run,
+        **{
+            f"torch CUDA graphs, {name}": make(captured=True, compute_dtype=name).run
+            for name in ("tfloat32", "bfloat16")
+        },
     }
 
 

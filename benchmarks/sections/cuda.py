@@ -37,17 +37,18 @@ def run(arguments):
         rows += adam(torch_cuda, arguments)
     header = ["work", "library", "us", "times ours"]
     return (
-        f"On a GPU ({name}), float32; training in shuffled epochs with Adam, a step. Medians of "
-        f"{arguments.repeats}.\n\n{markdown_table(header, rows, text_columns=2)}"
+        f"On a GPU ({name}), float32, or with operands of products rounded to the type that a name "
+        f"ends with; training in shuffled epochs with Adam, a step. Medians of {arguments.repeats}."
+        f"\n\n{markdown_table(header, rows, text_columns=2)}"
     )
 
 
 def training(workload, torch_cuda, arguments):
     x, y = workload.data()
-    model = pyfast_mlp.network(workload.layers).to("cuda").build(x.shape[1:])
-    optimizer = fnn.optim.Adam(lr=1e-3)
-    how = {"loss": "cross_entropy", "batch_size": workload.batch, "verbose": 0}
-    runs = {"pyfast_nn": lambda n: model.fit(x, y, optimizer=optimizer, epochs=n, **how)}
+    runs = {"pyfast_nn": trainer(workload, x, y, "float32")}
+    with suppress(RuntimeError):  # where cuBLASLt is not
+        for name in ("tfloat32", "bfloat16"):
+            runs[f"pyfast_nn, {name}"] = trainer(workload, x, y, name)
     if torch_cuda is not None:
         runs |= torch_cuda.trainers(workload.layers, x, y, workload.batch)
     with suppress(ImportError):
@@ -58,6 +59,15 @@ def training(workload, torch_cuda, arguments):
         if jax.default_backend() == "gpu":
             runs[jax_mlp.NAME] = jax_mlp.trainer(workload.layers, x, y, workload.batch)
     return timed(f"a step of {workload.title}", runs, arguments, units=workload.steps)
+
+
+def trainer(workload, x, y, compute_dtype):
+    """Return run(epochs)."""
+    model = pyfast_mlp.network(workload.layers).to("cuda", compute_dtype=compute_dtype)
+    model.build(x.shape[1:])
+    optimizer = fnn.optim.Adam(lr=1e-3)
+    how = {"loss": "cross_entropy", "batch_size": workload.batch, "verbose": 0}
+    return lambda epochs: model.fit(x, y, optimizer=optimizer, epochs=epochs, **how)
 
 
 def hessian(torch_cuda, arguments):
