@@ -295,6 +295,30 @@ def test_gauss_newton_leaves_nothing_convex_out(rng):
 
 
 @pytest.mark.once
+def test_gauss_newton_of_triplets_is_that_of_what_attracts(rng):
+    """With no hinge at its kink, and linear outputs: the Hessian of distances to positives."""
+    net = core_network("float64", 3, [dense(4)])
+    p, v = rng.standard_normal((2, net.n_parameters))
+    X, y = rng.standard_normal((8, 3)), np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    positive = np.equal.outer(y, y) & ~np.eye(8, dtype=bool)
+    share = positive / positive.sum(1, keepdims=True) / 8
+
+    def gradient(p):
+        z = X @ p[:12].reshape(3, 4) + p[12:]
+        apart = z[:, None] - z[None]
+        d = np.sqrt((apart**2).sum(2)) + ~positive
+        dz = ((share + share.T) / d)[:, :, None] * apart
+        dz = dz.sum(1)
+        return np.concatenate([(X.T @ dz).ravel(), dz.sum(0)])
+
+    expected = (gradient(p + 1e-6 * v) - gradient(p - 1e-6 * v)) / 2e-6
+    loss, product = losses.Triplet(100.0).spec(), np.empty((1, p.size))
+    operator = _core.Operator(net, "gauss_newton", p, X, y=y, loss=loss)
+    operator.products(v[None], product)
+    np.testing.assert_allclose(product[0], expected, rtol=0, atol=1e-7 * abs(expected).max())
+
+
+@pytest.mark.once
 class TestDegenerate:
     def test_no_partners_and_no_negatives(self, rng):
         z = rng.standard_normal((5, 3))
