@@ -339,7 +339,8 @@ class DeepEquilibrium(_OfBlock):
     There is a fixed point that can be found where the block draws values of z together, and so it
     begins: of a matrix whose layer says no `init`, the rows that multiply z are drawn smaller,
     such that their largest singular value is about 1 / 4. Training may make a block out of it that
-    has none; norms in the block, `Tanh` and weight decay help.
+    has none, and near to that gradients are large; norms in the block, `Tanh`, weight decay and the
+    `clip_norm` of optimizers help.
 
     Derivatives are those of the fixed point, by the implicit function theorem: the way back solves
     ``u = d + J' u``, where J is the derivative of the block in z, by the same solver, and so do

@@ -631,7 +631,8 @@ def _warn_who_has_not_arrived(engine: Engine, examples: data.Examples) -> None:
                 f"layers[{path}]: {away} of {len(distances)} rows have not arrived at a fixed "
                 f"point within tol={tol:.2g} after {max_iter:g} evaluations, and their gradients "
                 "are not those of one; fnn.inspect.equilibrium_distances shows how far they are. "
-                "Likely cures: norms or Tanh() in the block, weight decay, a larger max_iter",
+                "Likely cures: norms or Tanh() in the block, weight decay, clip_norm, a larger "
+                "max_iter",
                 UserWarning,
                 stacklevel=6,  # the caller of Sequential.fit
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -41,6 +43,40 @@ def test_shares_are_beta(isa, alpha):
         assert abs(np.mean(x**power) - exact.moment(power)) < 5 * spread / np.sqrt(SAMPLES)
     assert abs(np.corrcoef(x[1:], x[:-1])[0, 1]) < 5 / np.sqrt(SAMPLES)
     assert_same_bits(beta(alpha, 3, 7), x[:7])
+
+
+def log_unit(stream, index):
+    words = philox(SEED, stream, index)
+    return math.log(1 - (words[1] << 32 | words[0]) // 2**11 * 2.0**-53)
+
+
+def normal(stream, index):
+    words = philox(SEED, stream, index)
+    angle = (words[3] << 32 | words[2]) // 2**11 * 2.0**-53
+    return math.sqrt(-2 * log_unit(stream, index)) * math.cos(2 * math.pi * angle)
+
+
+def log_gamma(shape, stream, index):
+    """Marsaglia and Tsang's method, by pairs of numbers from an index on."""
+    d = shape - 1 / 3
+    while True:
+        x = normal(stream, index)
+        v = (1 + x / math.sqrt(9 * d)) ** 3
+        if v > 0 and log_unit(stream, index + 1) < x**2 / 2 + d * (1 - v + math.log(v)):
+            return math.log(d * v)
+        index += 2
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4, 1.0, 3.0, 200.0])
+def test_shares_are_those_of_the_method(isa, alpha):
+    """X / (X + Y) of two numbers of Gamma(alpha), made of those of Gamma(alpha + 1)."""
+    found = beta(alpha, 3, 200)
+    for i, share in enumerate(found):
+        x, y = (
+            log_unit(3, first) / alpha + log_gamma(alpha + 1, 3, first + 1)
+            for first in (i << 32, (i << 32) + 2**31)
+        )
+        assert share == pytest.approx(np.exp(x - np.logaddexp(x, y)), rel=1e-9, abs=1e-300)
 
 
 @pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e15, 1.7e308])
