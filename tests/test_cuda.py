@@ -580,26 +580,32 @@ def test_calls_on_examples_that_stay(gpu, rng, dtype):
     X, others = rng.normal(size=(2, 40, 6)).astype(dtype)
     values, weights = rng.normal(size=(40, 3)).astype(dtype), rng.uniform(size=40).astype(dtype)
     rows = np.sort(rng.permutation(40)[:30])
-    described = [{"kind": "dense", "units": 140}, {"kind": "dropout", "values": [0.3]}]
+    described = [{"kind": "dense", "units": 20}, {"kind": "dropout", "values": [0.3]}]
     described += [{"kind": "dense", "units": 3}]
     nets = [_core.Network(dtype, 6, described, True, "cuda") for _ in range(2)]
     nets[0].keep_memory(True, [(X, values, rows), (X, values, None), (others, values, None)])
     start = rng.normal(size=nets[0].n_parameters).astype(dtype) / 10
     vectors = [[start.copy(), np.zeros_like(start)] for _ in nets]
     sgd = ("sgd", {"momentum": 0.9, "weight_decay": 0.1, "nesterov": 0, "heavy": 1})
-    for step in range(30):
-        inputs = (X, X, others, X.copy())[rng.integers(4)]
-        of = rng.permutation(rows) if rng.integers(4) else rng.integers(0, 40, rng.integers(1, 60))
-        options = {
-            "order": of[: rng.integers(1, len(of) + 1)] if rng.integers(2) else of,
-            "batch_size": int(rng.choice([7, 16, 16])),
-            "batches_per_step": int(rng.choice([1, 1, 2])),
-            "weights": weights * step if rng.integers(2) else None,
-            "mixup": float(rng.choice([0, 0, 0.4])),
-            "ridge": float(rng.choice([0, 0, 0.1])),
-            "run": _core.Run(training=True, learns_state=True, seed=step // 8, step=step << 32),
-        }
-        loss = ("mse", {}) if rng.integers(4) else ("mae", {})
+    draws = {
+        "inputs": lambda: (X, X, others, X.copy())[rng.integers(4)],
+        "order": lambda: (rows, rng.integers(0, 40, rng.integers(1, 60)))[rng.integers(2)],
+        "batch_size": lambda: int(rng.choice([7, 16])),
+        "batches_per_step": lambda: int(rng.choice([1, 2])),
+        "weights": lambda: (None, weights * rng.uniform())[rng.integers(2)],
+        "mixup": lambda: float(rng.choice([0, 0.4])),
+        "ridge": lambda: float(rng.choice([0, 0.1])),
+        "loss": lambda: (("mse", {}), ("mae", {}))[rng.integers(2)],
+        "seed": lambda: int(rng.integers(3)),
+    }
+    now = {name: draw() for name, draw in draws.items()}
+    for step in range(40):
+        name = rng.choice(list(draws))  # what is not as it was
+        options = now | {"order": rng.permutation(now["order"])}
+        now[name] = options[name] = draws[name]()
+        inputs, loss = options.pop("inputs"), options.pop("loss")
+        seed = options.pop("seed")
+        options["run"] = _core.Run(training=True, learns_state=True, seed=seed, step=step << 32)
         lr, changed = float(rng.choice([0.01, 0.02])), rng.integers(3) == 0
         scores, reports = [], []
         for net, (parameters, momentum) in zip(nets, vectors, strict=True):
@@ -615,8 +621,7 @@ def test_calls_on_examples_that_stay(gpu, rng, dtype):
             scores.append(
                 [
                     net.evaluate(parameters, inputs, values, loss, order=some, weights=weight)
-                    for some in (rows, None)
-                    for weight in (weights, None)
+                    for some, weight in ((rows, weights), (None, options["weights"]))
                 ]
             )
         assert_same_bits(*reports)
@@ -677,14 +682,15 @@ def test_operators_keep_what_they_are_made_of(gpu, rng, counts):
         assert_same_bits(anew @ V, first)
         assert counts()["uploaded"] > V.nbytes + X.nbytes
         assert_same_bits(kept.quadratic_form(V), anew.quadratic_form(V))
-    model.parameters[:] += 1  # the operators have their own
-    assert_same_bits(kept @ V, first)
-    with ThreadPoolExecutor(4) as pool:
-        for product in pool.map(kept.dot, [V] * 8):
-            assert_same_bits(product, first)
     del kept, anew
     gc.collect()
     assert left(model, counts) == before
+    A = fnn.curvature.GaussNewton(model, X, y, loss="cross_entropy")
+    first = A @ V
+    model.parameters[:] += 1  # the operator has its own
+    with ThreadPoolExecutor(4) as pool:
+        for product in pool.map(A.dot, [V] * 8):
+            assert_same_bits(product, first)
 
 
 # ----------------------------------------------------------- wide products, by another library
