@@ -102,6 +102,8 @@ MISPLACED = [
     (fnn.Conv1d(4, 3), 28, "got 28 features; Reshape"),
     (fnn.Conv2d(4, 3, groups=2), (9, 9, 3), "layers[0]: expected channels that 2 groups divide"),
     (fnn.Conv2d(4, 3), (9, 2, 1), "layers[0]: expected examples that the kernel of"),
+    (fnn.Conv2d(4, 2**30, padding=2**30), (4, 4, 16), "a kernel of at most 2147483648 numbers"),
+    (fnn.ConvTranspose2d(4, 3, 2**30), (5, 5, 1), "examples of at most 2147483648 numbers"),
 ]
 
 

@@ -833,6 +833,10 @@ REFUSED = [
     (lambda: fnn.NeuralODE(FIELD, method="rk4", rtol=0.1), "rtol: expected none with method='rk4'"),
     (lambda: fnn.NeuralODE(FIELD, steps=0), "steps: expected an integer from 1"),
     (
+        lambda: fnn.Sequential([fnn.NeuralODE([fnn.Scale()], steps=2**31 - 1)]).build(2**16),
+        "layers[0]: steps: expected at most",
+    ),
+    (
         lambda: _core.Network("float64", IN, of_adjoint(3)),
         "adjoint: expected a whole number from 0 to steps, got 3",
     ),

@@ -81,6 +81,7 @@ def test_what_is_written_is_printed_and_stored():
         ),
         (lambda: fnn.AvgPool1d((3, 3)), (), "kernel_size: expected one number, got (3, 3)"),
         (lambda: fnn.AdaptiveMaxPool2d(0), (), "output_size: expected an integer from 1 to 2147"),
+        (lambda: fnn.AdaptiveMaxPool2d(2**30), (4, 4, 16), "examples of at most 2147483648 numb"),
         (lambda: fnn.GlobalAvgPool(), (3,), "(positions, channels) or (height, width, channels)"),
         (lambda: fnn.SetPool("sums"), (), "pool: expected one of sum, mean, max, got 'sums'"),
     ],

@@ -274,6 +274,7 @@ struct Plan::Building {
         for (const int input : layer.inputs) inputs.push_back(shape(value_of(input)));
         const Shape output = shape_of(spec, layer.units, inputs);
         check_size("units", output.channels);
+        check_numbers(output);
         const index rows = op.matrix.empty() ? 0 : matrix_rows(spec, inputs);
         if (spec.kind == OpKind::convolution && fused) read_through(layer.inputs[0], spec);
         Node& node = add_node(layer, output);
@@ -300,7 +301,7 @@ struct Plan::Building {
         node.state = plan.n_state;
         for (const std::string& name : op.states) add_state(layer.path, name, output.channels);
         merge(traits, layer.path, layer.kind.c_str());
-        plan.work_per_row_ += work_of(spec, inputs, output, rows);
+        add_work(work_of(spec, inputs, output, rows));
         if (spec.kind == OpKind::neural_ode || spec.kind == OpKind::equilibrium) end_block(plan.nodes.back());
     }
 
@@ -326,6 +327,12 @@ struct Plan::Building {
                 method.stages * (method.adapts ? std::min(steps, guess) : steps)};
     }
 
+    // More than `most` decides nothing, and what it is multiplied by must not make it wrap around.
+    void add_work(double work) {
+        constexpr double most = 0x1p40;
+        plan.work_per_row_ = index(std::min(double(plan.work_per_row_) + work, most));
+    }
+
     void begin_block() {
         if (block_ >= 0) throw std::invalid_argument("expected no block within a block, got one");
         block_ = int(plan.nodes.size()) - 1;
@@ -342,6 +349,11 @@ struct Plan::Building {
             Node& node = plan.nodes[std::size_t(n)];
             Value& value = plan.values[std::size_t(node.output)];
             node.solver = number;
+            if (size.evaluations > largest_plan / value.shape.size())
+                throw std::invalid_argument("steps: expected at most " + std::to_string(largest_plan) +
+                                            " numbers in all evaluations of layers[" + node.layer +
+                                            "], got " + std::to_string(size.evaluations) + " times " +
+                                            std::to_string(value.shape.size()));
             value.evaluations = size.evaluations, value.at_a_time = size.at_a_time;
             learns |= value.learns;
             plan.positions_ = std::max(plan.positions_, size.evaluations * value.positions());
@@ -362,7 +374,7 @@ struct Plan::Building {
         for (int n = block_; n <= number; ++n)
             plan.values[std::size_t(plan.nodes[std::size_t(n)].output)].learns = learns;
         solver.block = block_;
-        plan.work_per_row_ = work_before_block_ + (plan.work_per_row_ - work_before_block_) * size.usual;
+        add_work(double(plan.work_per_row_ - work_before_block_) * double(size.usual - 1));
         block_ = -1;
     }
 
@@ -440,7 +452,7 @@ struct Plan::Building {
         }
         const Shape own = shape(value);
         add_node(layer, own).activation = activation;
-        plan.work_per_row_ += own.size();
+        add_work(double(own.size()));
     }
 
     void add_input_layer(const LayerSpec& layer) {

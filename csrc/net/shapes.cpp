@@ -107,6 +107,7 @@ Shape reshaped(const OpSpec& op, const Shape& from) {
     check_size("height", to.height);
     check_size("width", to.width);
     check_size("channels", to.channels);
+    check_numbers(to);
     if (to.size() != from.size())
         refuse("a shape of " + std::to_string(from.size()) + " numbers, as " + from.text() + " has",
                to.text() + " of " + std::to_string(to.size()));
@@ -172,11 +173,18 @@ Shape convolved(const OpSpec& op, index units, const Shape& from) {
     check_size("channels", units);
     check_channels(index(op.groups), from.channels, "that come in");
     check_channels(index(op.groups), units, "that come out");
-    return {filtered("height", from.height, op.kernel_height, op.stride_height, op.dilation_height, op.top,
-                     op.bottom, op.spacing_height),
-            filtered("width", from.width, op.kernel_width, op.stride_width, op.dilation_width, op.left,
-                     op.right, op.spacing_width),
-            units};
+    const Shape to{filtered("height", from.height, op.kernel_height, op.stride_height, op.dilation_height,
+                            op.top, op.bottom, op.spacing_height),
+                   filtered("width", from.width, op.kernel_width, op.stride_width, op.dilation_width, op.left,
+                            op.right, op.spacing_width),
+                   units};
+    const double taps = op.kernel_height * op.kernel_width,
+                 channels = double(from.channels / index(op.groups));
+    if (taps * channels > double(largest_size))
+        refuse("a kernel of at most " + std::to_string(largest_size) +
+                   " numbers for each channel that comes out",
+               "one of " + std::to_string(taps * channels));
+    return to;
 }
 
 // Sizes of 0: as many as come in.
@@ -198,14 +206,20 @@ Shape augmented(const OpSpec& op, const Shape& from) {
 std::string Shape::text() const {
     std::string text = "(";
     if (height > 1) text += std::to_string(height) + ", ";
-    if (positions() > 1) text += std::to_string(width) + ", ";
-    return text + std::to_string(channels) + (positions() > 1 ? ")" : ",)");
+    const bool has_positions = height > 1 || width > 1;
+    if (has_positions) text += std::to_string(width) + ", ";
+    return text + std::to_string(channels) + (has_positions ? ")" : ",)");
 }
 
 void check_size(const std::string& name, index size) {
     if (size < 1 || size > largest_size)
         throw std::invalid_argument(name + ": expected 1 to " + std::to_string(largest_size) + ", got " +
                                     std::to_string(size));
+}
+
+void check_numbers(const Shape& shape) {
+    if (double(shape.height) * double(shape.width) * double(shape.channels) > double(largest_size))
+        refuse("examples of at most " + std::to_string(largest_size) + " numbers", "shape " + shape.text());
 }
 
 Shape shape_of(const OpSpec& op, index units, const std::vector<Shape>& inputs) {
@@ -289,11 +303,12 @@ index vector_length(const OpSpec& op, const Shape& output) {
     return output.channels * std::max(gates_of(op), index{1});
 }
 
-index work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows) {
-    if (gates_of(op) > 0) return inputs.front().size() * rows;
-    if (op.kind == OpKind::attention) return 2 * output.size() * inputs[op.cross != 0 ? 1 : 0].positions();
+double work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows) {
+    if (gates_of(op) > 0) return double(inputs.front().size()) * double(rows);
+    const double size = double(output.size());
+    if (op.kind == OpKind::attention) return 2 * size * double(inputs[op.cross != 0 ? 1 : 0].positions());
     const bool is_product = rows > 0 && op.kind != OpKind::embedding && op.kind != OpKind::positions;
-    return output.size() * (is_product ? rows : 1);
+    return size * (is_product ? double(rows) : 1);
 }
 
 }  // namespace fnn

@@ -18,12 +18,15 @@ index matrix_rows(const OpSpec& op, const std::vector<Shape>& inputs);
 index vector_length(const OpSpec& op, const Shape& output);
 
 // The multiply-adds that one example costs going forward; `rows` of the matrix or 0.
-index work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows);
+double work_of(const OpSpec& op, const std::vector<Shape>& inputs, const Shape& output, index rows);
 
 // Sizes beyond this do not fit into memory anyway, and their products must not wrap around.
 constexpr index largest_size = index{1} << 31;
 
 // Throws std::invalid_argument unless a size is one.
 void check_size(const std::string& name, index size);
+
+// The same of all numbers of an example.
+void check_numbers(const Shape& shape);
 
 }  // namespace fnn
