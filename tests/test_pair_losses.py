@@ -363,6 +363,10 @@ class TestDegenerate:
         for name, loss in OBJECTS.items():
             value, dz = compute(loss, z, y)
             assert np.isnan(value) and np.isnan(dz[1]).all(), name
+        z[:, 2] = 0
+        z[-1, 2] = np.nan  # alone with its label, and so nobody's positive
+        for name, loss in OBJECTS.items():
+            assert np.isnan(compute(loss, z, y)[0]), name
 
 
 def encoder(**keywords):

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <type_traits>
 
 #include "exec/elementwise.h"
@@ -339,33 +340,26 @@ class Pairs {
             if (lost > 0) row[positive] += each, row[negative] -= each;
             return rules::Triplet<T>::value(lost);
         };
-        const auto first = [&](const auto& is_better) {
+        // The best of those that count, the first of several; NaN is better than any number.
+        const auto best_of = [&](const auto& counts, const auto& is_as_good) {
             index best = -1;
-            for (index j = 0; j < n_; ++j)
-                if (j != i && is_better(j, best)) best = j;
+            for (index j = 0; j < n_; ++j) {
+                if (!counts(j)) continue;
+                if (best < 0 || !(std::isnan(d[best]) || is_as_good(d[best], d[j]))) best = j;
+            }
             return best;
         };
-        const auto negative = [&](index j) { return room_.labels[j] != room_.labels[i]; };
-        const auto nearest = [&](T beyond) {
-            return first([&](index j, index best) {
-                return negative(j) && d[j] > beyond && (best < 0 || d[j] < d[best]);
-            });
-        };
-        const auto furthest = [&](bool positive) {
-            return first(
-                [&](index j, index best) { return negative(j) != positive && (best < 0 || d[j] > d[best]); });
-        };
-        if (loss_.mining == Mining::hard) {
-            const index other =
-                first([&](index j, index best) { return negative(j) && (best < 0 || d[j] < d[best]); });
-            return add(furthest(true), other, share(i, 1));
-        }
-        const index last = furthest(false);
+        const auto is_own = [&](index j) { return is_positive(i, j); };
+        const auto is_negative = [&](index j) { return room_.labels[j] != room_.labels[i]; };
+        const auto nearest = [&](const auto& counts) { return best_of(counts, std::less_equal<T>()); };
+        const auto furthest = [&](const auto& counts) { return best_of(counts, std::greater_equal<T>()); };
+        if (loss_.mining == Mining::hard) return add(furthest(is_own), nearest(is_negative), share(i, 1));
+        const index last = furthest(is_negative);
         const T each = share(i, positives);
         T sum = 0;
         for (index j = 0; j < n_; ++j) {
             if (!is_positive(i, j)) continue;
-            const index beyond = nearest(d[j]);
+            const index beyond = nearest([&](index k) { return is_negative(k) && !(d[k] <= d[j]); });
             sum += add(j, beyond < 0 ? last : beyond, each);
         }
         return sum / T(positives);
