@@ -441,6 +441,12 @@ def test_who_does_not_arrive_is_nan(rng):
     model = of_ode(t=3.0)
     y = model[:1].forward(X)
     assert np.isfinite(y[:4]).all() and np.isnan(y[4]).all()
+    dout = np.ones((5, 1))
+    dparameters, dX = model.vjp(X)[1](dout)
+    in_block = model.n_parameters - 3
+    assert np.isnan(dparameters[:in_block]).all() and np.isnan(dX[4]).all()
+    assert_same_bits(dX[:4], model.vjp(X[:4])[1](dout[:4])[1])
+    assert np.isnan(model.hvp(X, dout, np.ones(model.n_parameters), loss="mse")).all()
     model.parameters *= 20
     few = fnn.Sequential([fnn.NeuralODE(FIELD, 3.0, steps=8)], dtype="float64").build(2)
     few.parameters = model[:1].parameters

@@ -4,7 +4,7 @@
 //
 // What goes back is the gradient of the steps that were made with their sizes as constants, exact to
 // rounding; or, if the op says so, the adjoint, see net/ops/ode_adjoint.h. What moves along a direction, and
-// how what goes back does, is exact in any case.
+// how what goes back does, is exact in any case. Of an example that has not arrived all of it is NaN.
 #pragma once
 
 #include "net/ops/elementwise.h"
@@ -62,8 +62,7 @@ class Solver {
                 start(ry, first(m + 1), ry, first(m), of_stages(rk, m, method_.stages, method_.b), these);
             }
             states_.copy(rz, 0, ry, first(attempts), these);
-            for (index e = these.begin; e < these.end; ++e)
-                if (!steps_.has_arrived(e)) states_.fill(rz, 0, e, std::numeric_limits<T>::quiet_NaN());
+            steps_.show_who_has_not_arrived(rz, these);
         });
     }
 
@@ -130,6 +129,7 @@ class Solver {
         const Panels<T> back = states_.at(room);
         for_alike(some, [&](index attempts, Range these) {
             states_.copy(back, 0, d, 0, these);
+            steps_.show_who_has_not_arrived(back, these);
             for (index m = attempts; m-- > 0;) {
                 Terms<T> all;
                 all.steps = steps_.steps(m);
@@ -140,6 +140,8 @@ class Solver {
                     terms.add(back, 0, method_.b[i]);
                     for (int j = i + 1; j < method_.stages; ++j) terms.add(dy, first(m) + j, method_.a[j][i]);
                     states_.combine(dk, first(m) + i, {}, 0, terms, these);
+                    if (m == 0 && i == 0)  // whatever the size of its steps
+                        steps_.show_who_has_not_arrived(dk, these);
                     block(first(m) + i, these);
                     all.add(dy, first(m) + i, 1);
                 }

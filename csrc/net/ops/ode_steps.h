@@ -114,8 +114,12 @@ class Steps {
     // Where y and the adjoint are at the start of attempt m.
     void take(int which, const Panels<T>& to, index m, Range some) const {
         states_.copy(to, 0, parts_[which].starts, parts_[which].place(slot(m)), some);
+        show_who_has_not_arrived(to, some);
+    }
+    // In the first evaluation of what belongs to examples.
+    void show_who_has_not_arrived(const Panels<T>& of, Range some) const {
         for (index e = some.begin; e < some.end; ++e)
-            if (!has_arrived(e)) states_.fill(to, 0, e, std::numeric_limits<T>::quiet_NaN());
+            if (!has_arrived(e)) states_.fill(of, 0, e, std::numeric_limits<T>::quiet_NaN());
     }
 
    private:
