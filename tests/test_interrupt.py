@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import oracle
+import pyfast_nn as fnn
 from conftest import FULL, assert_same_bits
 from problems import RELU, TANH, dense, draw
 from pyfast_nn import _core
+from pyfast_nn.models import engine_of
 
 pytestmark = pytest.mark.alone
 
@@ -277,3 +279,30 @@ def test_handler_that_calls_again(outer, inner):
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, timeout=20, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def long_layers():
+    """name: (layer, an example that takes it a good part of a second or more)."""
+    field = [fnn.Dense(2), fnn.Tanh()]
+    return {
+        "steps": (fnn.NeuralODE(field, method="euler", steps=1_000_000), np.ones((1, 2))),
+        # which never arrives
+        "iterations": (fnn.DeepEquilibrium(field, max_iter=10_000_000), np.full((1, 2), np.nan)),
+        "positions": (fnn.RNN(256, outputs="last"), np.ones((1, 20_000, 1))),
+        "heads": (fnn.MultiHeadAttention(8), np.ones((1, 6000, 64))),
+    }
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", long_layers())
+def test_ctrl_c_within_a_layer(restore_threads, handlers, name):
+    """It does not wait for the outputs of one example through one layer."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _core.set_num_threads(1)
+    layer, X = long_layers()[name]
+    model = fnn.Sequential([layer], dtype="float64").build(X.shape[1:])
+    net = engine_of(model).net
+    out = np.full((net.out_positions, net.out_features), np.inf)
+    with interrupt_after(0.05), pytest.raises(KeyboardInterrupt):
+        net.forward(model.parameters, X.reshape(1, -1), out)
+    assert np.isinf(out).all()

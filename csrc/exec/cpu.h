@@ -200,6 +200,25 @@ class Exec {
     Clock::time_point asked_;
 };
 
+// That of this thread, while it is in a team.
+inline thread_local Exec* present = nullptr;
+
+class Presence {
+   public:
+    explicit Presence(Exec& exec) : before_(present) { present = &exec; }
+    ~Presence() { present = before_; }
+    Presence(const Presence&) = delete;
+    Presence& operator=(const Presence&) = delete;
+
+   private:
+    Exec* const before_;  // a signal handler may call from within a call
+};
+
+// The same for what takes long in one piece of work, and knows nothing of the team.
+inline void poll() {
+    if (present != nullptr) present->poll();
+}
+
 // Runs body(exec) on a team of `threads`, all of which walk the same program; `working` of them at first (0:
 // all), if the body knows of `rest`. An exception in one ends all at their next barrier and leaves this
 // function.
@@ -210,6 +229,7 @@ void run(int threads, Interrupt interrupt, const Body& body, int working = 0) {
         FlushDenormals flush;
         try {
             Exec exec(team, flush, rank, min(team.working.load(), most), most, interrupt);
+            const Presence here(exec);
             if (team_fails(rank)) throw std::runtime_error("a failure was asked for in this thread");
             body(exec);
             if (rank == 0 && exec.size < most) {

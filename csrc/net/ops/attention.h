@@ -16,6 +16,7 @@
 
 #include <cmath>
 
+#include "exec/cpu.h"
 #include "exec/gemm/multiply.h"
 #include "net/ops/head_columns.h"
 #include "net/ops/lengths.h"
@@ -286,7 +287,10 @@ struct Attention : OpBase {
     static void for_heads(const Workspace<T>& ws, const Node& node, Range examples, const F& f) {
         Room room;
         for (index e = examples.begin; e < examples.end; ++e)
-            for (index h = 0; h < index(node.op.heads); ++h) f(Head(ws, node, e, h), room);
+            for (index h = 0; h < index(node.op.heads); ++h) {
+                exec::poll();
+                f(Head(ws, node, e, h), room);
+            }
     }
 
     // ---- a row of a block of scores, (keys, queries), and what there is of each query

@@ -7,6 +7,7 @@
 // are sums over all evaluations as they are over examples.
 #pragma once
 
+#include "exec/cpu.h"
 #include "net/ops/op.h"
 #include "net/ops/stretches.h"
 

@@ -101,6 +101,7 @@ class EquilibriumSolver {
         }
         const index most = index(node_.op.steps);
         for (index moves = 0;; ++moves) {
+            exec::poll();
             for (index e = some.begin; e < some.end; ++e)
                 for_columns(z, e, [&](T* to, index first, index count) {
                     exec::elementwise({0, count}, Copy<T>{to, of(e).z() + first});

@@ -34,7 +34,10 @@ class Solver {
     void forward(Range some) const {
         steps_.begin(ws_.a(node_.input()), {}, some);
         index m = 0;
-        for (; steps_.goes_on(m, some); ++m) steps_.attempt(m, some);
+        for (; steps_.goes_on(m, some); ++m) {
+            exec::poll();
+            steps_.attempt(m, some);
+        }
         for (index e = some.begin; e < some.end; ++e) Steps<T>::attempts_of(ws_, node_)[e] = T(m);
         steps_.take(0, ws_.z(node_.output), m, some);
     }
@@ -54,6 +57,7 @@ class Solver {
         for_alike(some, [&](index attempts, Range these) {
             start(ry, 0, ws_.ra(node_.input()), 0, {}, these);
             for (index m = 0; m < attempts; ++m) {
+                exec::poll();
                 for (int i = 0; i < method_.stages; ++i) {
                     if (i > 0)
                         start(ry, first(m) + i, ry, first(m), of_stages(rk, m, i, method_.a[i]), these);
@@ -131,6 +135,7 @@ class Solver {
             states_.copy(back, 0, d, 0, these);
             steps_.show_who_has_not_arrived(back, these);
             for (index m = attempts; m-- > 0;) {
+                exec::poll();
                 Terms<T> all;
                 all.steps = steps_.steps(m);
                 all.times_step = false;

@@ -26,7 +26,10 @@ class Adjoint {
         const Steps<T> steps(ws_, node_, false, room_);
         steps.begin(ws_.a(node_.output), ws_.d(node_.output), some);
         index m = 0;
-        for (; steps.goes_on(m, some); ++m) steps.attempt(m, some);
+        for (; steps.goes_on(m, some); ++m) {
+            exec::poll();
+            steps.attempt(m, some);
+        }
         steps.take(1, back, m, some);
     }
 

@@ -11,6 +11,7 @@
 // past them unchanged, z and the derivatives there are zero.
 #pragma once
 
+#include "exec/cpu.h"
 #include "exec/gemm/multiply.h"
 #include "net/ops/op.h"
 #include "net/ops/recurrent_cells.h"
@@ -479,7 +480,10 @@ struct Recurrent : OpBase {
     template <class F>
     static void for_pieces(Range examples, const Steps& steps, const F& f) {
         exec::for_pieces(examples, examples_together, [&](Range some) {
-            exec::for_pieces({0, steps.count}, steps_together, [&](Range block) { f(some, block); });
+            exec::for_pieces({0, steps.count}, steps_together, [&](Range block) {
+                exec::poll();
+                f(some, block);
+            });
         });
     }
     // The same from the last step on.
@@ -487,7 +491,10 @@ struct Recurrent : OpBase {
     static void for_pieces_back(Range examples, const Steps& steps, const F& f) {
         exec::for_pieces(examples, examples_together, [&](Range some) {
             const index parts = exec::divide_up(steps.count, steps_together);
-            for (index i = parts; i-- > 0;) f(some, exec::cut({0, steps.count}, parts, i));
+            for (index i = parts; i-- > 0;) {
+                exec::poll();
+                f(some, exec::cut({0, steps.count}, parts, i));
+            }
         });
     }
 
