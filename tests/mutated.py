@@ -27,6 +27,8 @@ TEXTS = [
     "",
     "Dense",
     "WeightNorm",
+    "NeuralODE",
+    "Conv2d",
     "ReLU",
     "Standardize",
     "Softmax",
@@ -52,6 +54,8 @@ TEXTS += [
     "F64",
     "BF16",
 ]
+# Evaluated as often, and in as much memory, as the file says.
+BLOCKS = fnn.NeuralODE, fnn.DeepEquilibrium
 LITERALS = [b"NaN", b"-Infinity", b"1e999", b"null", b"true", b"[]", b"{}", b'""', b"-0"]
 
 
@@ -62,9 +66,20 @@ def intact_models():
         *(fnn.Standardize(), fnn.Dense(2, init=fnn.initializers.Orthogonal(gain=2.0))),
         *(fnn.LeakyReLU(0.1), fnn.Dense(2), fnn.GELU(approximate="tanh")),
     ]
+    with_blocks = [
+        fnn.Residual([fnn.WeightNorm(fnn.Dense(4)), fnn.PReLU()]),
+        *(fnn.LayerNorm(), fnn.NeuralODE([fnn.Dense(4), fnn.Tanh()], (0, 1), steps=3)),
+        fnn.DeepEquilibrium([fnn.Dense(2, init=0.1), fnn.Tanh()], tol=0.1, max_iter=9),
+    ]
+    with_positions = [
+        *(fnn.Reshape((2, 2)), fnn.Conv1d(4, 2, padding="same"), fnn.MultiHeadAttention(2)),
+        *(fnn.GRU(2), fnn.AvgPool1d(2), fnn.Flatten()),
+    ]
     for layers, loss in (
         (plain, "cross_entropy"),
         (with_settings, fnn.losses.CrossEntropy(label_smoothing=0.1)),
+        (with_blocks, fnn.losses.Triplet(mining="hard")),
+        (with_positions, fnn.losses.InfoNCE(0.5)),
     ):
         for dtype in ("float32", "float64"):
             model = fnn.Sequential(layers, dtype=dtype, seed=7)
@@ -195,7 +210,8 @@ def lie_about_shape(rng, raw):
     huge = rng.choice([2**20, 2**25, 2**30, 2**31 - 1])
     description["in_features"] = huge
     what = rng.randrange(3)
-    weight = next(tensor for name, tensor in header.items() if name.endswith(".weight"))
+    weights = (tensor for name, tensor in header.items() if name.endswith(".weight"))
+    weight = next(tensor for tensor in weights if len(tensor["shape"]) > 1)
     if what > 0:
         weight["shape"][1] = huge
     if what > 1:
@@ -343,7 +359,8 @@ def main(folder, count, seed):
             assert str(error).startswith(f"{path}: ") and len(str(error)) < 10_000
         else:
             models += 1
-            model.forward(np.zeros((1, model.in_features)))
+            if not any(isinstance(layer, BLOCKS) for layer in model.layers):
+                model.forward(np.zeros((1, *model.in_shape)))
         finally:
             watching = False
         peak = tracemalloc.get_traced_memory()[1] - before
