@@ -521,8 +521,16 @@ def test_whose_way_back_does_not_arrive_is_nan():
     assert np.isfinite(out).all()
     dparameters, dX = pull(np.array([[0.0], [1.0]]))
     assert dX[0] == 0 and np.isnan(dX[1]) and np.isnan(dparameters).all()
-    dparameters, dX = pull(np.array([[np.nan], [0.0]]))
-    assert np.isnan(dX[0]) and dX[1] == 0 and np.isnan(dparameters).all()
+    for bad in (np.nan, np.inf):
+        dparameters, dX = pull(np.array([[bad], [0.0]]))
+        assert np.isnan(dX[0]) and dX[1] == 0 and np.isnan(dparameters).all()
+    dparameters, dX = model.vjp(np.ones((0, 1)))[1](np.ones((0, 1)))
+    assert dX.shape == (0, 1) and not dparameters.any()
+    layer = fnn.NeuralODE(fnn.Dense(1), 1e-9, adjoint=True)
+    model = fnn.Sequential([layer]).build(1)
+    model.parameters = np.array([-5e9, 0.0])
+    dparameters, dX = model.vjp(np.ones((1, 1)))[1]([[1e30]])  # whose slope overflows at once
+    assert np.isnan(dX).all() and np.isnan(dparameters).all()
 
 
 @pytest.mark.once
