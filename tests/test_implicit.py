@@ -651,6 +651,45 @@ def test_an_equilibrium_is_one(rng, solver):
     np.testing.assert_allclose(z, sigmoid(np.hstack([z, X]) @ w + b), rtol=0, atol=1e-11)
 
 
+def moves_of_anderson(r):
+    """Yield z of Walker and Ni's algorithm, with the last 5 moves, for a function r of z."""
+    z, zs, rs = np.zeros(6), [], []
+    while True:
+        yield z
+        zs, rs = [*zs, z][-6:], [*rs, r(z)][-6:]
+        dz, dr = np.diff(zs, axis=0).T, np.diff(rs, axis=0).T
+        c = np.linalg.lstsq(dr, rs[-1], rcond=None)[0] if len(zs) > 1 else np.zeros(0)
+        z = z + rs[-1] - ((dz + dr) @ c if len(zs) > 1 else 0)
+
+
+def moves_of_broyden(r):
+    """Yield z of Broyden's first method, which begins with the plain iteration."""
+    z, inverse = np.zeros(6), -np.eye(6)
+    now = r(z)
+    while True:
+        yield z
+        s = -inverse @ now
+        z, before = z + s, now
+        now = r(z)
+        y = inverse @ (now - before)
+        inverse += np.outer(s - y, s @ inverse) / (s @ y)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("solver", ["anderson", "broyden"])
+def test_moves_are_those_of_the_method(rng, solver):
+    x = rng.standard_normal(4)
+    moves = moves_of_anderson if solver == "anderson" else moves_of_broyden
+    w, b = list(of_equilibrium().named_parameters().values())[:2]
+
+    def block(z):
+        return sigmoid(np.concatenate([z, x]) @ w + b)
+
+    for count, z in zip(range(1, 8), moves(lambda z: block(z) - z), strict=False):
+        found = of_equilibrium(solver=solver, tol=1e-15, max_iter=count)[:1].forward(x[None])[0]
+        np.testing.assert_allclose(found - block(z), 0, rtol=0, atol=1e-11)
+
+
 BLOCKS = {
     "relu": [fnn.Dense(64), fnn.ReLU()],
     "tanh": [fnn.Dense(64), fnn.Tanh()],
