@@ -499,7 +499,7 @@ def test_what_stays_changes_nothing(gpu, rng, layers, make, options):
         options["sample_weight"] = rng.uniform(size=len(X))
     found = []
     for epochs in ([3], [1, 1, 1]):
-        model = fnn.Sequential(copy.deepcopy(layers), device="cuda", seed=3)
+        model = fnn.Sequential(copy.deepcopy(layers), device="cuda", dtype="float64", seed=3)
         optimizer, records = make(), []
         for some in epochs:
             history = model.fit(X, y, optimizer=optimizer, epochs=some, **options)
