@@ -327,7 +327,8 @@ def targets(
 ) -> Array:
     """Return `y` as the core takes it: labels int64 (n,), or rows of `dtype` (n, out_features).
 
-    Where outputs have positions, n is the number of those of all examples.
+    Where outputs have positions, n is the number of those of all examples. Labels of a loss of
+    pairs are numbers from 0 on, the same for rows that share one.
 
     Parameters
     ----------
@@ -344,7 +345,8 @@ def targets(
         Those that are read; the others may be anything, and are 0 in what is returned. None: all.
     """
     if loss.task == "pairs":
-        return everywhere(_pair_labels(y, loss, shape, name, rows), shape[0], rows)
+        labels = group_numbers(_targets_array(y, loss, shape, name, rows), name, rows)[0]
+        return everywhere(labels, math.prod(shape[:-1]), rows)
     out_features, n = shape[-1], math.prod(shape[:-1])
     array = _targets_array(y, loss, shape, name, rows)
     row_name = name
@@ -389,18 +391,6 @@ def targets(
             f"{values[place, column]:g} in row {row_number(place, rows)}, column {column}"
         )
     return result
-
-
-def _pair_labels(
-    y: ArrayLike, loss: "Loss", shape: Shape, name: str, rows: Integers | None
-) -> Integers:
-    """Return a whole number from 0 on for each row, the same for those that share a label."""
-    if len(shape) > 2:
-        raise ValueError(
-            f"loss: expected a network with one row of outputs for each example under "
-            f"{loss.name!r}, got outputs {shape}; Flatten() or a global pooling leaves one"
-        )
-    return group_numbers(_targets_array(y, loss, shape, name, rows), name, rows)[0]
 
 
 def check_shared(labels: Integers, loss: "Loss", name: str) -> None:

@@ -38,7 +38,9 @@ each other, and others far apart. A label is a class, or the number of an origin
 are views; whole numbers, bool or strings. Every row of a batch is an anchor once: rows with its
 label are its positives, all others its negatives, and its loss is the mean over its positives (of
 `Contrastive`, over all pairs). The loss of the batch is the mean over its rows; one without any
-positive adds nothing as an anchor. With `sample_weight` it is the mean over weighted anchors.
+positive adds nothing as an anchor. With `sample_weight` it is the mean over weighted anchors. Where
+outputs have positions, each of them is a row, with a label of its own (n, positions): what of one
+example belongs together, as a caption and its image, or what belongs to another (`NPair`).
 
 In `Sequential.fit` a batch is ``batch_size`` rows, and `groups` or `per_class` bring rows that
 belong together into one batch. Everywhere else (`Sequential.evaluate`, validation data,
@@ -413,6 +415,26 @@ class NPair(_OfPairs):
     K. Sohn (2016), "Improved deep metric learning with multi-class N-pair loss objective", NeurIPS.
     A. Radford et al. (2021), "Learning transferable visual models from natural language
     supervision", ICML, https://arxiv.org/abs/2103.00020 (CLIP).
+    A. van den Oord, Y. Li, O. Vinyals (2018), "Representation learning with contrastive predictive
+    coding", https://arxiv.org/abs/1807.03748.
+
+    Examples
+    --------
+    Contrastive predictive coding: from the beginning of a series one part of a network says where
+    the other puts its end, and is to tell it from the ends of others. Here series are the rows of
+    an image. Both rows that an example puts out have one label.
+
+    >>> series = fnn.datasets.load_digits()[0][:200] / 16
+    >>> context = [fnn.Reshape((6, 8)), fnn.GRU(32, outputs="last"), fnn.Dense(16)]
+    >>> encoder = [fnn.Dense(32), fnn.Tanh(), fnn.Dense(16)]
+    >>> parts = fnn.Columns([(slice(48), context), (slice(56, 64), encoder)])
+    >>> model = fnn.Sequential([parts, fnn.Reshape((2, 16))], seed=0)
+    >>> pairs = np.repeat(np.arange(200)[:, None], 2, axis=1)
+    >>> loss = fnn.losses.NPair(0.2, normalize=True)
+    >>> adam = fnn.optim.Adam(lr=0.01)
+    >>> history = model.fit(series, pairs, loss=loss, optimizer=adam, epochs=20)
+    >>> history["loss"][-1] < 0.8 * history["loss"][0]
+    True
     """
 
     name = "n_pair"

@@ -663,30 +663,7 @@ def n_pair(
     normalize: bool = False,
     out: Array | None = None,
 ) -> tuple[float, Array]:
-    """Return (loss, dz) of two views of each label. See `pyfast_nn.losses.NPair`.
-
-    Examples
-    --------
-    Contrastive predictive coding, by two networks: from the beginning of a series one says where
-    the other puts its end, and is to tell it from the ends of others. Here series are the rows of
-    an image.
-
-    >>> series = fnn.datasets.load_digits()[0].reshape(-1, 8, 8)[:200] / 16
-    >>> context = fnn.Sequential([fnn.GRU(32, outputs="last"), fnn.Dense(16)], seed=0)
-    >>> encoder = fnn.Sequential([fnn.Dense(32), fnn.Tanh(), fnn.Dense(16)], seed=1)
-    >>> networks = [(context.build((6, 8)), series[:, :6]), (encoder.build(8), series[:, 7])]
-    >>> optimizers = [fnn.optim.Adam(network.parameters, lr=0.01) for network, _ in networks]
-    >>> pairs, history = np.tile(np.arange(200), 2), []
-    >>> for step in range(40):
-    ...     outs, pullbacks = zip(*(network.vjp(X) for network, X in networks))
-    ...     z = np.concatenate(outs)
-    ...     loss, dz = fnn.ops.n_pair(z, pairs, temperature=0.2, normalize=True)
-    ...     for optimizer, pullback, d in zip(optimizers, pullbacks, np.split(dz, 2)):
-    ...         optimizer.step(pullback(d)[0])
-    ...     history.append(loss)
-    >>> history[-1] < 0.8 * history[0]
-    True
-    """
+    """Return (loss, dz) of two views of each label. See `pyfast_nn.losses.NPair`."""
     return _loss(losses.NPair(temperature, normalize=normalize), z, y, out, None)
 
 

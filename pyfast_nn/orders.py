@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from . import _core
-from .data import group_numbers
+from .data import Examples, group_numbers, rows_of
 from .typing import Array, Integers
 
 # Random streams: below, the initial parameters; from here on, the row orders; from there on, the
@@ -98,13 +98,17 @@ def by_classes(labels: Integers, size: int, batch_size: int) -> Order:
     return order
 
 
-def check_partners(labels: Integers, rows: Integers, batch_size: int, grouped: bool) -> None:
+def check_partners(own: Examples, rows: Integers, batch_size: int, grouped: bool) -> None:
     """Raise ValueError if few rows of an epoch meet others with their label in their batch."""
-    batches = np.arange(len(rows)) // batch_size
-    places = batches * (labels.max() + 1) + labels[rows]
+    batches = np.repeat(np.arange(len(rows)) // batch_size, own.positions)
+    places = batches * (own.targets.max() + 1) + rows_of(own.targets, rows, own.positions)
+    if own.weights is not None:
+        places = places[rows_of(own.weights, rows, own.positions) > 0]
     _, met, sizes = np.unique(places, return_inverse=True, return_counts=True)
     if np.mean(sizes[met] - 1) < 0.5:
-        wanted = "rows that share a label in each" if grouped else "groups=y, or per_class=2 say"
+        wanted = "groups=y, or per_class=2 say"
+        if grouped or own.positions > 1:
+            wanted = "rows that share a label in each"
         came = "others" if grouped else "None"
         raise ValueError(
             f"groups: expected {wanted}, as of {len(rows)} rows in batches of {batch_size} few "

@@ -118,8 +118,7 @@ class Arrays:
             self._order_of_epoch = orders.as_they_come(n)
         if self._loss.task == "pairs":
             rows = self._order_of_epoch(self._engine.seed, self._engine.epochs_trained)
-            labels = self.examples.own().targets
-            orders.check_partners(labels, rows, size, self._groups is not None)
+            orders.check_partners(self.examples.own(), rows, size, self._groups is not None)
 
     def _own_groups(self, given: ArrayLike) -> Array:
         """Return the group of each row that is trained on."""

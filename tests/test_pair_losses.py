@@ -551,9 +551,179 @@ class TestModels:
             model.fit([(X, y)], loss="supcon", batch_size=8)
         with pytest.raises(ValueError, match="loss: expected one of values"):
             encoder(standardize_targets=True).fit(X, y, loss="supcon")
-        at_positions = fnn.Sequential([fnn.Dense(3)])
-        with pytest.raises(ValueError, match="loss: expected a network with one row of outputs"):
-            at_positions.fit(X.reshape(48, 5, 2), np.repeat(y[:, None], 5, 1), loss="supcon")
+
+
+def over_positions(**keywords):
+    """A network of each position by itself, of examples with three of them."""
+    return encoder(**keywords).build((3, 10))
+
+
+def as_rows(values):
+    """What has a row for each example, as it is with one for each position."""
+    return values.reshape(-1, *values.shape[2:])
+
+
+@pytest.mark.once
+class TestPositions:
+    """Each position of the outputs is a row: as if it were an example."""
+
+    @every_loss
+    def test_all_that_is_computed(self, name, rng):
+        loss = OBJECTS[name]
+        X, y = rng.standard_normal((11, 3, 10)), rng.integers(0, 7, (11, 3))
+        weights = rng.uniform(0.5, 2, (11, 3))
+        model, alone = over_positions(), encoder().build(10)
+        out = as_rows(model.forward(X))
+        each = of_anchors(loss, out, y.ravel())
+        assert model.evaluate(X, y, loss=loss)["loss"] == pytest.approx(each.mean())
+        weighted = each @ weights.ravel() / weights.sum()
+        options = {"loss": loss, "sample_weight": weights}
+        assert model.evaluate(X, y, **options)["loss"] == pytest.approx(weighted)
+
+        v = rng.standard_normal(model.n_parameters)
+        results = []
+        for each_model, data in (
+            (model, (X, y, weights)),
+            (alone, (as_rows(X), y.ravel(), weights.ravel())),
+        ):
+            options = {"loss": loss, "sample_weight": data[2]}
+            newton = curvature.GaussNewton(each_model, *data[:2], **options)
+            hessian = curvature.Hessian(each_model, *data[:2], **options)
+            line = fnn.inspect.loss_landscape(each_model, *data[:2], v, [-0.1, 0.2], loss=loss)
+            results.append(
+                [
+                    *each_model.loss_and_grad(*data[:2], **options),
+                    each_model.hvp(*data[:2], v, **options),
+                    *(hessian @ v, newton @ v, line.losses),
+                ]
+            )
+        for actual, expected in zip(*results, strict=True):
+            size = np.abs(expected).max()
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12 * size)
+
+    @every_loss
+    def test_a_fit(self, name, rng):
+        X, y = rng.standard_normal((11, 3, 10)), rng.integers(0, 4, (11, 3))
+        weights = rng.uniform(0.5, 2, (11, 3))
+        options = {"loss": OBJECTS[name], "shuffle": False, "epochs": 3}
+        model, alone = over_positions(), encoder()
+        mine = model.fit(X, y, batch_size=4, sample_weight=weights, **options)
+        rows = as_rows(X), y.ravel()
+        theirs = alone.fit(*rows, batch_size=12, sample_weight=weights.ravel(), **options)
+        np.testing.assert_allclose(mine["loss"], theirs["loss"], rtol=1e-9)
+        np.testing.assert_allclose(model.parameters, alone.parameters, rtol=0, atol=1e-9)
+
+    @every_loss
+    def test_what_does_not_exist_is_compared_with_nothing(self, name, rng):
+        """Positions of weight 0, and those behind the length of an example."""
+        loss = OBJECTS[name]
+        X, y = rng.standard_normal((11, 3, 10)), rng.integers(0, 4, (11, 3))
+        lengths = rng.integers(0, 4, 11)
+        lengths[:2] = 3, 1
+        exist = np.arange(3) < lengths[:, None]
+        X[~exist] = 1e30
+        weights = rng.uniform(0.5, 2, (11, 3))
+        alone = encoder().build(10)
+        kept = {"loss": loss, "sample_weight": weights[exist]}
+        value, gradient = alone.loss_and_grad(X[exist], y[exist], **kept)
+        v = rng.standard_normal(alone.n_parameters)
+        product = alone.hvp(X[exist], y[exist], v, **kept)
+        with_lengths = encoder().build((3, 10), lengths=True)
+        for model, data, own in (
+            (with_lengths, (X, lengths), weights),
+            (over_positions(), X, np.where(exist, weights, 0)),
+        ):
+            options = {"loss": loss, "sample_weight": own}
+            actual = model.loss_and_grad(data, y, **options)
+            assert actual[0] == pytest.approx(value, rel=1e-12)
+            size = np.abs(gradient).max()
+            np.testing.assert_allclose(actual[1], gradient, rtol=0, atol=1e-12 * size)
+            moved = model.hvp(data, y, v, **options)
+            size = np.abs(product).max()
+            np.testing.assert_allclose(moved, product, rtol=0, atol=1e-11 * size)
+
+        standing = {"loss": loss, "optimizer": fnn.optim.SGD(lr=1e-12), "epochs": 1}
+        out = alone.forward(as_rows(X)).reshape(11, 3, -1)
+        total, some = 0.0, np.flatnonzero(exist.any(axis=1))  # others are in no batch
+        for rows in (some[:4], some[4:8], some[8:]):
+            there = exist[rows]
+            total += of_anchors(loss, out[rows][there], y[rows][there]).sum()
+        model = encoder()
+        history = model.fit((X, lengths), y, shuffle=False, batch_size=4, **standing)
+        assert history["loss"][0] == pytest.approx(total / exist.sum(), rel=1e-9)
+
+    def test_two_parts_of_a_network_meet(self, rng):
+        """The loss of CLIP, by torch: which prediction belongs to which encoding."""
+        torch = autodiff.torch()
+        here, there = [fnn.Dense(6), fnn.Tanh(), fnn.Dense(8)], [fnn.Dense(8)]
+        parts = fnn.Columns([(slice(4), here), (slice(4, 10), there)])
+        layers = [parts, fnn.Reshape((4, 4))]  # two predictions, then what they are of
+        model = fnn.Sequential(layers, dtype="float64", seed=1).build(10)
+        X = rng.standard_normal((15, 10))
+        y = np.arange(30).reshape(15, 2)[:, [0, 1, 0, 1]]
+        loss = losses.NPair(0.3, normalize=True)
+        out, pullback = model.vjp(X)
+        leaf = torch.tensor(out, requires_grad=True)
+        rows = torch.nn.functional.normalize(leaf, dim=-1).reshape(15, 2, 2, 4)
+        logits = rows[:, 0].reshape(30, 4) @ rows[:, 1].reshape(30, 4).T / 0.3
+        cross_entropy, own = torch.nn.functional.cross_entropy, torch.arange(30)
+        expected = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+        expected.backward()
+        value, gradient = model.loss_and_grad(X, y, loss=loss)
+        assert value == pytest.approx(float(expected.detach()), rel=1e-13)
+        dparameters, _ = pullback(leaf.grad.numpy())
+        np.testing.assert_allclose(gradient, dparameters, rtol=0, atol=1e-14)
+
+    @pytest.mark.parametrize("name", ["supcon", "clip", "all triplets"])
+    def test_same_bits_for_any_team(self, name, threads, rng):
+        X, y = rng.standard_normal((90, 3, 10)), rng.integers(0, 30, (90, 3))
+        weights = rng.uniform(0.5, 2, (90, 3)) * (rng.random((90, 3)) > 0.3)
+        v = rng.standard_normal(over_positions().n_parameters)
+        options = {"loss": OBJECTS[name], "sample_weight": weights}
+
+        def results():
+            model = over_positions()
+            computed = [*model.loss_and_grad(X, y, **options), model.hvp(X, y, v, **options)]
+            model.fit(X, y, epochs=2, batch_size=40, **options)
+            return [np.asarray(each) for each in (*computed, model.parameters)]
+
+        mine = results()
+        _core.set_num_threads(1)
+        for actual, expected in zip(mine, results(), strict=True):
+            assert_same_bits(actual, expected)
+
+    def test_other_ways_of_a_fit(self, rng):
+        X, y = rng.standard_normal((12, 3, 10)), rng.integers(0, 3, (12, 3))
+        weights = np.where(rng.random((12, 3)) > 0.3, 1.0, 0)
+        parts = [(X[i : i + 4], y[i : i + 4]) for i in (0, 4, 8)]
+        stream, whole = over_positions(), over_positions()
+        stream.fit(parts, loss="supcon", epochs=2)
+        whole.fit(X, y, loss="supcon", epochs=2, batch_size=4, shuffle=False)
+        assert_same_bits(stream.parameters, whole.parameters)
+        again = over_positions()
+        history = again.fit(
+            X, y, loss="info_nce", epochs=2, sample_weight=weights, validation_split=0.25
+        )
+        assert np.isfinite(history["val_loss"]).all()
+        pairs = np.arange(12) // 2
+        again.fit(X, y, loss="info_nce", groups=pairs, batch_size=4, epochs=1)
+
+    def test_what_is_refused(self, rng):
+        X, y = rng.standard_normal((12, 3, 10)), rng.integers(0, 3, (12, 3))
+        model = over_positions()
+        for labels, options, message in [
+            (y[:, 0], {}, r"y: expected shape \(12, 3\)"),
+            (y[:, :2], {}, r"y: expected shape \(12, 3\)"),
+            (np.arange(36).reshape(12, 3), {}, "y: expected labels that rows share"),
+            (
+                np.arange(36).reshape(12, 3) % 18,
+                {"shuffle": False, "batch_size": 2},
+                "groups: expected rows that share a label in each, .*, got None",
+            ),
+            (y, {"per_class": 2}, "per_class: expected one label for each example"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                model.fit(X, labels, loss="supcon", epochs=1, **options)
 
 
 @pytest.mark.once

@@ -141,10 +141,6 @@ template <class T>
 Targets<T> targets_of(const py::array& y, const MaybeArray& weights, const LossSpec& loss, const Plan& plan,
                       index examples, std::vector<std::int64_t>& labels) {
     const index rows = examples * plan.output_shape().positions();
-    if (loss.couples_rows() && rows != examples)
-        throw py::value_error(
-            expected("loss", "one that computes each row by itself, for outputs at several positions",
-                     "one of pairs of rows"));
     return targets_of<T>(y, weights, loss, rows, plan.out_features(), labels);
 }
 

@@ -171,7 +171,7 @@ void curve_outputs(Exec& exec, const Walk<T>& walk, Workspace<T>& now, index fir
     const Batch<T> batch = walk.examples(first);
     if (walk.of.loss.couples_rows())
         return move_pairs<T>(exec, {now.pairs, walk.of.loss, batch, now.a(last), walk.factor, exec.rank},
-                             now.scores, now.ra(last), now.rda(last), rows,
+                             now.scores, now.ra(last), now.rda(last), now.rows_of(last, rows),
                              walk.of.kind == Curvature::gauss_newton);
     if (walk.of.kind != Curvature::empirical_fisher)
         return loss_tangent<T>(walk.of.loss, batch, now.a(last), now.ra(last), now.rda(last),

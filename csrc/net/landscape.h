@@ -148,8 +148,8 @@ void losses_along(const Context& call, const T* parameters, const T* directions,
                 });
                 if (loss.couples_rows()) {
                     const Pairs<T> pairs(there.pairs, loss, examples, there.a(last), T(1), 0);
-                    pairs.begin({0, batch});
-                    pairs.score({0, batch}, there.scores);
+                    pairs.begin(there.rows_of(last, {0, batch}));
+                    pairs.score(there.rows_of(last, {0, batch}), there.scores);
                 }
                 losses[i] += add_up(there).loss;
             }

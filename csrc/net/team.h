@@ -33,9 +33,12 @@ inline index chunk_size(const Context& call, index n, const LossSpec& loss = {})
     return exec::min(n, chunk_limit(call, n, loss));
 }
 
-// Multiply-adds of a row in a pass: those of the plan, and of its pairs with `others`.
+// Multiply-adds of an example in a pass: those of the plan, and of the pairs of its positions with those of
+// `others`.
 inline index work_per_row(const Plan& plan, const LossSpec& loss, index others) {
-    return plan.work_per_row() + (loss.couples_rows() ? others * plan.out_features() : 0);
+    const index positions = plan.output_shape().positions();
+    return plan.work_per_row() +
+           (loss.couples_rows() ? others * positions * positions * plan.out_features() : 0);
 }
 
 // So many rows are computed from the parameters as they lie: packing them would cost more than it saves.
@@ -106,12 +109,11 @@ template <class T>
 inline void score_outputs(Exec& exec, Workspace<T>& ws, const LossSpec& loss, const Batch<T>& batch,
                           Range examples, T factor) {
     const int last = ws.plan.output();
+    const Range rows = ws.rows_of(last, examples);
     if (loss.couples_rows())
         return score_pairs<T>(exec, {ws.pairs, loss, batch, ws.a(last), factor, exec.rank}, ws.scores,
-                              ws.needs.gradient && ws.needs.base_gradient ? ws.da(last) : Panels<T>{},
-                              examples);
-    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), ws.rows_of(last, examples), factor, ws.scores,
-                    ws.scratch(exec.rank));
+                              ws.needs.gradient && ws.needs.base_gradient ? ws.da(last) : Panels<T>{}, rows);
+    loss_forward<T>(loss, batch, ws.a(last), ws.da(last), rows, factor, ws.scores, ws.scratch(exec.rank));
 }
 
 // y = share x + rest y.

@@ -334,7 +334,7 @@ class Workspace {
         scores = {own.take<T>(scored), own.take<T>(scored)};
         scratch_ = own.take<T>(threads_ * Block<T>::size(plan.out_features(), needs.tangent));
         if (needs.pairs.couples_rows())
-            pairs.lay_out(own, needs.pairs, rows, plan.out_features(), threads_, needs.tangent);
+            pairs.lay_out(own, needs.pairs, scored, plan.out_features(), threads_, needs.tangent);
     }
 
     Base lay_out_base(Carver& tables, Carver& memory) const {

@@ -1,5 +1,8 @@
 // Losses over the pairs of rows of a batch: value, gradient, and Hessian in the outputs times a direction.
 //
+// A row is the output of an example, or of one of its positions. Rows without weight are as if they were not
+// there: the others are numbered without them.
+//
 // Each row is an anchor once, and the loss is the mean over anchors. An anchor needs all other rows as they
 // are compared (`begin`); what it makes of them is kept in a few numbers for each anchor (`score`); a row's
 // gradient is the sum of what it does as an anchor and of what it does to the others (`differentiate`), which
@@ -30,6 +33,7 @@ struct PairRoom {
 
     T *rows = nullptr, *transposed, *scales, *squares;  // as they are compared, and |row|^2
     Id *labels, *views;                                 // rows of one view are not compared
+    Id* places;                                         // of rows that are there among all
     T *log_sums, *shares, *rates;                       // of anchors: see the rules
     T* matrix;                                          // (n, n) of triplets: derivative of each distance
     T *moves, *moves_transposed, *scale_moves, *square_moves, *log_sum_moves, *rate_moves;
@@ -41,8 +45,7 @@ struct PairRoom {
         const auto take = [&](bool wanted, index count) { return wanted ? carver.take<T>(count) : nullptr; };
         rows = carver.take<T>(panels(n, features));
         transposed = carver.take<T>(panels(features, n));
-        labels = carver.take<Id>(n);
-        views = carver.take<Id>(n);
+        for (Id** each : {&labels, &views, &places}) *each = carver.take<Id>(n);
         for (T** each : {&scales, &squares, &log_sums, &shares, &rates}) *each = carver.take<T>(n);
         matrix = take(loss.kind == LossKind::triplet, n * n);
         moves = take(tangent, panels(n, features));
@@ -67,7 +70,7 @@ class Pairs {
           loss_(loss),
           batch_(batch),
           z_(z),
-          n_(z.rows),
+          n_(there({0, z.rows}).size()),
           features_(z.cols),
           factor_(factor),
           own_(room.own + rank * room.per_thread) {}
@@ -89,6 +92,17 @@ class Pairs {
     struct Similarities {};  // a rule of these
 
     static constexpr T none = -rules::Format<T>::infinity;  // of a similarity that does not count
+
+    bool is_there(index row) const { return batch_.weight(row) != 0; }
+    // Those of the given rows that are there, by their own numbers.
+    Range there(Range rows) const {
+        if (batch_.targets.weights == nullptr) return rows;
+        index before = 0, within = 0;
+        for (index r = 0; r < rows.begin; ++r) before += index(is_there(r));
+        for (index r = rows.begin; r < rows.end; ++r) within += index(is_there(r));
+        return {before, before + within};
+    }
+    index place(index i) const { return index(room_.places[i]); }
 
     Panels<T> of_features(T* data) const { return {data, n_, features_}; }
     Panels<T> of_transposed(T* data) const { return {data, features_, n_}; }
@@ -123,7 +137,7 @@ class Pairs {
     }
     T sharpness() const { return of_distances() ? T(1) : T(1 / loss_.temperature); }
     T share(index anchor, index parts) const {
-        return parts > 0 ? factor_ * batch_.weight(anchor) / T(parts) : T(0);
+        return parts > 0 ? factor_ * batch_.weight(place(anchor)) / T(parts) : T(0);
     }
     std::int64_t label(index row) const { return batch_.targets.labels[batch_.target(row)]; }
     bool is_positive(index anchor, index j) const {
@@ -462,9 +476,9 @@ class Pairs {
     }
 
     // Row i with zeros behind it.
-    static void load_row(Panels<T> to, Panels<const T> from, index i) {
+    void load_row(Panels<T> to, Panels<const T> from, index i) const {
         for (index p = 0; p < to.count(); ++p) {
-            std::memcpy(to.row(p, i), from.row(p, i), std::size_t(to.used(p)) * sizeof(T));
+            std::memcpy(to.row(p, i), from.row(p, place(i)), std::size_t(to.used(p)) * sizeof(T));
             std::fill(to.row(p, i) + to.used(p), to.row(p, i) + to.width(p), T(0));
         }
     }
@@ -477,13 +491,20 @@ class Pairs {
     void multiply_rows(Panels<T> to, Panels<const T> factors, T* of, exec::Initial<T> initial) const {
         exec::multiply<T>(to, factors, of_features(of), initial, {0, to.rows}, {0, to.count()});
     }
-    // Row i of dz from row r of what is derived in the row as it is compared: the way back through the norm.
-    void put_gradient(Panels<T> dz, index i, Panels<const T> u, Panels<const T> gradient, index r) const {
+    // What is not there has no derivative.
+    void clear_others(Panels<T> dz, Range rows) const {
+        for (index row = rows.begin; row < rows.end; ++row)
+            for (index p = 0; p < dz.count() && !is_there(row); ++p)
+                std::fill(dz.row(p, row), dz.row(p, row) + dz.width(p), T(0));
+    }
+    // A row of dz from row r of what is derived in row i as it is compared: the way back through the norm.
+    void put_gradient(Panels<T> dz, index row, index i, Panels<const T> u, Panels<const T> gradient,
+                      index r) const {
         const T scale = loss_.normalize ? room_.scales[i] : T(1);
         const T along = is_free(i) ? T(0) : product_of_rows(u, i, gradient, r);
         for (index p = 0; p < dz.count(); ++p)
             exec::elementwise({0, dz.width(p)},
-                              [to = dz.row(p, i), u = u.row(p, i), d = gradient.row(p, r), scale,
+                              [to = dz.row(p, row), u = u.row(p, i), d = gradient.row(p, r), scale,
                                along](index j) { to[j] = Norm::product(scale, u[j], d[j], T(0), along); });
     }
     void put_tangent(Panels<T> rdz, index i, const Own& mine, index r) const {
@@ -495,9 +516,10 @@ class Pairs {
             bend = product_of_rows(ru, i, mine.gradient, r) + product_of_rows(u, i, mine.rgradient, r);
         }
         for (index p = 0; p < rdz.count(); ++p)
-            exec::elementwise({0, rdz.width(p)}, [to = rdz.row(p, i), u = u.row(p, i), ru = ru.row(p, i),
-                                                  d = mine.gradient.row(p, r), rd = mine.rgradient.row(p, r),
-                                                  scale, along, move, bend](index j) {
+            exec::elementwise({0, rdz.width(p)}, [to = rdz.row(p, place(i)), u = u.row(p, i),
+                                                  ru = ru.row(p, i), d = mine.gradient.row(p, r),
+                                                  rd = mine.rgradient.row(p, r), scale, along, move,
+                                                  bend](index j) {
                 to[j] = Norm::product_tangent(scale, u[j], ru[j], d[j], rd[j], T(0), along, move, T(0), bend);
             });
     }
@@ -510,7 +532,7 @@ class Pairs {
     const LossSpec& loss_;
     const Batch<T>& batch_;
     const Panels<const T> z_;
-    const index n_, features_;
+    const index n_, features_;  // of rows that are there
     const T factor_;
     T* const own_;
 };
@@ -518,7 +540,10 @@ class Pairs {
 template <class T>
 void Pairs<T>::begin(Range rows) const {
     const Panels<T> u = of_features(room_.rows), t = of_transposed(room_.transposed);
-    for (index i = rows.begin; i < rows.end; ++i) {
+    const Range own = there(rows);
+    for (index row = rows.begin, i = own.begin; row < rows.end; ++row)
+        if (is_there(row)) room_.places[i++] = Id(row);
+    for (index i = own.begin; i < own.end; ++i) {
         load_row(u, z_, i);
         room_.squares[i] = product_of_rows(u, i, u, i);
         if (loss_.normalize) {
@@ -529,26 +554,27 @@ void Pairs<T>::begin(Range rows) const {
             room_.scales[i] = scale;
             room_.squares[i] = product_of_rows(u, i, u, i);
         }
-        room_.labels[i] = Id(label(i));
+        room_.labels[i] = Id(label(place(i)));
         room_.views[i] = Id(i);
         if (loss_.kind == LossKind::n_pair) {  // how many of its label come before it
             Id before = 0;
-            for (index j = 0; j < i; ++j) before += Id(label(j) == label(i));
+            for (index row = 0; row < place(i); ++row)
+                before += Id(is_there(row) && label(row) == label(place(i)));
             room_.views[i] = before;
         }
     }
-    for (index p = 0; p < u.count(); ++p) exec::transpose<T>(t, u, p, rows);
+    for (index p = 0; p < u.count(); ++p) exec::transpose<T>(t, u, p, own);
 }
 
 template <class T>
 void Pairs<T>::score(Range rows, const RowScores<T>& scores) const {
+    std::fill(scores.loss + rows.begin, scores.loss + rows.end, T(0));
+    std::fill(scores.right + rows.begin, scores.right + rows.end, T(0));
     with_rule([&](const auto& rule) {
         for_anchors(
-            rows, false,
+            there(rows), false,
             [&](index i, const Own& mine, index) {
-                const T weight = batch_.weight(i), value = score_anchor(rule, i, mine);
-                scores.loss[i] = weight != 0 ? weight * value : 0;
-                scores.right[i] = 0;
+                scores.loss[place(i)] = batch_.weight(place(i)) * score_anchor(rule, i, mine);
             },
             [](Range, const Own&) {});
     });
@@ -563,32 +589,34 @@ void Pairs<T>::differentiate(Panels<T> dz, Range rows) const {
     const auto put = [&](Range block, const Own& mine) {
         multiply_rows(mine.gradient, mine.pairs, room_.rows, exec::Initial<T>::zero());
         for (index i = block.begin; i < block.end; ++i)
-            put_gradient(dz, i, of_features(room_.rows), mine.gradient, i - block.begin);
+            put_gradient(dz, place(i), i, of_features(room_.rows), mine.gradient, i - block.begin);
     };
+    clear_others(dz, rows);
     with_rule([&](const auto& rule) {
         for_anchors(
-            rows, false, [&](index i, const Own& mine, index r) { pull_rows(rule, i, mine, r); }, put);
+            there(rows), false, [&](index i, const Own& mine, index r) { pull_rows(rule, i, mine, r); }, put);
     });
 }
 
 template <class T>
 void Pairs<T>::begin_tangent(Panels<const T> rz, Range rows) const {
     const Panels<T> u = of_features(room_.rows), ru = of_features(room_.moves);
-    for (index i = rows.begin; i < rows.end; ++i) {
+    const Range own = there(rows);
+    for (index i = own.begin; i < own.end; ++i) {
         load_row(ru, rz, i);
         room_.scale_moves[i] = is_free(i) ? T(0) : product_of_rows(u, i, ru, i);
-        put_gradient(ru, i, u, ru, i);
+        put_gradient(ru, i, i, u, ru, i);
         room_.square_moves[i] = 2 * product_of_rows(u, i, ru, i);
     }
     for (index p = 0; p < ru.count(); ++p)
-        exec::transpose<T>(of_transposed(room_.moves_transposed), ru, p, rows);
+        exec::transpose<T>(of_transposed(room_.moves_transposed), ru, p, own);
 }
 
 template <class T>
 void Pairs<T>::score_tangent(Range rows) const {
     with_rule([&](const auto& rule) {
         for_anchors(
-            rows, true, [&](index i, const Own& mine, index) { score_moves(rule, i, mine); },
+            there(rows), true, [&](index i, const Own& mine, index) { score_moves(rule, i, mine); },
             [](Range, const Own&) {});
     });
 }
@@ -609,11 +637,13 @@ void Pairs<T>::differentiate_tangent(Panels<T> rdz, Range rows, bool convex) con
         const Panels<T> u = of_features(room_.rows);
         for (index i = block.begin; i < block.end; ++i) {
             const index r = i - block.begin;
-            convex ? put_gradient(rdz, i, u, mine.rgradient, r) : put_tangent(rdz, i, mine, r);
+            convex ? put_gradient(rdz, place(i), i, u, mine.rgradient, r) : put_tangent(rdz, i, mine, r);
         }
     };
+    clear_others(rdz, rows);
     with_rule([&](const auto& rule) {
-        for_anchors(rows, true, [&](index i, const Own& mine, index r) { pull_rows(rule, i, mine, r); }, put);
+        for_anchors(
+            there(rows), true, [&](index i, const Own& mine, index r) { pull_rows(rule, i, mine, r); }, put);
     });
 }
 
