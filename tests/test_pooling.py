@@ -196,19 +196,28 @@ def test_sets_of_different_sizes_are_not_exchanged(tmp_path, rng):
 
 @pytest.mark.parametrize("pool", ["sum", "mean", "max"])
 def test_any_order_of_a_set_gives_the_same(rng, dtype, pool):
-    """A maximum has no rounding: to the bit. Elements beyond a length may be anything."""
+    """A maximum has no rounding: to the bit. Elements beyond a length may be anything.
+
+    Derivatives in the parameters are the same, too, and those in the elements follow these.
+    """
     phi, rho = [fnn.Dense(7), fnn.Tanh()], [fnn.Dense(3)]
     x, lengths = rng.standard_normal((4, 6, 2)).astype(dtype), np.array([6, 4, 2, 1])
     model = fnn.Sequential([fnn.DeepSet(phi, rho, pool)], dtype=dtype).build((6, 2), lengths=True)
-    out = model.forward((x, lengths))
+    out, pullback = model.vjp((x, lengths))
+    dout = rng.standard_normal(out.shape).astype(dtype)
+    dw, dx = pullback(dout)
     for _ in range(5):
-        other = rng.standard_normal(x.shape).astype(dtype)
-        for mine, yours, length in zip(other, x, lengths, strict=True):
-            mine[:length] = yours[rng.permutation(length)]
-        again = model.forward((other, lengths))
+        orders = [[*rng.permutation(length), *range(length, 6)] for length in lengths]
+        other = np.take_along_axis(x, np.array(orders)[..., None], axis=1)
+        other[np.arange(6) >= lengths[:, None]] = rng.standard_normal(2)
+        again, pullback = model.vjp((other, lengths))
         if pool == "max":
             np.testing.assert_array_equal(again, out)
         assert_close(again, out, dtype, 16)
+        dw_again, dx_again = pullback(dout)
+        assert_close(dw_again, dw, dtype, 64)
+        expected = np.take_along_axis(dx, np.array(orders)[..., None], axis=1)
+        assert_close(dx_again, expected, dtype, 16)
     reversed_ = x.copy()
     reversed_[0, 0] += 1  # another set
     assert np.abs(model.forward((reversed_, lengths)) - out)[0].max() > 1e-3
@@ -242,3 +251,15 @@ def test_outputs_of_a_set_follow_its_elements(rng, dtype, layers, follows):
     assert_close(dw_moved, dw, dtype, 64)  # which does not know of the order
     pooled = fnn.Sequential([*layers, fnn.SetPool("mean")], dtype=dtype).build((6, 4))
     assert_close(pooled.forward(x[:, order]), pooled.forward(x), dtype, 16)
+
+
+@pytest.mark.parametrize("layer", [fnn.MultiHeadAttention(2), fnn.TransformerBlock(2)])
+def test_outputs_of_sets_of_different_sizes_follow_their_elements(rng, dtype, layer):
+    model = fnn.Sequential([layer], dtype=dtype).build((6, 4), lengths=True)
+    x, lengths = rng.standard_normal((3, 6, 4)).astype(dtype), np.array([6, 4, 1])
+    orders = np.array([[*rng.permutation(length), *range(length, 6)] for length in lengths])
+    moved = np.take_along_axis(x, orders[..., None], axis=1)
+    exist = np.arange(6) < lengths[:, None]
+    moved[~exist] = 5
+    expected = np.take_along_axis(model.forward((x, lengths)), orders[..., None], axis=1)
+    assert_close(model.forward((moved, lengths))[exist], expected[exist], dtype, 16)
