@@ -438,6 +438,22 @@ def test_contrastive_digits_of_mnist(run):
     assert errors["fine-tuned, views"] < errors["from scratch, views"] - 5  # 19.9, 30.1
 
 
+def test_predictive_coding(run):
+    page = run("predictive_coding", SIGNALS=1000, BATCH=50, EPOCHS=12, SEEDS=1, TOLD=[50])
+    of = {name: each[0, 0] for name, each in page.found.items()}
+    assert page.losses[-1] < page.chance - 0.15  # 4.78, 5.01
+    others = max(of["not trained"], of["spectrum"], of["samples"])
+    assert of["predictive coding"] > others + 0.3  # 0.62, 0.12
+    assert of["samples"] < 0.05
+
+    features, pitch = page.spectrum(page.X_new), page.pitch_new  # the reader, by scikit-learn
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="it is the oracle here")
+    scaled = (features - features[:300].mean(axis=0)) / features[:300].std(axis=0)
+    oracle = linear_model.Ridge(alpha=30).fit(scaled[:300], pitch[:300]).predict(scaled[300:])
+    own = page.ridge(features[:300], pitch[:300], 30, features[300:])
+    np.testing.assert_allclose(own, oracle, atol=1e-6)
+
+
 def test_spectrum_of_a_convolution(run):
     page = run("spectrum_of_a_convolution", EPOCHS=20, ROWS=300, SAMPLES=50, PROBES=2)
     assert page.error < 1e-2
