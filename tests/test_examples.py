@@ -529,9 +529,8 @@ def test_margins(run):
 
 
 def test_neural_ode_spirals(run):
-    page = run(
-        "neural_ode_spirals", EXAMPLES=300, EPOCHS=60, STEPS=[2, 8, 16], TOLERANCES=[1e-3, 1e-6]
-    )
+    steps = {"STEPS": [2, 8, 16], "TOLERANCES": [1e-3, 1e-6]}
+    page = run("neural_ode_spirals", EXAMPLES=300, EPOCHS=60, **steps)
     assert page.scipy_difference < 1e-10  # 3e-14
     assert max(page.exact_error) < 1e-8  # 1e-11
     assert page.adjoint_error[0] > 1e-5 and 3 < page.order < 6
