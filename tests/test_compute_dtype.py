@@ -110,10 +110,13 @@ def test_products(cublaslt, rng, name, shape, many, by_library):
     outputs, pullback = model.vjp(X)
     gradient, dX = pullback(d)
     again, tangent = model.jvp(X, np.concatenate([v.ravel(), c]))
+    rectified = there([fnn.Dense(out), fnn.ReLU()], name, width)
+    rectified.parameters[:] = model.parameters
     for got, expected in (
         (model.forward(X), x_ @ w_ + b),
         (outputs, x_ @ w_ + b),
         (again, x_ @ w_ + b),
+        (rectified.forward(X), np.maximum(x_ @ w_ + b, 0)),
         (tangent, x_ @ v_ + c),
         (dX, d_ @ w_.T),
         (gradient, np.concatenate([(x_.T @ d_).ravel(), d.sum(axis=0)])),
@@ -188,7 +191,8 @@ def test_what_is_not_finite(cublaslt, rng, name):
     X[5] = 1e30 * np.sign(X[5])
     outputs = model.forward(X)
     assert np.isnan(outputs[3]).all() and np.isfinite(np.delete(outputs, 3, axis=0)).all()
-    assert (model.activations(X)["1"][:3] >= 0).all()
+    rectified = model[:2].forward(X)
+    assert np.isnan(rectified[3]).all() and (np.delete(rectified, 3, axis=0) >= 0).all()
 
 
 def test_gradients_as_small_as_those_of_float32(cublaslt, name):
