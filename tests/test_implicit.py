@@ -256,6 +256,21 @@ def test_more_examples_than_a_chunk(isa, dtype, rng, adjoint):
     check_maps(Problem(rng, dtype, IN, n.list, 1030))
 
 
+def test_the_adjoint_of_examples_that_arrive_before_others(isa, dtype, rng, restore_threads):
+    """Whatever was in the memory of the evaluations that they do not need."""
+    n = Blocks()
+    alone(n, ode("dopri5", 60, 0.0, 2.0, 1e-3, 1e-4, adjoint=7), mlp)
+    problem = Problem(rng, dtype, IN, n.list, 170)
+    problem.X *= np.where(np.arange(170) < 85, 3, 1e-3)[:, None].astype(dtype)
+    _core.set_num_threads(2)
+    expected = problem.loss_and_grad()[1]
+    X, problem.X = problem.X, np.full_like(problem.X, np.nan)
+    assert np.isnan(problem.loss_and_grad()[1]).all()
+    problem.X = X
+    assert np.isfinite(expected).all()
+    assert_same_bits(problem.loss_and_grad()[1], expected)
+
+
 @pytest.mark.parametrize(("one", "other"), [(2, 0), (0, 2), (1, 3)])
 def test_the_adjoint_in_one_of_two_blocks(isa, dtype, rng, one, other):
     """Of the same layers, whose gradient is that of both."""
