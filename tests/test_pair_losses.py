@@ -349,6 +349,16 @@ class TestDegenerate:
         value, dz = compute(losses.InfoNCE(), z, np.array([0, 0, 1, 1]))
         assert np.isfinite(value) and np.isfinite(dz).all() and abs(dz[1]).max() > 1e9
 
+    def test_a_row_that_is_almost_zero(self, rng):
+        """Its length counts as 1e-12, and so as a constant."""
+        z, y, loss = rng.standard_normal((4, 3)), np.array([0, 0, 1, 1]), losses.InfoNCE()
+        z[1] *= 1e-13
+        v = np.zeros((4, 3))
+        v[1] = z[1] * 1e13
+        _, dz = compute(loss, z, y)
+        there, back = (of_anchors(loss, z + step * v, y).mean() for step in (1e-17, -1e-17))
+        assert np.sum(dz * v) == pytest.approx((there - back) / 2e-17, rel=1e-5)
+
     def test_large_numbers(self, rng):
         z = rng.standard_normal((6, 3)).astype(np.float32)
         y = np.array([0, 0, 1, 1, 2, 2])
