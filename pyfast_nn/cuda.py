@@ -1,4 +1,4 @@
-"""GPUs: whether networks can be computed on one, ``device="cuda"``.
+"""GPUs: whether networks can be computed on one, ``device="cuda"``, and on which.
 
 Examples
 --------
@@ -9,6 +9,7 @@ Examples
 import ctypes
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from . import _core, checks
 
-__all__ = ["get_device_name", "is_available"]
+__all__ = ["device_count", "get_device_name", "is_available"]
 
 
 def __dir__() -> list[str]:
@@ -32,14 +33,34 @@ def is_available() -> bool:
     bool
     """
     try:
-        require()
+        require("cuda")
     except RuntimeError:
         return False
     return True
 
 
-def get_device_name() -> str:
-    """Return the name of the GPU that ``device="cuda"`` computes on.
+def device_count() -> int:
+    """Return how many GPUs there are to compute on: "cuda:0", which is "cuda", "cuda:1" and so on.
+
+    Returns
+    -------
+    int
+        0 where nothing computes; `get_device_name` says why.
+    """
+    try:
+        open_library()
+        return _core.count_devices("cuda")
+    except RuntimeError:
+        return 0
+
+
+def get_device_name(device: str = "cuda") -> str:
+    """Return the name of the GPU that ``device="cuda"`` computes on, or of another one.
+
+    Parameters
+    ----------
+    device : str
+        ``"cuda"``, or with a number, ``"cuda:1"``.
 
     Returns
     -------
@@ -47,12 +68,15 @@ def get_device_name() -> str:
 
     Raises
     ------
+    TypeError, ValueError
+        If it is none of these, or there are not so many.
     RuntimeError
         If nothing computes there: this build has no code for it (then how to build it), or there is
         no GPU or no driver that fits (then what CUDA's run-time library says).
     """
-    require()
-    return _core.device_model("cuda")
+    if check_device(device) == "cpu":
+        raise ValueError("device: expected a GPU, 'cuda' or 'cuda:1', got 'cpu'")
+    return _core.device_model(device)
 
 
 def library() -> str | None:
@@ -61,26 +85,41 @@ def library() -> str | None:
     return None if found is None else found.origin
 
 
-_provider: str | None = None  # of wide products of float32 and float64, once it is known
+def open_library() -> None:
+    """Raise RuntimeError unless this build has code for GPUs."""
+    if _core.is_open_device("cuda"):
+        return
+    path = library()
+    if path is None:
+        raise RuntimeError(
+            "device: expected 'cpu', got 'cuda', for which this build has no code; where nvcc is, "
+            "PYFAST_NN_CUDA=1 pip install . builds it"
+        )
+    _core.open_device(path)
 
 
-def require() -> None:
-    """Raise RuntimeError unless ``device="cuda"`` computes."""
-    global _provider
-    if not _core.is_open_device("cuda"):
-        path = library()
-        if path is None:
-            raise RuntimeError(
-                "device: expected 'cpu', got 'cuda', for which this build has no code; where nvcc "
-                "is, PYFAST_NN_CUDA=1 pip install . builds it"
-            )
-        _core.open_device(path)
-    _core.device_model("cuda")
-    if _provider is None:
+_with_products: set[str] = set()  # devices of which it is known what computes wide products
+
+
+def require(device: str) -> None:
+    """Raise RuntimeError unless that GPU computes; ValueError if there are not so many."""
+    open_library()
+    _core.device_model(device)
+    if device not in _with_products:
         wanted = os.environ.get("PYFAST_NN_CUDA_GEMM") or "own"
         if checks.choice(wanted, "PYFAST_NN_CUDA_GEMM", ("own", "cublaslt")) == "cublaslt":
-            _use_cublaslt("PYFAST_NN_CUDA_GEMM", always=True)
-        _provider = wanted
+            _use_cublaslt("PYFAST_NN_CUDA_GEMM", device, always=True)
+        _with_products.add(device)
+
+
+def why_not(device: str, compute_dtype: str | None, dtype: np.dtype[Any]) -> str:
+    """Return why that does not compute here; "" if it does."""
+    try:
+        check_device(device)
+        check_compute_dtype(compute_dtype, dtype, device)
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 _CUBLASLT = "libcublasLt.so.13"
@@ -96,12 +135,12 @@ def places_of_cublaslt() -> list[str]:
     return [_CUBLASLT]
 
 
-def _use_cublaslt(name: str, always: bool) -> None:
-    """Have wide products computed by cuBLASLt; RuntimeError, about `name`, if it is not there."""
+def _use_cublaslt(name: str, device: str, always: bool) -> None:
+    """Have wide products computed by cuBLASLt there; RuntimeError, about `name`, if it is not there."""
     reasons = []
     for place in places_of_cublaslt():
         try:
-            return _core.use_cublaslt("cuda", place, always)
+            return _core.use_cublaslt(device, place, always)
         except RuntimeError as error:
             reasons.append(f"{place}: {error}")
     raise RuntimeError(
@@ -112,10 +151,14 @@ def _use_cublaslt(name: str, always: bool) -> None:
 
 def check_device(device: object) -> str:
     """Return `device`, a name of one that computes."""
-    name = checks.choice(device, "device", ("cpu", "cuda"))
-    if name == "cuda":
-        require()
-    return name
+    if isinstance(device, str) and re.fullmatch(r"cuda(:(0|[1-9]\d*))?", device):
+        require(device)
+        return device
+    if device != "cpu":
+        raise (ValueError if isinstance(device, str) else TypeError)(
+            f"device: expected 'cpu', 'cuda' or one of several GPUs, 'cuda:1', got {device!r}"
+        )
+    return "cpu"
 
 
 def check_compute_dtype(compute_dtype: object, dtype: np.dtype[Any], device: str) -> str:
@@ -128,10 +171,10 @@ def check_compute_dtype(compute_dtype: object, dtype: np.dtype[Any], device: str
         return name
     if name not in rounded or dtype.name != "float32":
         raise ValueError(f"compute_dtype: expected {dtype.name!r} with that dtype, got {name!r}")
-    if device != "cuda":
+    if device == "cpu":
         raise ValueError(
             f"compute_dtype: expected 'float32' with device={device!r}, got {name!r}; "
             "device='cuda' has it"
         )
-    _use_cublaslt("compute_dtype", always=False)
+    _use_cublaslt("compute_dtype", device, always=False)
     return name

@@ -737,9 +737,13 @@ def make_network(
     compute_dtype: str | None = None,
     fused: bool = True,
 ) -> _core.Network:
-    """Return the core's network of layers in their places."""
-    cuda.check_device(device)  # of a pickle, say, that comes from another machine
-    cuda.check_compute_dtype(compute_dtype, dtype, device)
+    """Return the core's network of layers in their places.
+
+    Where its device is not here, as that of a pickle from another machine, it computes nothing.
+    """
+    missing = cuda.why_not(device, compute_dtype, dtype)
+    if missing:
+        missing += "; model.to('cpu') has the processor compute"
     in_features = graph.width(0)
     for place in graph.places:
         if place.kind == "select" and -1 in place.layer.places:
@@ -748,7 +752,7 @@ def make_network(
                 "got some without; a DataFrame has them"
             )
     layers = graph.described(dtype)
-    return _core.Network(dtype.name, in_features, layers, fused, device, compute_dtype)
+    return _core.Network(dtype.name, in_features, layers, fused, device, compute_dtype, missing)
 
 
 def named(layout: Layout, vector: Array, graph: Graph | None = None) -> dict[str, Array]:

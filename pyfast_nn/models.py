@@ -91,10 +91,11 @@ class Sequential(Guided):
         their derivatives are those of what is trained on, in the history, in `evaluate`,
         `loss_and_grad`, `hvp` and curvature, all of which take y as it is; `forward` gives what the
         network puts out, ``(prediction - mean) / std``. For losses of values but ``"poisson"``.
-    device : {"cpu", "cuda"}
-        What computes: the processor, or a GPU. Arrays that go in, come out and are held, the
-        parameters among them, are NumPy's either way. What a GPU cannot compute yet raises. Files
-        of models do not hold it. Experimental, see :doc:`there </cuda>`.
+    device : str
+        What computes: the processor, ``"cpu"``, or a GPU, ``"cuda"``, of several by its number,
+        ``"cuda:1"``. Arrays that go in, come out and are held, the parameters among them,
+        are NumPy's either way. What a GPU cannot compute yet raises. Files of models do not
+        hold it; pickles do. Experimental, see :doc:`there </cuda>`.
     compute_dtype : {"float32", "float64", "tfloat32", "bfloat16"}, optional
         To which type the operands of matrix products are rounded; sums, parameters and all else
         have `dtype`, which this is by default. ``"tfloat32"`` and ``"bfloat16"``, for a GPU and
@@ -213,7 +214,7 @@ class Sequential(Guided):
 
     @property
     def device(self) -> str:
-        """What computes: "cpu" or "cuda" (str)."""
+        """What computes: "cpu", "cuda" or one of several GPUs, "cuda:1" (str)."""
         return self._engine.device
 
     @property
@@ -229,7 +230,7 @@ class Sequential(Guided):
 
         Parameters
         ----------
-        device : {"cpu", "cuda"}
+        device : {"cpu", "cuda", "cuda:1", ...}
         compute_dtype : {"float32", "float64", "tfloat32", "bfloat16"}, optional
             As of `Sequential`. None: on a GPU what it is, on the processor `dtype`.
 
@@ -241,7 +242,7 @@ class Sequential(Guided):
         Raises
         ------
         TypeError, ValueError
-            If it is none of these.
+            If it is none of these, or there are not so many GPUs.
         RuntimeError
             If nothing computes there, or so; see `Sequential`. The model stays where it is.
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import emulated
+from emulated import emulator, gpu, without  # noqa: F401 (fixtures)
 from pyfast_nn import _core
 
 FULL = os.environ.get("PYFAST_NN_FULL", "") not in ("", "0")

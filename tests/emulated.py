@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import pyfast_nn as fnn
+from pyfast_nn import _core
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parent / "csrc"
@@ -57,3 +60,46 @@ def library(folder, *options):
     path = folder / "_cuda.so"
     subprocess.run([*COMPILER.split(), *options, "-shared", *objects, "-o", str(path)], check=True)
     return path
+
+
+@pytest.fixture
+def gpu(request):
+    """Have the core know of the GPUs of the emulator, of which there are two."""
+    _core.open_device(str(request.getfixturevalue("library")))
+    assert fnn.cuda.is_available() and fnn.cuda.get_device_name() == "emulator"
+
+
+def run_elsewhere(code, path, **environment):
+    """Return what a process with its own emulator prints."""
+    first = f"import pyfast_nn as fnn; fnn._core.open_device({str(path)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}\n{code}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def asked(path):
+    """Return the library as one that answers what tests ask of the emulator."""
+    emulator = ctypes.CDLL(str(path))
+    emulator.emulate_new_stream.restype = ctypes.c_void_p
+    for function in (emulator.emulate_queued, emulator.emulate_wait):
+        function.argtypes = [ctypes.c_void_p]
+    return emulator
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """A build without code for GPUs, and with no library open."""
+    monkeypatch.setattr(_core, "is_open_device", lambda kind: False)
+    monkeypatch.setattr(fnn.cuda, "library", lambda: None)
+
+
+@pytest.fixture
+def emulator(gpu, library):
+    """Answers what tests ask of the GPUs that the core knows of."""
+    return asked(library)

@@ -6,7 +6,6 @@ import copy
 import ctypes
 import functools
 import gc
-import os
 import pickle
 import subprocess
 import sys
@@ -19,19 +18,10 @@ import emulated
 import pyfast_nn as fnn
 from conftest import assert_close, assert_same_bits
 from pyfast_nn import _core, cli
-from pyfast_nn.optim import gpu as gpu_arrays
-from pyfast_nn.optim.gpu import DeviceArray
 
 pytestmark = pytest.mark.once
 
 WITHOUT = "device: expected 'cpu', got 'cuda', for which this build has no code; .*PYFAST_NN_CUDA=1"
-
-
-@pytest.fixture
-def without(monkeypatch):
-    """A build without code for GPUs, and with no library open."""
-    monkeypatch.setattr(_core, "is_open_device", lambda name: False)
-    monkeypatch.setattr(fnn.cuda, "library", lambda: None)
 
 
 def layers():
@@ -52,22 +42,39 @@ def test_a_build_without(without):
     assert model.device == "cpu"
 
 
-def test_a_pickle_from_another_machine(without):
+def test_a_pickle_from_another_machine(without, rng):
+    """It is there, computes nothing, and moves to the processor."""
+    X = rng.normal(size=(5, 4))
     model = fnn.Sequential(layers()).build(4)
+    expected = model.forward(X)
     model._engine.device = "cuda"
-    with pytest.raises(RuntimeError, match=WITHOUT):
-        pickle.loads(pickle.dumps(model))
+    there = pickle.loads(pickle.dumps(model))
+    assert there.built and there.device == "cuda" and "cuda" in repr(there)
+    assert_same_bits(there.parameters, model.parameters)
+    v = model.parameters
+    for call in (
+        lambda: there.forward(X),
+        lambda: there.fit(X, [0, 1, 2, 0, 1], loss="cross_entropy"),
+        lambda: there.hvp(X, [0, 1, 2, 0, 1], v, loss="cross_entropy"),
+        lambda: there.vjp(X),
+        lambda: fnn.curvature.Hessian(there, X, [0, 1, 2, 0, 1], loss="cross_entropy"),
+        lambda: copy.deepcopy(there).activations(X),
+    ):
+        with pytest.raises(RuntimeError, match=WITHOUT + r".*; model.to\(.cpu.\)"):
+            call()
+    assert_same_bits(there.to("cpu").forward(X), expected)
 
 
 @pytest.mark.parametrize(
-    ("device", "error"), [("gpu", ValueError), ("cuda:0", ValueError), (0, TypeError)]
+    ("device", "error"),
+    [("gpu", ValueError), ("cuda:", ValueError), ("cuda:01", ValueError), (0, TypeError)],
 )
 def test_names_of_devices(device, error):
     for call in (
         lambda: fnn.Sequential(layers(), device=device),
         lambda: fnn.Sequential(layers()).to(device),
     ):
-        with pytest.raises(error, match=r"device: expected one of cpu, cuda, got"):
+        with pytest.raises(error, match="device: expected 'cpu', 'cuda' or one of"):
             call()
     with pytest.raises(ValueError, match="device: expected 'cpu', or one that is open, got 'gpu'"):
         _core.Network("float32", 2, [{"kind": "relu"}], True, "gpu")
@@ -100,13 +107,6 @@ def test_the_command_line(without, capfd):
 
 
 # ----------------------------------------------------------------------- by an emulator of CUDA
-
-
-@pytest.fixture
-def gpu(library):
-    """One that the core knows."""
-    _core.open_device(str(library))
-    assert fnn.cuda.is_available() and fnn.cuda.get_device_name() == "emulator"
 
 
 def examples(rng, n=50):
@@ -322,19 +322,6 @@ def test_the_same_bits_run_after_run(gpu, rng):
             assert_same_bits(actual, expected)
 
 
-def run_elsewhere(code, library, **environment):
-    """Return what a process with its own emulator prints."""
-    first = f"import pyfast_nn as fnn; fnn._core.open_device({str(library)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{first}\n{code}"],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_same_bits_in_any_order_of_threads(library):
     """Of those of a block; what they do side by side would come out differently."""
     code = """
@@ -345,7 +332,7 @@ model.fit(X[:300] / 16, y[:300], loss="cross_entropy", epochs=1)
 v = model.parameters.copy()
 print(v.tobytes().hex(), model.hvp(X[:50] / 16, y[:50], v, training=True, seed=1).tobytes().hex())
 """
-    first, *others = (run_elsewhere(code, library, EMULATE_ORDER=order) for order in "017")
+    first, *others = (emulated.run_elsewhere(code, library, EMULATE_ORDER=order) for order in "017")
     assert others == [first, first]
 
 
@@ -361,7 +348,7 @@ except MemoryError as error:
 small = fnn.Sequential([fnn.Dense(10)], device="cuda")
 print(small.fit(X[:100], y[:100], loss="cross_entropy", epochs=1).epochs)
 """
-    assert run_elsewhere(code, library, EMULATE_BYTES="400000") == "True True\n1\n"
+    assert emulated.run_elsewhere(code, library, EMULATE_BYTES="400000") == "True True\n1\n"
 
 
 def test_a_model_moves(gpu, rng, tmp_path):
@@ -661,7 +648,9 @@ fit = {"loss": "cross_entropy", "epochs": 3, "validation_data": (X[::-1].copy(),
 model.fit(X, y, **fit)
 print(model.parameters.tobytes().hex(), model.history["val_loss"])
 """
-    roomy, narrow = (run_elsewhere(code, library, EMULATE_BYTES=n) for n in ("400000", "120000"))
+    roomy, narrow = (
+        emulated.run_elsewhere(code, library, EMULATE_BYTES=n) for n in ("400000", "120000")
+    )
     assert roomy == narrow
 
 
@@ -717,7 +706,7 @@ def test_wide_products_by_cublaslt(copied, rng, dtype, tmp_path):
 
 def test_cublaslt_that_is_not_there(copied, monkeypatch, tmp_path):
     monkeypatch.setenv("PYFAST_NN_CUDA_GEMM", "cublaslt")
-    monkeypatch.setattr(fnn.cuda, "_provider", None)
+    monkeypatch.setattr(fnn.cuda, "_with_products", set())
     places = [str(tmp_path / "nowhere.so"), _core.__file__]
     monkeypatch.setattr(fnn.cuda, "places_of_cublaslt", lambda: places)
     for _ in range(2):  # and it stays so
@@ -727,122 +716,10 @@ def test_cublaslt_that_is_not_there(copied, monkeypatch, tmp_path):
     places.append(str(emulated.cublaslt(tmp_path)))
     assert fnn.Sequential(layers(), device="cuda").device == "cuda"
     monkeypatch.setenv("PYFAST_NN_CUDA_GEMM", "cublas")
-    monkeypatch.setattr(fnn.cuda, "_provider", None)
+    monkeypatch.setattr(fnn.cuda, "_with_products", set())
     with pytest.raises(ValueError, match="PYFAST_NN_CUDA_GEMM: expected one of own, cublaslt, got"):
         fnn.Sequential(layers(), device="cuda")
 
 
 def test_where_cublaslt_is_looked_for():
     assert fnn.cuda.places_of_cublaslt()[-1] == "libcublasLt.so.13"
-
-
-# --------------------------------------------------------- optimizers of arrays on a GPU
-
-
-def put(tree):
-    """Copies of arrays, in the memory of the GPU."""
-    if isinstance(tree, dict):
-        return {key: put(child) for key, child in tree.items()}
-    return DeviceArray.like(tree.ravel()).reshape(tree.shape)
-
-
-ELEMENTWISE = sorted(set(OPTIMIZERS) - {"LAMB", "Adafactor", "Muon", "clipped"})
-
-
-@pytest.mark.parametrize("name", ELEMENTWISE)
-def test_arrays_on_a_gpu(gpu, rng, dtype, name):
-    shapes = {"w": (70, 30), "b": (30,), "none": (0, 3), "scale": ()}
-    params = {key: rng.normal(size=shape).astype(dtype) for key, shape in shapes.items()}
-    there = put(params)
-    cpu, device = OPTIMIZERS[name](params), OPTIMIZERS[name](there)
-    for step in range(4):
-        grads = {key: rng.normal(size=shape).astype(dtype) for key, shape in shapes.items()}
-        on_gpu = put(grads)
-        if step == 1:
-            grads["b"] = on_gpu["b"] = None  # to it this is no step
-        cpu.step(grads)
-        device.step(on_gpu)
-    assert device.step_count == 4
-    for key, array in params.items():
-        assert_close(np.asarray(there[key]), array, dtype)
-        assert device.state[key].keys() == cpu.state[key].keys()
-        for state, expected in cpu.state[key].items():
-            on_device = device.state[key][state]
-            assert on_device.__cuda_array_interface__["shape"] == expected.shape
-            assert_close(np.asarray(on_device), expected, dtype)
-
-
-def test_groups_of_arrays_on_a_gpu(gpu, rng):
-    params = {key: rng.normal(size=(5, 4)) for key in "abc"}
-    there = put(params)
-
-    def groups(key):
-        return {"a": {"lr": 0.1}, "b": {"trainable": False}, "c": {}}[key]
-
-    optimizers = [fnn.optim.Adam(tree, groups=groups) for tree in (params, there)]
-    for _ in range(3):
-        grads = {key: rng.normal(size=(5, 4)) for key in "abc"}
-        for optimizer, tree in zip(optimizers, (grads, put(grads)), strict=True):
-            optimizer.step(tree)
-    for key, array in params.items():
-        assert_close(np.asarray(there[key]), array, "float64")
-
-
-def test_an_optimizer_of_arrays_on_a_gpu_is_saved(gpu, rng, tmp_path):
-    params, grads = rng.normal(size=(5, 4)), rng.normal(size=(5, 4))
-    there = put(params)
-    first = fnn.optim.Adam(there)
-    first.step(put(grads))
-    first.save(tmp_path / "adam")
-    state = first.state_dict()
-    again = put(np.asarray(there))
-    second = fnn.optim.Adam(again)
-    second.load(tmp_path / "adam")
-    first.step(put(grads))
-    second.step(put(grads))
-    assert_same_bits(np.asarray(again), np.asarray(there))
-    assert state["step_count"] == 1 and isinstance(state["state"][""]["exp_avg"], np.ndarray)
-
-
-def test_what_arrays_on_a_gpu_may_not_be(gpu, rng):
-    array = rng.normal(size=(6, 4))
-    there = put(array)
-    optimizer = fnn.optim.Adam(there)
-    before = np.asarray(there)
-    for grads, message in (
-        (array, "grads: expected an array on the GPU, where the parameters are, got ndarray of"),
-        (put(array.T), r"grads: expected shape \(6, 4\), that of its parameter"),
-        (DeviceArray.like(array.ravel()).reshape((6, 4), order="F"), "in the memory order"),
-        (put(array.astype("float32")), "grads: expected dtype float64"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            optimizer.step(grads)
-    with pytest.raises(TypeError, match="grads: expected an array of the processor, as the para"):
-        fnn.optim.Adam(array).step(there)
-    with pytest.raises(TypeError, match=r"params\['b'\]: expected an array on the GPU"):
-        fnn.optim.Adam({"a": there, "b": array})
-    with pytest.raises(ValueError, match="clip_norm: expected no options around the step"):
-        fnn.optim.Adam(there, clip_norm=1.0).step(put(array))
-    with pytest.raises(ValueError, match="optimizer: expected an elementwise rule"):
-        fnn.optim.LAMB(there).step(put(array))
-    assert_same_bits(np.asarray(there), before)
-    assert optimizer.step_count == 0
-
-
-def test_arrays_on_a_gpu_without_code_for_it(without):
-    class Elsewhere:
-        __cuda_array_interface__ = {  # noqa: RUF012
-            "shape": (3,), "typestr": "<f4", "data": (4096, False), "version": 3,
-        }  # fmt: skip
-
-    with pytest.raises(RuntimeError, match=f"params: {WITHOUT}"):
-        fnn.optim.Adam(Elsewhere())
-
-
-def test_streams():
-    class Elsewhere:
-        def __init__(self, stream):
-            self.__cuda_array_interface__ = {"stream": stream}
-
-    assert gpu_arrays.stream_of({"a": None, "b": [Elsewhere(None), Elsewhere(77)]}) == 77
-    assert gpu_arrays.stream_of([None, Elsewhere(None)]) == 1

@@ -86,6 +86,7 @@ SEEN = {
         "beyond_shared": "heap-buffer-overflow",
         "beyond_memory": "heap-buffer-overflow",
         "host_reads": "use-after-poison",
+        "other_gpu": "use-after-poison",
     },
     "thread": {"no_barrier": "data race"},
 }

@@ -190,6 +190,7 @@ class Operator : public Shared {
     void run(Interrupt interrupt, const Standing& standing, const F& f) {
         Borrowed borrowed(net_->pool);
         double* const state = state_.empty() ? nullptr : state_.data();
+        const On on(net_->device);
         const Context context{net_->plan, borrowed.arena, get_num_threads(), interrupt, state, run_,
                               nullptr,    &kept_,         net_->compute_type};
         make_room(standing, [&](bool) { f(functions<T>(*table_), context); });
@@ -218,7 +219,7 @@ class Operator : public Shared {
     CurvatureOf<float> float32_{};
     CurvatureOf<double> float64_{};
     Arena shelf_;
-    OnDevice kept_;
+    KeptOnDevice kept_{net_->device};
 };
 
 }  // namespace

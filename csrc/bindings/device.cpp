@@ -1,16 +1,30 @@
 #include "bindings/device.h"
 
 #include <dlfcn.h>
+#include <pybind11/stl.h>
 
+#include <iterator>
 #include <map>
+#include <memory>
+#include <utility>
+#include <vector>
 
+#include "bindings/dlpack.h"
 #include "bindings/network.h"
 
 namespace fnn::bindings {
 
 namespace {
 
-std::map<std::string, const Device*> devices;  // by name; they are never freed, as networks point to them
+// One device of a library that is open.
+struct Opened {
+    Device device;
+    std::string model;
+};
+
+std::map<std::string, const Device*> libraries;  // by the kind of their devices
+// By kind and number. They are never freed, as networks point to them.
+std::map<std::string, const Opened*> devices;
 
 // What stands in the place of a function that a device lacks.
 template <class F>
@@ -73,37 +87,69 @@ std::runtime_error useless(const std::string& path, const std::string& why) {
                               "; build both anew");
 }
 
-// Of the library there, which stays open. Another one with a device of the same name takes its place for the
-// networks to come.
+// The library there stays open. Another one with devices of the same kind takes its place for what is to
+// come.
 void open_device(const std::string& path) {
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) throw useless(path, dlerror());
-    const auto of_library = reinterpret_cast<DeviceOfLibrary>(dlsym(library, device_of_library));
+    void* const file = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (file == nullptr) throw useless(path, dlerror());
+    const auto of_library = reinterpret_cast<DeviceOfLibrary>(dlsym(file, device_of_library));
     if (of_library == nullptr) throw useless(path, "it is no library of a device");
     const Device* const found = of_library();
     if (found->layout != layout || std::string(found->build) != FNN_VERSION)
         throw useless(path, "it was built with other sources, those of version " + std::string(found->build));
-    auto* const device = new Device(*found);
-    refuse_what_is_lacking(device->table.float32);
-    refuse_what_is_lacking(device->table.float64);
-    devices[device->name] = device;
+    auto* const library = new Device(*found);
+    refuse_what_is_lacking(library->table.float32);
+    refuse_what_is_lacking(library->table.float64);
+    const std::string kind = library->name;
+    for (auto each = devices.begin(); each != devices.end();)
+        each = each->first.rfind(kind + ":", 0) == 0 ? devices.erase(each) : std::next(each);
+    libraries[kind] = library;
 }
 
-const Device& opened(const std::string& name) {
-    const auto found = devices.find(name);
-    if (found == devices.end())
-        throw std::invalid_argument(expected("device", "'cpu', or one that is open", "'" + name + "'"));
+const Device& library_of(const std::string& kind) {
+    const auto found = libraries.find(kind);
+    if (found == libraries.end())
+        throw std::invalid_argument(expected("device", "'cpu', or one that is open", "'" + kind + "'"));
     return *found->second;
+}
+
+// How many there are of a kind. Throws std::runtime_error where there is none.
+int count_of(const std::string& kind) {
+    const Device& library = library_of(kind);
+    const WithoutGil released;
+    return library.count();
+}
+
+const Opened& opened(const std::string& name) {
+    const std::size_t colon = name.find(':');
+    const std::string kind = name.substr(0, colon);
+    const std::string number = colon == std::string::npos ? "0" : name.substr(colon + 1);
+    const auto found = devices.find(kind + ":" + number);
+    if (found != devices.end()) return *found->second;
+    const Device& library = library_of(kind);
+    const int count = count_of(kind);
+    int which = 0;
+    while (which < count && std::to_string(which) != number) ++which;
+    if (which == count)
+        throw std::invalid_argument(expected("device",
+                                             count == 1 ? "'" + kind + ":0', as there is one GPU"
+                                                        : "'" + kind + ":0' to '" + kind + ":" +
+                                                              std::to_string(count - 1) + "', as there are " +
+                                                              std::to_string(count) + " GPUs",
+                                             "'" + name + "'"));
+    auto made = std::make_unique<Opened>(Opened{library, library.model(which)});
+    made->device.number = which;
+    return *devices.emplace(kind + ":" + number, made.release()).first->second;
 }
 
 // Memory of a device, as Python holds it.
 class DeviceMemory : public Shared {
    public:
     DeviceMemory(const std::string& name, std::size_t bytes)
-        : device_(opened(name)), bytes_(bytes), data_(device_.allocate(bytes)) {}
+        : device_(opened(name).device), bytes_(bytes), data_(allocated()) {}
     ~DeviceMemory() {
         try {
-            device_.release(data_);
+            on([&] { device_.release(data_); });
         } catch (const std::exception&) {  // a device that has failed has no memory to give back
         }
     }
@@ -111,17 +157,31 @@ class DeviceMemory : public Shared {
     DeviceMemory& operator=(const DeviceMemory&) = delete;
 
     std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(data_); }
+    void* data() const { return data_; }
+    int number() const { return device_.number; }
     void write(const py::array& from) {
         check(from, "array");
-        device_.upload(data_, from.data(), bytes_);
+        on([&, data = from.data()] { device_.upload(data_, data, bytes_); });
     }
     void read(py::array to) const {
         check(to, "array");
         check_writeable(to, "array");
-        device_.download(to.mutable_data(), data_, bytes_);
+        on([&, data = to.mutable_data()] { device_.download(data, data_, bytes_); });
     }
+    void wait() const { on(device_.wait); }
 
    private:
+    template <class F>
+    void on(const F& f) const {
+        const WithoutGil released;
+        const On on(&device_);
+        f();
+    }
+    void* allocated() const {
+        void* data = nullptr;
+        on([&] { data = device_.allocate(bytes_); });
+        return data;
+    }
     void check(const py::array& array, const char* name) const {
         if (std::size_t(array.nbytes()) != bytes_ || (array.flags() & py::array::c_style) == 0)
             throw py::value_error(
@@ -139,7 +199,12 @@ Lacking::Lacking(const std::string& what)
     : std::runtime_error(
           expected("device", "'cpu' for " + what, "another, which does not compute that yet")) {}
 
-const Device* device_named(const std::string& name) { return name == "cpu" ? nullptr : &opened(name); }
+const Device* device_named(const std::string& name) { return name == "cpu" ? nullptr : &opened(name).device; }
+
+std::string owner_of(const std::string& kind, const void* address) {
+    const int number = library_of(kind).owner(address);
+    return number < 0 ? "" : kind + ":" + std::to_string(number);
+}
 
 void register_device(py::module_& m) {
     using namespace pybind11::literals;
@@ -156,24 +221,32 @@ void register_device(py::module_& m) {
              }),
              "device"_a, "bytes"_a)
         .def_property_readonly("address", &DeviceMemory::address)
+        .def_property_readonly("number", &DeviceMemory::number)
         .def("write", &DeviceMemory::write, "array"_a)
-        .def("read", &DeviceMemory::read, "array"_a);
+        .def("read", &DeviceMemory::read, "array"_a)
+        .def("wait", &DeviceMemory::wait)
+        .def(
+            "lend",
+            [](const std::shared_ptr<DeviceMemory>& self, std::vector<std::int64_t> shape,
+               std::vector<std::int64_t> strides, int itemsize, bool versioned) {
+                return lend(self, self->data(), self->number(), std::move(shape), std::move(strides),
+                            itemsize, versioned);
+            },
+            "shape"_a, "strides"_a, "itemsize"_a, "versioned"_a);
+    py::class_<BorrowedArray>(m, "BorrowedArray")
+        .def(py::init<const py::object&>(), "capsule"_a)
+        .def_property_readonly("__array_interface__", &BorrowedArray::interface);
     m.def("open_device", open_device, "path"_a);
-    m.def("is_open_device", [](const std::string& name) { return devices.count(name) != 0; }, "name"_a);
+    m.def("is_open_device", [](const std::string& kind) { return libraries.count(kind) != 0; }, "kind"_a);
+    m.def("count_devices", count_of, "kind"_a);
+    m.def("device_model", [](const std::string& name) { return opened(name).model; }, "name"_a);
     m.def(
         "use_cublaslt",
         [](const std::string& name, const std::string& path, bool always) {
-            opened(name).use_cublaslt(path.c_str(), always);
+            const On on(device_named(name));
+            device_named(name)->use_cublaslt(path.c_str(), always);
         },
         "device"_a, "path"_a, "always"_a);
-    m.def(
-        "device_model",
-        [](const std::string& name) {
-            const Device& device = opened(name);
-            const WithoutGil released;
-            return device.model();
-        },
-        "name"_a);
 }
 
 }  // namespace fnn::bindings

@@ -95,11 +95,13 @@ ComputeType compute_type_of(const std::string& name, const std::string& dtype, b
 }  // namespace
 
 Network::Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers,
-                 bool fused, const std::string& device_name, const std::optional<std::string>& compute_dtype)
+                 bool fused, const std::string& device_name, const std::optional<std::string>& compute_dtype,
+                 std::string missing)
     : is_float64(dtype == "float64"),
       plan(in_features, layers, fused),
-      device(device_named(device_name)),
-      compute_type(compute_type_of(compute_dtype.value_or(dtype), dtype, device != nullptr)) {
+      missing(std::move(missing)),
+      device(this->missing.empty() ? device_named(device_name) : nullptr),
+      compute_type(compute_type_of(compute_dtype.value_or(dtype), dtype, device_name != "cpu")) {
     if (dtype != "float32" && dtype != "float64")
         throw py::value_error(expected("dtype", "'float32' or 'float64'", "'" + dtype + "'"));
 }
@@ -109,7 +111,7 @@ void Network::keep_memory(bool keeps, const py::list& examples) {
     if (keeps && device != nullptr)
         for (const py::handle item : examples) {
             const py::tuple parts = py::cast<py::tuple>(item);
-            auto own = std::make_shared<StandingExamples>();
+            auto own = std::make_shared<StandingExamples>(device);
             own->X = parts[0], own->y = parts[1], own->rows = parts[2];
             const Inputs x = inputs_of(own->X, "X", plan.in_features());
             own->kept.of = order_of(py::cast<MaybeArray>(own->rows), x, own->places);
@@ -160,6 +162,7 @@ void call(Network& net, Gate::As as, double* state, const Run& run, const F& f,
     Borrowed borrowed(net.pool);
     const bool trains = as == Gate::As::trainer;
     const int threads = trains ? get_num_threads() : net.crew.advice(get_num_threads());
+    const On on(net.device);
     const auto compute = [&](bool keeps) {
         std::unique_lock<std::mutex> lock;
         if (keeps && examples) lock = std::unique_lock<std::mutex>(examples->mutex, std::try_to_lock);
@@ -545,6 +548,7 @@ class Pullback : public Shared {
         const Interrupt interrupt = interrupt_of_thread();
         const WithoutGil released;
         const Gate::Pass pass(net_->gate, As::reader, interrupt);
+        const On on(net_->device);
         functions<T>(*table_).outputs_for_pullback(context(interrupt), parameters, x, out);
     }
 
@@ -558,6 +562,7 @@ class Pullback : public Shared {
             const WithoutGil released;
             const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
             if (!lock) throw std::runtime_error("this pullback is in use by another call");
+            const On on(net_->device);
             functions<T>(*table_).pull_back(context(interrupt), rows_, d, g, dx);
         });
     }
@@ -691,12 +696,13 @@ void register_network(py::module_& m) {
         .def("__call__", &Pullback::operator(), "dout"_a, "dparameters"_a, "dX"_a);
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
         .def(py::init([](const std::string& dtype, index in_features, const py::list& layers, bool fused,
-                         const std::string& device, const std::optional<std::string>& compute_dtype) {
+                         const std::string& device, const std::optional<std::string>& compute_dtype,
+                         const std::string& missing) {
                  return std::make_shared<Network>(dtype, in_features, layers_of(layers), fused, device,
-                                                  compute_dtype);
+                                                  compute_dtype, missing);
              }),
              "dtype"_a, "in_features"_a, "layers"_a, "fused"_a = true, "device"_a = "cpu",
-             "compute_dtype"_a = py::none())
+             "compute_dtype"_a = py::none(), "missing"_a = "")
         .def_property_readonly("dtype", [](const Network& n) { return n.is_float64 ? "float64" : "float32"; })
         .def_property_readonly("in_features", [](const Network& n) { return n.plan.in_features(); })
         .def_property_readonly("encodes_inputs", [](const Network& n) { return !n.plan.input_ways.empty(); })

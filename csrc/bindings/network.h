@@ -88,9 +88,11 @@ struct Shared {
 // Examples that calls name again and again while memory is kept, and that do not change meanwhile: the
 // objects that Python has, by which they are known, and what the device has of them.
 struct StandingExamples {
+    explicit StandingExamples(const Device* device) : kept(device) {}
+
     py::object X, y, rows;  // rows of X, or None: all
     std::vector<std::int64_t> places;
-    OnDevice kept;
+    KeptOnDevice kept;
     std::mutex mutex;  // of `kept`
 };
 using Standing = std::vector<std::shared_ptr<StandingExamples>>;
@@ -103,11 +105,16 @@ struct SharedRun : public Run, public Shared {
 
 class Network : public Shared {
    public:
+    // On a device that is `missing`, for that reason, what it would ask of that is refused.
     Network(const std::string& dtype, index in_features, const std::vector<LayerSpec>& layers, bool fused,
-            const std::string& device, const std::optional<std::string>& compute_dtype);
+            const std::string& device, const std::optional<std::string>& compute_dtype, std::string missing);
 
-    // That of the device, or of the present instruction set.
-    const Table& table() const { return device != nullptr ? device->table : current_table(); }
+    // That of the device, or of the present instruction set. Throws std::runtime_error where the device is
+    // missing.
+    const Table& table() const {
+        if (!missing.empty()) throw std::runtime_error(missing);
+        return device != nullptr ? device->table : current_table();
+    }
 
     // Whether memory is kept for calls that follow each other, as the epochs of a fit do; on a device with
     // what it has of these examples, (X, y, rows) each.
@@ -119,6 +126,7 @@ class Network : public Shared {
 
     const bool is_float64;
     const Plan plan;
+    const std::string missing;   // why the device is not here; "": it is
     const Device* const device;  // null: the processor
     const ComputeType compute_type;
     Gate gate;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "bindings/dlpack.h"
+
 namespace fnn::bindings {
 
 namespace {
@@ -14,9 +16,18 @@ bool is_aligned(const py::array& x) {
 
 bool is_dense(const py::array& x, int flag) { return (x.flags() & flag) != 0 && is_aligned(x); }
 
-// Whether it lies in the memory of a GPU, as CuPy's arrays do and those of torch's tensors that are there.
+// To CUDA, the default stream that waits for all others.
+constexpr std::uintptr_t default_stream = 1;
+
+// Whether it lies in the memory of a GPU, as CuPy says of its arrays and torch of its tensors there, or as
+// DLPack does.
 bool is_on_gpu(const py::object& leaf) {
-    return !py::isinstance<py::array>(leaf) && py::hasattr(leaf, "__cuda_array_interface__");
+    if (py::isinstance<py::array>(leaf)) return false;
+    if (py::hasattr(leaf, "__cuda_array_interface__")) return true;
+    if (!py::hasattr(leaf, "__dlpack_device__")) return false;
+    const py::tuple kind_and_number = leaf.attr("__dlpack_device__")();
+    const int kind = py::cast<int>(py::int_(kind_and_number[0]));
+    return kind == dlpack::cuda || kind == dlpack::managed;
 }
 
 }  // namespace
@@ -24,16 +35,13 @@ bool is_on_gpu(const py::object& leaf) {
 Tensors::Tensors(const py::object& params, py::object convert)
     : tree_(params, "params"), convert_(std::move(convert)) {
     if (tree_.size() == 0) throw py::value_error(expected("params", "at least one array", "none"));
-    if (is_on_gpu(tree_.first_leaves()[0])) {
-        convert_(tree_.first_leaves()[0], tree_.path(0, "params"));  // opens what computes there
-        device_ = device_named("cuda");
-    }
+    on_gpu_ = is_on_gpu(tree_.first_leaves()[0]);
     std::vector<NamedArray> named;
     tensors_.reserve(tree_.size());
     for (std::size_t i = 0; i < tree_.size(); ++i) {
         const std::string path = tree_.path(i, "params");
         const py::object leaf = tree_.first_leaves()[i];
-        const py::array array = array_of(leaf, path);
+        const py::array array = array_of(leaf, path, default_stream);
         const bool is_float64 =
             with_type_of(array, path.c_str(), [](auto zero) { return sizeof(zero) == 8; });
         check_writeable(array, path.c_str());
@@ -56,6 +64,7 @@ Tensors::Tensors(const py::object& params, py::object convert)
             t.places = {int(array.ndim()), t.shape.data(), t.strides.data()};
         spans_.emplace_back(span_of(array), i);
     }
+    if (on_gpu_ && device_ == nullptr) stay_on("cuda:0", "params");  // there are no numbers
     check_apart(named);
     std::sort(spans_.begin(), spans_.end(),
               [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
@@ -64,15 +73,26 @@ Tensors::Tensors(const py::object& params, py::object convert)
 }
 
 // An array at the addresses of the leaf, which nobody but the device follows if they are the device's.
-py::array Tensors::array_of(const py::object& leaf, const std::string& path) const {
-    if (is_on_gpu(leaf) != (device_ != nullptr))
-        throw py::type_error(
-            expected(path,
-                     device_ != nullptr ? "an array on the GPU, where the parameters are"
-                                        : "an array of the processor, as the parameters are",
-                     type_of(leaf) + (device_ != nullptr ? " of the processor" : " on the GPU")));
+py::array Tensors::array_of(const py::object& leaf, const std::string& path, std::uintptr_t stream) {
+    if (is_on_gpu(leaf) != on_gpu_)
+        throw py::type_error(expected(path,
+                                      on_gpu_ ? "an array on the GPU, where the parameters are"
+                                              : "an array of the processor, as the parameters are",
+                                      type_of(leaf) + (on_gpu_ ? " of the processor" : " on the GPU")));
     if (py::isinstance<py::array>(leaf)) return py::reinterpret_borrow<py::array>(leaf);
-    return py::reinterpret_borrow<py::array>(convert_(leaf, path));
+    const auto array = py::reinterpret_borrow<py::array>(convert_(leaf, path, on_gpu_ ? stream : 0));
+    if (on_gpu_ && array.size() > 0) stay_on(owner_of("cuda", array.data()), path);
+    return array;
+}
+
+// The device is that of the first array, where all others have to be.
+void Tensors::stay_on(const std::string& gpu, const std::string& path) {
+    if (gpu.empty())
+        throw py::value_error(expected(path, "memory of a GPU", "an address that CUDA does not know"));
+    if (device_ == nullptr) device_ = device_named(device_name_ = gpu);
+    if (gpu != device_name_)
+        throw py::value_error(
+            expected(path, "an array on " + device_name_ + ", where the first is", "one on " + gpu));
 }
 
 Tensors::Use::Use(Tensors& tensors) : tensors_(tensors) {
@@ -138,16 +158,16 @@ std::vector<Units> Tensors::units(index axis) const {
     return all;
 }
 
-void Tensors::read(const py::object& grads, None none) {
+void Tensors::read(const py::object& grads, None none, std::uintptr_t stream) {
     tree_.read(grads, "grads", leaves_);
     held_.resize(size());
     gradients_.assign(size(), {});
     present_.assign(size(), true);
-    for (std::size_t i = 0; i < size(); ++i) read_gradient(i, leaves_[i], none);
+    for (std::size_t i = 0; i < size(); ++i) read_gradient(i, leaves_[i], none, stream);
     leaves_.clear();
 }
 
-void Tensors::read_gradient(std::size_t i, py::object& leaf, None none) {
+void Tensors::read_gradient(std::size_t i, py::object& leaf, None none, std::uintptr_t stream) {
     const auto path = [&] { return tree_.path(i, "grads"); };
     if (leaf.is_none()) {
         present_[i] = false;
@@ -157,7 +177,7 @@ void Tensors::read_gradient(std::size_t i, py::object& leaf, None none) {
         const py::array& like = tensors_[i].array;
         leaf = py::module_::import("numpy").attr("zeros")(shape_of(like), like.dtype());
     }
-    held_[i] = array_of(leaf, path());
+    held_[i] = array_of(leaf, path(), stream);
     const py::array& g = held_[i];
     Tensor& t = tensors_[i];
     if (g.ndim() != t.array.ndim() || !std::equal(g.shape(), g.shape() + g.ndim(), t.array.shape()))
@@ -206,7 +226,7 @@ void register_tensors(py::module_& m) {
         .def_property_readonly("paths", &Tensors::paths)
         .def_property_readonly("keys", &Tensors::keys)
         .def_property_readonly("are_fortran", &Tensors::are_fortran)
-        .def_property_readonly("on_gpu", [](const Tensors& t) { return t.device() != nullptr; });
+        .def_property_readonly("device", &Tensors::device_name);
 }
 
 }  // namespace fnn::bindings

@@ -1,6 +1,7 @@
 // The user's own parameters, updated where they lie.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +17,14 @@ namespace fnn::bindings {
 // lie there without gaps in C or in Fortran order, and else in C order.
 class Tensors : public Shared {
    public:
-    // `convert(leaf, path)` gives the array that a leaf is.
+    // `convert(leaf, path, stream)` gives the array that a leaf is; on a GPU ready for that stream, which
+    // is 0 on the processor.
     Tensors(const py::object& params, py::object convert);
 
     std::size_t size() const { return tensors_.size(); }
     // The GPU in whose memory all of them lie, by whose addresses their arrays go; null: the processor.
     const Device* device() const { return device_; }
+    const std::string& device_name() const { return device_name_; }
     std::vector<py::array> arrays() const;
     std::vector<std::string> paths() const;
     std::vector<std::string> keys() const;
@@ -39,9 +42,9 @@ class Tensors : public Shared {
     };
 
     // Checks a tree of gradients and keeps their arrays until the use ends. For None there is no array, or
-    // one of zeros.
+    // one of zeros. On a GPU they are ready for what is queued on that stream.
     enum class None { nothing, zeros };
-    void read(const py::object& grads, None none);
+    void read(const py::object& grads, None none, std::uintptr_t stream = 0);
     // Which tensors have a gradient, and not None.
     const std::vector<bool>& present() const { return present_; }
 
@@ -66,12 +69,15 @@ class Tensors : public Shared {
         Places places;
     };
 
-    py::array array_of(const py::object& leaf, const std::string& path) const;
-    void read_gradient(std::size_t i, py::object& leaf, None none);
+    py::array array_of(const py::object& leaf, const std::string& path, std::uintptr_t stream);
+    void stay_on(const std::string& gpu, const std::string& path);
+    void read_gradient(std::size_t i, py::object& leaf, None none, std::uintptr_t stream);
     void check_apart_from_parameters(const py::array& gradient, std::size_t i) const;
 
     Tree tree_;
     py::object convert_;
+    bool on_gpu_ = false;
+    std::string device_name_ = "cpu";
     const Device* device_ = nullptr;
     std::vector<Tensor> tensors_;
     std::vector<std::pair<Span, std::size_t>> spans_;  // of the parameters, in rising order

@@ -78,15 +78,18 @@ void BoundUpdater::set_missed(const std::vector<index>& missed) {
     core.missed = missed;
 }
 
-void BoundUpdater::step(const py::object& grads, std::uintptr_t stream) {
+void BoundUpdater::step(const py::object& grads, std::uintptr_t stream, bool waits) {
     const Tensors::Use use(*tensors);
-    tensors->read(grads, Tensors::None::nothing);
+    tensors->read(grads, Tensors::None::nothing, stream);
     Loops loops = loops_of_call();
-    if (const Device* device = tensors->device())
+    const Device* const device = tensors->device();
+    if (device != nullptr)
         loops = {device->table.float32, device->table.float64, 1, reinterpret_cast<void*>(stream)};
     core.begin(loops, tensors->gradients(), tensors->present());
     const WithoutGil released;
+    const On on(device);
     core.update(loops, {});
+    if (device != nullptr && waits) device->wait();
 }
 
 void register_updater(py::module_& m) {
@@ -100,7 +103,7 @@ void register_updater(py::module_& m) {
         .def("set_updates", &BoundUpdater::set_updates, "updates"_a, "steps"_a)
         .def("set_rates", &BoundUpdater::set_rates, "rates"_a)
         .def("set_states", &BoundUpdater::set_states, "states"_a)
-        .def("step", &BoundUpdater::step, "grads"_a, "stream"_a = 0)
+        .def("step", &BoundUpdater::step, "grads"_a, "stream"_a = 0, "waits"_a = false)
         .def_property(
             "steps", [](const BoundUpdater& self) { return self.core.steps; },
             [](BoundUpdater& self, index steps) { self.core.steps = steps; })

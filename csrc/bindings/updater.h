@@ -25,7 +25,7 @@ class BoundUpdater : public Shared {
     void set_missed(const std::vector<index>& missed);
 
     // stream: of a GPU where the parameters are there, the gradients behind whose work they come.
-    void step(const py::object& grads, std::uintptr_t stream);
+    void step(const py::object& grads, std::uintptr_t stream, bool waits);
 
     const std::shared_ptr<Tensors> tensors;
     Updater core;

@@ -59,10 +59,10 @@ struct Interface {
                      void* layout_d, const std::uint64_t* algorithm, void* workspace, std::size_t bytes,
                      cudaStream_t stream);
 
-    void* handle = nullptr;
+    void* handles[most_gpus];  // of each GPU its own; null: nobody has asked for it there
 };
 
-std::atomic<const Interface*> open{nullptr};
+std::atomic<Interface*> open{nullptr};
 std::atomic<bool> for_all{false};  // and not for rounded operands alone
 
 std::runtime_error failed(const std::string& what) {
@@ -121,7 +121,6 @@ void open_library(const char* path) {
     find(library, "cublasLtMatmulPreferenceDestroy", all.preference_destroy);
     find(library, "cublasLtMatmulAlgoGetHeuristic", all.find_ways);
     find(library, "cublasLtMatmul", all.matmul);
-    check_status(all.create(&all.handle), "cublasLtCreate");
     open = &all;
 }
 
@@ -131,6 +130,9 @@ void use_cublaslt(const char* path, bool always) {
     static std::mutex mutex;
     const std::lock_guard<std::mutex> lock(mutex);
     if (open == nullptr) open_library(path);
+    Interface& lt = *open;
+    void*& handle = lt.handles[current_gpu()];
+    if (handle == nullptr) check_status(lt.create(&handle), "cublasLtCreate");
     if (always) for_all = true;
 }
 
@@ -143,6 +145,8 @@ bool cublaslt_product(Stream& stream, const Rounding& rounding, index m, index n
     const Interface* const lt = open;
     if (lt == nullptr || !(for_all || rounding.to != ComputeType::same)) return false;
     if (std::max({m, n, k}) <= narrow || std::min({m, n, k}) == 0) return false;
+    void* const handle = lt->handles[current_gpu()];
+    if (handle == nullptr) return false;
     constexpr bool single = std::is_same_v<T, float>;
     constexpr int type = single ? Interface::float32 : Interface::float64;
     const bool rounds = rounding.to == ComputeType::bfloat16;
@@ -193,7 +197,7 @@ bool cublaslt_product(Stream& stream, const Rounding& rounding, index m, index n
 
     Interface::Way way{};
     int found = 0;
-    const Interface::Status status = lt->find_ways(lt->handle, description.it, first.it, second.it, result.it,
+    const Interface::Status status = lt->find_ways(handle, description.it, first.it, second.it, result.it,
                                                    result.it, preference.it, 1, &way, &found);
     if (status != 0 || found == 0 || way.state != 0) return false;
     if constexpr (single) {
@@ -201,7 +205,7 @@ bool cublaslt_product(Stream& stream, const Rounding& rounding, index m, index n
         if (rounds && B.rounded == nullptr) elementwise(stream, k * n, Round{rounding.b, B.data});
     }
     const T one = 1, beta = add ? 1 : 0;
-    check_status(lt->matmul(lt->handle, description.it, &one, b, first.it, a, second.it, &beta, C, result.it,
+    check_status(lt->matmul(handle, description.it, &one, b, first.it, a, second.it, &beta, C, result.it,
                             C, result.it, way.algorithm, nullptr, 0, stream.handle()),
                  "cublasLtMatmul");
     if (rest.bias != nullptr || rest.relu) elementwise(stream, m * n, Finish<T>{C, rest, n});

@@ -37,15 +37,21 @@ inline void check(cudaError_t error) {
         expected("device", "a CUDA device that works", "'" + std::string(cudaGetErrorString(error)) + "'"));
 }
 
-// The memory of a device that calls share: what one lets go of, the next one has.
+constexpr int most_gpus = 64;  // that are known of
+
+// The one on which the calling thread computes.
+inline int current_gpu() {
+    int number = 0;
+    check(cudaGetDevice(&number));
+    return number;
+}
+
+// The memory of a GPU that calls share: what one lets go of, the next one has.
 inline cudaMemPool_t memory_pool() {
-    constexpr int most = 64;
-    static cudaMemPool_t pools[most]{};
-    static bool made[most]{};
+    static cudaMemPool_t pools[most_gpus]{};
+    static bool made[most_gpus]{};
     static std::mutex mutex;
-    int device = 0;
-    check(cudaGetDevice(&device));
-    if (device >= most) throw std::runtime_error(expected("device", "one of 64", std::to_string(device)));
+    const int device = current_gpu();
     const std::lock_guard<std::mutex> lock(mutex);
     if (!made[device]) {
         cudaMemPoolProps props{};
@@ -162,9 +168,8 @@ class Graph {
 
 // Bytes of shared memory that a block may have.
 inline index most_shared() {
-    int device = 0, bytes = 0;
-    check(cudaGetDevice(&device));
-    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    int bytes = 0;
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, current_gpu()));
     return bytes;
 }
 

@@ -66,7 +66,7 @@ def check_network_options(arguments: argparse.Namespace) -> None:
     checks.real(arguments.mixup, "--mixup", minimum=0)
     try:
         cuda.check_device(arguments.device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"--{error}") from None
     optimizer_of(arguments, 1)
     hidden.check_options(arguments)

@@ -131,8 +131,9 @@ def _add_network_options(add: Callable[..., None]) -> None:
     add("--dtype", help="of all numbers", choices=("float32", "float64"), default="float32")
     add(
         "--device",
-        help="what computes: the processor, or a GPU that CUDA knows (experimental)",
-        choices=("cpu", "cuda"),
+        help="what computes: cpu, the processor, or cuda, a GPU that CUDA knows, of several cuda:1 "
+        "and so on (experimental)",
+        metavar="DEVICE",
         default="cpu",
     )
     add("--val", help="fraction for validation", type=float, default=0.1, metavar="F")

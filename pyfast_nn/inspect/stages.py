@@ -33,7 +33,8 @@ def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
 
 
 def _copy_of(model: Sequential, first: int, layers: tuple[Layer, ...]) -> Sequential:
-    engine, part = engine_of(model), Sequential(layers, dtype=model.dtype)
+    engine = engine_of(model)
+    part = Sequential(layers, dtype=model.dtype, device=model.device)
     engine_of(part).build(engine.shape_before(first), engine.views_of(layers, first))
     return part
 

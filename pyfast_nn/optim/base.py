@@ -46,14 +46,13 @@ class Optimizer(Rule):
     ----------
     params : array, or lists, tuples and dicts of arrays, optional
         float32 or float64 arrays, writable, of any strides, none of which share memory. Arrays are
-        held, not copied. What exports its memory by DLPack counts as an array: torch's tensors on
-        the CPU do (one that requires gradients by its ``.detach()``). All may lie on a GPU instead,
-        as arrays that have ``__cuda_array_interface__`` do, those of CuPy and torch: they are
-        updated there, all by one launch, on the stream of their gradients, and states lie there,
-        too; for rules that go number by number, without options around the step (experimental, see
-        :doc:`there </cuda>`). Or a list of groups: dicts
-        with ``"params"`` and the hyper-parameters that differ; `step` then takes a list of as many
-        trees.
+        held, not copied. What exports its memory by DLPack counts as an array: torch's tensors do
+        (one that requires gradients by its ``.detach()``). All may lie on one GPU instead, as
+        arrays do that say so by ``__cuda_array_interface__`` or by DLPack, those of CuPy and torch:
+        they are updated there, all by one launch, on the stream of their gradients, and states lie
+        there, too; for rules that go number by number, without options around the step
+        (experimental, see :doc:`there </cuda>`). Or a list of groups: dicts with ``"params"`` and
+        the hyper-parameters that differ; `step` then takes a list of as many trees.
     groups : callable, optional
         A function from the key of a parameter (``"layers.2.w"`` for ``params["layers"][2]["w"]``;
         in a fit ``"0.weight"``, see `Sequential.named_parameters`) to a dict of those

@@ -16,8 +16,11 @@ from . import rule as rules
 from .rule import ALL, CURRENT, NUMBERS, RATES, Rule
 
 
-def as_array(value: Any, path: str) -> Array:
-    """Return a leaf of the parameters or gradients as an array, without a copy."""
+def as_array(value: Any, path: str, stream: int) -> Array:
+    """Return a leaf of the parameters or gradients as an array, without a copy.
+
+    One on a GPU, ready for that stream, by its address; 0: it is memory of the processor.
+    """
     is_parameter = path.startswith("params")
     if (
         isinstance(value, np.generic) and not is_parameter
@@ -30,21 +33,35 @@ def as_array(value: Any, path: str) -> Array:
             f"{path}: expected a tensor without gradients, got one that requires them; pass "
             ".detach() of it"
         )
-    if gpu.is_on_gpu(value):
-        try:
-            return gpu.at_address(value)
-        except (RuntimeError, TypeError) as error:
-            raise type(error)(f"{path}: {error}") from None
+    array = _on_gpu(value, path, stream) if stream else _of_processor(value, path)
+    if is_parameter and not array.flags.writeable:
+        raise ValueError(
+            f"{path}: expected an array that may be written to, got a read-only "
+            f"{type(value).__name__}; arrays of JAX are immutable, a copy in NumPy, CuPy or torch "
+            "can be updated in place"
+        )
+    return array
+
+
+def _on_gpu(value: Any, path: str, stream: int) -> Array:
+    try:
+        return gpu.at_address(value, stream)
+    except (RuntimeError, TypeError, BufferError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _of_processor(value: Any, path: str) -> Array:
     if hasattr(value, "__dlpack__"):
         try:
             # torch's own way gives an array that may be written to.
-            return value.numpy() if hasattr(value, "detach") else np.from_dlpack(value)
+            array: Array = value.numpy() if hasattr(value, "detach") else np.from_dlpack(value)
+            return array
         except (TypeError, RuntimeError, BufferError) as error:
             raise TypeError(
                 f"{path}: expected memory that NumPy reads, got {type(value).__name__}: {error}"
             ) from None
     cure = ""
-    if is_parameter and isinstance(value, (int, float, np.number)):
+    if path.startswith("params") and isinstance(value, (int, float, np.number)):
         cure = "; a number cannot be updated in place, np.array(...) of it can"
     came = checks.describe(value)
     raise TypeError(f"{path}: expected a float32 or float64 array, got {came}{cure}")
@@ -223,10 +240,11 @@ class Bound:
         self._clock: Clock | None = None  # of the last one that began
         self._names: list[tuple[str, ...]] = []  # of the states that each rule uses
         self.around: _core.Around | None = None  # made when an option asks for it
-        self._on_gpu: bool = self._tensors.on_gpu
+        self._device: str = self._tensors.device
         self._make_step: Callable[[object], None] = (
             self._step_on_gpu if self._on_gpu else self.updater.step
         )
+        self._has_streams: bool = all(map(gpu.names_stream, gpu.leaves(params)))
         self._stale = ALL
         self._until: int | None = None  # step for which the numbers in the core end, if they do
 
@@ -249,6 +267,10 @@ class Bound:
     @property
     def _optimizer(self) -> Rule:
         return _alive(self._of)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device != "cpu"
 
     @property
     def steps(self) -> int:
@@ -298,7 +320,8 @@ class Bound:
         self._make_step(grads)
 
     def _step_on_gpu(self, grads: object) -> None:
-        self.updater.step(grads, gpu.stream_of(grads))
+        stream, waits = gpu.stream_of(grads)
+        self.updater.step(grads, stream, waits or not self._has_streams)
 
     def ascend(self, grads: object) -> None:
         self._refresh_if_due()
@@ -396,7 +419,7 @@ class Bound:
     def _new_state(self, array: Array, shape: Shape, name: str, first: int) -> Any:
         """Return the vector of a state of a tensor whose parameters begin at `first`."""
         if self._on_gpu:
-            return gpu.DeviceArray.full(math.prod(shape), array.dtype, 0.0)
+            return gpu.DeviceArray.full(math.prod(shape), array.dtype, 0.0, self._device)
         if self.flat is None:
             return _vector_beside(array, math.prod(shape))
         return self._vector(name)[first : first + array.size]
@@ -567,7 +590,7 @@ class Bound:
         bound.state = saved["state"]
         if bound._on_gpu:
             bound.state = [
-                {name: gpu.DeviceArray.like(vector) for name, vector in of.items()}
+                {name: gpu.DeviceArray.like(vector, bound._device) for name, vector in of.items()}
                 for of in saved["state"]
             ]
         bound.set_counts(saved["counts"], saved["buffers"])

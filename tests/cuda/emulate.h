@@ -4,9 +4,9 @@
 // barrier or a shuffle is left there, on a stack of its own, until those that it waits for have come, too; so
 // a kernel without any costs no more than a loop. Shared memory is NaN when a block begins. A stream does
 // nothing until somebody waits for it, and a graph has copies of the arguments that it was captured with.
-// Under AddressSanitizer the host may not touch device memory, which is NaN when it is new; under
-// ThreadSanitizer threads of a block are fibers that only barriers put in order. What is wrong ends the
-// process, with a line that says what.
+// Under AddressSanitizer the host may not touch device memory, which is NaN when it is new, nor a GPU that of
+// another one; under ThreadSanitizer threads of a block are fibers that only barriers put in order. What is
+// wrong ends the process, with a line that says what.
 #pragma once
 
 #if !defined(__x86_64__)
@@ -25,6 +25,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -356,9 +357,19 @@ T exchange(unsigned mask, T value, unsigned from, const void* where) {
 
 // ---- memory and streams -----------------------------------------------------------------------------------
 
+constexpr int most_gpus = 2;
+inline int number_in(const char* name, int otherwise) {
+    return std::getenv(name) ? std::atoi(std::getenv(name)) : otherwise;
+}
+inline const int gpus = number_in("EMULATE_GPUS", most_gpus);  // how many there are
+
 inline std::recursive_mutex device;
-inline std::map<char*, std::size_t> heap;
-// Bytes of device memory.
+struct Held {
+    std::size_t bytes;
+    int gpu;
+};
+inline std::map<char*, Held> heap;
+// Bytes of memory that a GPU has.
 inline std::size_t limit =
     std::getenv("EMULATE_BYTES") ? std::strtoull(std::getenv("EMULATE_BYTES"), nullptr, 10) : SIZE_MAX;
 
@@ -368,32 +379,47 @@ extern "C" {
 __attribute__((weak, visibility("default"))) std::uint64_t emulate_counts[5] = {};
 }
 enum Count { uploaded, downloaded, taken, captured, in_use };
-inline std::uint64_t& used = emulate_counts[in_use];
+inline std::size_t used[most_gpus];
+inline int launches[most_gpus];
 
-inline bool on_device(const void* p, std::size_t n) {
+// The GPU in whose memory something lies; -1: in that of none.
+inline int gpu_of(const void* p, std::size_t n = 1) {
     char* const at = static_cast<char*>(const_cast<void*>(p));
     auto after = heap.upper_bound(at);
-    if (after == heap.begin()) return false;
-    const auto& [begin, bytes] = *--after;
-    if (at >= begin + bytes) return false;
-    if (at + n > begin + bytes) fail("a copy reaches beyond device memory");
-    return true;
+    if (after == heap.begin()) return -1;
+    const auto& [begin, held] = *--after;
+    if (at >= begin + held.bytes) return -1;
+    if (at + n > begin + held.bytes) fail("a copy reaches beyond device memory");
+    return held.gpu;
 }
-inline void device_memory(bool open) {
+// Opens the memory of a GPU, or closes all.
+inline void device_memory(int gpu) {
 #if defined(__SANITIZE_ADDRESS__)
-    for (const auto& [p, n] : heap)
-        open ? __asan_unpoison_memory_region(p, n) : __asan_poison_memory_region(p, n);
+    for (const auto& [p, held] : heap)
+        held.gpu == gpu ? __asan_unpoison_memory_region(p, held.bytes)
+                        : __asan_poison_memory_region(p, held.bytes);
 #else
-    (void)open;
+    (void)gpu;
 #endif
 }
 
 using Work = std::function<void()>;
+struct Stream;
+inline std::vector<Stream*> streams;
 struct Stream {
+    const int gpu;
     std::vector<Work> queue;
     std::unique_ptr<std::vector<Work>> captured;
 
-    ~Stream() { wait(); }
+    explicit Stream(int gpu) : gpu(gpu) {
+        const std::lock_guard<std::recursive_mutex> lock(device);
+        streams.push_back(this);
+    }
+    ~Stream() {
+        wait();
+        const std::lock_guard<std::recursive_mutex> lock(device);
+        streams.erase(std::find(streams.begin(), streams.end(), this));
+    }
     void push(Work work) {
         const std::lock_guard<std::recursive_mutex> lock(device);
         (captured ? *captured : queue).push_back(std::move(work));
@@ -403,12 +429,16 @@ struct Stream {
         if (captured) fail("a stream is waited for while it is captured");
         std::vector<Work> now;
         now.swap(queue);
-        device_memory(true);
+        device_memory(gpu);
         for (const Work& work : now) work();
-        device_memory(false);
+        device_memory(-1);
     }
 };
-inline thread_local Stream of_thread;
+inline thread_local Stream of_thread[most_gpus] = {Stream(0), Stream(1)};
+
+// The GPUs that a thread has entered and not left: a stack of contexts, as the driver has.
+inline thread_local std::vector<int> entered;
+inline int current() { return entered.empty() ? 0 : entered.back(); }
 
 constexpr std::size_t most_shared = 99 << 10;  // as some have
 inline std::map<const void*, std::size_t> asked_shared;
@@ -422,6 +452,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 dim, std::size_t shared, 
     const auto asked = asked_shared.find(reinterpret_cast<const void*>(kernel));
     if (shared > (asked != asked_shared.end() ? asked->second : 48u << 10))
         fail("more shared memory than the kernel has asked for");
+    ++launches[stream->gpu];
     stream->push([=] {  // as it is now
         const auto call = [=] { kernel(args...); };
         const Unseen unseen;
@@ -470,15 +501,31 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 dim, std::size_t shared, 
 using cudaStream_t = emulate::Stream*;
 using cudaGraph_t = std::vector<emulate::Work>*;
 using cudaGraphExec_t = cudaGraph_t;
-#define cudaStreamPerThread (&emulate::of_thread)
+#define cudaStreamPerThread (&emulate::of_thread[emulate::current()])
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100,
+    cudaErrorSymbolNotFound = 500
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {
-    return error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+    switch (error) {
+        case cudaErrorMemoryAllocation:
+            return "out of memory";
+        case cudaErrorInsufficientDriver:
+            return "CUDA driver version is insufficient for CUDA runtime version";
+        case cudaErrorNoDevice:
+            return "no CUDA-capable device is detected";
+        default:
+            return "invalid argument";
+    }
 }
 struct cudaMemPoolProps {
     int allocType;
@@ -489,7 +536,7 @@ struct cudaMemPoolProps {
 using cudaMemPool_t = int;
 enum { cudaMemAllocationTypePinned, cudaMemLocationTypeDevice, cudaMemPoolAttrReleaseThreshold };
 inline cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = emulate::current();
     return cudaSuccess;
 }
 enum { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaFuncAttributeMaxDynamicSharedMemorySize };
@@ -503,30 +550,40 @@ inline cudaError_t cudaFuncSetAttribute(const void* kernel, int, int bytes) {
     emulate::asked_shared[kernel] = std::size_t(bytes);
     return cudaSuccess;
 }
-inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
-    *pool = 1;
+inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* props) {
+    *pool = props->location.id;
     return cudaSuccess;
 }
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, int, void*) { return cudaSuccess; }
-inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_t, cudaStream_t stream) {
+inline cudaError_t cudaMallocFromPoolAsync(void** p, std::size_t n, cudaMemPool_t pool, cudaStream_t stream) {
     const std::lock_guard<std::recursive_mutex> lock(emulate::device);
-    if (n > emulate::limit - emulate::used && !stream->captured) stream->wait();  // for what is given back
-    if (n > emulate::limit - emulate::used) return cudaErrorMemoryAllocation;
+    if (stream->gpu != pool) emulate::fail("memory of one GPU is taken on a stream of another one");
+    std::size_t& used = emulate::used[pool];
+    if (n > emulate::limit - used && !stream->captured) stream->wait();  // for what is given back
+    if (n > emulate::limit - used) return cudaErrorMemoryAllocation;
     *p = std::malloc(n);
     std::memset(*p, 0xff, n);
-    emulate::heap[static_cast<char*>(*p)] = n, emulate::used += n;
-    ++emulate::emulate_counts[emulate::taken];
-    emulate::device_memory(false);
+    emulate::heap[static_cast<char*>(*p)] = {n, pool}, used += n;
+    ++emulate::emulate_counts[emulate::taken], emulate::emulate_counts[emulate::in_use] += n;
+    emulate::device_memory(-1);
     return cudaSuccess;
 }
 inline cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
     stream->push([=] {
         const auto own = emulate::heap.find(static_cast<char*>(p));
         if (own == emulate::heap.end()) emulate::fail("what is freed is no device memory");
-        emulate::used -= own->second;
+        if (own->second.gpu != stream->gpu) emulate::fail("memory of one GPU is freed on another one");
+        emulate::used[stream->gpu] -= own->second.bytes;
+        emulate::emulate_counts[emulate::in_use] -= own->second.bytes;
         emulate::heap.erase(own);
         std::free(p);
     });
+    return cudaSuccess;
+}
+inline cudaError_t cudaDeviceSynchronize() {
+    const std::lock_guard<std::recursive_mutex> lock(emulate::device);
+    for (emulate::Stream* stream : emulate::streams)
+        if (stream->gpu == emulate::current() && !stream->captured) stream->wait();
     return cudaSuccess;
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
@@ -535,7 +592,7 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 inline cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream_t stream) {
     stream->push([=] {
-        if (!emulate::on_device(to, n)) emulate::fail("cudaMemset of host memory");
+        if (emulate::gpu_of(to, n) != stream->gpu) emulate::fail("cudaMemset of memory that is elsewhere");
         std::memset(to, byte, n);
     });
     return cudaSuccess;
@@ -545,21 +602,22 @@ inline cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cudaMemcpyKind kind,
                                    cudaStream_t stream) {
     const bool to_device = kind != cudaMemcpyDeviceToHost, from_device = kind != cudaMemcpyHostToDevice;
-    const auto check = [](bool is, bool should_be) {
-        if (is != should_be)
+    const auto check = [stream](int gpu, bool on_device) {
+        if ((gpu >= 0) != on_device)
             emulate::fail("cudaMemcpyAsync: the memory is on another side than its kind says");
+        if (on_device && gpu != stream->gpu) emulate::fail("cudaMemcpyAsync: the memory is of another GPU");
     };
     std::vector<char> staged;
     {
         const std::lock_guard<std::recursive_mutex> lock(emulate::device);
-        if (!to_device) check(emulate::on_device(to, n), false);
-        if (!from_device) check(emulate::on_device(from, n), false);
+        if (!to_device) check(emulate::gpu_of(to, n), false);
+        if (!from_device) check(emulate::gpu_of(from, n), false);
         emulate::emulate_counts[to_device ? emulate::uploaded : emulate::downloaded] += n;
     }
     if (!from_device) staged.assign(static_cast<const char*>(from), static_cast<const char*>(from) + n);
     stream->push([=, staged = std::move(staged)] {
-        if (to_device) check(emulate::on_device(to, n), true);
-        if (from_device) check(emulate::on_device(from, n), true);
+        if (to_device) check(emulate::gpu_of(to, n), true);
+        if (from_device) check(emulate::gpu_of(from, n), true);
         std::memcpy(to, from_device ? from : staged.data(), n);
     });
     return cudaSuccess;
@@ -590,3 +648,92 @@ inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
     for (const emulate::Work& work : *graph) stream->push(work);
     return cudaSuccess;
 }
+
+// ---- which GPUs there are ---------------------------------------------------------------------------------
+
+// As the environment says: EMULATE_GPUS; EMULATE_DRIVER, the version that a driver is for, 0: there is none;
+// EMULATE_CAPABILITY of the GPUs.
+#define CUDART_VERSION 13000
+#define __CUDA_ARCH_LIST__ 750, 800, 900
+
+inline cudaError_t cudaDriverGetVersion(int* version) {
+    *version = emulate::number_in("EMULATE_DRIVER", CUDART_VERSION);
+    return cudaSuccess;
+}
+inline cudaError_t cudaGetDeviceCount(int* count) {
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    *count = 0;
+    if (driver < CUDART_VERSION) return cudaErrorInsufficientDriver;
+    *count = emulate::gpus;
+    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+struct cudaDeviceProp {
+    char name[256];
+    int major, minor;
+};
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int gpu) {
+    const int capability = emulate::number_in("EMULATE_CAPABILITY", 90);
+    std::snprintf(of->name, sizeof(of->name), gpu == 0 ? "emulator" : "emulator %d", gpu);
+    of->major = capability / 10, of->minor = capability % 10;
+    return cudaSuccess;
+}
+inline cudaError_t cudaInitDevice(int gpu, unsigned, unsigned) {
+    return gpu < emulate::gpus ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+namespace emulate {
+
+inline char contexts[most_gpus];
+inline int retain_context(void** context, int gpu) {
+    *context = &contexts[gpu];
+    return cudaSuccess;
+}
+inline int push_context(void* context) {
+    entered.push_back(int(static_cast<char*>(context) - contexts));
+    return cudaSuccess;
+}
+inline int pop_context(void**) {
+    if (entered.empty()) fail("a GPU is left that was not entered");
+    entered.pop_back();
+    return cudaSuccess;
+}
+inline int about_address(void* value, int what, std::uintptr_t address) {
+    const std::lock_guard<std::recursive_mutex> lock(device);
+    const int gpu = gpu_of(reinterpret_cast<void*>(address));
+    if (what != 9 || gpu < 0) return cudaErrorInvalidValue;
+    std::memcpy(value, &gpu, sizeof(gpu));
+    return cudaSuccess;
+}
+
+}  // namespace emulate
+
+enum { cudaEnableDefault };
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess, cudaDriverEntryPointSymbolNotFound };
+inline cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned, int,
+                                                    cudaDriverEntryPointQueryResult* how) {
+    const std::map<std::string, void*> all{
+        {"cuDevicePrimaryCtxRetain", reinterpret_cast<void*>(emulate::retain_context)},
+        {"cuCtxPushCurrent", reinterpret_cast<void*>(emulate::push_context)},
+        {"cuCtxPopCurrent", reinterpret_cast<void*>(emulate::pop_context)},
+        {"cuPointerGetAttribute", reinterpret_cast<void*>(emulate::about_address)},
+    };
+    const auto found = all.find(name);
+    *function = found != all.end() ? found->second : nullptr;
+    *how = found != all.end() ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+    return cudaSuccess;
+}
+
+// ---- what tests ask ---------------------------------------------------------------------------------------
+
+#define EMULATE_ASKED extern "C" __attribute__((visibility("default"), used)) inline
+
+// How many GPUs this thread has entered and not left.
+EMULATE_ASKED int emulate_entered() { return int(emulate::entered.size()); }
+EMULATE_ASKED int emulate_launches(int gpu) { return emulate::launches[gpu]; }
+// A stream of the caller's own, and how much is queued on one.
+EMULATE_ASKED void* emulate_new_stream(int gpu) { return new emulate::Stream(gpu); }
+EMULATE_ASKED int emulate_queued(void* stream) {
+    return int(static_cast<emulate::Stream*>(stream)->queue.size());
+}
+EMULATE_ASKED void emulate_wait(void* stream) { static_cast<emulate::Stream*>(stream)->wait(); }

@@ -68,6 +68,16 @@ int main(int, char** arguments) {
     float *const from = memory.copy_of(x, threads), *const to = memory.take<float>(threads);
     launch(stream, reverse, dim3(1), dim3(threads), sizeof(Reversed), to, static_cast<const float*>(from),
            fault);
+    if (is("other_gpu")) {
+        emulate::entered.push_back(1);
+        Stream there;
+        Memory second(there);
+        float* const elsewhere = second.take<float>(threads);
+        emulate::entered.pop_back();
+        launch(stream, reverse, dim3(1), dim3(threads), sizeof(Reversed), elsewhere,
+               static_cast<const float*>(from), fault);
+        stream.wait();
+    }
     if (is("wrong_side")) check(cudaMemcpyAsync(y, x, sizeof(y), cudaMemcpyDeviceToHost, stream.handle()));
     if (is("host_reads")) std::printf("%g\n", double(to[3]));
     stream.download(y, to, threads);
