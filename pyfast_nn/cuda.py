@@ -136,7 +136,7 @@ def places_of_cublaslt() -> list[str]:
 
 
 def _use_cublaslt(name: str, device: str, always: bool) -> None:
-    """Have wide products computed by cuBLASLt there; RuntimeError, about `name`, if it is not there."""
+    """Have wide products computed by cuBLASLt there; RuntimeError, about `name`, if it is not."""
     reasons = []
     for place in places_of_cublaslt():
         try:

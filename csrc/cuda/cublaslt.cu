@@ -205,8 +205,8 @@ bool cublaslt_product(Stream& stream, const Rounding& rounding, index m, index n
         if (rounds && B.rounded == nullptr) elementwise(stream, k * n, Round{rounding.b, B.data});
     }
     const T one = 1, beta = add ? 1 : 0;
-    check_status(lt->matmul(handle, description.it, &one, b, first.it, a, second.it, &beta, C, result.it,
-                            C, result.it, way.algorithm, nullptr, 0, stream.handle()),
+    check_status(lt->matmul(handle, description.it, &one, b, first.it, a, second.it, &beta, C, result.it, C,
+                            result.it, way.algorithm, nullptr, 0, stream.handle()),
                  "cublasLtMatmul");
     if (rest.bias != nullptr || rest.relu) elementwise(stream, m * n, Finish<T>{C, rest, n});
     return true;

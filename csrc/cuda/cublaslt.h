@@ -6,8 +6,9 @@
 
 namespace fnn::FNN_ISA::device {
 
-// From then on those of rounded operands, on the GPU on which the thread computes; with `always`, those of float32
-// and float64, too. The first library stays. Throws std::runtime_error, saying why, if it cannot be used.
+// From then on those of rounded operands, on the GPU on which the thread computes; with `always`, those of
+// float32 and float64, too. The first library stays. Throws std::runtime_error, saying why, if it cannot be
+// used.
 void use_cublaslt(const char* path, bool always);
 
 // What `product` says, if cuBLASLt is in use and has a way to compute it; false: nothing was done. No sum is

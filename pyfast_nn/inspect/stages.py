@@ -34,7 +34,9 @@ def stages(model: Sequential) -> Iterator[tuple[int, Sequential]]:
 
 def _copy_of(model: Sequential, first: int, layers: tuple[Layer, ...]) -> Sequential:
     engine = engine_of(model)
-    part = Sequential(layers, dtype=model.dtype, device=model.device)
+    part = Sequential(
+        layers, dtype=model.dtype, device=model.device, compute_dtype=model.compute_dtype
+    )
     engine_of(part).build(engine.shape_before(first), engine.views_of(layers, first))
     return part
 

@@ -86,6 +86,8 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
         the accuracy.
     callbacks : list of Callback, or None
         Told of each epoch; see `pyfast_nn.Callback`. Not for "lbfgs".
+    device : str
+        What computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, as for `Sequential`.
 
     Attributes
     ----------
@@ -167,6 +169,7 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
         norm: Layer | None = None,
         scoring: Any = None,
         callbacks: Any = None,
+        device: str = "cpu",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -196,6 +199,7 @@ class MLPClassifier(ClassifierMixin, Classifying, MLP):
         self.norm = norm
         self.scoring = scoring
         self.callbacks = callbacks
+        self.device = device
 
     def fit(
         self,

@@ -36,7 +36,7 @@ class LBFGS:
         model = self.model_
         engine_of(model).loss = objective.loss
         if model.dtype != np.float64:
-            model = Sequential(model.layers, dtype="float64", seed=model.seed)
+            model = Sequential(model.layers, dtype="float64", seed=model.seed, device=model.device)
             model.build(self.model_.in_features)
             model.parameters, model.state = self.model_.parameters, self.model_.state
         engine, matrices = engine_of(model), views(model)[0]

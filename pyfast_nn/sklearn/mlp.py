@@ -38,6 +38,7 @@ class MLP(Stochastic, LBFGS, Estimator):
     """A multi-layer perceptron."""
 
     activation: Any
+    device: str
     dropout: float
     hidden_layer_sizes: Any
     norm: Any
@@ -82,6 +83,7 @@ class MLP(Stochastic, LBFGS, Estimator):
         "norm": [None, Layer],
         "scoring": [None, str, callable],
         "callbacks": "no_validation",
+        "device": [str],
     }
 
     # ------------------------------------------------------------------ fit
@@ -134,7 +136,7 @@ class MLP(Stochastic, LBFGS, Estimator):
             self._initialize(objective, hidden, X)
         else:
             self._go_on(hidden)
-        model = self._synced()
+        model = self._synced().to(self.device)
         targets = self._encode(y, model.dtype)
         all_weights = self._weigh(y, weights)
         if self.solver == "lbfgs":

@@ -36,6 +36,7 @@ class Neural(Estimator):
     loss: Any
     optimizer: Any
     callbacks: Any
+    device: str
     random_state: Any
     warm_start: bool
     model_: Sequential
@@ -143,6 +144,7 @@ class Neural(Estimator):
         weights = self._weigh(y, check_weights(sample_weight, X.shape[0]))
         if first:
             self.model_ = self._make_model(X)
+        self.model_.to(self.device)
         if not (incremental and hasattr(self, "optimizer_")) or first:
             given = optim.Adam() if self.optimizer is None else copy.deepcopy(self.optimizer)
             self.optimizer_ = find_optimizer(given)() if isinstance(given, str) else given
@@ -241,6 +243,8 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         Whether `fit` goes on from the parameters of the fit before.
     random_state : int, RandomState or None
         What first parameters, row orders, held-out rows and dropout are functions of.
+    device : str
+        What computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, as for `Sequential`.
 
     Attributes
     ----------
@@ -294,6 +298,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         class_weight: Any = None,
         warm_start: bool = False,
         random_state: Any = None,
+        device: str = "cpu",
     ) -> None:
         self.layers = layers
         self.loss = loss
@@ -314,6 +319,7 @@ class NeuralClassifier(ClassifierMixin, Classifying, Neural):
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,
@@ -520,6 +526,8 @@ class NeuralRegressor(RegressorMixin, Neural):
         Whether `fit` goes on from the parameters of the fit before.
     random_state : int, RandomState or None
         What first parameters, row orders, held-out rows and dropout are functions of.
+    device : str
+        What computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, as for `Sequential`.
 
     Attributes
     ----------
@@ -563,6 +571,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         verbose: Any = 0,
         warm_start: bool = False,
         random_state: Any = None,
+        device: str = "cpu",
     ) -> None:
         self.layers = layers
         self.loss = loss
@@ -583,6 +592,7 @@ class NeuralRegressor(RegressorMixin, Neural):
         self.verbose = verbose
         self.warm_start = warm_start
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,

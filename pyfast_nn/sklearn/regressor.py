@@ -83,6 +83,8 @@ class MLPRegressor(RegressorMixin, MLP):
         What early stopping looks at: a name or scorer of scikit-learn, or ``"loss"``. None is R^2.
     callbacks : list of Callback, or None
         Told of each epoch; see `pyfast_nn.Callback`. Not for "lbfgs".
+    device : str
+        What computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, as for `Sequential`.
 
     Attributes
     ----------
@@ -163,6 +165,7 @@ class MLPRegressor(RegressorMixin, MLP):
         norm: Layer | None = None,
         scoring: Any = None,
         callbacks: Any = None,
+        device: str = "cpu",
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -192,6 +195,7 @@ class MLPRegressor(RegressorMixin, MLP):
         self.norm = norm
         self.scoring = scoring
         self.callbacks = callbacks
+        self.device = device
 
     def fit(
         self,
