@@ -325,16 +325,16 @@ def test_steps_on_the_stream_of_the_gradients(emulator, rng):
     assert (np.asarray(there) == 0).all()
     # Those of DLPack alone have to be ready for it, and find the step done.
     lent = lend(array)
-    optimizer.step([OnStream(put(array), stream), lent])
+    optimizer.step([grads[0], lent])
     assert lent.streams == [stream] and emulator.emulate_queued(stream) == 0
-    optimizer.step([lent, OnStream(put(array), stream)])
+    optimizer.step([lent, grads[0]])
     assert lent.streams == [stream] * 2 and emulator.emulate_queued(stream) == 0
     optimizer.step([lent, lent])
     assert lent.streams == [stream, stream, 1, 1]
 
     owner = lend(array)
     optimizer = fnn.optim.SGD(owner, lr=1.0)
-    optimizer.step(OnStream(put(array), stream))  # and so have parameters
+    optimizer.step(grads[0])  # and so do parameters
     assert emulator.emulate_queued(stream) == 0
     assert set(owner.streams) == {1}
 
