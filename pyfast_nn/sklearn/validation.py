@@ -70,7 +70,7 @@ class Validation:
         self._y, self._weights = y, weights
         engine = engine_of(mlp.model_)
         own = None if weights is None else (weights / weights.mean()).astype(engine.dtype)
-        self.examples = Examples(X, targets, targets, own)
+        self.examples: Examples = Examples(X, targets, targets, own)
         scoring = mlp.scoring
         self._scorer = None
         if scoring is not None and scoring != "loss":
