@@ -1,5 +1,7 @@
 """One pass over a stream, and metrics that are learned."""
 
+import copy
+
 import numpy as np
 
 import pyfast_nn as fnn
@@ -15,7 +17,7 @@ run: fnn.online.Run = fnn.online.run(
     zip(X, y, strict=True),
     sgd,
     loss="hinge",
-    comparator=model,
+    comparator=copy.deepcopy(model),
     only_mistakes=True,
     on_example=losses.append,
 )
